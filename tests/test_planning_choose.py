@@ -1,0 +1,142 @@
+"""`--at`: what may be typed, and which snapshot it means."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zborg.errors import UsageError
+from zborg.model import P_STATE, Snapshot, SnapshotName
+from zborg.planning.choose import choose, parse_at
+
+BERLIN = ZoneInfo("Europe/Berlin")
+SAO_PAULO = ZoneInfo("America/Sao_Paulo")  # its clocks went back at midnight, until 2019
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-02-12T14:49", "2026-02-12T13:49"),
+        (" 2026-02-12 14:49:33\n", "2026-02-12T13:49:33"),
+        ("2026-02-12T14:49:33Z", "2026-02-12T14:49:33"),
+        ("2026-02-12T14:49:33-05:00", "2026-02-12T19:49:33"),
+        ("2026-02-12", "2026-02-12T22:59:59.999999"),
+        ("2026-07-12", "2026-07-12T21:59:59.999999"),
+        ("2026-03-29", "2026-03-29T21:59:59.999999"),  # a day of 23 hours
+        ("2026-10-25", "2026-10-25T22:59:59.999999"),  # and one of 25
+        ("2026-10-25T02:30", "2026-10-25T01:30"),  # shown twice: the second time
+        ("2026-03-29T02:30", "2026-03-29T01:30"),  # skipped: half an hour after the clocks went on
+    ],
+)
+def test_times_are_local_unless_they_say_otherwise(text: str, expected: str) -> None:
+    assert parse_at(text, BERLIN) == utc(expected)
+
+
+def test_a_date_ends_at_its_second_midnight_where_the_clocks_go_back_at_midnight() -> None:
+    assert parse_at("2019-02-16", SAO_PAULO) == utc("2019-02-17T02:59:59.999999")
+
+
+def test_a_name_is_a_name_in_every_zone() -> None:
+    assert parse_at("zborg_2026-02-12T144933Z", BERLIN) == SnapshotName(utc("2026-02-12T14:49:33"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "zborg_",
+        "zborg_2026-02-30T000000Z",
+        "2026-02-30",
+        "manual",
+        "0001-01-01T00:30",
+        "12:30",
+    ],
+)
+def test_anything_else_is_refused_with_the_forms_that_are_not(text: str) -> None:
+    with pytest.raises(UsageError, match="--at") as caught:
+        parse_at(text, BERLIN)
+    assert "2026-02-12T14:49" in caught.value.remedy
+
+
+@given(st.text())
+def test_no_text_ends_in_another_error(text: str) -> None:
+    try:
+        at = parse_at(text, BERLIN)
+    except UsageError:
+        return
+    assert isinstance(at, SnapshotName) or at.tzinfo is UTC
+
+
+FIRST = utc("2026-02-10T02:00:00")
+
+
+def series(*states: str) -> list[Snapshot]:
+    """One snapshot a day from FIRST on, in these states."""
+    return [
+        Snapshot("tank/borg/web1", str(SnapshotName.of(at)), str(day), day, at, 0, 0, {P_STATE: state})
+        for day, state in enumerate(states)
+        for at in [FIRST + timedelta(days=day)]
+    ]
+
+
+MIXED = series("ok", "ok", "failed", "busy", "ok", "")
+
+
+@pytest.mark.parametrize(
+    ("at", "guid"),
+    [
+        ("2026-02-10T02:00:00", "0"),  # not later: the very second is in time
+        ("2026-02-11T01:59:59.999999", "0"),
+        ("2026-02-12T12:00:00", "1"),
+        ("2026-02-13T12:00:00", "1"),
+        ("2030-01-01T00:00:00", "4"),
+    ],
+)
+def test_a_time_means_the_newest_good_snapshot_not_later(at: str, guid: str) -> None:
+    assert choose(MIXED, utc(at)).guid == guid
+    assert choose(MIXED[::-1], utc(at)).guid == guid
+
+
+def test_a_name_means_that_snapshot_even_if_its_backup_failed() -> None:
+    for snapshot in MIXED:
+        assert snapshot.name and choose(MIXED, snapshot.name) is snapshot
+
+
+def test_foreign_snapshots_are_never_chosen() -> None:
+    foreign = Snapshot("tank/borg/web1", "manual", "9", 9, FIRST, 0, 0, {P_STATE: "ok"})
+    assert choose([*MIXED, foreign], utc("2030-01-01")).guid == "4"
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "at", "words"),
+    [
+        (
+            MIXED,
+            utc("2026-02-10T01:59:59"),
+            "at or before 2026-02-10T01:59:59Z; there are 3 good of 6 snapshots",
+        ),
+        (MIXED, utc("2026-02-09"), "from zborg_2026-02-10T020000Z to zborg_2026-02-14T020000Z"),
+        (MIXED, SnapshotName(utc("2026-02-09")), "no snapshot zborg_2026-02-09T000000Z; there are 3 good"),
+        (
+            series("failed"),
+            utc("2026-03-01"),
+            "none of 1 snapshot is good, the newest: zborg_2026-02-10T020000Z",
+        ),
+        ([], utc("2026-03-01"), "there is none at all"),
+    ],
+)
+def test_a_choice_that_fails_says_what_there_is(
+    snapshots: list[Snapshot], at: SnapshotName | datetime, words: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose(snapshots, at)
+    assert words in caught.value.message

@@ -1,0 +1,468 @@
+"""Retention against the installed borg, and the promises that no policy can break."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zborg.model import P_STATE, Policy, Snapshot, SnapshotName, Verdict
+from zborg.planning.retention import RotatePlan, keep_reasons, plan_rotation, rotate
+
+GOLDEN = Path(__file__).parent / "golden" / "planning"
+DATASET = "tank/borg/web1"
+
+
+def snap(at: datetime, txg: int, *, state: str | None = None, holds: int = 0, raw: str = "") -> Snapshot:
+    properties = {P_STATE: state} if state else {}
+    name = raw or str(SnapshotName.of(at))
+    return Snapshot(DATASET, name, f"g{txg}", txg, at, 0, holds, properties)
+
+
+# Instants near which calendars go wrong, as the start of a random walk.
+EDGES = [
+    datetime(2024, 2, 28, 23, 59, 59, tzinfo=UTC),  # a leap day follows
+    datetime(2025, 2, 28, 23, 59, 59, tzinfo=UTC),  # and here it does not
+    datetime(2020, 12, 31, 12, tzinfo=UTC),  # ISO week 53
+    datetime(2024, 12, 30, tzinfo=UTC),  # ISO week 1 of the next year
+    datetime(2027, 1, 3, 23, 59, 59, tzinfo=UTC),  # ISO week 53 of the last year
+    datetime(2025, 3, 30, 0, 59, 59, tzinfo=UTC),  # Europe leaves winter time
+    datetime(2025, 10, 26, 0, 30, tzinfo=UTC),  # and summer time
+    datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC),
+]
+GAPS = [1, 59, 60, 3_600, 5_400, 21_600, 86_399, 86_400, 90_000, 604_800, 2_678_400, 31_536_000]
+
+
+@st.composite
+def timelines(draw: st.DrawFn) -> list[datetime]:
+    """Distinct instants, oldest first: bursts, nights, weeks and years, mixed."""
+    at = draw(st.sampled_from(EDGES)) + timedelta(seconds=draw(st.integers(-90_000, 90_000)))
+    regular = draw(st.sampled_from([None, *GAPS]))
+    line = [at]
+    for _ in range(draw(st.integers(0, 40))):
+        at += timedelta(seconds=regular or draw(st.sampled_from(GAPS)) + draw(st.integers(0, 3)))
+        line.append(at)
+    return line
+
+
+counts = st.one_of(st.just(0), st.integers(0, 6), st.just(-1))
+finite = st.one_of(st.just(0), st.integers(0, 6))
+
+
+def policies(count: st.SearchStrategy[int]) -> st.SearchStrategy[Policy]:
+    hours = st.one_of(st.just(0), st.integers(1, 24 * 400))
+    return st.builds(Policy, *([count] * 6), hours.map(lambda number: number * 3_600))
+
+
+def around(line: Sequence[datetime]) -> st.SearchStrategy[datetime]:
+    """A `now` at, after or, as borg does not mind either, before the last instant."""
+    return st.one_of(st.just(0), st.integers(-(10**7), 10**7)).map(lambda s: line[-1] + timedelta(seconds=s))
+
+
+@dataclass(frozen=True)
+class BorgArchive:
+    """What borg's rules look at."""
+
+    id: str
+    ts: datetime
+
+
+@pytest.fixture(scope="module")
+def borg_misc() -> Iterator[Any]:
+    """borg.helpers.misc with local time = UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield importlib.import_module("borg.helpers.misc")
+    time.tzset()
+
+
+BORG_RULES = {
+    "last": "secondly",
+    "hourly": "hourly",
+    "daily": "daily",
+    "weekly": "weekly",
+    "monthly": "monthly",
+    "yearly": "yearly",
+}
+
+
+def borg_keeps(misc: Any, snapshots: Sequence[Snapshot], policy: Policy, now: datetime) -> dict[str, str]:
+    """The steps of borg's do_prune, with borg's own functions, said in our words."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Clock:
+            del tz
+            return cls.fromtimestamp(now.timestamp(), UTC)
+
+    archives = [BorgArchive(s.guid, s.name.at) for s in reversed(snapshots) if s.name]
+    because: dict[str, tuple[str, int]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(misc, "datetime", Clock)
+        if policy.within:
+            misc.prune_within(archives, policy.within // 3_600, because)
+        for ours, theirs in BORG_RULES.items():
+            misc.prune_split(archives, theirs, getattr(policy, ours), because)
+    return {guid: in_our_words(rule, number) for guid, (rule, number) in because.items()}
+
+
+def in_our_words(rule: str, number: int) -> str:
+    if rule == "within":
+        return "within"
+    name, oldest, _ = rule.partition("[oldest]")
+    word = {theirs: ours for ours, theirs in BORG_RULES.items()}[name]
+    return f"{word} #{number}" + (" (oldest)" if oldest else "")
+
+
+def ours_said(reasons: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    return {guid: "within" if reason.startswith("within ") else reason for guid, (reason,) in reasons.items()}
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data())
+def test_the_choice_and_its_reasons_are_borgs(borg_misc: Any, data: st.DataObject) -> None:
+    line = data.draw(timelines())
+    policy = data.draw(policies(counts))
+    now = data.draw(around(line))
+    snapshots = [snap(at, txg) for txg, at in enumerate(line)]
+    data.draw(st.randoms(use_true_random=False)).shuffle(snapshots)
+    expected = borg_keeps(borg_misc, sorted(snapshots, key=lambda s: s.createtxg), policy, now)
+    assert ours_said(keep_reasons(snapshots, policy, now)) == expected
+
+
+def test_borgs_rules_stand_in_the_order_that_ours_do(borg_misc: Any) -> None:
+    assert [r for r in borg_misc.PRUNING_PATTERNS if r in BORG_RULES.values()] == list(BORG_RULES.values())
+
+
+def test_within_excludes_its_own_limit() -> None:
+    now = datetime(2026, 2, 12, 12, tzinfo=UTC)
+    line = [now - timedelta(hours=2, seconds=1), now - timedelta(hours=2), now - timedelta(seconds=7_199)]
+    snapshots = [snap(at, txg) for txg, at in enumerate(line)]
+    assert keep_reasons(snapshots, Policy(within=7_200), now) == {"g2": ("within 2 hours",)}
+
+
+# --- the real `borg prune` ---------------------------------------------------------------------------
+
+TIMELINES = "abcdefghijklmnopqrstuvwxyzABCD"  # thirty: an archive belongs to those whose letters it bears
+PER_REPOSITORY = 24
+
+
+class Borg:
+    """A real repository with archives of chosen instants."""
+
+    def __init__(self, folder: Path) -> None:
+        self.repository = folder / "repository"
+        self.source = folder / "source"
+        self.source.mkdir(parents=True)
+        (self.source / "file").write_text("a file\n")
+        self.environment = {
+            "PATH": os.defpath,
+            "TZ": "UTC",
+            "LC_ALL": "C.UTF-8",
+            "BORG_BASE_DIR": str(folder / "base"),
+            "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+        }
+        self.run("init", "-e", "none", str(self.repository))
+
+    def run(self, *words: str) -> str:
+        argv = [sys.executable, "-m", "borg", *words]
+        done = subprocess.run(
+            argv, env=self.environment, cwd=self.source, capture_output=True, text=True, check=True
+        )
+        return done.stdout + done.stderr
+
+    def create(self, name: str, at: datetime) -> None:
+        stamp = at.strftime("%Y-%m-%dT%H:%M:%S")
+        self.run("create", "--timestamp", stamp, f"{self.repository}::{name}", "file")
+
+    def pruned(self, glob: str, policy: Policy) -> dict[str, str]:
+        """Archive name to borg's reason for keeping it; pruned ones are left out."""
+        options = [f"--keep-{word}={getattr(policy, word)}" for word in BORG_RULES]
+        if policy.within:
+            options.append(f"--keep-within={policy.within // 3_600}H")
+        command = ["prune", "--dry-run", "--list", "--glob-archives", glob, *options, str(self.repository)]
+        lines = self.run(*command).splitlines()
+        kept = [re.match(r"Keeping archive \(rule: (\S+) #(\d+)\): +(\S+)", line) for line in lines]
+        return {found[3]: in_our_words(found[1], int(found[2])) for found in kept if found}
+
+
+def random_line(rng: random.Random, now: datetime) -> list[datetime]:
+    """Some edge and the years around it, some to come, and some of the last weeks, where `within` bites."""
+    edge = rng.choice(EDGES)
+    line = {
+        edge + timedelta(seconds=rng.choice(GAPS) * rng.randint(-20, 20)) for _ in range(PER_REPOSITORY - 8)
+    }
+    # Half past the hour as seen from now: a policy of whole hours cannot hinge on how long the test takes.
+    line |= {now - timedelta(hours=rng.randint(1, 900), minutes=30) for _ in range(8)}
+    return sorted(at.replace(microsecond=0) for at in line)
+
+
+def random_policy(rng: random.Random) -> Policy:
+    numbers = [rng.choice([0, 0, 1, 2, 3, 5, -1]) for _ in BORG_RULES]
+    policy = Policy(*numbers, *[rng.choice([0, 0, 1, 48, 500]) * 3_600])
+    return replace(policy, daily=2) if policy.empty else policy
+
+
+def test_thirty_timelines_through_the_real_borg_prune(tmp_path: Path) -> None:
+    rng = random.Random(20260212)
+    now = datetime.now(UTC)
+    half = len(TIMELINES) // 2
+    for part, letters in enumerate([TIMELINES[:half], TIMELINES[half:]]):
+        borg = Borg(tmp_path / str(part))
+        archives: dict[str, datetime] = {}
+        for number, at in enumerate(random_line(rng, now)):
+            member = "".join(letter for letter in letters if rng.random() < 0.7)
+            archives[f"{number:02}-{member}-"] = at
+        for name, at in archives.items():
+            borg.create(name, at)
+        for letter in letters:
+            policy = random_policy(rng)
+            chosen = {name: at for name, at in archives.items() if letter in name}
+            snapshots = [replace(snap(at, txg), guid=name) for txg, (name, at) in enumerate(chosen.items())]
+            ours = ours_said(keep_reasons(snapshots, policy, now))
+            assert ours == borg.pruned(f"*{letter}*", policy), (letter, policy)
+
+
+# --- what no policy can break ------------------------------------------------------------------------
+
+NAMES = ["manual", "zborg_2026", "autosnap_2026-02-12_00:00:00_daily", "zborg_2026-02-30T000000Z"]
+
+
+@st.composite
+def series(draw: st.DrawFn) -> list[Snapshot]:
+    """One dataset's snapshots of every kind, oldest first by createtxg; some clocks went back."""
+    line = draw(timelines())
+    if draw(st.booleans()):
+        line = draw(st.permutations(line))
+    return [
+        snap(
+            at,
+            txg,
+            state=draw(st.sampled_from([None, "ok", "failed", "busy", "nonsense"])),
+            holds=draw(st.sampled_from([0, 0, 0, 1, 2])),
+            raw=draw(st.sampled_from(["", "", "", f"{draw(st.sampled_from(NAMES))}.{txg}"])),
+        )
+        for txg, at in enumerate(line)
+    ]
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[list[Snapshot], Policy, datetime, dict[str, str]]:
+    snapshots = draw(series())
+    now = max(s.created for s in snapshots) + timedelta(seconds=draw(st.integers(0, 10**7)))
+    vetoed = draw(st.sets(st.sampled_from([s.guid for s in snapshots]), max_size=3))
+    return snapshots, draw(policies(counts)), now, {guid: "last common base of offsite" for guid in vetoed}
+
+
+def guids(verdicts: Sequence[Verdict], *, keep: bool) -> set[str]:
+    return {v.snapshot.guid for v in verdicts if v.keep is keep}
+
+
+def reasons_of(verdicts: Sequence[Verdict]) -> dict[str, tuple[str, ...]]:
+    return {v.snapshot.guid: v.reasons for v in verdicts}
+
+
+@given(situations())
+def test_each_guard_speaks_for_itself(
+    situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]],
+) -> None:
+    snapshots, policy, now, vetoes = situation
+    said = reasons_of(rotate(snapshots, policy, now, vetoes))
+    ours = [s for s in snapshots if s.name]
+    good = [s for s in ours if s.state == "ok"]
+    assert list(said) == [s.guid for s in snapshots]
+    for snapshot in snapshots:
+        words = said[snapshot.guid]
+        assert ("not named by zborg" in words) is (snapshot.name is None)
+        assert any(re.fullmatch(r"\d holds?", word) for word in words) is bool(snapshot.holds)
+        assert ("newest" in words) is (snapshot in ours[-1:])
+        assert ("last good" in words) is (snapshot in good[-1:])
+        assert ("last common base of offsite" in words) is (snapshot.guid in vetoes)
+        assert ("no retention rule is set" in words) is policy.empty
+
+
+@given(situations())
+def test_whatever_the_policy_keeps_stays_and_only_unreasoned_snapshots_go(
+    situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]],
+) -> None:
+    snapshots, policy, now, vetoes = situation
+    verdicts = rotate(snapshots, policy, now, vetoes)
+    for guid, words in keep_reasons(snapshots, policy, now).items():
+        assert set(words) <= set(reasons_of(verdicts)[guid])
+    assert guids(verdicts, keep=False) == {v.snapshot.guid for v in verdicts if not v.reasons}
+
+
+@given(situations())
+def test_an_empty_policy_destroys_nothing(
+    situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]],
+) -> None:
+    snapshots, _, now, vetoes = situation
+    assert not guids(rotate(snapshots, Policy(), now, vetoes), keep=False)
+
+
+@given(situations(), st.integers(1, 10**8))
+def test_a_clock_behind_the_newest_snapshot_destroys_nothing(
+    situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]], behind: int
+) -> None:
+    snapshots, policy, _, vetoes = situation
+    now = max(s.name.at if s.name else s.created for s in snapshots) - timedelta(seconds=behind)
+    verdicts = rotate(snapshots, policy, now, vetoes)
+    assert all(any("clock" in word for word in v.reasons) for v in verdicts)
+
+
+@given(situations())
+def test_rotating_the_survivors_again_destroys_nothing(
+    situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]],
+) -> None:
+    """Each rule meets the same first snapshot of each period again, so not even a reason changes."""
+    snapshots, policy, now, vetoes = situation
+    first = rotate(snapshots, policy, now, vetoes)
+    survivors = [v.snapshot for v in first if v.keep]
+    assert reasons_of(rotate(survivors, policy, now, vetoes)) == {
+        v.snapshot.guid: v.reasons for v in first if v.keep
+    }
+
+
+@settings(max_examples=300)
+@given(situations(), policies(finite), policies(finite))
+def test_a_policy_that_asks_for_more_never_keeps_less(
+    situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]], one: Policy, more: Policy
+) -> None:
+    """True for counts; -1 ("all periods") does not add the oldest snapshot, in borg neither."""
+    snapshots, _, now, vetoes = situation
+    words = (*BORG_RULES, "within")
+    larger = Policy(*(getattr(one, word) + getattr(more, word) for word in words))
+    kept = guids(rotate(snapshots, one, now, vetoes), keep=True)
+    # An empty policy keeps all; that is a guard and not a choice.
+    assert one.empty or kept <= guids(rotate(snapshots, larger, now, vetoes), keep=True)
+
+
+@given(situations(), st.data())
+def test_a_hold_or_a_veto_more_saves_that_snapshot_and_changes_no_other(
+    situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]], data: st.DataObject
+) -> None:
+    snapshots, policy, now, vetoes = situation
+    chosen = data.draw(st.sampled_from(snapshots))
+    before = guids(rotate(snapshots, policy, now, vetoes), keep=True)
+    held = [replace(s, holds=9) if s is chosen else s for s in snapshots]
+    assert guids(rotate(held, policy, now, vetoes), keep=True) == before | {chosen.guid}
+    more = {**vetoes, chosen.guid: ""}
+    assert guids(rotate(snapshots, policy, now, more), keep=True) == before | {chosen.guid}
+
+
+@given(situations(), st.data())
+def test_the_order_of_the_listing_does_not_matter(
+    situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]], data: st.DataObject
+) -> None:
+    snapshots, policy, now, vetoes = situation
+    shuffled = data.draw(st.permutations(snapshots))
+    assert rotate(shuffled, policy, now, vetoes) == rotate(snapshots, policy, now, vetoes)
+
+
+def test_daily_snapshots_stay_daily_when_europe_changes_its_clocks() -> None:
+    """Local days of 23 and 25 hours made doubles."""
+    first = datetime(2025, 10, 20, 22, 30, tzinfo=UTC)
+    line = [first + timedelta(days=day) for day in range(10)]
+    verdicts = rotate([snap(at, txg) for txg, at in enumerate(line)], Policy(daily=10), line[-1], {})
+    assert [v.reasons[0] for v in verdicts] == [f"daily #{10 - day}" for day in range(10)]
+
+
+def test_the_instant_can_come_from_elsewhere_than_the_name() -> None:
+    """An off-site's names are the sender's claim; without a record of arrival nothing is destroyed."""
+    now = datetime(2026, 2, 12, tzinfo=UTC)
+    arrivals = {"g0": now - timedelta(days=9), "g1": now - timedelta(days=2), "g2": now - timedelta(days=1)}
+    snapshots = [snap(now - timedelta(days=900 + txg), txg) for txg in range(4)]
+    verdicts = rotate(snapshots, Policy(last=1), now, {}, when=lambda s: arrivals.get(s.guid))
+    assert guids(verdicts, keep=False) == {"g0", "g1"}
+    assert reasons_of(verdicts)["g3"] == ("newest", "its time is not known")
+
+
+# --- many datasets -----------------------------------------------------------------------------------
+
+
+def fleet(hosts: int, nights: int) -> list[Snapshot]:
+    first = datetime(2025, 1, 1, 2, tzinfo=UTC)
+    return [
+        replace(
+            snap(first + timedelta(days=night), night, state="ok"),
+            dataset=f"tank/borg/h{h}",
+            guid=f"{h}.{night}",
+        )
+        for night in range(nights)
+        for h in range(hosts)
+    ]
+
+
+def test_each_dataset_is_judged_by_itself() -> None:
+    snapshots = fleet(3, 40)
+    now = max(s.created for s in snapshots)
+    plan = plan_rotation(snapshots, Policy(daily=5, weekly=2), now, {})
+    for host in range(3):
+        alone = [s for s in snapshots if s.dataset == f"tank/borg/h{host}"]
+        expected = rotate(alone, Policy(daily=5, weekly=2), now, {})
+        assert tuple(v for v in plan.verdicts if v.snapshot.dataset == f"tank/borg/h{host}") == expected
+        assert plan.destroy[f"tank/borg/h{host}"] == tuple(v.snapshot.raw for v in expected if not v.keep)
+
+
+def test_one_dataset_from_the_future_stops_the_rotation_of_all() -> None:
+    snapshots = fleet(3, 40)
+    now = max(s.created for s in snapshots)
+    ahead = replace(snap(now + timedelta(seconds=1), 99), dataset="tank/borg/h9")
+    assert plan_rotation(snapshots, Policy(daily=5), now, {}).destroy
+    assert not plan_rotation([*snapshots, ahead], Policy(daily=5), now, {}).destroy
+
+
+def test_an_empty_listing_is_an_empty_plan() -> None:
+    plan = plan_rotation([], Policy(daily=1), datetime(2026, 1, 1, tzinfo=UTC), {})
+    assert plan == RotatePlan(()) and not plan.destroy and not plan.lines()
+
+
+def counting(calls: list[int]) -> Callable[[Snapshot], datetime | None]:
+    def when(snapshot: Snapshot) -> datetime | None:
+        calls[0] += 1
+        return snapshot.created
+
+    return when
+
+
+def test_a_hundred_thousand_snapshots_are_each_looked_at_once() -> None:
+    snapshots = fleet(50, 2_000)
+    now = max(s.created for s in snapshots)
+    calls = [0]
+    plan = plan_rotation(snapshots, Policy(3, 0, 14, 8, 12, 3), now, {}, when=counting(calls))
+    assert len(plan.verdicts) == calls[0] == 100_000
+    assert sum(len(raws) for raws in plan.destroy.values()) == 50 * (2_000 - 40)
+
+
+def test_the_plan_reads_like_its_golden_file() -> None:
+    now = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
+    ages = [700, 400, 200, 90, 45, 30, 20, 14, 12, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    web = [snap(now - timedelta(days=age), txg, state="ok") for txg, age in enumerate(ages)]
+    web[3] = replace(web[3], holds=2)
+    web[-1] = replace(web[-1], properties={P_STATE: "failed"})
+    web[5] = replace(web[5], raw="before-upgrade")
+    mail = [replace(s, dataset="tank/borg/mail", guid=f"m{s.guid}") for s in web[-3:]]
+    vetoes = {web[7].guid: "last common base of offsite"}
+    policy = Policy(last=1, daily=3, weekly=1, monthly=2, yearly=3, within=86_401)
+    plan = plan_rotation([*web, *mail], policy, now, vetoes)
+    assert list(plan.lines()) == (GOLDEN / "rotate_plan.txt").read_text().splitlines()
+
+
+def test_borg_is_installed_beside_the_tests() -> None:
+    """Without it the comparison would be skipped in silence; it must fail instead."""
+    assert shutil.which("borg", path=str(Path(sys.executable).parent))

@@ -1,0 +1,171 @@
+"""What borg and the agent say on stderr, read line by line.
+
+Three kinds of lines arrive mixed: borg's JSON log (`--log-json`), borg's stdout prefixed with "= "
+by the agent, and plain words (the agent's, ssh's, a traceback's). Errors are told by `msgid`
+first and the exit status second, because modern exit codes exist only from borg 1.4 on.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from zborg.model import Status
+
+STDOUT_PREFIX = "= "
+# The agent's own statuses (docs/agent.md).
+AGENT_REFUSED, AGENT_BUSY, AGENT_ALARM = 2, 75, 76
+_KEPT_LINES = 40
+_CHATTER = ("zborg-agent: borg ended with",)  # said after every verb
+
+# msgid (borg's docs, "Message IDs") -> what it means for a reader, and the mend.
+_KNOWN = {
+    "LockTimeout": (
+        Status.BUSY,
+        "the repository or the cache is locked by another borg",
+        "wait for it; a lock without an owner is broken with `borg break-lock` on the host",
+    ),
+    "LockError": (Status.BUSY, "borg could not take its lock", "look for another borg on the host"),
+    "PassphraseWrong": (
+        Status.FAILED,
+        "the host's passphrase does not open its key",
+        "put the right passphrase into /etc/zborg/passphrase on the host",
+    ),
+    "PasscommandFailure": (
+        Status.FAILED,
+        "the host cannot read its passphrase",
+        "look at /etc/zborg/passphrase on the host",
+    ),
+    "NoPassphraseFailure": (
+        Status.FAILED,
+        "the host has no passphrase",
+        "run `zborg-agent --setup NAME` on the host",
+    ),
+    "KeyfileNotFoundError": (
+        Status.FAILED,
+        "the host has lost the key of its repository",
+        "restore the key from its safe copy; without it nothing can be read",
+    ),
+    "Repository.DoesNotExist": (Status.FAILED, "there is no repository in the dataset", "run `zborg backup`"),
+    "Repository.InvalidRepository": (
+        Status.DAMAGED,
+        "the dataset holds no valid repository",
+        "look at it, and at its last good snapshot",
+    ),
+    "Repository.InsufficientFreeSpaceError": (
+        Status.FAILED,
+        "the storage is full",
+        "free space in the pool or raise the dataset's quota",
+    ),
+    "Cache.RepositoryReplay": (
+        Status.CONFLICT,
+        "the repository is older than what the host has seen: it was rolled back, or worse",
+        "find out who replaced it; a rolled-back repository is for reading only, write to a new one",
+    ),
+    "Cache.RepositoryAccessAborted": (
+        Status.CONFLICT,
+        "the repository is not the one the host knows",
+        "find out who replaced it; never answer borg's question blindly",
+    ),
+    "Cache.EncryptionMethodMismatch": (
+        Status.CONFLICT,
+        "the repository's encryption changed",
+        "find out who replaced it",
+    ),
+}
+
+
+@dataclass
+class BorgLog:
+    """Everything one borg command said. Feed it every line; ask afterwards."""
+
+    errors: list[tuple[str, str]] = field(default_factory=list)  # (msgid, message)
+    warnings: int = 0
+    stdout: list[str] = field(default_factory=list)
+    plain: list[str] = field(default_factory=list)  # the newest lines that are not JSON
+
+    def feed(self, line: str) -> dict[str, Any] | None:
+        """Take a line in; returns the counts if it was a progress line."""
+        if line.startswith(STDOUT_PREFIX):
+            self.stdout.append(line[len(STDOUT_PREFIX) :])
+        elif (entry := _json_object(line)) is None:
+            self._keep(line)
+        elif entry.get("type") == "archive_progress":
+            return {"files": _count(entry, "nfiles"), "bytes": _count(entry, "original_size")}
+        elif entry.get("type") == "log_message":
+            self._message(entry)
+        return None
+
+    def json(self) -> dict[str, Any]:
+        """borg's `--json` output, {} when there is none or it is broken."""
+        return _json_object("\n".join(self.stdout)) or {}
+
+    def _message(self, entry: dict[str, Any]) -> None:
+        level, text = str(entry.get("levelname", "")), str(entry.get("message", ""))
+        if level in ("ERROR", "CRITICAL"):
+            self.errors.append((str(entry.get("msgid", "")), text))
+        elif level == "WARNING":
+            self.warnings += 1
+
+    def _keep(self, line: str) -> None:
+        if line.strip():
+            self.plain.append(line)
+            del self.plain[:-_KEPT_LINES]
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _count(entry: dict[str, Any], key: str) -> int:
+    value = entry.get(key, 0)
+    return value if isinstance(value, int) else 0
+
+
+def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
+    """(status, message, remedy) of an ended verb; ssh's own failures (255) are not judged here."""
+    if status == 0:
+        return Status.OK, "", ""
+    words = _last_words(log)
+    if known := next((_KNOWN[msgid] for msgid, _ in log.errors if msgid in _KNOWN), None):
+        return known
+    if status == AGENT_BUSY:
+        return Status.BUSY, words or "another verb runs on the host", "wait for it"
+    if status == AGENT_ALARM:
+        return Status.CONFLICT, words or "the host raised an alarm", "read docs/agent.md, alarms"
+    if (status == 1 or 100 <= status <= 127) and not log.errors:
+        return Status.WARNING, f"borg warned {log.warnings} times", "see borg's log on the host"
+    return Status.FAILED, words or f"borg ended with status {status}", ""
+
+
+def _last_words(log: BorgLog) -> str:
+    """The reason in somebody's words: the storage's if it broke the connection, else borg's, else any."""
+    told = [line for line in log.plain if not line.startswith(_CHATTER)]
+    storage = [line for line in told if line.startswith("storage: ")]
+    closed = not log.errors or log.errors[-1][0].startswith("ConnectionClosed")
+    if closed and storage:
+        return " / ".join(storage[-3:])
+    return log.errors[-1][1] if log.errors else " / ".join(told[-3:])
+
+
+def statistics(created: dict[str, Any]) -> dict[str, int | float]:
+    """The numbers of `borg create --json`: bytes, seconds and counts; {} where they are missing."""
+    archive = created.get("archive", {})
+    stats = archive.get("stats", {}) if isinstance(archive, dict) else {}
+    if not isinstance(stats, dict):
+        return {}
+    found = {
+        "files": stats.get("nfiles"),
+        "original_bytes": stats.get("original_size"),
+        "compressed_bytes": stats.get("compressed_size"),
+        "new_bytes": stats.get("deduplicated_size"),
+        "seconds": archive.get("duration"),
+    }
+    return {key: value for key, value in found.items() if isinstance(value, int | float)}

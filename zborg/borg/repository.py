@@ -1,0 +1,50 @@
+"""What can be read of a repository without its key, by plain commands on the storage.
+
+`transactions` is written by an append-only `borg serve` itself, one line per commit:
+"transaction 23, UTC time 2026-02-12T14:49:33.123456". So it tells what the *server* saw.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from zborg.errors import CommandFailed
+from zborg.model import Runner
+
+_HEADER = re.compile(r"==> (?P<path>.*) <==")
+_TRANSACTION = re.compile(r"transaction (?P<number>\d{1,18}), UTC time \S+")
+
+
+def entries(runner: Runner, path: str) -> tuple[str, ...]:
+    """Names in the repository's directory; () when it is empty."""
+    return tuple(runner.run(["ls", "-A", "--", path]).stdout.split("\n")[:-1])
+
+
+def last_transactions(runner: Runner, paths: Sequence[str]) -> dict[str, int]:
+    """Each repository's last commit, in one command; repositories without one are left out."""
+    if not paths:
+        return {}
+    # Several files make every tail print headers; /dev/null makes sure that there are several.
+    files = [f"{path}/transactions" for path in paths]
+    try:
+        text = runner.run(["tail", "-n", "1", *files, "/dev/null"]).stdout
+    except CommandFailed as error:
+        if error.retryable or error.status != 1:
+            raise
+        # tail's status 1: one file is not there, the others were printed. Ask one by one.
+        if len(paths) == 1:
+            return {}
+        return {path: number for one in paths for path, number in last_transactions(runner, [one]).items()}
+    return _parse(text)
+
+
+def _parse(text: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    path = ""
+    for line in text.splitlines():
+        if header := _HEADER.fullmatch(line):
+            path = header["path"].removesuffix("/transactions")
+        elif transaction := _TRANSACTION.fullmatch(line):
+            found[path] = int(transaction["number"])
+    return found

@@ -1,0 +1,38 @@
+"""zborg backup."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.perform import perform
+
+
+def backup(
+    hosts: Annotated[list[str] | None, typer.Argument(help="Hosts to back up; none means all.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", "-x", help="Leave this host out.", metavar="HOST")
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Start no more hosts after a failure.")
+    ] = False,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Exit 0 although some hosts failed.")
+    ] = False,
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Back up hosts with borg, several at once, through one SSH session each."""
+    from zborg.steps.backup import Options
+    from zborg.steps.backup import backup as step
+
+    options = Options(hosts or (), exclude or (), fail_fast, allow_partial, dry_run)
+    perform(Common("backup", config, as_json, verbose, dry_run), lambda context: step(context, options))
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(backup)

@@ -1,0 +1,116 @@
+"""The one place that builds concrete adapters and hands them to the steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from zborg.cli.live import listener
+from zborg.cli.options import Common
+from zborg.config import Config, find, load
+from zborg.errors import ConfigError
+from zborg.hosts import SCRIPTS
+from zborg.hosts.keys import write_known_hosts
+from zborg.hosts.ssh import SshRunner
+from zborg.hosts.tunnel import Serve, SshTunnel
+from zborg.model import Child, Endpoint, Runner, Target, Zfs, utc_now
+from zborg.process import LocalRunner
+from zborg.state.locks import Locks
+from zborg.state.runs import Runs
+from zborg.steps.context import Context
+from zborg.zfs.commands import CommandZfs
+
+_STORAGE = "zborg-storage"  # the storage's alias in known_hosts
+
+
+def load_config(common: Common) -> Config:
+    return load(find(common.config or None))
+
+
+@contextmanager
+def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
+    """A Context for one command; connections are closed at the end."""
+    config = load_config(common)
+    state = prepare_state(config.state_dir, make=make_state)
+    known_hosts = state / "known_hosts"
+    write_known_hosts(known_hosts, _endpoints(config))
+    with ExitStack() as closing, listener(quiet=common.json, verbose=common.verbose) as emit:
+        world = _World(config, known_hosts, closing)
+        storage = world.storage()
+        yield Context(
+            config=config,
+            zfs=CommandZfs(storage),
+            storage=storage,
+            tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(), config.storage.endpoint),
+            zfs_of=world.target,
+            locks=Locks(state / "locks", f"zborg {' '.join(sys.argv[1:])}"),
+            runs=Runs(state / "runs"),
+            clock=utc_now,
+            emit=emit,
+        )
+
+
+def prepare_state(state: Path, *, make: bool) -> Path:
+    """The state directory, 0700. Only `zborg init` makes it."""
+    if make:
+        for directory in (state, state / "locks", state / "runs"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (state / "runs").is_dir():
+        raise ConfigError(f"the state directory {state} does not exist", "zborg init")
+    return state
+
+
+def _endpoints(config: Config) -> dict[str, Endpoint]:
+    found = {host.name: host.endpoint for host in config.hosts}
+    found |= {f"target-{target.name}": target.endpoint for target in config.targets}
+    if config.storage.endpoint:
+        found[_STORAGE] = config.storage.endpoint
+    return found
+
+
+class _World:
+    """Adapters for one configuration."""
+
+    def __init__(self, config: Config, known_hosts: Path, closing: ExitStack) -> None:
+        self._config, self._known_hosts, self._closing = config, known_hosts, closing
+        self._local = LocalRunner()
+        self._targets: dict[str, Zfs] = {}
+
+    def storage(self) -> Runner:
+        endpoint = self._config.storage.endpoint
+        return self._ssh(_STORAGE, endpoint) if endpoint else self._local
+
+    def target(self, target: Target) -> Zfs:
+        if target.name not in self._targets:
+            runner = self._ssh(f"target-{target.name}", target.endpoint)
+            self._targets[target.name] = CommandZfs(runner)
+        return self._targets[target.name]
+
+    def serve(self) -> Serve:
+        """How `borg serve` is started: by the storage's forced command, or here by the same script."""
+        storage = self._config.storage
+        if storage.endpoint is None:
+            return self._serve_here
+        remote = self._ssh(_STORAGE, as_user(storage.endpoint, storage.user))
+        return lambda command, stdin, stdout: remote.start_command(command, stdin=stdin, stdout=stdout)
+
+    def _serve_here(self, command: str, stdin: int, stdout: int) -> Child:
+        storage = self._config.storage
+        roots = [f"/{storage.dataset}", f"/{storage.scratch}"]
+        runner = LocalRunner(storage.user, {"SSH_ORIGINAL_COMMAND": command})
+        # The text of the script as an argument: the unprivileged user may not be able to read our files.
+        script = (SCRIPTS / "serve.sh").read_text()
+        return runner.start(
+            ["sh", "-c", script, "zborg-serve", *roots, storage.borg], stdin=stdin, stdout=stdout
+        )
+
+    def _ssh(self, alias: str, endpoint: Endpoint) -> SshRunner:
+        runner = SshRunner(alias, endpoint, self._known_hosts, self._local)
+        self._closing.callback(runner.close)
+        return runner
+
+
+def as_user(endpoint: Endpoint, user: str) -> Endpoint:
+    return Endpoint(user, endpoint.address, endpoint.port, endpoint.host_key, endpoint.identity)

@@ -1,0 +1,93 @@
+"""zborg init, snapshot, rotate, scrub, run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.perform import perform
+
+
+def init(
+    hosts: Annotated[
+        list[str] | None, typer.Argument(help="Hosts to make datasets for; none means all.")
+    ] = None,
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Make what is missing: state directory, the server's key, the datasets."""
+    from zborg.process import LocalRunner
+    from zborg.steps.init import init as step
+
+    perform(
+        Common("init", config, as_json, verbose, dry_run),
+        lambda context: step(context, LocalRunner(), hosts or (), dry_run=dry_run),
+        make_state=True,
+    )
+
+
+def snapshot(
+    config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
+) -> None:
+    """Snapshot all repositories at one instant and mark each with its last backup's result."""
+    from zborg.steps.snapshot import snapshot as step
+
+    perform(
+        Common("snapshot", config, as_json, verbose, dry_run), lambda context: step(context, dry_run=dry_run)
+    )
+
+
+def rotate(
+    config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
+) -> None:
+    """Destroy the snapshots that no rule keeps; --dry-run shows each verdict with its reasons."""
+    from zborg.steps.rotate import rotate as step
+
+    perform(
+        Common("rotate", config, as_json, verbose, dry_run), lambda context: step(context, dry_run=dry_run)
+    )
+
+
+def scrub(
+    start: Annotated[bool, typer.Option("--start", help="Start a scrub of the storage's pool.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the running scrub has ended.")] = False,
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Verify the last scrub of every pool: its age and its errors. Starts one only when told to."""
+    from zborg.steps.scrub import scrub as step
+
+    perform(
+        Common("scrub", config, as_json, verbose, dry_run),
+        lambda context: step(context, start=start, wait=wait, dry_run=dry_run),
+    )
+
+
+def night(
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Exit 0 although some hosts failed.")
+    ] = False,
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """The whole night in order: backup, snapshot, rotate, replicate, scrub. The worst exit code stands."""
+    from zborg.steps.night import night as step
+
+    perform(
+        Common("run", config, as_json, verbose, dry_run),
+        lambda context: step(context, allow_partial=allow_partial, dry_run=dry_run),
+    )
+
+
+def register(app: typer.Typer) -> None:
+    for command in (init, snapshot, rotate, scrub):
+        app.command()(command)
+    app.command("run")(night)

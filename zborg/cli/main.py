@@ -1,0 +1,93 @@
+"""The top floor: flags in, one step called, report rendered, exit code out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import click
+import typer
+
+from zborg.cli import backup, lifecycle, replicate, restore, status
+from zborg.errors import ConfigError, Exit, ZborgError
+
+app = typer.Typer(
+    name="zborg",
+    help="Self-hosted server backups: borg through SSH, ZFS snapshots, replication, restores.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # rich doubles the time of --help
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for group in (lifecycle, backup, replicate, restore, status):
+    group.register(app)
+
+
+def run() -> NoReturn:
+    """The console script. Whatever happens, the exit code is one of zborg.errors.Exit."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _on_signal)
+    sys.exit(_guarded())
+
+
+def _guarded() -> int:
+    try:
+        result = app(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return int(Exit.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        print("zborg: interrupted", file=sys.stderr)
+        return int(Exit.INTERRUPTED)
+    except ZborgError as error:
+        _tell(error)
+        return int(error.exit)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: nothing to say
+        return int(Exit.OK)
+    except Exception:
+        return _bug()
+    return result if isinstance(result, int) else int(Exit.OK)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    """The first signal ends the work in order (both sides, locks, report); a second one at once."""
+    from zborg.process import cancelled
+
+    if cancelled.is_set():
+        raise KeyboardInterrupt
+    cancelled.set()
+
+
+def _tell(error: ZborgError) -> None:
+    problems = error.problems if isinstance(error, ConfigError) else ()
+    if "--json" in sys.argv:
+        facts = {"zborg": 1, "status": "failed", "exit": int(error.exit), "message": error.message}
+        print(json.dumps(facts | {"remedy": error.remedy, "problems": list(problems)}, indent=1))
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)
+    print(f"zborg: {error.message}", file=sys.stderr)
+    if error.remedy:
+        print(f"  -> {error.remedy}", file=sys.stderr)
+
+
+def _bug() -> int:
+    """A traceback is for us: saved where the user can find it, and not thrown at them."""
+    with tempfile.NamedTemporaryFile("w", prefix="zborg-bug-", suffix=".txt", delete=False) as file:
+        traceback.print_exc(file=file)
+    words = traceback.format_exc().strip().splitlines()[-1]
+    print(f"zborg: this is a bug in zborg: {words}", file=sys.stderr)
+    print(f"  -> please report it with {file.name}", file=sys.stderr)
+    return int(Exit.BUG)
+
+
+if __name__ == "__main__":
+    run()

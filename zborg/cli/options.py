@@ -1,0 +1,24 @@
+"""The options that every command has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+ConfigFile = Annotated[str, typer.Option("--config", help="The zborg.toml to use.", metavar="FILE")]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be done, and do nothing.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What a command was given of them."""
+
+    command: str
+    config: str
+    json: bool
+    verbose: bool
+    dry_run: bool

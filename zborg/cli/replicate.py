@@ -1,0 +1,30 @@
+"""zborg replicate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.perform import perform
+
+
+def replicate(
+    targets: Annotated[list[str] | None, typer.Argument(help="Targets to send to; none means all.")] = None,
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Send the snapshots that a target lacks; a cut stream is resumed, nothing is ever forced."""
+    from zborg.steps.replicate import replicate as step
+
+    perform(
+        Common("replicate", config, as_json, verbose, dry_run),
+        lambda context: step(context, targets or (), dry_run=dry_run),
+    )
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(replicate)

@@ -1,0 +1,44 @@
+"""zborg status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.perform import finish, perform
+
+if TYPE_CHECKING:
+    from zborg.model import Report
+
+
+def status(
+    live: Annotated[bool, typer.Option("--live", help="Ask the pools now.")] = False,
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """One screen: hosts and the last run of each step. Shows saved facts with their age unless --live."""
+    common = Common("status", config, as_json, verbose, dry_run)
+    if live and not dry_run:
+        from zborg.steps.status import live as ask
+
+        perform(common, ask)
+    finish(_saved(common), common)
+
+
+def _saved(common: Common) -> Report:
+    """No connection, no adapter: status answers before borg has printed its version."""
+    from zborg.config import find, load
+    from zborg.model import utc_now
+    from zborg.state.runs import Runs
+    from zborg.steps.status import saved
+
+    config = load(find(common.config or None))
+    return saved(config, Runs(config.state_dir / "runs"), utc_now())
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(status)

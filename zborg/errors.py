@@ -1,0 +1,119 @@
+"""Everything zborg can refuse or fail at, as one tree.
+
+    ZborgError                      4   failed
+    ├── UsageError                  2   the command line asks for something that does not exist
+    ├── ConfigError                10   zborg.toml, its owner or its mode
+    ├── Busy                       11   another run holds the lock
+    ├── Conflict                   12   only a human may decide; nothing was touched
+    ├── Damage                     13   a check found damage
+    ├── Interrupted               130   SIGINT or SIGTERM
+    └── CommandFailed               4   an external command ended badly
+        ├── TimedOut                4   it did not end in time (retryable)
+        └── Unreachable             4   no connection, or it broke (retryable)
+            └── HostKeyChanged      4   the machine is not the one that was pinned (never retried)
+
+`Exit` is the only table of exit codes. Each error carries a `message` (what happened, where) and a
+`remedy` (what the reader can do about it); the command line prints both and nothing else.
+"""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What a zborg process says to cron."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    PARTIAL = 3
+    FAILED = 4
+    CONFIG = 10
+    LOCKED = 11
+    CONFLICT = 12
+    DAMAGE = 13
+    INTERRUPTED = 130
+
+
+class ZborgError(Exception):
+    """Base of all errors that a user is meant to read."""
+
+    exit: Exit = Exit.FAILED
+    retryable: bool = False
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(ZborgError):
+    """The command line names a host, target or snapshot that is not there."""
+
+    exit = Exit.USAGE
+
+
+class ConfigError(ZborgError):
+    """zborg.toml cannot be used; `problems` holds every mistake found, one line each."""
+
+    exit = Exit.CONFIG
+
+    def __init__(self, message: str, remedy: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, remedy)
+        self.problems = problems
+
+
+class Busy(ZborgError):
+    """A kernel lock is held; the message names its owner's pid, command and start."""
+
+    exit = Exit.LOCKED
+
+
+class Conflict(ZborgError):
+    """The facts contradict each other and every way out loses something: a human decides."""
+
+    exit = Exit.CONFLICT
+
+
+class Damage(ZborgError):
+    """Data is damaged."""
+
+    exit = Exit.DAMAGE
+
+
+class Interrupted(ZborgError):
+    """The user or the system asked zborg to stop."""
+
+    exit = Exit.INTERRUPTED
+
+
+class CommandFailed(ZborgError):
+    """An external command ended with a status other than 0.
+
+    `argv` is what was run, `status` its exit status (negative: a signal), `stderr` its last words.
+    """
+
+    def __init__(
+        self, argv: tuple[str, ...], status: int, stderr: str, message: str = "", remedy: str = ""
+    ) -> None:
+        words = message or f"{argv[0]} ended with status {status}"
+        last = stderr.strip()[-2000:]
+        super().__init__(f"{words}: {last}" if last else words, remedy)
+        self.argv, self.status, self.stderr = argv, status, stderr
+
+
+class TimedOut(CommandFailed):
+    """An external command was ended by zborg because its time was up."""
+
+    retryable = True
+
+
+class Unreachable(CommandFailed):
+    """A machine could not be reached, or the connection broke."""
+
+    retryable = True
+
+
+class HostKeyChanged(Unreachable):
+    """The machine that answered does not have the pinned host key. Nothing was sent to it."""
+
+    retryable = False

@@ -1,0 +1,55 @@
+"""SSH host keys: pinned in zborg.toml, shown as fingerprints, handed to OpenSSH."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from zborg.model import Endpoint
+
+# What to offer for a pinned key of each type (RFC 8332: ssh-rsa keys sign with SHA-2).
+_ALGORITHMS = {
+    "ssh-ed25519": ("ssh-ed25519",),
+    "ecdsa-sha2-nistp256": ("ecdsa-sha2-nistp256",),
+    "ecdsa-sha2-nistp384": ("ecdsa-sha2-nistp384",),
+    "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
+    "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
+}
+
+
+def algorithms(host_key: str) -> tuple[str, ...]:
+    """The signature algorithms that a machine with this host key can speak."""
+    return _ALGORITHMS[host_key.split()[0]]
+
+
+def is_host_key(text: str) -> bool:
+    """Whether `text` is "TYPE BASE64 [comment]" with a type we know and matching contents."""
+    words = text.split()
+    if len(words) < 2 or words[0] not in _ALGORITHMS:
+        return False
+    try:
+        blob = base64.b64decode(words[1], validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    name = words[0].encode()
+    return blob[: 4 + len(name)] == len(name).to_bytes(4, "big") + name
+
+
+def fingerprint(host_key: str) -> str:
+    """SHA256:..., exactly as ssh-keygen -l prints it."""
+    digest = hashlib.sha256(base64.b64decode(host_key.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def write_known_hosts(path: Path, endpoints: Mapping[str, Endpoint]) -> None:
+    """One line per alias. Replaced whole and only when it differs: other runs may be reading it."""
+    text = "".join(f"{alias} {' '.join(e.host_key.split()[:2])}\n" for alias, e in sorted(endpoints.items()))
+    if path.exists() and path.read_text() == text:
+        return
+    new = path.with_suffix(f".{os.getpid()}")
+    new.write_text(text)
+    new.replace(path)

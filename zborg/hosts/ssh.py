@@ -1,0 +1,220 @@
+"""Reaching another machine: one paramiko connection for short commands, OpenSSH for data.
+
+Many short commands over one connection are paramiko's case (0.06 MiB and 2.5 ms of CPU to connect);
+data is OpenSSH's, because no byte of it may pass through Python.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, TimedOut, Unreachable
+from zborg.hosts.keys import algorithms, fingerprint
+from zborg.model import Child, Completed, Endpoint, Runner
+
+if TYPE_CHECKING:
+    import paramiko
+
+_CONNECT_TIMEOUT = 15
+# A silent network is noticed by these alone: 15 s * 4 after the last sign of life.
+_ALIVE_INTERVAL = 15
+_ALIVE_COUNT = 4
+# AES-GCM is about twice the speed of chacha20 where the processor has AES instructions.
+_CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com"
+_REFUSED = 255  # ssh's own status: the connection, not the command, failed
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+
+
+def ssh_argv(alias: str, endpoint: Endpoint, known_hosts: Path, command: str) -> list[str]:
+    """OpenSSH without any configuration but ours: the user's ~/.ssh and /etc/ssh play no part."""
+    options = {
+        "BatchMode": "yes",
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "PreferredAuthentications": "publickey",
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "UserKnownHostsFile": str(known_hosts),
+        "GlobalKnownHostsFile": "none",
+        "HostKeyAlias": alias,
+        "HostKeyAlgorithms": ",".join(algorithms(endpoint.host_key)),
+        "CheckHostIP": "no",
+        "ConnectTimeout": str(_CONNECT_TIMEOUT),
+        "ServerAliveInterval": str(_ALIVE_INTERVAL),
+        "ServerAliveCountMax": str(_ALIVE_COUNT),
+        "Ciphers": _CIPHERS,
+        "ClearAllForwardings": "yes",
+        "LogLevel": "ERROR",
+    }
+    flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    where = ["-i", endpoint.identity, "-p", str(endpoint.port), "-l", endpoint.user]
+    return ["ssh", "-F", "none", "-T", "-x", "-a", *flags, *where, "--", endpoint.address, command]
+
+
+def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> CommandFailed:
+    """What ssh's status 255 and its last words mean. For other statuses: the command's own failure."""
+    argv = ("ssh", str(endpoint))
+    if status != _REFUSED:
+        return CommandFailed(argv, status, stderr, f"a command on {alias} ended with status {status}")
+    if "Host key verification failed" in stderr or "IDENTIFICATION HAS CHANGED" in stderr:
+        offered = _FINGERPRINT.search(stderr)
+        return key_changed(alias, endpoint, offered.group() if offered else "an unknown fingerprint")
+    if "no matching host key type" in stderr:
+        kind = endpoint.host_key.split()[0]
+        return key_changed(alias, endpoint, f"no key of type {kind}")
+    if "Permission denied" in stderr:
+        remedy = f"is {endpoint.identity}.pub in the authorized_keys of {endpoint.user} there?"
+        return Unreachable(argv, status, "", f"{alias} refuses our key", remedy)
+    return Unreachable(
+        argv, status, stderr, f"no connection to {alias} ({endpoint})", "is it up, and the port right?"
+    )
+
+
+def key_changed(alias: str, endpoint: Endpoint, offered: str) -> HostKeyChanged:
+    """Both fingerprints, because comparing them is what the reader has to do next."""
+    return HostKeyChanged(
+        ("ssh", str(endpoint)),
+        _REFUSED,
+        "",
+        f"{alias} is not who it was: pinned {fingerprint(endpoint.host_key)}, it showed {offered}; "
+        "nothing was sent",
+        f"compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on {alias}; if it was reinstalled, "
+        "put its new key into host_key",
+    )
+
+
+class SshRunner:
+    """A model.Runner on another machine. Connects at first use; safe to share between threads."""
+
+    def __init__(self, alias: str, endpoint: Endpoint, known_hosts: Path, local: Runner) -> None:
+        self.alias, self.endpoint = alias, endpoint
+        self._known_hosts, self._local = known_hosts, local
+        self._lock = threading.Lock()
+        self._transport: paramiko.Transport | None = None
+
+    def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:
+        return self.start_command(shlex.join(argv), stdin=stdin, stdout=stdout)
+
+    def start_command(self, command: str, *, stdin: int, stdout: int) -> Child:
+        """Start a command already quoted for the far side (a forced command takes no argv)."""
+        argv = ssh_argv(self.alias, self.endpoint, self._known_hosts, command)
+        return self._local.start(argv, stdin=stdin, stdout=stdout)
+
+    def run(self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "") -> Completed:
+        return self.run_command(shlex.join(argv), timeout=timeout, stdin=stdin)
+
+    def run_command(self, command: str, *, timeout: float = 60, stdin: str = "") -> Completed:
+        import paramiko
+
+        try:
+            channel = self._connection().open_session(timeout=_CONNECT_TIMEOUT)
+            with channel:
+                channel.exec_command(command)
+                channel.sendall(stdin.encode())
+                channel.shutdown_write()
+                done = _collect(channel, command, timeout)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            self.close()
+            raise Unreachable(
+                ("ssh", str(self.endpoint)), _REFUSED, str(error), f"lost the connection to {self.alias}"
+            ) from error
+        if done.status:
+            raise CommandFailed(
+                (command,), done.status, done.stderr, f"on {self.alias}: {command} ended with {done.status}"
+            )
+        return done
+
+    def close(self) -> None:
+        with self._lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def _connection(self) -> paramiko.Transport:
+        with self._lock:
+            if self._transport is None or not self._transport.is_active():
+                self._transport = connect(self.alias, self.endpoint)
+            return self._transport
+
+
+def connect(alias: str, endpoint: Endpoint) -> paramiko.Transport:
+    """An authenticated connection to the machine with the pinned host key, and to no other.
+
+    Raises HostKeyChanged before anything but the key exchange was sent, else Unreachable.
+    """
+    import paramiko
+
+    try:
+        sock = socket.create_connection((endpoint.address, endpoint.port), timeout=_CONNECT_TIMEOUT)
+    except OSError as error:
+        raise explain(alias, endpoint, _REFUSED, str(error)) from error
+    transport = paramiko.Transport(sock)
+    try:
+        _handshake(transport, alias, endpoint)
+    except BaseException:
+        transport.close()
+        raise
+    transport.set_keepalive(_ALIVE_INTERVAL)
+    return transport
+
+
+def _handshake(transport: paramiko.Transport, alias: str, endpoint: Endpoint) -> None:
+    import paramiko
+
+    # Ask for the pinned type only: a machine with several keys would else show another of them.
+    transport.get_security_options().key_types = algorithms(endpoint.host_key)
+    try:
+        transport.start_client(timeout=_CONNECT_TIMEOUT)
+        _verify(transport, alias, endpoint)
+        transport.auth_publickey(endpoint.user, paramiko.PKey.from_path(endpoint.identity))
+    except paramiko.AuthenticationException as error:
+        raise explain(alias, endpoint, _REFUSED, "Permission denied") from error
+    except paramiko.SSHException as error:
+        words = str(error)
+        if "no acceptable host key" in words.lower():
+            words = "no matching host key type"
+        raise explain(alias, endpoint, _REFUSED, words) from error
+    except (OSError, EOFError, ValueError) as error:
+        raise explain(alias, endpoint, _REFUSED, f"{type(error).__name__}: {error}") from error
+
+
+def _verify(transport: paramiko.Transport, alias: str, endpoint: Endpoint) -> None:
+    shown = transport.get_remote_server_key()
+    offered = f"{shown.get_name()} {shown.get_base64()}"
+    if offered.split()[1] != endpoint.host_key.split()[1]:
+        raise key_changed(alias, endpoint, fingerprint(offered))
+
+
+def _collect(channel: paramiko.Channel, command: str, timeout: float) -> Completed:
+    """Read both streams until the command has ended."""
+    from zborg.process import cancelled
+
+    deadline = time.monotonic() + timeout
+    out, err = bytearray(), bytearray()
+    while True:
+        select.select([channel], [], [], 0.5)
+        while channel.recv_ready():
+            out += channel.recv(1 << 16)
+        while channel.recv_stderr_ready():
+            err += channel.recv_stderr(1 << 16)
+        if channel.exit_status_ready() and channel.eof_received and not _pending(channel):
+            status = channel.recv_exit_status()
+            return Completed(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        if cancelled.is_set():
+            raise Interrupted("interrupted")
+        if time.monotonic() > deadline:
+            raise TimedOut((command,), -1, err.decode("utf-8", "replace"), f"no answer within {timeout:g} s")
+        if channel.transport is None or not channel.transport.is_active():
+            raise EOFError("the connection broke")
+
+
+def _pending(channel: paramiko.Channel) -> bool:
+    return channel.recv_ready() or channel.recv_stderr_ready()

@@ -1,0 +1,74 @@
+"""The tunnel: an agent's verb on a host and one `borg serve`, joined pipe to pipe.
+
+No port and no socket listens anywhere: the tunnel is the SSH session's own stdin and stdout.
+One SSH exec carries one borg command, because one `borg serve` serves one connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from zborg.hosts.ssh import explain, ssh_argv
+from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner
+from zborg.process import join, pump
+
+# Starts `borg serve` for a command such as "serve web1" on two file descriptors (docs/agent.md).
+Serve = Callable[[str, int, int], Child]
+
+_UNQUOTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/=@+-")
+_KEPT = 20
+
+
+def quote(word: str) -> str:
+    """A word as the agent reads it: every byte it does not take literally becomes \\0ooo.
+
+    The agent splits at blanks once and decodes with `printf %b`; there is no shell to escape from.
+    """
+    return "".join(chr(b) if b in _UNQUOTED else f"\\0{b:03o}" for b in word.encode())
+
+
+class SshTunnel:
+    """A model.Tunnel over OpenSSH."""
+
+    def __init__(self, known_hosts: Path, local: Runner, serve: Serve, storage: Endpoint | None) -> None:
+        self._known_hosts, self._local = known_hosts, local
+        self._serve, self._storage = serve, storage
+
+    def verb(
+        self, host: Host, words: Sequence[str], lines: Lines, *, scratch: str = "", adopt: Adopt | None = None
+    ) -> int:
+        """Run one verb on the host; returns its status. See model.Tunnel."""
+        heard: dict[str, list[str]] = {"host": [], "serve": []}
+
+        def listen(who: str, line: str) -> None:
+            heard[who] = [*heard[who][-_KEPT:], line]
+            if who == "host":
+                lines(line)
+
+        one, two = self._start(host, words, scratch)
+        if adopt:
+            adopt(one, two)
+        statuses = pump({"host": one, "serve": two}, listen, timeout=host.timeout)
+        self._raise_for(host, statuses, heard)
+        if statuses["host"]:
+            # borg on the host only knows that the connection closed; the serving side knows why.
+            for line in heard["serve"]:
+                lines(f"storage: {line}")
+        return statuses["host"]
+
+    def _start(self, host: Host, words: Sequence[str], scratch: str) -> tuple[Child, Child]:
+        command = " ".join(map(quote, words))
+        argv = ssh_argv(host.name, host.endpoint, self._known_hosts, command)
+        served = f"read {scratch} {host.name}" if scratch else f"serve {host.name}"
+        return join(
+            lambda stdin, stdout: self._local.start(argv, stdin=stdin, stdout=stdout),
+            lambda stdin, stdout: self._serve(served, stdin, stdout),
+        )
+
+    def _raise_for(self, host: Host, statuses: dict[str, int], heard: dict[str, list[str]]) -> None:
+        """Failures of the way itself; what the verb came to is the caller's to judge."""
+        if statuses["host"] == 255:
+            raise explain(host.name, host.endpoint, 255, "\n".join(heard["host"]))
+        if statuses["host"] and statuses["serve"] == 255 and self._storage:
+            raise explain("storage", self._storage, 255, "\n".join(heard["serve"]))

@@ -1,0 +1,84 @@
+"""Machines zborg talks to, and how long their snapshots are kept."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where SSH reaches another machine, and the one host key that it must show."""
+
+    user: str
+    address: str
+    port: int
+    host_key: str  # "ssh-ed25519 AAAA...", as in a known_hosts line without the name
+    identity: str  # path of the private key on this machine
+
+    def __str__(self) -> str:
+        return f"ssh://{self.user}@{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A backed-up host. Its dataset is STORAGE/NAME, its archives begin with NAME-."""
+
+    name: str
+    endpoint: Endpoint
+    max_age: int  # seconds after which a missing good backup is overdue
+    timeout: int  # seconds one verb may take
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An off-site ZFS host; STORAGE/X is replicated to DATASET/X."""
+
+    name: str
+    endpoint: Endpoint
+    dataset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where the repositories lie. `endpoint` None means this machine."""
+
+    dataset: str
+    endpoint: Endpoint | None
+    user: str  # `borg serve` runs as this user
+    borg: str  # the borg binary there
+
+    def dataset_of(self, host: str) -> str:
+        return f"{self.dataset}/{host}"
+
+    @property
+    def scratch(self) -> str:
+        """Parent of zborg's clones: outside the storage dataset, or they would be snapshotted too."""
+        return f"{self.dataset.split('/')[0]}/zborg-scratch"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How many snapshots to keep per period, in borg's words. All zero keeps everything."""
+
+    last: int = 0
+    hourly: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+    within: int = 0  # seconds
+
+    @property
+    def empty(self) -> bool:
+        return not (
+            self.last
+            or self.hourly
+            or self.daily
+            or self.weekly
+            or self.monthly
+            or self.yearly
+            or self.within
+        )

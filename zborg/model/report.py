@@ -1,0 +1,88 @@
+"""Decisions, their results, and the events on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from zborg.errors import Exit
+from zborg.model.zfs import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a snapshot stays, and every reason why. No reasons means: destroy."""
+
+    snapshot: Snapshot
+    reasons: tuple[str, ...]
+
+    @property
+    def keep(self) -> bool:
+        return bool(self.reasons)
+
+
+class Status(StrEnum):
+    """How one subject of a step, or a whole step, ended; `worst` orders them."""
+
+    OK = "ok"
+    SKIPPED = "skipped"
+    WARNING = "warning"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    BUSY = "busy"
+    CONFLICT = "conflict"
+    DAMAGED = "damaged"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one subject (a host, a dataset, a pool)."""
+
+    kind: str
+    subject: str
+    status: Status
+    message: str = ""
+    remedy: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One step's result; text, JSON and everything else render this."""
+
+    command: str
+    run: str
+    server: str
+    started: datetime
+    finished: datetime
+    status: Status
+    exit: Exit
+    outcomes: tuple[Outcome, ...]
+    plan: tuple[str, ...] = ()  # the plan's lines, for --dry-run
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a person should know, and its mend."""
+
+    subject: str
+    level: Status
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens while a step works; `data` holds counts (bytes, files, total)."""
+
+    kind: str  # started, progress, warning, finished
+    subject: str
+    message: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+Emit = Callable[[Event], None]

@@ -1,0 +1,78 @@
+"""Running commands on this machine or another, and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from zborg.model.machines import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What an ended command left: its status and its words."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Child(Protocol):
+    """A process that was started and whose stderr is ours to read."""
+
+    argv: tuple[str, ...]
+
+    @property
+    def stderr(self) -> int: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def stop(self, grace: float = 5.0) -> int:
+        """End the process and its group: SIGTERM, then SIGKILL after `grace`. Returns its status."""
+
+
+class Runner(Protocol):
+    """Runs commands on one machine, this one or another."""
+
+    def run(self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "") -> Completed:
+        """Run to the end. Raises CommandFailed on any status but 0, TimedOut, Unreachable."""
+
+    def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:
+        """Start with its data on two file descriptors; no byte of it passes through Python."""
+
+
+Lines = Callable[[str], None]
+
+
+class Adopt(Protocol):
+    """Takes note of children, so that they can be ended should this process be killed."""
+
+    def __call__(self, *children: Child) -> None: ...
+
+
+class Tunnel(Protocol):
+    """Runs the agent's verbs on a host, each joined with a `borg serve` on the storage."""
+
+    def verb(
+        self, host: Host, words: Sequence[str], lines: Lines, *, scratch: str = "", adopt: Adopt | None = None
+    ) -> int:
+        """Run one verb and hand every line it says on stderr to `lines`; returns its exit status.
+
+        `scratch` names a run below the storage's scratch dataset: the clone there is served instead
+        of the repository. Raises Unreachable (HostKeyChanged), TimedOut, Interrupted; CommandFailed
+        when the serving side failed.
+        """
+
+
+class Clock(Protocol):
+    def __call__(self) -> datetime:
+        """Now, aware, UTC."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

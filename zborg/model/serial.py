@@ -1,0 +1,70 @@
+"""Report -> versioned JSON and back. Times are UTC with Z, sizes bytes, durations seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from zborg.errors import Exit
+from zborg.model import Outcome, Report, Status
+
+VERSION = 1
+
+
+def to_dict(report: Report) -> dict[str, Any]:
+    return {
+        "zborg": VERSION,
+        "command": report.command,
+        "run": report.run,
+        "server": report.server,
+        "started": _stamp(report.started),
+        "finished": _stamp(report.finished),
+        "status": report.status.value,
+        "exit": int(report.exit),
+        "outcomes": [_outcome(outcome) for outcome in report.outcomes],
+        "plan": list(report.plan),
+    }
+
+
+def from_dict(table: Mapping[str, Any]) -> Report:
+    """Raises ValueError, KeyError or TypeError for anything that to_dict() did not make."""
+    if table["zborg"] != VERSION:
+        raise ValueError(f"version {table['zborg']} of zborg's reports is not known here")
+    return Report(
+        command=table["command"],
+        run=table["run"],
+        server=table["server"],
+        started=datetime.fromisoformat(table["started"]),
+        finished=datetime.fromisoformat(table["finished"]),
+        status=Status(table["status"]),
+        exit=Exit(table["exit"]),
+        outcomes=tuple(_parse_outcome(outcome) for outcome in table["outcomes"]),
+        plan=tuple(table["plan"]),
+    )
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "kind": outcome.kind,
+        "subject": outcome.subject,
+        "status": outcome.status.value,
+        "message": outcome.message,
+        "remedy": outcome.remedy,
+        "data": dict(outcome.data),
+    }
+
+
+def _parse_outcome(table: Mapping[str, Any]) -> Outcome:
+    return Outcome(
+        kind=table["kind"],
+        subject=table["subject"],
+        status=Status(table["status"]),
+        message=table["message"],
+        remedy=table["remedy"],
+        data=dict(table["data"]),
+    )

@@ -1,0 +1,38 @@
+"""Durations, sizes and moments in words: one way everywhere, in reasons, findings and reports."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_UNITS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"))
+_BINARY = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit of which there are at least two, rounded down: 26 hours, 35 days."""
+    for size, unit in _UNITS:
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return counted(int(seconds), "second")
+
+
+def span(seconds: float) -> str:
+    """How long something took: 2.1 s below two minutes, then as duration()."""
+    return f"{seconds:.1f} s" if seconds < 120 else duration(seconds)
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size(number: float) -> str:
+    """Bytes in the largest binary unit of which there is at least one: 700.0 MiB."""
+    exponent = min(max(int(number).bit_length() - 1, 0) // 10, len(_BINARY))
+    if exponent == 0:
+        return counted(int(number), "byte")
+    return f"{number / 1024**exponent:.1f} {_BINARY[exponent - 1]}"
+
+
+def moment(at: datetime) -> str:
+    """UTC to the second, with Z."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

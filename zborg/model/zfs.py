@@ -1,0 +1,247 @@
+"""ZFS in ZFS's own words, and the protocol every adapter speaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol
+
+from zborg.model.running import Child
+
+PREFIX = "zborg_"
+_STAMP = "%Y-%m-%dT%H%M%SZ"
+_NAME = re.compile(PREFIX + r"(\d{4})-(\d\d)-(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+# User properties zborg writes on snapshots and datasets.
+P_RUN = "zborg:run"
+P_STATE = "zborg:state"
+P_TRANSACTION = "zborg:transaction"
+P_ARRIVED = "zborg:arrived"  # on the off-site: when the snapshot came, by the off-site's own clock
+P_TARGET = "zborg:target."  # + target name, on the source dataset: the source's and the base's guid
+
+
+class State(StrEnum):
+    """`zborg:state` of a snapshot: what the last backup of its host came to."""
+
+    OK = "ok"
+    FAILED = "failed"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SnapshotName:
+    """`zborg_2026-02-12T144933Z`. UTC, to the second, and no colon: borg reads a:b as host and path."""
+
+    at: datetime
+
+    def __str__(self) -> str:
+        return PREFIX + self.at.strftime(_STAMP)
+
+    @classmethod
+    def of(cls, moment: datetime) -> SnapshotName:
+        return cls(moment.astimezone(UTC).replace(microsecond=0))
+
+    @classmethod
+    def parse(cls, text: str) -> SnapshotName | None:
+        """The name, or None when zborg did not write it; proven by round trip."""
+        match = _NAME.fullmatch(text)
+        if match is None:
+            return None
+        # Not strptime: with 100,000 snapshots that was most of the time of a plan.
+        year, month, day, hour, minute, second = map(int, match.groups())
+        try:
+            name = cls(datetime(year, month, day, hour, minute, second, tzinfo=UTC))
+        except ValueError:
+            return None
+        return name if str(name) == text else None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A file system. `mountpoint` is None where ZFS says none, legacy or -."""
+
+    name: str
+    guid: str
+    mounted: bool
+    mountpoint: str | None
+    used: int
+    available: int
+    resume_token: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)  # zborg:* only, source local or received
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot. guid is identity, createtxg is order; names and dates are for people."""
+
+    dataset: str
+    raw: str  # the part after @
+    guid: str
+    createtxg: int
+    created: datetime
+    used: int
+    holds: int  # number of user references
+    properties: Mapping[str, str] = field(default_factory=dict)  # zborg:* only
+
+    @property
+    def name(self) -> SnapshotName | None:
+        return SnapshotName.parse(self.raw)
+
+    @property
+    def full(self) -> str:
+        return f"{self.dataset}@{self.raw}"
+
+    @property
+    def state(self) -> State | None:
+        value = self.properties.get(P_STATE)
+        return State(value) if value in list(State) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """What remains of a snapshot once it is destroyed: enough to send the next increment."""
+
+    dataset: str
+    raw: str  # the part after #
+    guid: str
+    createtxg: int
+
+    @property
+    def full(self) -> str:
+        return f"{self.dataset}#{self.raw}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A user reference that keeps a snapshot from being destroyed."""
+
+    snapshot: str  # dataset@name
+    tag: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeToken:
+    """What a resume token says of itself (`zfs send -nvt TOKEN`)."""
+
+    token: str
+    to_name: str  # dataset@name on the source when the stream began
+    to_guid: str
+    from_guid: str | None
+    received: int  # bytes already on the target
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One `zfs send`: `snapshot` in full, or from `base` (dataset@name or dataset#bookmark), or a token."""
+
+    snapshot: str
+    base: str | None = None
+    token: str | None = None
+
+
+class Scrub(StrEnum):
+    """What a pool says of its scrubs. Four different things a reader must not confuse."""
+
+    NEVER = "never"
+    RUNNING = "running"
+    CANCELED = "canceled"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool's health and last scrub. `errors` counts the scrub's errors plus known data errors."""
+
+    name: str
+    health: str  # ONLINE, DEGRADED, FAULTED ... in ZFS's own words
+    scrub: Scrub
+    finished: datetime | None
+    errors: int
+    repaired: int
+    done: float  # 0..1 while running
+    size: int
+    free: int
+
+
+class Zfs(Protocol):
+    """ZFS on one machine. Every method may raise CommandFailed, Unreachable or TimedOut.
+
+    Listing methods cost one or two commands however many datasets there are. `root` is a dataset; what
+    is listed is that dataset and everything below it; a root that does not exist lists as (), and so
+    does one on a pool that is not imported (ask `pool`). Names that ZFS does not allow, and answers that
+    cannot be read, raise ZborgError.
+    """
+
+    def datasets(self, root: str) -> tuple[Dataset, ...]: ...
+
+    def snapshots(self, root: str) -> tuple[Snapshot, ...]:
+        """All snapshots, oldest first (by createtxg) within each dataset."""
+
+    def bookmarks(self, root: str) -> tuple[Bookmark, ...]: ...
+
+    def holds(self, snapshots: Sequence[str]) -> tuple[Hold, ...]: ...
+
+    def create(self, dataset: str, properties: Mapping[str, str]) -> None: ...
+
+    def mount(self, dataset: str) -> None:
+        """Idempotent."""
+
+    def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
+        """Snapshot root and all below it in one transaction group; every snapshot gets `properties`."""
+
+    def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
+        """Set user properties on all named datasets or snapshots, in one call."""
+
+    def destroy(self, dataset: str, raws: Sequence[str]) -> None:
+        """Destroy these snapshots of one dataset. Never recursive, never forced; () does nothing.
+
+        Raises CommandFailed when one is held (it names the tags), cloned or being sent, and when none of
+        them exists; a missing one among others is passed over.
+        """
+
+    def hold(self, tag: str, snapshot: str) -> None:
+        """Idempotent."""
+
+    def release(self, tag: str, snapshot: str) -> None:
+        """Idempotent; a snapshot that is gone counts as released."""
+
+    def bookmark(self, snapshot: str, raw: str) -> None:
+        """Idempotent when that bookmark already stands for that snapshot."""
+
+    def destroy_bookmark(self, bookmark: str) -> None:
+        """Gone counts as done."""
+
+    def clone(self, snapshot: str, dataset: str) -> str:
+        """Clone and mount; parents are made. Returns the mountpoint."""
+
+    def destroy_clone(self, dataset: str) -> None:
+        """Destroy POOL/zborg-scratch/RUN/HOST, and RUN with its last clone. Gone counts as done.
+
+        Any other name, and a dataset that is not a clone, are refused: ZborgError.
+        """
+
+    def estimate(self, stream: Stream) -> int:
+        """Bytes the stream will have (`zfs send -nP`)."""
+
+    def decode(self, token: str) -> ResumeToken:
+        """Whether its snapshot still exists or not. ZborgError for what is no token."""
+
+    def abort_receive(self, dataset: str) -> None:
+        """Forget a partial receive; of a first one the dataset goes too. Nothing there counts as done."""
+
+    def send(self, stream: Stream, stdout: int) -> Child:
+        """Start sending into the file descriptor; progress comes as lines (see zfs.parse.progress).
+
+        With a token, `snapshot` is still required: Conflict unless the token asks for exactly that guid.
+        ZFS sends whatever in the pool has the token's guid, and the token is the target's word.
+        """
+
+    def receive(self, dataset: str, stdin: int) -> Child:
+        """Start `receive -s -u`, never -F, from the file descriptor."""
+
+    def pool(self, name: str) -> Pool: ...
+
+    def scrub(self, pool: str) -> None: ...

@@ -1,0 +1,117 @@
+"""What is wrong, or right, with pools and backups: facts in, findings out.
+
+Levels: WARNING should be looked at, FAILED is overdue, never done or degraded (exit 4), DAMAGED means
+that data is known to be broken (exit 13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+from zborg.model import Finding, Pool, Scrub, Status
+from zborg.model.words import counted, duration, moment, size
+
+FULL_PERCENT = 80
+"""Above this ZFS looks for free space ever longer, and deleting needs space as well."""
+
+SKEW = 300
+"""Seconds by which a fact may seem to be younger than `now`: gathering takes time, clocks differ a little."""
+
+
+def scrub_findings(pools: Iterable[Pool], max_age_seconds: int, now: datetime) -> tuple[Finding, ...]:
+    """Per pool its health and errors where they are bad, and always one finding about its scrub."""
+    return tuple(
+        finding for pool in pools for finding in (*_integrity(pool), _scrub(pool, max_age_seconds, now))
+    )
+
+
+def capacity_findings(pools: Iterable[Pool]) -> tuple[Finding, ...]:
+    """A warning for each pool that is fuller than `FULL_PERCENT`."""
+    return tuple(
+        Finding(
+            pool.name,
+            Status.WARNING,
+            f"{_used(pool) / pool.size:.1%} of the pool is used, more than {FULL_PERCENT}%",
+            f"zfs list -r -o space {pool.name}",
+        )
+        for pool in pools
+        if 100 * _used(pool) > FULL_PERCENT * pool.size
+    )
+
+
+def host_findings(
+    last_good: Mapping[str, datetime | None], max_age: Mapping[str, int], now: datetime
+) -> tuple[Finding, ...]:
+    """One finding per host of `max_age` (seconds, by host): good, overdue or never backed up."""
+    return tuple(_host(host, last_good.get(host), limit, now) for host, limit in max_age.items())
+
+
+def _used(pool: Pool) -> int:
+    return pool.size - pool.free
+
+
+def _integrity(pool: Pool) -> Iterator[Finding]:
+    remedy = f"zpool status -v {pool.name}"
+    if pool.health != "ONLINE":
+        yield Finding(pool.name, Status.FAILED, f"the pool is {pool.health}", remedy)
+    if pool.errors:
+        yield Finding(pool.name, Status.DAMAGED, counted(pool.errors, "data error"), remedy)
+    if pool.repaired:
+        message = f"the last scrub repaired {size(pool.repaired)}: a disk may be failing"
+        yield Finding(pool.name, Status.WARNING, message, remedy)
+
+
+def _scrub(pool: Pool, max_age: int, now: datetime) -> Finding:
+    start = f"zpool scrub {pool.name}"
+    if pool.scrub is Scrub.RUNNING:
+        return Finding(pool.name, Status.OK, f"scrub running, {pool.done:.0%} done")
+    if pool.scrub is Scrub.NEVER:
+        return Finding(pool.name, Status.FAILED, "never scrubbed", start)
+    if pool.scrub is Scrub.CANCELED:
+        return _canceled(pool, max_age, now)
+    if pool.finished is None:
+        return Finding(pool.name, Status.WARNING, "the last scrub ended at an unknown time", start)
+    return _finished(pool, pool.finished, max_age, now)
+
+
+def _canceled(pool: Pool, max_age: int, now: datetime) -> Finding:
+    """ZFS forgets the scrub before the canceled one: when all data was last read is not known."""
+    start = f"zpool scrub {pool.name}"
+    if pool.finished is None:
+        return Finding(pool.name, Status.WARNING, "the last scrub was canceled", start)
+    age = (now - pool.finished).total_seconds()
+    message = f"the last scrub was canceled {duration(max(age, 0))} ago"
+    if age > max_age:
+        return Finding(pool.name, Status.FAILED, f"{message} and none followed", start)
+    return Finding(pool.name, Status.WARNING, message, start)
+
+
+def _finished(pool: Pool, finished: datetime, max_age: int, now: datetime) -> Finding:
+    age = (now - finished).total_seconds()
+    if age < -SKEW:
+        return _from_the_future(pool.name, f"the last scrub ended at {moment(finished)}")
+    if age > max_age:
+        message = f"scrub overdue: the last ended {duration(age)} ago, the limit is {duration(max_age)}"
+        return Finding(pool.name, Status.FAILED, message, f"zpool scrub {pool.name}")
+    return Finding(pool.name, Status.OK, f"scrubbed {duration(max(age, 0))} ago")
+
+
+def _host(host: str, last_good: datetime | None, max_age: int, now: datetime) -> Finding:
+    if last_good is None:
+        return Finding(host, Status.FAILED, "never backed up", f"zborg backup {host}")
+    age = (now - last_good).total_seconds()
+    if age < -SKEW:
+        return _from_the_future(host, f"the last good backup is of {moment(last_good)}")
+    if age > max_age:
+        message = (
+            f"backup overdue: the last good one is {duration(age)} old, the limit is {duration(max_age)}"
+        )
+        return Finding(host, Status.FAILED, message, f"zborg backup {host}")
+    return Finding(host, Status.OK, f"last good backup {duration(max(age, 0))} ago")
+
+
+def _from_the_future(subject: str, what: str) -> Finding:
+    """Its age cannot be told, so neither can it be called good."""
+    message = f"{what}, which is still to come: the clock was or is wrong"
+    return Finding(subject, Status.FAILED, message, "date -u")

@@ -1,0 +1,87 @@
+"""Report -> lines for people: mail at 7 in the morning, a terminal of 80 columns, a log."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from zborg.model import Outcome, Report, Status
+from zborg.model.words import counted, size, span
+
+_WIDTH = 80
+_SUBJECT = 26  # longer subjects push their own line to the right, not everybody's
+
+
+_INDENT = 20  # of what follows a line that is too long
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line; `status` tells a terminal how to colour `word`, which occurs in it."""
+
+    text: str
+    status: Status | None = None
+    word: str = ""
+
+
+def render(report: Report, *, verbose: bool = False) -> list[Line]:
+    """The whole report. The plan is shown for a dry run, and with `verbose`."""
+    dry = bool(report.plan) and not report.outcomes
+    lines = [Line(text) for text in report.plan] if dry or verbose else []
+    width = min(max((len(outcome.subject) for outcome in report.outcomes), default=0), _SUBJECT)
+    for outcome in report.outcomes:
+        lines += _outcome(outcome, width)
+    return [*lines, _summary(report, dry)]
+
+
+def _summary(report: Report, dry: bool) -> Line:
+    if dry:
+        return Line(f"{report.command}: nothing was done (dry run)")
+    word = report.status.value
+    seconds = (report.finished - report.started).total_seconds()
+    end = f"exit {int(report.exit)}, {span(seconds)}, run {report.run}"
+    text = f"{report.command} {word} on {report.server}, {end}"
+    return Line(text, report.status, word)
+
+
+def _outcome(outcome: Outcome, width: int) -> Iterator[Line]:
+    word = outcome.status.value
+    words = [text for text in (outcome.message, numbers(outcome)) if text]
+    head = f"{outcome.subject:<{width}}  {word:<8}  "
+    first, *rest = _wrapped("; ".join(words), head)
+    yield Line(first.rstrip(), outcome.status, word)
+    yield from (Line(text) for text in rest)
+    for extra in (*outcome.data.get("sides", ()), *([f"-> {outcome.remedy}"] if outcome.remedy else [])):
+        yield from (Line(text) for text in _wrapped(extra.strip(), " " * min(len(head), _INDENT)))
+
+
+def _wrapped(text: str, head: str) -> list[str]:
+    """Long words (paths, keys) stay whole: they are there to be copied."""
+    indent = " " * min(len(head), _INDENT)
+    return textwrap.wrap(
+        head + text,
+        width=_WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+        replace_whitespace=False,
+    ) or [head]
+
+
+def numbers(outcome: Outcome) -> str:
+    """The counts that borg or zfs gave, in a few words."""
+    data = outcome.data
+    words = []
+    if "files" in data:
+        words.append(counted(data["files"], "file"))
+    if "original_bytes" in data:
+        words.append(f"{size(data['original_bytes'])}")
+    if "new_bytes" in data:
+        words.append(f"{size(data['new_bytes'])} new")
+    if "seconds" in data:
+        words.append(span(data["seconds"]))
+    if data.get("warnings"):
+        words.append(counted(data["warnings"], "warning"))
+    return ", ".join(words)

@@ -1,0 +1,129 @@
+"""Kernel locks, and beside each one a record of its owner for people and for the next run.
+
+The lock itself is flock(2): it vanishes with its holder, whatever killed it. The record only
+explains (pid, command, start) and names the children, so that the next run can end those that
+outlived a killed parent. Lock order: host < snapshot < dataset.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from zborg.errors import Busy
+from zborg.model import Child, utc_now
+
+
+@dataclass
+class Owner:
+    """Who holds a lock. `start` is the kernel's start time of the pid, so that a reused pid is told."""
+
+    pid: int
+    start: str
+    command: str
+    since: str
+    children: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Lock:
+    """A held lock."""
+
+    def __init__(self, record: Path, owner: Owner) -> None:
+        self._record, self._owner = record, owner
+
+    def adopt(self, *children: Child) -> None:
+        """Record children, so that they can be ended should this process be killed."""
+        self._owner.children += [(child.pid, process_start(child.pid)) for child in children]
+        self.write()
+
+    def write(self) -> None:
+        new = self._record.with_suffix(".new")
+        new.write_text(json.dumps(asdict(self._owner)))
+        new.replace(self._record)
+
+
+class Locks:
+    """The locks below one directory, by name."""
+
+    def __init__(self, directory: Path, command: str) -> None:
+        self._directory, self._command = directory, command
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[Lock]:
+        """Hold the lock or raise Busy at once; waiting would hide that two runs overlap."""
+        from filelock import FileLock, Timeout
+
+        record = self._directory / f"{name}.owner"
+        try:
+            held = FileLock(self._directory / f"{name}.lock", timeout=0, mode=0o600)
+            with held:
+                _end_survivors(_read(record))
+                yield self._own(record)
+                record.unlink(missing_ok=True)
+        except Timeout:
+            raise Busy(f"{name} is locked by {_describe(_read(record))}", "wait for it, or end it") from None
+
+    def is_held(self, name: str) -> bool:
+        """Whether another run holds it now."""
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self._directory / f"{name}.lock", timeout=0, mode=0o600):
+                return False
+        except Timeout:
+            return True
+
+    def _own(self, record: Path) -> Lock:
+        me = os.getpid()
+        lock = Lock(record, Owner(me, process_start(me), self._command, f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"))
+        lock.write()
+        return lock
+
+
+def _describe(owner: Owner | None) -> str:
+    if owner is None:
+        return "a run that has not said its name yet"
+    return f"pid {owner.pid} ({owner.command}), started {owner.since}"
+
+
+def _read(record: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(record.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None  # for people only: a torn record is no reason to stop
+
+
+def process_start(pid: int) -> str:
+    """The kernel's start time of a process, "" when it is gone or the system has no /proc."""
+    if sys.platform != "linux":
+        return ""
+    try:
+        # proc(5): field 22, counted behind the command name, which may contain spaces and brackets.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _end_survivors(owner: Owner | None) -> None:
+    """We hold the lock, so whoever is still in the record lost its parent."""
+    survivors = [
+        pid for pid, start in (owner.children if owner else ()) if start and process_start(pid) == start
+    ]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in survivors:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
+        _wait_gone(survivors, seconds=3)
+
+
+def _wait_gone(pids: list[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while any(process_start(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)

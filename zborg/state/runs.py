@@ -1,0 +1,67 @@
+"""Run files: what each step leaves for the next one and for `status`.
+
+`runs/RUN.COMMAND.json`, one Report each. RUN begins with the UTC instant, so names sort by time
+and the newest of a command is found without opening the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from zborg.model import Outcome, Report
+from zborg.model.serial import from_dict, to_dict
+
+_KEEP = 1000  # files; three months of a night of ten steps
+
+
+def new_run(now: datetime) -> str:
+    """20260212T144933Z-4f3a."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+class Runs:
+    """The run files below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def save(self, report: Report) -> None:
+        """Replace the file whole and on disk: a killed zborg leaves the old report or the new one."""
+        path = self._directory / f"{report.run}.{report.command}.json"
+        new = path.with_suffix(".new")
+        with open(new, "w", encoding="utf-8") as file:
+            json.dump(to_dict(report), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+
+    def newest_first(self, command: str) -> Iterator[Report]:
+        """Reports of one command. A file that cannot be read is passed over: history never stops a backup."""
+        for path in sorted(self._directory.glob(f"*.{command}.json"), reverse=True):
+            try:
+                yield from_dict(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+
+    def newest(self, command: str) -> Report | None:
+        return next(self.newest_first(command), None)
+
+    def outcomes_since(self, command: str, since: datetime | None) -> dict[str, Outcome]:
+        """Each subject's newest outcome of a command that ended at or after `since`."""
+        found: dict[str, Outcome] = {}
+        for report in self.newest_first(command):
+            if since is not None and report.finished < since:
+                break
+            for outcome in report.outcomes:
+                found.setdefault(outcome.subject, outcome)
+        return found
+
+    def prune(self) -> None:
+        """Drop the oldest files; ZFS is the database of snapshots, these are hand-over notes."""
+        for path in sorted(self._directory.glob("*.json"), reverse=True)[_KEEP:]:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,180 @@
+"""backup: one borg archive per host, several hosts at once.
+
+A host is good only if the server saw a new commit in this run, never by the client's word alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from zborg.borg.log import BorgLog, judge, statistics
+from zborg.borg.repository import entries, last_transactions
+from zborg.errors import Conflict, ZborgError
+from zborg.model import Dataset, Event, Host, Outcome, Report, State, Status
+from zborg.state.locks import Lock
+from zborg.steps.context import Begun, Context, begin, conclude, outcome_of, select_hosts
+
+_BAD = (Status.FAILED, Status.CONFLICT, Status.DAMAGED)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks of one backup run."""
+
+    hosts: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    fail_fast: bool = False
+    allow_partial: bool = False
+    dry_run: bool = False
+
+
+def backup(context: Context, options: Options) -> Report:
+    """Back up the selected hosts. Raises UsageError before anything starts."""
+    hosts = select_hosts(context.config, options.hosts, options.exclude)
+    begun = begin(context, "backup")
+    partial_ok = options.allow_partial or context.config.allow_partial
+    if options.dry_run:
+        return begun.report((), _plan(begun, hosts))
+    skipped = [
+        Outcome("host", name, Status.SKIPPED, "excluded on the command line") for name in options.exclude
+    ]
+    outcomes = _in_parallel(begun, hosts, skipped, fail_fast=options.fail_fast)
+    report = begun.report(outcomes, rule=partial(conclude, partial_ok=partial_ok))
+    context.runs.save(report)
+    return report
+
+
+def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
+    config = begun.context.config
+    at_once = min(config.parallel, len(hosts))
+    lines = [
+        f"back up {h.name} ({h.endpoint}) into {config.storage.dataset_of(h.name)} as {_archive(begun, h)}"
+        for h in hosts
+    ]
+    return [*lines, f"{len(hosts)} hosts, {at_once} at once"]
+
+
+def _archive(begun: Begun, host: Host) -> str:
+    return f"{host.name}-{begun.started:%Y-%m-%dT%H%M%SZ}"
+
+
+def _in_parallel(
+    begun: Begun, hosts: Sequence[Host], outcomes: list[Outcome], *, fail_fast: bool
+) -> list[Outcome]:
+    """Every host in a thread of its own, `parallel` at once; each outcome is saved when it is known,
+    so that a run that gets killed loses no finished host."""
+    datasets = {d.name: d for d in begun.context.zfs.datasets(begun.context.config.storage.dataset)}
+    waiting = list(hosts)
+    running: dict[Future[Outcome], Host] = {}
+    with ThreadPoolExecutor(max_workers=begun.context.config.parallel) as pool:
+        while waiting or running:
+            while waiting and len(running) < begun.context.config.parallel:
+                host = waiting.pop(0)
+                running[pool.submit(_one, begun, host, datasets)] = host
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                del running[future]
+                outcomes.append(future.result())
+                begun.context.runs.save(begun.report(outcomes))
+            if stop := _reason_to_stop(outcomes, fail_fast=fail_fast):
+                outcomes += [Outcome("host", h.name, Status.SKIPPED, stop) for h in waiting]
+                waiting = []
+    return outcomes
+
+
+def _reason_to_stop(outcomes: Sequence[Outcome], *, fail_fast: bool) -> str:
+    if any(outcome.status is Status.INTERRUPTED for outcome in outcomes):
+        return "not started: interrupted"
+    if fail_fast and any(outcome.status in _BAD for outcome in outcomes):
+        return "not started: --fail-fast"
+    return ""
+
+
+def _one(begun: Begun, host: Host, datasets: Mapping[str, Dataset]) -> Outcome:
+    """One host, whatever happens to it, as an outcome."""
+    begun.context.emit(Event("started", host.name))
+    try:
+        with begun.context.locks.hold(f"host-{host.name}") as lock:
+            outcome = _HostBackup(begun, host, lock).run(_home(begun.context, host, datasets))
+    except ZborgError as error:
+        outcome = outcome_of("host", host.name, error)
+    begun.context.emit(Event("finished", host.name, outcome.message, {"status": outcome.status.value}))
+    return outcome
+
+
+def _home(context: Context, host: Host, datasets: Mapping[str, Dataset]) -> str:
+    """The mountpoint of the host's dataset. An unmounted one would mean a new repository on the
+    root disk and a history apparently lost, so nothing is ever served from there."""
+    name = context.config.storage.dataset_of(host.name)
+    dataset = datasets.get(name)
+    if dataset is None:
+        raise ZborgError(f"the dataset {name} does not exist", f"zborg init {host.name}")
+    if not dataset.mounted or not dataset.mountpoint:
+        raise ZborgError(f"the dataset {name} is not mounted; nothing was sent", f"zfs mount {name}")
+    return dataset.mountpoint
+
+
+@dataclass
+class _HostBackup:
+    """The verbs of one host's backup in turn: init when there is no repository, then create."""
+
+    begun: Begun
+    host: Host
+    lock: Lock
+
+    def run(self, home: str) -> Outcome:
+        before = self._last(home)
+        if "config" not in (found := entries(self.begun.context.storage, home)):
+            self._refuse_to_replace(found)
+            if (outcome := self._verb("init", self.host.name)).status in _BAD:
+                return replace(outcome, message=f"init: {outcome.message}")
+            before = self._last(home)
+        archive = _archive(self.begun, self.host)
+        outcome = self._verb("create", self.host.name, archive)
+        return self._proven(outcome, archive, before, self._last(home))
+
+    def _last(self, home: str) -> int:
+        return last_transactions(self.begun.context.storage, [home]).get(home, 0)
+
+    def _refuse_to_replace(self, found: Sequence[str]) -> None:
+        """A new repository only in an empty dataset of a host that was never seen good."""
+        name = self.begun.context.config.storage.dataset_of(self.host.name)
+        if found:
+            raise Conflict(
+                f"{name} holds files but no repository: {', '.join(found[:5])}",
+                "look at its snapshots; restore the repository or empty the dataset by hand",
+            )
+        if any(s.state is State.OK for s in self.begun.context.zfs.snapshots(name)):
+            raise Conflict(
+                f"{name} is empty but has good snapshots: its repository was lost",
+                f"restore it from the newest one: zfs rollback, or zborg restore list {self.host.name}",
+            )
+
+    def _verb(self, *words: str) -> Outcome:
+        log = BorgLog()
+
+        def listen(line: str) -> None:
+            if counts := log.feed(line):
+                self.begun.context.emit(Event("progress", self.host.name, data=counts))
+
+        status = self.begun.context.tunnel.verb(self.host, words, listen, adopt=self.lock.adopt)
+        judged, message, remedy = judge(status, log)
+        data: dict[str, Any] = dict(statistics(log.json()))
+        if log.warnings:
+            data["warnings"] = log.warnings
+        return Outcome("host", self.host.name, judged, message, remedy, data)
+
+    def _proven(self, outcome: Outcome, archive: str, before: int, after: int) -> Outcome:
+        data = {**outcome.data, "archive": archive, "transaction": after}
+        if outcome.status not in (Status.OK, Status.WARNING):
+            return replace(outcome, data={**outcome.data, "transaction": after})
+        if after <= before:
+            message = "the host says good, but the server saw no commit in this run"
+            return replace(outcome, status=Status.FAILED, message=message, data=data)
+        if outcome.data.get("files") == 0:
+            message, remedy = "the archive is empty", "look at the paths in /etc/zborg/agent.conf on the host"
+            return replace(outcome, status=Status.FAILED, message=message, remedy=remedy, data=data)
+        return replace(outcome, data=data)

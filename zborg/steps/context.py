@@ -1,0 +1,121 @@
+"""What every step is given, and how outcomes become a Report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from zborg.config import Config
+from zborg.errors import Busy, Conflict, Damage, Exit, Interrupted, UsageError, ZborgError
+from zborg.model import Clock, Emit, Host, Outcome, Report, Runner, Status, Target, Tunnel, Zfs
+from zborg.state.locks import Locks
+from zborg.state.runs import Runs, new_run
+
+
+@dataclass(frozen=True)
+class Context:
+    """The world as the steps see it: protocols, and the little state that zborg keeps."""
+
+    config: Config
+    zfs: Zfs  # the storage's
+    storage: Runner  # plain commands on the storage
+    tunnel: Tunnel
+    zfs_of: Callable[[Target], Zfs]
+    locks: Locks
+    runs: Runs
+    clock: Clock
+    emit: Emit
+
+
+Rule = Callable[[Sequence[Outcome]], tuple[Status, Exit]]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A step that has begun: its name, run id and start."""
+
+    context: Context
+    command: str
+    run: str
+    started: datetime
+
+    def report(
+        self, outcomes: Sequence[Outcome], plan: Iterable[str] = (), *, rule: Rule | None = None
+    ) -> Report:
+        """The step's report as of now; `rule` (conclude) makes status and exit code of the outcomes."""
+        status, code = (rule or conclude)(outcomes)
+        now = self.context.clock()
+        name = self.context.config.name
+        return Report(
+            self.command, self.run, name, self.started, now, status, code, tuple(outcomes), tuple(plan)
+        )
+
+
+def begin(context: Context, command: str) -> Begun:
+    now = context.clock()
+    return Begun(context, command, new_run(now), now)
+
+
+_BAD = frozenset({Status.FAILED, Status.BUSY, Status.CONFLICT, Status.DAMAGED, Status.INTERRUPTED})
+
+
+def conclude(outcomes: Sequence[Outcome], *, partial_ok: bool = False) -> tuple[Status, Exit]:
+    """The worst outcome decides; some bad among good is partial; skipped ones do not count."""
+    counted = [outcome.status for outcome in outcomes if outcome.status is not Status.SKIPPED]
+    bad = [status for status in counted if status in _BAD]
+    some_good = len(bad) < len(counted)
+    if not bad:
+        return (Status.WARNING if Status.WARNING in counted else Status.OK), Exit.OK
+    for status, code in ((Status.INTERRUPTED, Exit.INTERRUPTED), (Status.DAMAGED, Exit.DAMAGE)):
+        if status in bad:
+            return status, code
+    if some_good and partial_ok:
+        return Status.PARTIAL, Exit.OK
+    if Status.CONFLICT in bad:
+        return Status.CONFLICT, Exit.CONFLICT
+    if some_good:
+        return Status.PARTIAL, Exit.PARTIAL
+    if all(status is Status.BUSY for status in bad):
+        return Status.BUSY, Exit.LOCKED
+    return Status.FAILED, Exit.FAILED
+
+
+def inspect(outcomes: Sequence[Outcome]) -> tuple[Status, Exit]:
+    """For commands that only look (status, scrub): an error finding among good ones is 4, not partial."""
+    status, code = conclude(outcomes)
+    return (Status.FAILED, Exit.FAILED) if status in (Status.PARTIAL, Status.BUSY) else (status, code)
+
+
+def outcome_of(kind: str, subject: str, error: ZborgError) -> Outcome:
+    """An error that ended the work on one subject, as its outcome."""
+    kinds: tuple[tuple[type[ZborgError], Status], ...] = (
+        (Busy, Status.BUSY),
+        (Conflict, Status.CONFLICT),
+        (Damage, Status.DAMAGED),
+        (Interrupted, Status.INTERRUPTED),
+    )
+    status = next((status for cls, status in kinds if isinstance(error, cls)), Status.FAILED)
+    return Outcome(kind, subject, status, error.message, error.remedy)
+
+
+def select_hosts(config: Config, names: Sequence[str], exclude: Sequence[str] = ()) -> tuple[Host, ...]:
+    """The named hosts (none named: all) without the excluded. Unknown names are refused."""
+    known = {host.name: host for host in config.hosts}
+    if unknown := [name for name in (*names, *exclude) if name not in known]:
+        raise UsageError(
+            f"no such host: {', '.join(unknown)}",
+            f"known hosts: {', '.join(known) or 'none'} ({config.path})",
+        )
+    return tuple(h for h in config.hosts if (not names or h.name in names) and h.name not in exclude)
+
+
+def select_targets(config: Config, names: Sequence[str]) -> tuple[Target, ...]:
+    """The named targets (none named: all). Unknown names are refused."""
+    known = {target.name: target for target in config.targets}
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            f"no such target: {', '.join(unknown)}",
+            f"known targets: {', '.join(known) or 'none'} ({config.path})",
+        )
+    return tuple(t for t in config.targets if not names or t.name in names)

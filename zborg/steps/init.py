@@ -1,0 +1,121 @@
+"""init: the state directory, the server's key, the storage dataset and one child per host.
+
+Idempotent: what is there is left as it is, and said. Nothing else in zborg creates a dataset of
+the storage, so that a typing error in zborg.toml cannot start a second, empty history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from zborg.errors import ZborgError
+from zborg.model import Host, Outcome, Report, Runner, Status
+from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+
+# borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
+_STORAGE = {
+    "atime": "off",
+    "exec": "off",
+    "setuid": "off",
+    "devices": "off",
+    "recordsize": "1M",
+    "compression": "lz4",
+}
+
+
+def init(context: Context, local: Runner, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
+    """Make what is missing. `local` runs ssh-keygen on this machine."""
+    hosts = select_hosts(context.config, names)
+    begun = begin(context, "init")
+    if dry_run:
+        return begun.report((), _plan(begun, hosts))
+    outcomes = [_key(local, identity, context.config.name) for identity in identities(context)]
+    if any(outcome.status is Status.FAILED for outcome in outcomes):
+        return begun.report(outcomes)
+    if context.config.storage.endpoint and any(outcome.data["made"] for outcome in outcomes):
+        return begun.report([*outcomes, _hand_out(context)])
+    try:
+        outcomes += _datasets(begun, hosts)
+    except ZborgError as error:
+        outcomes.append(outcome_of("storage", context.config.storage.dataset, error))
+    return begun.report(outcomes)
+
+
+def _hand_out(context: Context) -> Outcome:
+    """A key that was made a moment ago opens no door yet."""
+    storage = context.config.storage
+    return Outcome(
+        "storage",
+        storage.dataset,
+        Status.SKIPPED,
+        f"the new key has to reach {storage.endpoint} first",
+        f"add it to authorized_keys there, for {storage.user} with the forced command (README), on the hosts "
+        "and targets too; then run zborg init again",
+    )
+
+
+def identities(context: Context) -> tuple[str, ...]:
+    """Every private key that zborg.toml names, each once."""
+    config = context.config
+    endpoints = [h.endpoint for h in config.hosts] + [t.endpoint for t in config.targets]
+    if config.storage.endpoint:
+        endpoints.append(config.storage.endpoint)
+    return tuple(dict.fromkeys(e.identity for e in endpoints))
+
+
+def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
+    context = begun.context
+    missing = [name for name in _wanted(begun, hosts) if name not in _existing(begun)]
+    keys = [f"make the key {path}" for path in identities(context) if not Path(path).exists()]
+    return [*keys, *(f"create {name}" for name in missing)] or ["nothing is missing"]
+
+
+def _key(local: Runner, identity: str, server: str) -> Outcome:
+    public = Path(f"{identity}.pub")
+    if Path(identity).exists():
+        return Outcome("key", identity, Status.OK, "is there", data={"public": _text(public), "made": False})
+    try:
+        Path(identity).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        local.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"zborg@{server}", "-f", identity])
+    except (OSError, ZborgError) as error:
+        return Outcome("key", identity, Status.FAILED, f"cannot make the key: {error}")
+    text = _text(public)
+    message = f"made; its public half: {text}"
+    return Outcome("key", identity, Status.OK, message, data={"public": text, "made": True})
+
+
+def _text(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _wanted(begun: Begun, hosts: Sequence[Host]) -> list[str]:
+    storage = begun.context.config.storage
+    return [storage.dataset, *(storage.dataset_of(host.name) for host in hosts)]
+
+
+def _existing(begun: Begun) -> dict[str, str | None]:
+    found = begun.context.zfs.datasets(begun.context.config.storage.dataset)
+    return {dataset.name: dataset.mountpoint for dataset in found}
+
+
+def _datasets(begun: Begun, hosts: Sequence[Host]) -> Iterator[Outcome]:
+    context, existing = begun.context, _existing(begun)
+    root = context.config.storage.dataset
+    for name in _wanted(begun, hosts):
+        if name in existing:
+            yield Outcome("dataset", name, Status.OK, "is there")
+            continue
+        context.zfs.create(name, _STORAGE if name == root else {})
+        if name != root:
+            _hand_over(begun, name)
+        yield Outcome("dataset", name, Status.OK, "created")
+
+
+def _hand_over(begun: Begun, name: str) -> None:
+    """`borg serve` runs unprivileged: the new dataset belongs to its user, and to nobody else."""
+    home, user = _existing(begun)[name], begun.context.config.storage.user
+    if not home:
+        raise ZborgError(f"{name} has no mountpoint", f"zfs set mountpoint=/somewhere {name}")
+    begun.context.storage.run(["chown", f"{user}:", home])
+    begun.context.storage.run(["chmod", "0700", home])

@@ -1,0 +1,70 @@
+"""run: the whole night in order. It goes on after a partial backup; the worst exit code stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from zborg.errors import Exit, Interrupted, ZborgError
+from zborg.model import Outcome, Report, Status
+from zborg.process import cancelled
+from zborg.steps.backup import Options, backup
+from zborg.steps.context import Begun, Context, begin, outcome_of
+from zborg.steps.replicate import replicate
+from zborg.steps.rotate import rotate
+from zborg.steps.scrub import scrub
+from zborg.steps.snapshot import snapshot
+
+# From harmless to what must not be overlooked.
+_WORSE = (Exit.OK, Exit.PARTIAL, Exit.LOCKED, Exit.FAILED, Exit.CONFIG, Exit.CONFLICT, Exit.DAMAGE)
+
+
+def night(context: Context, *, allow_partial: bool = False, dry_run: bool = False) -> Report:
+    """Every step, each with a report of its own; this one gathers their outcomes."""
+    begun = begin(context, "run")
+    steps: dict[str, Callable[[], Report]] = {
+        "backup": lambda: backup(context, Options(allow_partial=allow_partial, dry_run=dry_run)),
+        "snapshot": lambda: snapshot(context, dry_run=dry_run),
+        "rotate": lambda: rotate(context, dry_run=dry_run),
+        "replicate": lambda: replicate(context, dry_run=dry_run),
+        "scrub": lambda: scrub(context, dry_run=dry_run),
+    }
+    reports = [_guarded(begun, name, step) for name, step in steps.items()]
+    report = _gathered(begun, reports)
+    if not dry_run:
+        context.runs.save(report)
+    return report
+
+
+def _guarded(begun: Begun, name: str, step: Callable[[], Report]) -> Report:
+    """A step that cannot even begin is a failed step, not the end of the night."""
+    if cancelled.is_set():
+        skipped = begun.report([outcome_of("step", name, Interrupted("not started: interrupted"))])
+        return replace(skipped, command=name)
+    try:
+        return step()
+    except ZborgError as error:
+        failed = begun.report([outcome_of("step", name, error)])
+        return replace(failed, command=name, exit=error.exit)
+
+
+def _gathered(begun: Begun, reports: list[Report]) -> Report:
+    worst = max(reports, key=lambda report: _rank(report.exit))
+    plan = [f"{report.command}: {line}" for report in reports for line in report.plan]
+    outcomes = [outcome for report in reports for outcome in _named(report)]
+    whole = begun.report(outcomes, plan)
+    status = (
+        Status.PARTIAL
+        if any(r.status is Status.PARTIAL for r in reports) and not worst.exit
+        else worst.status
+    )
+    return replace(whole, exit=worst.exit, status=status)
+
+
+def _rank(code: Exit) -> int:
+    return _WORSE.index(code) if code in _WORSE else len(_WORSE)
+
+
+def _named(report: Report) -> Iterator[Outcome]:
+    for outcome in report.outcomes:
+        yield replace(outcome, data={**outcome.data, "step": report.command})

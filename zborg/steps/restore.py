@@ -1,0 +1,175 @@
+"""restore: files back onto their host, from a snapshot, through the tunnel.
+
+The server holds ciphertext only: the host reads its own repository, served from a clone of the
+snapshot, with a key that never leaves it. Files land in a fresh directory, never over live ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from zborg.borg.log import BorgLog, judge
+from zborg.errors import UsageError, ZborgError
+from zborg.model import P_TRANSACTION, Event, Host, Outcome, Report, Snapshot, Status
+from zborg.planning.choose import choose, parse_at
+from zborg.state.locks import Lock
+from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+
+
+def list_snapshots(context: Context, name: str) -> Report:
+    """Every snapshot of one host's dataset, oldest first, with what its backup came to."""
+    (host,) = select_hosts(context.config, [name])
+    begun = begin(context, "restore list")
+    return begun.report([_listed(snapshot) for snapshot in _snapshots(context, host)])
+
+
+def _snapshots(context: Context, host: Host) -> list[Snapshot]:
+    dataset = context.config.storage.dataset_of(host.name)
+    found = [s for s in context.zfs.snapshots(dataset) if s.dataset == dataset and s.name]
+    if not found:
+        raise UsageError(f"there is no snapshot of {host.name} ({dataset})", "zborg backup && zborg snapshot")
+    return found
+
+
+def _listed(snapshot: Snapshot) -> Outcome:
+    state = snapshot.state.value if snapshot.state else "no backup"
+    data = {
+        "state": state,
+        "transaction": snapshot.properties.get(P_TRANSACTION),
+        "guid": snapshot.guid,
+        "used": snapshot.used,
+        "holds": snapshot.holds,
+        "created": f"{snapshot.created:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    held = f", {snapshot.holds} holds" if snapshot.holds else ""
+    return Outcome("snapshot", snapshot.raw, Status.OK, f"backup {state}{held}", data=data)
+
+
+def restore_files(
+    context: Context, name: str, paths: Sequence[str], at: str, *, dry_run: bool = False
+) -> Report:
+    """Restore `paths` (absolute, on the host) from the newest good snapshot not later than `at`."""
+    (host,) = select_hosts(context.config, [name])
+    if wrong := [path for path in paths if not path.startswith("/")]:
+        raise UsageError(
+            f"not an absolute path: {', '.join(wrong)}", "name files as they are called on the host"
+        )
+    begun = begin(context, "restore files")
+    snapshot = choose(_snapshots(context, host), _moment(begun, at))
+    if dry_run:
+        return begun.report((), _plan(host, paths, snapshot))
+    context.emit(Event("started", host.name))
+    context.emit(Event("warning", host.name, f"restoring from {snapshot.full}"))
+    report = begun.report([_restore(begun, host, paths, snapshot)])
+    context.runs.save(report)
+    return report
+
+
+def _moment(begun: Begun, at: str):  # type: ignore[no-untyped-def]
+    if not at:
+        return begun.started
+    zone = begun.started.astimezone().tzinfo
+    assert zone is not None  # astimezone() always sets one
+    return parse_at(at, zone)
+
+
+def _plan(host: Host, paths: Sequence[str], snapshot: Snapshot) -> list[str]:
+    quoted = " ".join(paths)
+    return [
+        f"clone {snapshot.full} and serve it to {host.name}",
+        f"extract {quoted} there into a fresh directory",
+        f"root on {host.name} allows it with: zborg-agent --allow-restore {snapshot.raw} BYTES {quoted}",
+    ]
+
+
+def _restore(begun: Begun, host: Host, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
+    try:
+        with begun.context.locks.hold(f"host-{host.name}") as lock, _clone(begun, host, snapshot):
+            return _Reading(begun, host, lock, snapshot).extract(paths)
+    except ZborgError as error:
+        return outcome_of("host", host.name, error)
+
+
+@contextmanager
+def _clone(begun: Begun, host: Host, snapshot: Snapshot) -> Iterator[None]:
+    """The snapshot as a writable file system: borg needs to lock what it reads.
+
+    A snapshot taken during a backup contains that backup's lock; it is removed here, in the clone.
+    """
+    zfs, scratch = begun.context.zfs, begun.context.config.storage.scratch
+    _clear_stale(begun, host)
+    clone = f"{scratch}/{begun.run}/{host.name}"
+    try:
+        home = zfs.clone(snapshot.full, clone)
+        locks = [f"{home}/lock.exclusive", f"{home}/lock.roster"]
+        begun.context.storage.run(["rm", "-rf", "--", *locks])
+        yield
+    finally:
+        zfs.destroy_clone(clone)
+
+
+def _clear_stale(begun: Begun, host: Host) -> None:
+    """We hold the host's lock: a clone of it that is still there belongs to a run that was killed."""
+    scratch = begun.context.config.storage.scratch
+    for dataset in begun.context.zfs.datasets(scratch):
+        if dataset.name.count("/") == scratch.count("/") + 2 and dataset.name.endswith(f"/{host.name}"):
+            begun.context.zfs.destroy_clone(dataset.name)
+
+
+@dataclass
+class _Reading:
+    """The verbs of a restore: list, to learn the newest archive; restore, to extract from it."""
+
+    begun: Begun
+    host: Host
+    lock: Lock
+    snapshot: Snapshot
+    log: BorgLog = field(default_factory=BorgLog)
+
+    def extract(self, paths: Sequence[str]) -> Outcome:
+        if bad := self._verb("list", self.host.name, "1"):
+            return bad
+        archives = self.log.json().get("archives") or []
+        if not archives:
+            return self._failed("the repository in this snapshot has no archive", "choose another with --at")
+        archive = str(archives[-1].get("name") or archives[-1].get("archive"))
+        words = ("restore", self.host.name, archive, self.begun.run, self.snapshot.raw, *paths)
+        if bad := self._verb(*words):
+            return self._with_permission(bad, paths)
+        return self._done(archive)
+
+    def _verb(self, *words: str) -> Outcome | None:
+        """Run one verb; an Outcome only when it failed."""
+        self.log = log = BorgLog()
+
+        def listen(line: str) -> None:
+            if counts := log.feed(line):
+                self.begun.context.emit(Event("progress", self.host.name, data=counts))
+
+        tunnel = self.begun.context.tunnel
+        status = tunnel.verb(self.host, words, listen, scratch=self.begun.run, adopt=self.lock.adopt)
+        judged, message, remedy = judge(status, log)
+        return None if judged is Status.OK else Outcome("host", self.host.name, judged, message, remedy)
+
+    def _failed(self, message: str, remedy: str) -> Outcome:
+        return Outcome("host", self.host.name, Status.FAILED, message, remedy)
+
+    def _with_permission(self, outcome: Outcome, paths: Sequence[str]) -> Outcome:
+        allow = f"zborg-agent --allow-restore {self.snapshot.raw} BYTES {' '.join(paths)}"
+        remedy = outcome.remedy or f"root on {self.host.name} allows one restore with: {allow}"
+        return Outcome("host", self.host.name, outcome.status, outcome.message, remedy)
+
+    def _done(self, archive: str) -> Outcome:
+        result = self.log.json()
+        where = str(result.get("restored", ""))
+        data = {"snapshot": self.snapshot.full, "archive": archive, "restored": where}
+        data |= {"files": result.get("files", 0), "original_bytes": result.get("bytes", 0)}
+        return Outcome(
+            "host",
+            self.host.name,
+            Status.OK,
+            f"restored from {archive} into {where} on {self.host.name}",
+            data=data,
+        )

@@ -1,0 +1,79 @@
+"""rotate: destroy the snapshots that no rule keeps, dataset by dataset, never recursively."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zborg.errors import ZborgError
+from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status, Verdict
+from zborg.planning.replica import Recorded
+from zborg.planning.retention import RotatePlan, plan_rotation
+from zborg.steps.context import Begun, Context, begin, outcome_of
+
+
+def rotate(context: Context, *, dry_run: bool = False) -> Report:
+    """Apply the policy to the storage's snapshots. Raises Busy when a snapshot is just being taken."""
+    begun = begin(context, "rotate")
+    root = context.config.storage.dataset
+    with context.locks.hold("snapshot"):
+        datasets, snapshots = context.zfs.datasets(root), context.zfs.snapshots(root)
+        plan = plan_rotation(snapshots, context.config.keep, begun.started, _vetoes(datasets))
+    if dry_run:
+        return begun.report((), plan.lines())
+    report = begun.report(_execute(begun, plan), plan.lines())
+    context.runs.save(report)
+    return report
+
+
+def _vetoes(datasets: Sequence[Dataset]) -> dict[str, str]:
+    """The last common base of every target stays, whatever its hold says."""
+    vetoes: dict[str, str] = {}
+    for dataset in datasets:
+        for key, value in dataset.properties.items():
+            if key.startswith(P_TARGET):
+                target = key.removeprefix(P_TARGET)
+                if base := _base(dataset, value):
+                    vetoes[base] = f"last common snapshot with {target}"
+    return vetoes
+
+
+def _base(dataset: Dataset, value: str) -> str | None:
+    try:
+        return Recorded.parse(value).base
+    except ValueError as error:
+        raise ZborgError(
+            f"{dataset.name} has a property that zborg cannot read: {error}", "zfs inherit it, then replicate"
+        ) from error
+
+
+def _execute(begun: Begun, plan: RotatePlan) -> list[Outcome]:
+    by_dataset: dict[str, list[Verdict]] = {}
+    for verdict in plan.verdicts:
+        by_dataset.setdefault(verdict.snapshot.dataset, []).append(verdict)
+    return [_one(begun, dataset, verdicts) for dataset, verdicts in by_dataset.items()]
+
+
+def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict]) -> Outcome:
+    doomed = [verdict.snapshot for verdict in verdicts if not verdict.keep]
+    kept = f"kept {len(verdicts) - len(doomed)}"
+    if not doomed:
+        return Outcome("dataset", dataset, Status.OK, kept, data={"destroyed": []})
+    try:
+        with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
+            names = _still_the_same(begun, dataset, doomed)
+            begun.context.zfs.destroy(dataset, names)
+    except ZborgError as error:
+        return outcome_of("dataset", dataset, error)
+    return Outcome(
+        "dataset",
+        dataset,
+        Status.OK,
+        f"{kept}, destroyed {len(names)}",
+        data={"destroyed": names},
+    )
+
+
+def _still_the_same(begun: Begun, dataset: str, doomed: Sequence[Snapshot]) -> list[str]:
+    """Identity is the guid: a name that was reused since the plan, or got a hold, is left alone."""
+    now = {s.guid: s for s in begun.context.zfs.snapshots(dataset) if s.dataset == dataset}
+    return [s.raw for s in doomed if s.guid in now and now[s.guid].raw == s.raw and not now[s.guid].holds]

@@ -1,0 +1,110 @@
+"""scrub: verify the last scrub of every pool; start one and wait for it only when told to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zborg.errors import Interrupted, ZborgError
+from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
+from zborg.planning.health import capacity_findings, scrub_findings
+from zborg.process import cancelled
+from zborg.steps.context import Begun, Context, begin, inspect, outcome_of
+
+_LOOK_EVERY = 2.0  # seconds
+
+
+def scrub(context: Context, *, start: bool = False, wait: bool = False, dry_run: bool = False) -> Report:
+    """Verify. Findings of level failed end in exit 4, damage in 13. `--start` touches our pool only:
+    the off-site's own zborg scrubs the off-site."""
+    begun = begin(context, "scrub")
+    ours = pool_of(context.config.storage.dataset)
+    if dry_run:
+        return begun.report((), _plan(begun, ours, start=start, wait=wait))
+    try:
+        if start:
+            _start(context, ours)
+        if wait:
+            _wait(begun, ours)
+    except ZborgError as error:
+        return begun.report([outcome_of("pool", ours, error)])
+    report = begun.report(list(_verify(begun)), rule=inspect)
+    context.runs.save(report)
+    return report
+
+
+def pool_of(dataset: str) -> str:
+    return dataset.split("/")[0]
+
+
+def _plan(begun: Begun, ours: str, *, start: bool, wait: bool) -> list[str]:
+    limit = begun.context.config.scrub_max_age // 86400
+    lines = [f"start a scrub of {ours}"] if start else []
+    lines += [f"wait until the scrub of {ours} has ended"] if wait else []
+    pools = ", ".join(subject for subject, _, _ in _pools(begun))
+    return [*lines, f"verify that the last scrub of {pools} is at most {limit} days old and found no error"]
+
+
+def _start(context: Context, pool: str) -> None:
+    if context.zfs.pool(pool).scrub is not Scrub.RUNNING:
+        context.zfs.scrub(pool)
+
+
+def _wait(begun: Begun, name: str) -> None:
+    """Scrubs take hours; nothing but an interruption ends the waiting early."""
+    begun.context.emit(Event("started", name))
+    while (pool := begun.context.zfs.pool(name)).scrub is Scrub.RUNNING:
+        begun.context.emit(Event("progress", name, data={"percent": pool.done * 100}))
+        if cancelled.wait(_LOOK_EVERY):
+            raise Interrupted(f"stopped waiting; the scrub of {name} goes on")
+    begun.context.emit(Event("finished", name))
+
+
+def _pools(begun: Begun) -> Iterator[tuple[str, Zfs, str]]:
+    """(subject, adapter, pool) of the storage and of every target."""
+    context = begun.context
+    yield pool_of(context.config.storage.dataset), context.zfs, pool_of(context.config.storage.dataset)
+    for target in context.config.targets:
+        pool = pool_of(target.dataset)
+        yield f"{target.name}:{pool}", context.zfs_of(target), pool
+
+
+def _verify(begun: Begun) -> Iterator[Outcome]:
+    for subject, zfs, name in _pools(begun):
+        try:
+            pool = zfs.pool(name)
+        except ZborgError as error:
+            yield outcome_of("pool", subject, error)
+            continue
+        yield judged(begun, subject, pool)
+
+
+def judged(begun: Begun, subject: str, pool: Pool) -> Outcome:
+    """A pool's findings as one outcome: the worst decides, all are told."""
+    limit = begun.context.config.scrub_max_age
+    found = (*scrub_findings([pool], limit, begun.context.clock()), *capacity_findings([pool]))
+    worst = max(found, key=_severity)
+    told = [f for f in found if f.level is not Status.OK] or [worst]
+    return Outcome(
+        "pool",
+        subject,
+        worst.level,
+        "; ".join(finding.message for finding in told),
+        worst.remedy,
+        pool_facts(pool),
+    )
+
+
+def _severity(finding: Finding) -> int:
+    return (Status.OK, Status.WARNING, Status.FAILED, Status.DAMAGED).index(finding.level)
+
+
+def pool_facts(pool: Pool) -> dict[str, object]:
+    return {
+        "health": pool.health,
+        "scrub": pool.scrub.value,
+        "scrub_finished": f"{pool.finished:%Y-%m-%dT%H:%M:%SZ}" if pool.finished else None,
+        "errors": pool.errors,
+        "repaired": pool.repaired,
+        "size": pool.size,
+        "free": pool.free,
+    }
