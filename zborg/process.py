@@ -28,6 +28,7 @@ _TICK = 0.5  # how often a wait looks at `cancelled`
 # When one end of a joined pair is gone the other has seen the end of its input: borg may still be
 # writing its caches, which took seconds on repositories of millions of files.
 _LAST_WORDS = 30.0
+_REST = 2.0  # seconds for what was said before all children were gone
 _PIPE_SIZE = 1 << 20
 _F_SETPIPE_SZ = 1031  # Linux; fcntl names it from Python 3.10 on, but only where the libc does
 _MAX_LINE = 1 << 20
@@ -35,8 +36,10 @@ _MAX_LINE = 1 << 20
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a child may know: never a secret, never the user's locale or SSH agent."""
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
-    return kept | {"LC_ALL": "C", "TZ": "UTC"} | dict(extra or {})
+    kept = {key: os.environ[key] for key in ("HOME", "TMPDIR") if key in os.environ}
+    # cron's PATH ends before the directories in which zfs, zpool and sshd lie.
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+    return kept | {"PATH": path, "LC_ALL": "C", "TZ": "UTC"} | dict(extra or {})
 
 
 class Process:
@@ -60,26 +63,36 @@ class Process:
         return self._popen.poll()
 
     def stop(self, grace: float = 5.0) -> int:
-        """SIGTERM to the group, SIGKILL after `grace` seconds; returns the exit status."""
-        for number, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, None)):
-            if self._popen.poll() is None:
-                self._signal(number)
-            with suppress(subprocess.TimeoutExpired):
-                return self._popen.wait(wait)
-        raise AssertionError("a process survived SIGKILL")  # wait(None) returns or blocks
+        """SIGTERM to the group, SIGKILL after `grace` seconds to who is left; returns the exit status."""
+        if self._popen.returncode is None:  # once it is reaped the number may be somebody else's
+            self._signal(signal.SIGTERM)
+            if not self._gone_within(grace):
+                self._signal(signal.SIGKILL)
+        return self._popen.wait()
 
     def close(self) -> None:
         """Give the pipe back."""
         if self._popen.stderr is not None:
             self._popen.stderr.close()
 
-    def _signal(self, number: int) -> None:
+    def _gone_within(self, seconds: float) -> bool:
+        """Whether the process and all of its group ended in time; what it started may outlive it."""
+        deadline = time.monotonic() + seconds
+        while self._popen.poll() is None or self._signal(0):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _signal(self, number: int) -> bool:
+        """Signal the group; whether there was one."""
         try:
             os.killpg(self._popen.pid, number)
-        except PermissionError:  # `setpriv` gave the process to another user and we are not root
+        except PermissionError:  # it became another user's and we are not root
             self._popen.send_signal(number)
         except ProcessLookupError:
-            return  # it ended in between
+            return False
+        return True
 
 
 class LocalRunner:
@@ -90,12 +103,12 @@ class LocalRunner:
         self._env = dict(env or {})
 
     def run(self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "") -> Completed:
-        popen = self._popen(argv, subprocess.PIPE, subprocess.PIPE)
-        try:
-            stdout, stderr = _communicate(popen, stdin.encode(), timeout)
-        except BaseException:
-            Process(argv, popen).stop(grace=1)
-            raise
+        with self._popen(argv, subprocess.PIPE, subprocess.PIPE) as popen:
+            try:
+                stdout, stderr = _communicate(argv, popen, stdin.encode(), timeout)
+            except BaseException:
+                Process(argv, popen).stop(grace=1)
+                raise
         done = Completed(popen.returncode, _text(stdout), _text(stderr))
         if done.status:
             raise CommandFailed(tuple(argv), done.status, done.stderr)
@@ -105,19 +118,24 @@ class LocalRunner:
         return Process(argv, self._popen(argv, stdin, stdout))
 
     def _popen(self, argv: Sequence[str], stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+        env = clean_environment(self._env)
+        if shutil.which(argv[0], path=env.get("PATH")) is None:  # setpriv would only end with a status
+            raise _cannot_run(argv, "no such command")
         try:
             return subprocess.Popen(
                 [*self._prefix, *argv],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=subprocess.PIPE,
-                env=clean_environment(self._env),
+                env=env,
                 start_new_session=True,
             )
         except OSError as error:
-            raise CommandFailed(
-                tuple(argv), 127, str(error), f"cannot run {argv[0]}", f"install {argv[0]}"
-            ) from error
+            raise _cannot_run(argv, str(error)) from error
+
+
+def _cannot_run(argv: Sequence[str], why: str) -> CommandFailed:
+    return CommandFailed(tuple(argv), 127, why, f"cannot run {argv[0]}", f"install {argv[0]}")
 
 
 def _prefix(user: str) -> list[str]:
@@ -131,24 +149,22 @@ def _prefix(user: str) -> list[str]:
     return [*words, "--"] if words else []
 
 
-def _communicate(popen: subprocess.Popen[bytes], stdin: bytes, timeout: float) -> tuple[bytes, bytes]:
+def _communicate(
+    argv: Sequence[str], popen: subprocess.Popen[bytes], stdin: bytes, timeout: float
+) -> tuple[bytes, bytes]:
     """communicate() that also ends when zborg is asked to stop."""
     deadline = time.monotonic() + timeout
     data: bytes | None = stdin
     while True:
         try:
             return popen.communicate(data, timeout=_TICK)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
             data = None
             if cancelled.is_set():
                 raise Interrupted("interrupted") from None
             if time.monotonic() > deadline:
-                raise TimedOut(
-                    tuple(map(str, popen.args)),  # type: ignore[arg-type]  # a list, as we gave it
-                    -1,
-                    "",
-                    f"no answer within {timeout:g} s",
-                ) from None
+                words = _text(error.stderr or b"")
+                raise TimedOut(tuple(argv), -1, words, f"{argv[0]}: no answer within {timeout:g} s") from None
 
 
 def _text(data: bytes) -> str:
@@ -197,9 +213,7 @@ def pump(children: Mapping[str, Child], on_line: Lines, *, timeout: float) -> di
                 if first_gone is None and any(child.poll() is not None for child in children.values()):
                     first_gone = time.monotonic()
                 _check(children, deadline, timeout, first_gone)
-            # Grandchildren may hold stderr open: read what is there, do not wait for its end.
-            while _read_lines(selector, on_line, 0.05):
-                pass
+            _read_the_rest(selector, on_line)
     finally:
         statuses = {who: child.stop(grace=2) for who, child in children.items()}
         for child in children.values():
@@ -218,6 +232,16 @@ def _check(children: Mapping[str, Child], deadline: float, timeout: float, first
     if first_gone is not None and now > first_gone + _LAST_WORDS:
         for child in children.values():
             child.stop()
+
+
+def _read_the_rest(selector: selectors.BaseSelector, on_line: Lines) -> None:
+    """What is there, and not until the end: grandchildren may hold stderr open, and go on talking."""
+    deadline = time.monotonic() + _REST
+    while time.monotonic() < deadline and _read_lines(selector, on_line, 0.05):
+        pass
+    for key in selector.get_map().values():
+        who, rest = key.data
+        _hand_out(who, rest, on_line, at_end=True)
 
 
 def _read_lines(selector: selectors.BaseSelector, on_line: Lines, wait: float) -> bool:

@@ -15,7 +15,7 @@ from zborg.model import Status
 
 STDOUT_PREFIX = "= "
 # The agent's own statuses (docs/agent.md).
-AGENT_REFUSED, AGENT_BUSY, AGENT_ALARM = 2, 75, 76
+AGENT_BUSY, AGENT_ALARM, AGENT_NO_BORG = 75, 76, 127
 _KEPT_LINES = 40
 _CHATTER = ("zborg-agent: borg ended with",)  # said after every verb
 
@@ -140,18 +140,23 @@ def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
         return Status.BUSY, words or "another verb runs on the host", "wait for it"
     if status == AGENT_ALARM:
         return Status.CONFLICT, words or "the host raised an alarm", "read docs/agent.md, alarms"
-    if (status == 1 or 100 <= status <= 127) and not log.errors:
+    if status == AGENT_NO_BORG:
+        return Status.FAILED, words or "there is no borg on the host", "install borg there (1.2 or newer)"
+    if (status == 1 or 100 <= status < AGENT_NO_BORG) and not log.errors:
         return Status.WARNING, f"borg warned {log.warnings} times", "see borg's log on the host"
     return Status.FAILED, words or f"borg ended with status {status}", ""
 
 
 def _last_words(log: BorgLog) -> str:
-    """The reason in somebody's words: the storage's if it broke the connection, else borg's, else any."""
+    """The reason in somebody's words: borg's on the host, the agent's, the storage's, or anybody's."""
     told = [line for line in log.plain if not line.startswith(_CHATTER)]
-    storage = [line for line in told if line.startswith("storage: ")]
-    closed = not log.errors or log.errors[-1][0].startswith("ConnectionClosed")
-    if closed and storage:
-        return " / ".join(storage[-3:])
+    # That the connection closed is what borg sees of somebody else's reason.
+    if own := [text for msgid, text in log.errors if not msgid.startswith("ConnectionClosed")]:
+        return own[-1]
+    # borg answers a bad option with pages of usage and one line that says which.
+    for mark in ("zborg-agent: ", ": error: ", "storage: zborg-serve: ", "storage: "):
+        if lines := [line for line in told if mark in line]:
+            return lines[-1]
     return log.errors[-1][1] if log.errors else " / ".join(told[-3:])
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from zborg.cli.live import listener
 from zborg.cli.options import Common
 from zborg.config import Config, find, load
 from zborg.errors import ConfigError
-from zborg.hosts import SCRIPTS
 from zborg.hosts.keys import write_known_hosts
+from zborg.hosts.serve import LocalServe, RemoteServe
 from zborg.hosts.ssh import SshRunner
 from zborg.hosts.tunnel import Serve, SshTunnel
-from zborg.model import Child, Endpoint, Runner, Target, Zfs, utc_now
+from zborg.model import Endpoint, Runner, Target, Zfs, utc_now
 from zborg.process import LocalRunner
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs
@@ -25,25 +26,22 @@ from zborg.zfs.commands import CommandZfs
 _STORAGE = "zborg-storage"  # the storage's alias in known_hosts
 
 
-def load_config(common: Common) -> Config:
-    return load(find(common.config or None))
-
-
 @contextmanager
 def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
     """A Context for one command; connections are closed at the end."""
-    config = load_config(common)
+    config = load(find(common.config or None))
     state = prepare_state(config.state_dir, make=make_state)
     known_hosts = state / "known_hosts"
     write_known_hosts(known_hosts, _endpoints(config))
     with ExitStack() as closing, listener(quiet=common.json, verbose=common.verbose) as emit:
         world = _World(config, known_hosts, closing)
         storage = world.storage()
+        zfs = CommandZfs(storage)
         yield Context(
             config=config,
-            zfs=CommandZfs(storage),
+            zfs=zfs,
             storage=storage,
-            tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(), config.storage.endpoint),
+            tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(zfs), config.storage.endpoint),
             zfs_of=world.target,
             locks=Locks(state / "locks", f"zborg {' '.join(sys.argv[1:])}"),
             runs=Runs(state / "runs"),
@@ -88,29 +86,13 @@ class _World:
             self._targets[target.name] = CommandZfs(runner)
         return self._targets[target.name]
 
-    def serve(self) -> Serve:
-        """How `borg serve` is started: by the storage's forced command, or here by the same script."""
+    def serve(self, zfs: Zfs) -> Serve:
         storage = self._config.storage
         if storage.endpoint is None:
-            return self._serve_here
-        remote = self._ssh(_STORAGE, as_user(storage.endpoint, storage.user))
-        return lambda command, stdin, stdout: remote.start_command(command, stdin=stdin, stdout=stdout)
-
-    def _serve_here(self, command: str, stdin: int, stdout: int) -> Child:
-        storage = self._config.storage
-        roots = [f"/{storage.dataset}", f"/{storage.scratch}"]
-        runner = LocalRunner(storage.user, {"SSH_ORIGINAL_COMMAND": command})
-        # The text of the script as an argument: the unprivileged user may not be able to read our files.
-        script = (SCRIPTS / "serve.sh").read_text()
-        return runner.start(
-            ["sh", "-c", script, "zborg-serve", *roots, storage.borg], stdin=stdin, stdout=stdout
-        )
+            return LocalServe(storage, zfs, lambda env: LocalRunner(storage.user, env))
+        return RemoteServe(self._ssh(_STORAGE, replace(storage.endpoint, user=storage.user)))
 
     def _ssh(self, alias: str, endpoint: Endpoint) -> SshRunner:
         runner = SshRunner(alias, endpoint, self._known_hosts, self._local)
         self._closing.callback(runner.close)
         return runner
-
-
-def as_user(endpoint: Endpoint, user: str) -> Endpoint:
-    return Endpoint(user, endpoint.address, endpoint.port, endpoint.host_key, endpoint.identity)

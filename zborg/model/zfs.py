@@ -143,17 +143,18 @@ class Stream:
 
 
 class Scrub(StrEnum):
-    """What a pool says of its scrubs. Four different things a reader must not confuse."""
+    """What a pool says of its scrubs. Different things a reader must not confuse."""
 
     NEVER = "never"
     RUNNING = "running"
     CANCELED = "canceled"
     FINISHED = "finished"
+    HIDDEN = "hidden"  # behind a resilver: ZFS remembers one scan per pool
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool's health and last scrub. `errors` counts the scrub's errors plus known data errors."""
+    """A pool's health and last scrub. `errors`: the larger of the scrub's and the known data errors."""
 
     name: str
     health: str  # ONLINE, DEGRADED, FAULTED ... in ZFS's own words

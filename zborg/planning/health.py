@@ -66,6 +66,8 @@ def _scrub(pool: Pool, max_age: int, now: datetime) -> Finding:
     start = f"zpool scrub {pool.name}"
     if pool.scrub is Scrub.RUNNING:
         return Finding(pool.name, Status.OK, f"scrub running, {pool.done:.0%} done")
+    if pool.scrub is Scrub.HIDDEN:
+        return Finding(pool.name, Status.WARNING, "a resilver hides when the last scrub was", start)
     if pool.scrub is Scrub.NEVER:
         return Finding(pool.name, Status.FAILED, "never scrubbed", start)
     if pool.scrub is Scrub.CANCELED:

@@ -2,7 +2,7 @@
 
 The lock itself is flock(2): it vanishes with its holder, whatever killed it. The record only
 explains (pid, command, start) and names the children, so that the next run can end those that
-outlived a killed parent. Lock order: host < snapshot < dataset.
+outlived a killed parent. Lock order: host < snapshot < target < dataset.
 """
 
 from __future__ import annotations

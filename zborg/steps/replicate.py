@@ -44,10 +44,12 @@ def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = Fa
     outcomes: list[Outcome] = []
     for target in targets:
         try:
-            gathered = _gather(begun, target)
-            plans += gathered.plan.lines()
-            if not dry_run:
-                outcomes += _execute(gathered)
+            # One run per target: a second one's plan would be old before its turn came.
+            with context.locks.hold(f"target-{target.name}"):
+                gathered = _gather(begun, target)
+                plans += gathered.plan.lines()
+                if not dry_run:
+                    outcomes += _execute(gathered)
         except ZborgError as error:
             outcomes.append(outcome_of("target", target.name, error))
     report = begun.report(outcomes, plans)
@@ -161,6 +163,8 @@ class _Sending:
         self.near, self.far = gathered.begun.context.zfs, gathered.far
         self.side = gathered.source.side(plan.source.removeprefix(f"{gathered.source.root}/"))
         self.sent, self.lost, self.streams = 0, 0, 0
+        # Snapshots that may carry our hold, oldest first: whatever an earlier run left is let go too.
+        self.held = [s.full for s in self.side.snapshots if s.holds]
 
     def run(self) -> Outcome:
         for step in self.plan.steps:
@@ -180,6 +184,7 @@ class _Sending:
     def _stream(self, step: Resume | Full | Increment) -> None:
         snapshot = step.snapshot
         self.near.hold(self.gathered.hold, snapshot.full)
+        self.held = [*(name for name in self.held if name != snapshot.full), snapshot.full]
         self._remember(None)
         self._transfer(step)
         self._confirm(snapshot)
@@ -221,9 +226,8 @@ class _Sending:
         """The new base: bookmarked, held and recorded before the old one is let go."""
         self.near.bookmark(snapshot.full, snapshot.raw)
         self._remember(snapshot.guid)
-        for older in self.side.snapshots:
-            if older.createtxg < snapshot.createtxg and older.holds:
-                self.near.release(self.gathered.hold, older.full)
+        while len(self.held) > 1:
+            self.near.release(self.gathered.hold, self.held.pop(0))
 
     def _remember(self, base: str | None) -> None:
         dataset = self.side.dataset

@@ -1,0 +1,240 @@
+"""FakeZfs: model.Zfs in memory, for tests of the steps. Passes tests/test_zfs_contract.py as real ZFS does.
+
+Every dataset has a real directory below `base` (and stays readable there when it is not mounted), so a
+real `borg serve` can serve it; a snapshot is a copy of that directory: small data only. What is sent is
+always the whole tree, increments too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from tests.fake_zfs_state import GONE, Filesystem, Snap, new_guid
+from tests.fake_zfs_stream import Streams, token_of
+from zborg.errors import ZborgError
+from zborg.model import Bookmark, Dataset, Hold, Pool, Scrub, Snapshot
+from zborg.zfs import argv, names
+
+
+class FakeZfs(Streams):
+    """One machine's ZFS. `fail(method, arguments)` is called first by every method and may raise.
+
+    `pools` may be changed by tests (health, errors, a finished scrub), and so may `available`.
+    """
+
+    # --- listing ---------------------------------------------------------------------------------
+
+    def datasets(self, root: str) -> tuple[Dataset, ...]:
+        argv.list_datasets(root)
+        with self._lock:
+            self._begin("datasets", root)
+            return tuple(self._dataset(one) for one in self._below(root))
+
+    def _dataset(self, one: Filesystem) -> Dataset:
+        return Dataset(
+            name=one.name,
+            guid=one.guid,
+            mounted=one.mounted,
+            mountpoint=self._mountpoint(one.name),
+            used=24576,
+            available=self.available,
+            resume_token=token_of(*one.partial) if one.partial else None,
+            properties={k: v for k, v in one.properties.items() if k.startswith("zborg:")},
+        )
+
+    def snapshots(self, root: str) -> tuple[Snapshot, ...]:
+        argv.list_snapshots(root)
+        with self._lock:
+            self._begin("snapshots", root)
+            found = [_snapshot(one.name, raw, s) for one in self._below(root) for raw, s in one.snaps.items()]
+        return tuple(sorted(found, key=lambda snapshot: (snapshot.dataset, snapshot.createtxg)))
+
+    def bookmarks(self, root: str) -> tuple[Bookmark, ...]:
+        argv.list_bookmarks(root)
+        with self._lock:
+            self._begin("bookmarks", root)
+            found = [mark for one in self._below(root) for mark in one.marks.values()]
+        return tuple(sorted(found, key=lambda mark: (mark.dataset, mark.createtxg)))
+
+    def holds(self, snapshots: Sequence[str]) -> tuple[Hold, ...]:
+        command = argv.holds(snapshots)
+        with self._lock:
+            self._begin("holds", tuple(snapshots))
+            found = []
+            for full in snapshots:
+                snap = self._find(full) or self._refuse(command, f"cannot open '{full}': {GONE}")
+                found += [Hold(full, tag, since) for tag, since in snap.holds.items()]
+            return tuple(found)
+
+    # --- making and marking ----------------------------------------------------------------------
+
+    def create(self, dataset: str, properties: Mapping[str, str]) -> None:
+        command = argv.create(dataset, properties)
+        with self._lock:
+            self._begin("create", dataset, dict(properties))
+            if dataset in self._all:
+                self._refuse(command, f"cannot create '{dataset}': dataset already exists")
+            if dataset.rpartition("/")[0] not in self._all:
+                self._refuse(command, f"cannot create '{dataset}': parent does not exist")
+            self._add(dataset, properties)
+
+    def mount(self, dataset: str) -> None:
+        command = argv.mount(dataset)
+        with self._lock:
+            self._begin("mount", dataset)
+            one = self._all.get(dataset) or self._refuse(command, f"cannot open '{dataset}': {GONE}")
+            if self._mountpoint(dataset) is None:
+                self._refuse(command, f"cannot mount '{dataset}': no mountpoint set")
+            one.mounted = True
+
+    def unmount(self, dataset: str) -> None:
+        """For tests; the directory stays where it is."""
+        self._all[dataset].mounted = False
+
+    def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
+        command = argv.snapshot(root, raw, properties)
+        with self._lock:
+            self._begin("snapshot", root, raw, dict(properties))
+            found = list(self._below(root)) or self._refuse(command, f"cannot open '{root}': {GONE}")
+            taken = [
+                f"cannot create snapshot '{o.name}@{raw}': dataset already exists"
+                for o in found
+                if raw in o.snaps
+            ]
+            if taken:
+                self._refuse(command, "\n".join([*taken, "no snapshots were created"]))
+            for one in found:
+                tree = self._copy(self.directory(one.name))
+                one.snaps[raw] = Snap(new_guid(), self._txg, self._now(), tree, dict(properties))
+
+    def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
+        command = argv.set_properties(names, properties)
+        with self._lock:
+            self._begin("set", tuple(names), dict(properties))
+            for name in names:
+                one = self._find(name) if "@" in name else self._all.get(name)
+                if one is None:
+                    self._refuse(command, f"cannot open '{name}': {GONE}")
+                one.properties.update(properties)
+
+    def hold(self, tag: str, snapshot: str) -> None:
+        command = argv.hold(tag, snapshot)
+        with self._lock:
+            self._begin("hold", tag, snapshot)
+            snap = self._find(snapshot) or self._refuse(command, f"cannot hold snapshot '{snapshot}': {GONE}")
+            snap.holds.setdefault(tag, self._now())
+
+    def release(self, tag: str, snapshot: str) -> None:
+        argv.release(tag, snapshot)
+        with self._lock:
+            self._begin("release", tag, snapshot)
+            if snap := self._find(snapshot):
+                snap.holds.pop(tag, None)
+
+    def bookmark(self, snapshot: str, raw: str) -> None:
+        command = argv.bookmark(snapshot, raw)
+        with self._lock:
+            self._begin("bookmark", snapshot, raw)
+            snap = self._find(snapshot) or self._refuse(command, f"cannot open '{snapshot}': {GONE}")
+            one = self._all[snapshot.partition("@")[0]]
+            mark = Bookmark(one.name, raw, snap.guid, snap.txg)
+            if one.marks.setdefault(raw, mark).guid != snap.guid:
+                self._refuse(command, f"cannot create bookmark '{mark.full}': bookmark exists")
+
+    # --- destroying and clones -------------------------------------------------------------------
+
+    def destroy(self, dataset: str, raws: Sequence[str]) -> None:
+        if not raws:
+            return
+        command = argv.destroy_snapshots(dataset, raws)
+        with self._lock:
+            self._begin("destroy", dataset, tuple(raws))
+            one = self._all.get(dataset) or self._refuse(command, f"cannot open '{dataset}': {GONE}")
+            found = [raw for raw in raws if raw in one.snaps]
+            if not found:
+                self._refuse(command, "could not find any snapshots to destroy; check snapshot names.")
+            for raw in found:
+                self._check_free(command, f"{dataset}@{raw}", one.snaps[raw])
+            for raw in found:
+                shutil.rmtree(one.snaps.pop(raw).tree)
+
+    def _check_free(self, command: argv.Argv, full: str, snap: Snap) -> None:
+        if snap.holds:
+            tags = ", ".join(f"{tag} on {full}" for tag in snap.holds)
+            text = (
+                f"cannot destroy snapshot {full}: it's being held. Run 'zfs holds -r {full}' to see holders."
+            )
+            self._refuse(command, text, f"held by {tags}")
+        if clones := self._clones(full):
+            self._refuse(
+                command, f"cannot destroy '{full}': snapshot has dependent clones\n" + "\n".join(clones)
+            )
+        if snap.sending:
+            self._refuse(command, f"cannot destroy snapshot {full}: dataset is busy")
+
+    def destroy_bookmark(self, bookmark: str) -> None:
+        argv.destroy_bookmark(bookmark)
+        with self._lock:
+            self._begin("destroy_bookmark", bookmark)
+            dataset, _, raw = bookmark.partition("#")
+            if dataset in self._all:
+                self._all[dataset].marks.pop(raw, None)
+
+    def clone(self, snapshot: str, dataset: str) -> str:
+        command = argv.clone(snapshot, dataset)
+        with self._lock:
+            self._begin("clone", snapshot, dataset)
+            snap = self._find(snapshot) or self._refuse(command, f"cannot open '{snapshot}': {GONE}")
+            if dataset in self._all:
+                self._refuse(command, f"cannot create '{dataset}': dataset already exists")
+            parts = dataset.split("/")
+            for depth in range(1, len(parts)):
+                if "/".join(parts[:depth]) not in self._all:
+                    self._add("/".join(parts[:depth]), {})
+            one = self._add(dataset, {})
+            one.origin = snapshot
+            if not one.mounted:
+                self._remove(one)
+                raise ZborgError(f"the clone {dataset} was not mounted")
+            shutil.copytree(snap.tree, self.directory(dataset), symlinks=True, dirs_exist_ok=True)
+            return str(self.directory(dataset))
+
+    def destroy_clone(self, dataset: str) -> None:
+        parent, command = names.scratch(dataset), argv.destroy_scratch(dataset)
+        with self._lock:
+            self._begin("destroy_clone", dataset)
+            if one := self._all.get(dataset):
+                if one.origin is None:
+                    raise ZborgError(f"refused to destroy {dataset}: it is not a clone")
+                if one.snaps or len(list(self._below(dataset))) > 1:
+                    self._refuse(command, f"cannot destroy '{dataset}': filesystem has children")
+                self._remove(one)
+            if [one.name for one in self._below(parent)] == [parent] and not self._all[parent].snaps:
+                self._remove(self._all[parent])
+
+    # --- pools -----------------------------------------------------------------------------------
+
+    def pool(self, name: str) -> Pool:
+        command = argv.pool_list(name)
+        self._begin("pool", name)
+        return self.pools.get(name) or self._refuse(command, f"cannot open '{name}': no such pool")
+
+    def scrub(self, pool: str) -> None:
+        command = argv.scrub(pool)
+        self._begin("scrub", pool)
+        known = self.pools.get(pool) or self._refuse(command, f"cannot open '{pool}': no such pool")
+        if known.scrub is Scrub.RUNNING:
+            self._refuse(command, f"cannot scrub {pool}: currently scrubbing")
+        self.pools[pool] = replace(known, scrub=Scrub.RUNNING, finished=None, done=0.0)
+
+    def finish_scrub(self, pool: str, errors: int = 0) -> None:
+        """For tests."""
+        known = self.pools[pool]
+        self.pools[pool] = replace(known, scrub=Scrub.FINISHED, finished=self._now(), done=1.0, errors=errors)
+
+
+def _snapshot(dataset: str, raw: str, snap: Snap) -> Snapshot:
+    shown = {key: value for key, value in snap.properties.items() if key in argv.SNAPSHOT_PROPERTIES}
+    return Snapshot(dataset, raw, snap.guid, snap.txg, snap.created, 0, len(snap.holds), shown)

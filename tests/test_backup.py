@@ -1,0 +1,230 @@
+"""backup on real sshd, real agent, real borg; only ZFS is the in-memory one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.host import find_borg
+from tests.harness.keys import make_key
+from tests.harness.local import LocalVault
+from zborg.errors import Exit, UsageError
+from zborg.hosts.keys import fingerprint
+from zborg.model import Outcome, Report, State, Status
+from zborg.steps.backup import Options, backup
+from zborg.steps.snapshot import snapshot
+
+SOON = 5.0  # seconds within which every foreseeable failure has ended on both sides
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[LocalVault]:
+    made = LocalVault(tmp_path)
+    yield made
+    made.close()
+
+
+def of(report: Report, subject: str) -> Outcome:
+    return next(outcome for outcome in report.outcomes if outcome.subject == subject)
+
+
+def archives(vault: LocalVault, name: str) -> int:
+    """Commits the server saw: one per archive (init through a serve is not written down)."""
+    path = vault.zfs.directory(f"tank/borg/{name}") / "transactions"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def leftovers(vault: LocalVault, name: str) -> list[str]:
+    """Processes of the agent, its relays or borg that still run for this host."""
+    found = subprocess.run(
+        ["pgrep", "-af", str(vault.directory / name / "run")], capture_output=True, text=True
+    )
+    return [line for line in found.stdout.splitlines() if "pgrep" not in line]
+
+
+def test_first_backup_makes_the_repository_and_the_second_only_an_archive(vault: LocalVault) -> None:
+    vault.add("web1")
+    first = backup(vault.context(), Options())
+    assert (first.status, first.exit) == (Status.OK, Exit.OK), first.outcomes
+    data = of(first, "web1").data
+    assert data["files"] == 1
+    assert data["transaction"] > 0
+    assert str(data["archive"]).startswith("web1-")
+    time.sleep(1)  # archive names are to the second
+    second = backup(vault.context(), Options())
+    assert of(second, "web1").data["transaction"] > data["transaction"]
+    assert archives(vault, "web1") == 2
+
+
+def test_one_unreachable_host_is_partial_and_costs_the_others_nothing(vault: LocalVault) -> None:
+    vault.add("web1")
+    vault.add("web2")
+    vault.add("gone").sshd.stop()
+    report = backup(vault.context(), Options())
+    assert (report.status, report.exit) == (Status.PARTIAL, Exit.PARTIAL)
+    assert of(report, "web1").status is of(report, "web2").status is Status.OK
+    assert "no connection to gone" in of(report, "gone").message
+    time.sleep(1)
+    taken = snapshot(vault.context())
+    states = {s.dataset: s.state for s in vault.zfs.snapshots("tank/borg")}
+    assert taken.exit is Exit.OK
+    assert states["tank/borg/gone"] is State.FAILED
+    assert states["tank/borg/web1"] is states["tank/borg/web2"] is State.OK
+    allowed = backup(vault.context(), Options(allow_partial=True))
+    assert (allowed.status, allowed.exit) == (Status.PARTIAL, Exit.OK)
+
+
+def test_fail_fast_starts_no_more_hosts(vault: LocalVault) -> None:
+    for name in ("a", "b", "c", "d", "e", "f"):
+        vault.add(name).sshd.stop()
+    report = backup(vault.context(), Options(fail_fast=True))
+    skipped = [outcome for outcome in report.outcomes if outcome.status is Status.SKIPPED]
+    assert len(report.outcomes) == 6
+    assert skipped  # four at once: at least the last ones were not started
+    assert {outcome.message for outcome in skipped} == {"not started: --fail-fast"}
+
+
+def test_excluded_hosts_are_left_out_and_unknown_ones_refused(vault: LocalVault) -> None:
+    vault.add("web1")
+    vault.add("web2")
+    report = backup(vault.context(), Options(exclude=["web2"]))
+    assert of(report, "web2").status is Status.SKIPPED
+    assert archives(vault, "web2") == 0
+    with pytest.raises(UsageError, match="no such host: web3"):
+        backup(vault.context(), Options(hosts=["web1", "web3"]))
+    assert archives(vault, "web1") == 1
+
+
+def test_a_changed_host_key_is_refused_with_both_fingerprints_and_nothing_sent(vault: LocalVault) -> None:
+    host = vault.add("web1")
+    pinned = make_key(vault.directory / "other").public
+    vault.endpoints["web1"] = vault.endpoint(host.sshd.port, pinned)
+    outcome = of(backup(vault.context(), Options()), "web1")
+    assert outcome.status is Status.FAILED
+    assert fingerprint(pinned) in outcome.message
+    assert fingerprint(host.sshd.host_key) in outcome.message
+    assert not (vault.zfs.directory("tank/borg/web1") / "config").exists()
+    assert "Accepted" not in host.sshd.log()
+
+
+def test_an_unmounted_dataset_is_refused(vault: LocalVault) -> None:
+    vault.add("web1")
+    vault.zfs.unmount("tank/borg/web1")
+    outcome = of(backup(vault.context(), Options()), "web1")
+    assert outcome.status is Status.FAILED
+    assert "is not mounted" in outcome.message
+    assert not any(vault.zfs.directory("tank/borg/web1").iterdir())
+
+
+def test_a_missing_dataset_is_never_created_by_backup(vault: LocalVault) -> None:
+    vault.add("web1", dataset=False)
+    outcome = of(backup(vault.context(), Options()), "web1")
+    assert "does not exist" in outcome.message
+    assert outcome.remedy == "zborg init web1"
+
+
+def test_a_lost_repository_is_not_replaced_by_an_empty_one(vault: LocalVault) -> None:
+    vault.add("web1")
+    backup(vault.context(), Options())
+    time.sleep(1)
+    snapshot(vault.context())
+    for entry in vault.zfs.directory("tank/borg/web1").iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    report = backup(vault.context(), Options())
+    assert report.exit is Exit.CONFLICT
+    assert "its repository was lost" in of(report, "web1").message
+
+
+def test_foreign_files_in_the_dataset_are_not_built_upon(vault: LocalVault) -> None:
+    vault.add("web1")
+    (vault.zfs.directory("tank/borg/web1") / "somebody").touch()
+    report = backup(vault.context(), Options())
+    assert report.exit is Exit.CONFLICT
+    assert "somebody" in of(report, "web1").message
+
+
+def test_a_client_that_only_claims_success_is_not_believed(vault: LocalVault) -> None:
+    host = vault.add("web1")
+    backup(vault.context(), Options())
+    liar = host.directory / "liar"
+    liar.write_text('#!/bin/sh\necho "{}"\nexit 0\n')
+    liar.chmod(0o755)
+    host.setup("web1", [host.data], borg=str(liar))
+    outcome = of(backup(vault.context(), Options()), "web1")
+    assert outcome.status is Status.FAILED
+    assert "the server saw no commit" in outcome.message
+
+
+def test_an_empty_archive_is_not_good(vault: LocalVault) -> None:
+    host = vault.add("web1")
+    (host.data / "file").unlink()
+    outcome = of(backup(vault.context(), Options()), "web1")
+    assert (outcome.status, outcome.message) == (Status.FAILED, "the archive is empty")
+
+
+@pytest.mark.parametrize("fault", ["bad option", "wrong passphrase", "missing borg", "held lock"])
+def test_foreseeable_failures_end_soon_on_both_sides_with_their_reason(vault: LocalVault, fault: str) -> None:
+    host = vault.add("web1")
+    assert backup(vault.context(), Options()).exit is Exit.OK
+    if fault == "bad option":
+        host.setup("web1", [host.data], extra_conf=["compression = nonsense"])
+        reason = "unsupported compression type"
+    elif fault == "wrong passphrase":
+        (host.confdir / "passphrase").write_text("wrong")
+        reason = "passphrase"
+    elif fault == "missing borg":
+        host.setup("web1", [host.data], borg="/nonexistent/borg")
+        reason = "borg is not installed"
+    else:
+        lock = vault.zfs.directory("tank/borg/web1") / "lock.exclusive"
+        lock.mkdir()
+        (lock / "stranger@1.2-3").touch()
+        reason = "locked"
+    time.sleep(1)
+    started = time.monotonic()
+    outcome = of(backup(vault.context(), Options()), "web1")
+    took = time.monotonic() - started
+    assert outcome.status in (Status.FAILED, Status.BUSY)
+    assert reason in outcome.message
+    assert took < SOON
+    assert leftovers(vault, "web1") == []
+
+
+def test_a_timeout_ends_both_sides(vault: LocalVault) -> None:
+    host = vault.add("web1")
+    backup(vault.context(), Options())
+    slow = host.directory / "slow"
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *--version*) exec {find_borg()} "$@";; esac\nexec sleep 300\n')
+    slow.chmod(0o755)
+    host.setup("web1", [host.data], borg=str(slow))
+    vault.timeouts["web1"] = 2
+    outcome = of(backup(vault.context(), Options()), "web1")
+    assert "not finished within 2 s" in outcome.message
+    deadline = time.monotonic() + SOON
+    while leftovers(vault, "web1") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert leftovers(vault, "web1") == []
+
+
+def test_a_held_host_lock_is_busy_and_names_its_owner(vault: LocalVault) -> None:
+    vault.add("web1")
+    context = vault.context()
+    with context.locks.hold("host-web1"):
+        report = backup(vault.context(), Options())
+    assert (report.status, report.exit) == (Status.BUSY, Exit.LOCKED)
+    assert "pid " in of(report, "web1").message
+    assert "started 20" in of(report, "web1").message
+
+
+def test_outcomes_are_saved_one_by_one(vault: LocalVault) -> None:
+    vault.add("web1")
+    report = backup(vault.context(), Options())
+    newest = vault.context().runs.newest("backup")
+    assert newest is not None
+    assert newest.run == report.run
+    assert newest.outcomes == report.outcomes

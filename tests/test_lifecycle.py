@@ -1,0 +1,465 @@
+"""snapshot, rotate, replicate, restore, scrub, status and run on the in-memory ZFS and real borg."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.harness.local import LocalVault
+from zborg.errors import Busy, Conflict, Exit, UsageError
+from zborg.model import (
+    P_RUN,
+    P_STATE,
+    P_TRANSACTION,
+    Child,
+    Outcome,
+    Report,
+    Scrub,
+    State,
+    Status,
+    Stream,
+)
+from zborg.steps.backup import Options, backup
+from zborg.steps.context import Context
+from zborg.steps.night import night
+from zborg.steps.replicate import replicate
+from zborg.steps.restore import list_snapshots, restore_files
+from zborg.steps.rotate import rotate
+from zborg.steps.scrub import scrub
+from zborg.steps.snapshot import snapshot
+from zborg.steps.status import saved
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[LocalVault]:
+    made = LocalVault(tmp_path)
+    yield made
+    made.close()
+
+
+class Hours:
+    """A clock that goes on by an hour with each step, so that no test waits for the next second."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def tick(self, hours: float = 1) -> None:
+        self.now += timedelta(hours=hours)
+
+
+@pytest.fixture
+def clock() -> Hours:
+    return Hours()
+
+
+def world(vault: LocalVault, clock: Hours) -> Context:
+    vault.zfs.clock = vault.far.clock = clock
+    return replace(vault.context(), clock=clock)
+
+
+def dataset_only(vault: LocalVault, *names: str) -> None:
+    """Datasets of hosts that are never reached: enough for everything but backup and restore."""
+    for name in names:
+        vault.zfs.create(f"tank/borg/{name}", {})
+        vault.endpoints[name] = vault.endpoint(1, "ssh-ed25519 AAAA")
+
+
+def raws(vault: LocalVault, dataset: str) -> list[str]:
+    return [s.raw for s in vault.zfs.snapshots(dataset) if s.dataset == dataset]
+
+
+def guids(zfs: object, dataset: str) -> list[str]:
+    return [s.guid for s in zfs.snapshots(dataset)]  # type: ignore[attr-defined]  # either FakeZfs
+
+
+def of(report: Report, subject: str) -> Outcome:
+    return next(outcome for outcome in report.outcomes if outcome.subject == subject)
+
+
+# --- snapshot ---------------------------------------------------------------------------------------
+
+
+def test_snapshot_is_one_instant_and_marks_each_dataset(vault: LocalVault, clock: Hours) -> None:
+    vault.add("web1")
+    dataset_only(vault, "dead")
+    context = world(vault, clock)
+    backup(context, Options())
+    clock.tick()
+    report = snapshot(context)
+    found = {s.dataset: s for s in vault.zfs.snapshots("tank/borg")}
+    assert {s.raw for s in found.values()} == {"zborg_2026-02-12T154933Z"}
+    assert {s.properties[P_RUN] for s in found.values()} == {report.run}
+    assert found["tank/borg/web1"].properties[P_STATE] == "ok"
+    assert int(found["tank/borg/web1"].properties[P_TRANSACTION]) > 0
+    assert found["tank/borg/dead"].properties[P_STATE] == "failed"
+    assert P_STATE not in found["tank/borg"].properties
+
+
+def test_a_snapshot_without_a_backup_before_it_is_never_called_good(vault: LocalVault, clock: Hours) -> None:
+    vault.add("web1")
+    context = world(vault, clock)
+    backup(context, Options())
+    clock.tick()
+    snapshot(context)
+    clock.tick()
+    snapshot(context)
+    assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [State.OK, None]
+
+
+def test_a_host_at_work_is_marked_busy(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    context = world(vault, clock)
+    with context.locks.hold("host-web1"):
+        snapshot(context)
+    (taken,) = vault.zfs.snapshots("tank/borg/web1")
+    assert taken.state is State.BUSY
+
+
+def test_snapshot_refuses_a_clock_behind_the_newest(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    snapshot(world(vault, clock))
+    clock.tick(-2)
+    with pytest.raises(Conflict, match="is already there"):
+        snapshot(world(vault, clock))
+    assert len(raws(vault, "tank/borg/web1")) == 1
+
+
+def test_two_snapshots_at_once_the_second_is_busy(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    context = world(vault, clock)
+    with context.locks.hold("snapshot"), pytest.raises(Busy, match="pid"):
+        snapshot(context)
+
+
+# --- rotate -----------------------------------------------------------------------------------------
+
+
+def nights(vault: LocalVault, clock: Hours, count: int) -> None:
+    for _ in range(count):
+        snapshot(world(vault, clock))
+        clock.tick(24)
+
+
+def test_rotate_destroys_what_no_rule_keeps_and_says_why_the_rest_stays(
+    vault: LocalVault, clock: Hours
+) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 5)
+    before = raws(vault, "tank/borg/web1")
+    vault.zfs.hold("mine", f"tank/borg/web2@{before[0]}")
+    dry = rotate(world(vault, clock), dry_run=True)
+    assert raws(vault, "tank/borg/web1") == before
+    assert any("1 hold" in line for line in dry.plan)
+    report = rotate(world(vault, clock))
+    assert report.exit is Exit.OK
+    assert raws(vault, "tank/borg/web1") == before[-2:]
+    assert raws(vault, "tank/borg/web2") == [before[0], *before[-2:]]
+    assert of(report, "tank/borg/web1").data["destroyed"] == before[:3]
+
+
+def test_rotate_leaves_foreign_names_and_the_empty_policy_alone(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    vault.zfs.snapshot("tank/borg/web1", "manual", {})
+    nights(vault, clock, 4)
+    rotate(world(vault, clock))
+    assert "manual" in raws(vault, "tank/borg/web1")
+    vault.keep = replace(vault.keep, last=0)
+    kept = raws(vault, "tank/borg/web1")
+    rotate(world(vault, clock))
+    assert raws(vault, "tank/borg/web1") == kept
+
+
+def test_rotate_keeps_the_last_good_one_however_old(vault: LocalVault, clock: Hours) -> None:
+    vault.add("web1")
+    backup(world(vault, clock), Options())
+    clock.tick()
+    nights(vault, clock, 6)
+    good = next(s.raw for s in vault.zfs.snapshots("tank/borg/web1") if s.state is State.OK)
+    rotate(world(vault, clock))
+    assert good in raws(vault, "tank/borg/web1")
+
+
+# --- replicate --------------------------------------------------------------------------------------
+
+
+def test_replicate_sends_every_snapshot_and_then_nothing(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 2)
+    first = replicate(world(vault, clock))
+    assert first.exit is Exit.OK, first.outcomes
+    assert of(first, "offsite:vault/zborg/web1").data["streams"] == 2
+    assert guids(vault.far, "vault/zborg/web1") == guids(vault.zfs, "tank/borg/web1")
+    again = replicate(world(vault, clock))
+    assert of(again, "offsite:vault/zborg/web1").message == "up to date"
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    assert guids(vault.far, "vault/zborg/web2") == guids(vault.zfs, "tank/borg/web2")
+
+
+def test_the_base_is_held_and_survives_rotation(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    (base,) = raws(vault, "tank/borg/web1")
+    nights(vault, clock, 5)
+    rotate(world(vault, clock))
+    assert base in raws(vault, "tank/borg/web1")
+    replicate(world(vault, clock))
+    newest = raws(vault, "tank/borg/web1")[-1]
+    held = vault.zfs.holds([f"tank/borg/web1@{raw}" for raw in raws(vault, "tank/borg/web1")])
+    assert [(hold.snapshot, hold.tag) for hold in held] == [(f"tank/borg/web1@{newest}", "zborg:to:offsite")]
+
+
+def test_a_base_that_is_only_a_bookmark_still_serves(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    (base,) = raws(vault, "tank/borg/web1")
+    nights(vault, clock, 1)
+    vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{base}")
+    vault.zfs.destroy("tank/borg/web1", [base])
+    assert replicate(world(vault, clock)).exit is Exit.OK
+    assert len(guids(vault.far, "vault/zborg/web1")) == 2
+
+
+@pytest.mark.parametrize("kind", ["diverged", "no-common-base", "source-recreated"])
+def test_contradictions_are_conflicts_and_touch_nothing(vault: LocalVault, clock: Hours, kind: str) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    if kind == "diverged":
+        vault.far.snapshot("vault/zborg/web1", "stranger", {})
+    else:
+        record = dict(vault.zfs.datasets("tank/borg/web1")[0].properties)
+        for raw in raws(vault, "tank/borg/web1"):
+            vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{raw}")
+        recreate(vault, "tank/borg/web1")
+        if kind == "source-recreated":
+            vault.zfs.set(["tank/borg/web1"], record)
+    nights(vault, clock, 1)
+    before = guids(vault.far, "vault/zborg/web1")
+    report = replicate(world(vault, clock))
+    outcome = of(report, "offsite:vault/zborg/web1")
+    assert report.exit is Exit.CONFLICT
+    assert outcome.data["conflict"] == kind
+    assert outcome.remedy
+    assert guids(vault.far, "vault/zborg/web1") == before
+    assert of(report, "offsite:vault/zborg/web2").status is Status.OK
+    assert len(guids(vault.far, "vault/zborg/web2")) == 2
+
+
+def recreate(vault: LocalVault, dataset: str) -> None:
+    """`zfs destroy -r` and `zfs create` by somebody in a hurry."""
+    vault.zfs._remove(vault.zfs._all[dataset])
+    vault.zfs.create(dataset, {})
+
+
+def test_a_cut_stream_is_resumed_by_the_next_run(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    (vault.zfs.directory("tank/borg/web1") / "data").write_bytes(os.urandom(400_000))
+    nights(vault, clock, 1)
+    cut_next_stream(vault, after=100_000)
+    cut = replicate(world(vault, clock))
+    assert cut.exit is Exit.FAILED
+    assert vault.far.datasets("vault/zborg/web1")[0].resume_token
+    resumed = replicate(world(vault, clock))
+    assert resumed.exit is Exit.OK, resumed.outcomes
+    assert guids(vault.far, "vault/zborg/web1") == guids(vault.zfs, "tank/borg/web1")
+
+
+def cut_next_stream(vault: LocalVault, after: int) -> None:
+    """The network goes after so many bytes of the next stream."""
+    real = vault.zfs.send
+
+    def send(stream: Stream, stdout: int) -> Child:
+        vault.zfs.send = real  # type: ignore[method-assign]
+        reading, writing = os.pipe()
+        out = os.dup(stdout)
+        child = real(stream, writing)
+        os.close(writing)
+        threading.Thread(target=copy, args=(reading, out, after)).start()
+        return child
+
+    vault.zfs.send = send  # type: ignore[method-assign]
+
+
+def copy(reading: int, out: int, count: int) -> None:
+    while count > 0 and (data := os.read(reading, min(count, 65536))):
+        os.write(out, data)
+        count -= len(data)
+    os.close(out)
+    os.close(reading)
+
+
+def test_a_target_that_does_not_exist_is_told_with_the_command_that_makes_it(
+    vault: LocalVault, clock: Hours
+) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    context = world(vault, clock)
+    (target,) = context.config.targets
+    lost = replace(context.config, targets=(replace(target, dataset="vault/nowhere"),))
+    report = replicate(replace(context, config=lost))
+    assert report.exit is Exit.FAILED
+    assert "zfs create" in report.outcomes[0].remedy
+    with pytest.raises(UsageError, match="no such target"):
+        replicate(context, ["nowhere"])
+
+
+def test_what_the_target_says_it_has_decides(vault: LocalVault, clock: Hours) -> None:
+    """A receive that ends with 0 but brought something else must not become the base."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    context = world(vault, clock)
+    blind = Blind(context)
+    report = replicate(replace(context, zfs_of=lambda _: blind.far))
+    assert report.exit is Exit.FAILED
+    assert "the target shows no snapshot" in report.outcomes[0].message
+    record = vault.zfs.datasets("tank/borg/web1")[0].properties["zborg:target.offsite"]
+    assert "base=-" in record
+
+
+class Blind:
+    """A target whose snapshots are gone the moment they arrived."""
+
+    def __init__(self, context: Context) -> None:
+        (target,) = context.config.targets
+        self.far = context.zfs_of(target)
+        self.far.snapshots = lambda root: ()  # type: ignore[method-assign]
+
+
+# --- restore ----------------------------------------------------------------------------------------
+
+
+def test_a_lost_file_comes_back_from_the_chosen_snapshot(vault: LocalVault, clock: Hours) -> None:
+    host = vault.add("web1")
+    lost = host.data / "file"
+    context = world(vault, clock)
+    backup(context, Options())
+    clock.tick()
+    snapshot(context)
+    first = raws(vault, "tank/borg/web1")[0]
+    clock.tick()
+    lost.write_text("changed since")
+    backup(context, Options())
+    clock.tick()
+    snapshot(context)
+    lost.unlink()
+    clock.tick()
+    refused = restore_files(context, "web1", [str(lost)], first)
+    assert refused.exit is Exit.FAILED
+    assert f"--allow-restore {first}" in refused.outcomes[0].remedy
+    host.local("--allow-restore", first, "1000000", str(lost)).check_returncode()
+    clock.tick()
+    report = restore_files(context, "web1", [str(lost)], first)
+    assert report.exit is Exit.OK, report.outcomes
+    back = Path(report.outcomes[0].data["restored"]) / str(lost).lstrip("/")
+    assert back.read_text() == "of web1"
+    assert not lost.exists()
+    assert [d.name for d in vault.zfs.datasets("tank") if d.name.count("/") > 1 and "scratch" in d.name] == []
+
+
+def test_a_clone_that_a_killed_restore_left_is_cleared(vault: LocalVault, clock: Hours) -> None:
+    host = vault.add("web1")
+    context = world(vault, clock)
+    backup(context, Options())
+    clock.tick()
+    snapshot(context)
+    raw = raws(vault, "tank/borg/web1")[0]
+    vault.zfs.clone(f"tank/borg/web1@{raw}", "tank/zborg-scratch/20260101T000000Z-dead/web1")
+    host.local("--allow-restore", raw, "1000000", str(host.data)).check_returncode()
+    clock.tick()
+    assert restore_files(context, "web1", [str(host.data)], "").exit is Exit.OK
+    assert [d.name for d in vault.zfs.datasets("tank") if d.name.endswith("/web1")] == ["tank/borg/web1"]
+
+
+def test_restore_list_shows_every_snapshot_with_its_state(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    with pytest.raises(UsageError, match="no snapshot of web1"):
+        list_snapshots(world(vault, clock), "web1")
+    nights(vault, clock, 2)
+    report = list_snapshots(world(vault, clock), "web1")
+    assert [outcome.subject for outcome in report.outcomes] == raws(vault, "tank/borg/web1")
+
+
+def test_relative_paths_and_unknown_hosts_are_refused(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    with pytest.raises(UsageError, match="not an absolute path"):
+        restore_files(world(vault, clock), "web1", ["etc/passwd"], "")
+    with pytest.raises(UsageError, match="no such host"):
+        restore_files(world(vault, clock), "nobody", ["/etc"], "")
+
+
+# --- scrub, status, run -----------------------------------------------------------------------------
+
+
+def scrubbed(vault: LocalVault, clock: Hours, **changes: object) -> None:
+    for zfs, name in ((vault.zfs, "tank"), (vault.far, "vault")):
+        fine = replace(zfs.pools[name], scrub=Scrub.FINISHED, finished=clock.now, **changes)  # type: ignore[arg-type]
+        zfs.pools[name] = fine
+
+
+def test_scrub_tells_never_fresh_overdue_and_damaged_apart(vault: LocalVault, clock: Hours) -> None:
+    never = scrub(world(vault, clock))
+    assert (never.exit, never.outcomes[0].message) == (Exit.FAILED, "never scrubbed")
+    scrubbed(vault, clock)
+    clock.tick()
+    assert scrub(world(vault, clock)).exit is Exit.OK
+    clock.tick(100)
+    assert scrub(world(vault, clock)).exit is Exit.FAILED
+    scrubbed(vault, clock, errors=2)
+    clock.tick()
+    assert scrub(world(vault, clock)).exit is Exit.DAMAGE
+
+
+def test_status_tells_overdue_hosts_from_saved_facts(vault: LocalVault, clock: Hours) -> None:
+    vault.add("web1")
+    dataset_only(vault, "never")
+    context = world(vault, clock)
+    scrubbed(vault, clock)
+    night(context, allow_partial=True)
+    report = saved(context.config, context.runs, clock.now)
+    assert of(report, "web1").status is Status.OK
+    assert "never backed up" in of(report, "never").message
+    assert report.exit is Exit.FAILED
+    late = saved(context.config, context.runs, clock.now + timedelta(hours=5))
+    assert "overdue" in of(late, "web1").message
+
+
+def test_run_goes_on_after_a_partial_backup_and_ends_with_the_worst_code(
+    vault: LocalVault, clock: Hours
+) -> None:
+    vault.add("web1")
+    dataset_only(vault, "dead")
+    scrubbed(vault, clock)
+    report = night(world(vault, clock))
+    assert report.exit is Exit.PARTIAL
+    assert {outcome.data.get("step") for outcome in report.outcomes} >= {
+        "backup",
+        "snapshot",
+        "rotate",
+        "replicate",
+        "scrub",
+    }
+    assert guids(vault.far, "vault/zborg/web1") == guids(vault.zfs, "tank/borg/web1")
+    vault.far.snapshot("vault/zborg/web1", "stranger", {})
+    clock.tick()
+    assert night(world(vault, clock), allow_partial=True).exit is Exit.CONFLICT
+
+
+def test_dry_run_changes_nothing(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 4)
+    before = (vault.zfs.snapshots("tank"), vault.zfs.datasets("tank"), vault.far.datasets("vault"))
+    report = night(world(vault, clock), dry_run=True)
+    assert report.plan
+    assert (vault.zfs.snapshots("tank"), vault.zfs.datasets("tank"), vault.far.datasets("vault")) == before

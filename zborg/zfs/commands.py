@@ -1,0 +1,247 @@
+"""ZFS through the zfs and zpool commands, on whatever machine the Runner reaches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from zborg.errors import CommandFailed, Conflict, ZborgError
+from zborg.model import Bookmark, Child, Dataset, Hold, Pool, ResumeToken, Runner, Snapshot, Stream
+from zborg.zfs import argv, names, parse, status, tokens, words
+
+# One object: waits for a transaction group or two, which a pool under load may take half a minute for.
+QUICK = 120.0
+# Everything below a root: 2,100 snapshots took 26 s in the lab's slow guest; cold disks read for each.
+LISTING = 600.0
+# Many transaction groups: 2,000 snapshots of 100 datasets took 142 s there. `receive -A` is one too.
+DESTROYING = 1800.0
+# Names per command. 100 of at most 255 bytes are 25 KiB; one argument may have 128.
+_CHUNK = 100
+
+
+class CommandZfs:
+    """model.Zfs by command lines; `prefix` comes before each of them, e.g. ("sudo", "-n").
+
+    Besides what the protocol says: a name ZFS does not allow, and output that cannot be read, raise
+    ZborgError before and after the command respectively.
+    """
+
+    def __init__(self, runner: Runner, prefix: Sequence[str] = ()) -> None:
+        self._runner = runner
+        self._prefix = tuple(prefix)
+
+    # --- listing ---------------------------------------------------------------------------------
+
+    def datasets(self, root: str) -> tuple[Dataset, ...]:
+        listed = self._listing(argv.list_datasets(root), root)
+        subjects = [line.partition("\t")[0] for line in parse.lines(listed)]
+        properties = self._properties(argv.dataset_properties(root), root, subjects)
+        return parse.datasets(listed, properties)
+
+    def snapshots(self, root: str) -> tuple[Snapshot, ...]:
+        found = parse.snapshots(self._listing(argv.list_snapshots(root), root))
+        subjects = [one.full for one in found]
+        return parse.with_properties(found, self._properties(argv.snapshot_properties(root), root, subjects))
+
+    def bookmarks(self, root: str) -> tuple[Bookmark, ...]:
+        return parse.bookmarks(self._listing(argv.list_bookmarks(root), root))
+
+    def holds(self, snapshots: Sequence[str]) -> tuple[Hold, ...]:
+        """One command per 100 snapshots; `since` is to the minute."""
+        texts = [
+            self._run(argv.holds(chunk, self._prefix), timeout=LISTING, bare=True)
+            for chunk in _chunks(snapshots)
+        ]
+        return parse.holds("".join(texts))
+
+    def _listing(self, command: argv.Argv, root: str) -> str:
+        try:
+            return self._run(command, timeout=LISTING)
+        except CommandFailed as error:
+            if words.says(error, f"cannot open '{root}': dataset does not exist"):
+                return ""
+            raise
+
+    def _properties(self, command: argv.Argv, root: str, subjects: Sequence[str]) -> parse.Properties:
+        return parse.user_properties(self._listing(command, root), subjects) if subjects else {}
+
+    def _values(self, which: str, *subjects: str) -> list[str]:
+        text = self._run(argv.values(which, *subjects))
+        return parse.values(text, len(subjects) * len(which.split(",")))
+
+    # --- making and marking ----------------------------------------------------------------------
+
+    def create(self, dataset: str, properties: Mapping[str, str]) -> None:
+        self._run(argv.create(dataset, properties))
+
+    def mount(self, dataset: str) -> None:
+        with self._unless("filesystem already mounted"):
+            self._run(argv.mount(dataset))
+
+    def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
+        self._run(argv.snapshot(root, raw, properties), timeout=LISTING)
+
+    def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
+        """One command per 100 names."""
+        for chunk in _chunks(names) if properties else ():
+            self._run(argv.set_properties(chunk, properties), timeout=LISTING)
+
+    def hold(self, tag: str, snapshot: str) -> None:
+        with self._unless("tag already exists on this dataset"):
+            self._run(argv.hold(tag, snapshot))
+
+    def release(self, tag: str, snapshot: str) -> None:
+        with self._unless("no such tag on this dataset", "dataset does not exist"):
+            self._run(argv.release(tag, snapshot))
+
+    def bookmark(self, snapshot: str, raw: str) -> None:
+        try:
+            self._run(argv.bookmark(snapshot, raw))
+        except CommandFailed as error:
+            standing = f"{snapshot.partition('@')[0]}#{raw}"
+            if not words.says(error, "bookmark exists") or not self._same_guid(snapshot, standing):
+                raise
+
+    def _same_guid(self, *subjects: str) -> bool:
+        return len(set(self._values("guid", *subjects))) == 1
+
+    # --- destroying ------------------------------------------------------------------------------
+
+    def destroy(self, dataset: str, raws: Sequence[str]) -> None:
+        """All or none of each 100. Snapshots already gone are passed over, unless none of them is left."""
+        for chunk in _chunks(raws):
+            command = argv.destroy_snapshots(dataset, chunk)
+            try:
+                self._run(command, timeout=DESTROYING)
+            except CommandFailed as error:
+                if words.says(error, "it's being held"):
+                    holders = self._holders(dataset, chunk)
+                    raise words.explain(error, command, f"held by {holders}") from error
+                raise
+
+    def _holders(self, dataset: str, raws: Sequence[str]) -> str:
+        with suppress(ZborgError):  # the failure itself matters more than who caused it
+            wanted = {f"{dataset}@{raw}" for raw in raws}
+            held = [one.full for one in self.snapshots(dataset) if one.holds and one.full in wanted]
+            return ", ".join(f"{hold.tag} on {hold.snapshot}" for hold in self.holds(held))
+        return "somebody"
+
+    def destroy_bookmark(self, bookmark: str) -> None:
+        with self._unless(f"bookmark '{bookmark}' does not exist"):
+            self._run(argv.destroy_bookmark(bookmark))
+
+    # --- clones ----------------------------------------------------------------------------------
+
+    def clone(self, snapshot: str, dataset: str) -> str:
+        command = argv.clone(snapshot, dataset)
+        parent = dataset.rpartition("/")[0]
+        self._run(argv.create_parents(parent))
+        try:
+            self._run(command)
+        except CommandFailed:
+            with suppress(ZborgError):
+                self._drop_parent(names.scratch(dataset))
+            raise
+        mounted, mountpoint = self._values("mounted,mountpoint", dataset)
+        place = parse.place(mountpoint)
+        if mounted == "yes" and place is not None:
+            return place
+        with suppress(ZborgError):
+            self.destroy_clone(dataset)
+        raise ZborgError(
+            f"the clone {dataset} was not mounted (mountpoint {mountpoint}), and was given up",
+            f"give its parents a place: zfs set mountpoint=/{names.SCRATCH} {parent.rpartition('/')[0]}",
+        )
+
+    def destroy_clone(self, dataset: str) -> None:
+        """Also refuses what is no clone; the RUN parent goes with its last clone."""
+        parent = names.scratch(dataset)
+        with self._unless("dataset does not exist"):
+            (origin,) = self._values("origin", dataset)
+            if origin == "-":
+                raise ZborgError(f"refused to destroy {dataset}: it is not a clone")
+            self._run(argv.destroy_scratch(dataset), timeout=DESTROYING)
+        self._drop_parent(parent)
+
+    def _drop_parent(self, parent: str) -> None:
+        with self._unless("filesystem has children", "dataset does not exist"):
+            self._run(argv.destroy_scratch(parent))
+
+    # --- streams ---------------------------------------------------------------------------------
+
+    def estimate(self, stream: Stream) -> int:
+        return parse.size(self._run(argv.estimate(stream), timeout=LISTING))
+
+    def decode(self, token: str) -> ResumeToken:
+        return tokens.decode(token)
+
+    def abort_receive(self, dataset: str) -> None:
+        with self._unless("does not have any resumable receive state", "dataset does not exist"):
+            self._run(argv.abort_receive(dataset), timeout=DESTROYING)
+
+    def send(self, stream: Stream, stdout: int) -> Child:
+        if stream.token is not None:
+            self._check_token(stream.token, stream.snapshot)
+        with _null(os.O_RDONLY) as stdin:
+            return self._start(argv.send(stream), stdin=stdin, stdout=stdout)
+
+    def _check_token(self, token: str, snapshot: str) -> None:
+        """ZFS sends whatever in the pool has the token's guid, and the token is the target's word."""
+        named = tokens.decode(token)
+        (guid,) = self._values("guid", names.snapshot(snapshot))
+        if named.to_guid != guid:
+            raise Conflict(
+                f"the target's resume token asks for {named.to_name} (guid {named.to_guid}), "
+                f"but {snapshot} has guid {guid}; nothing was sent",
+                "give the partial receive up on the target: zfs receive -A",
+            )
+
+    def receive(self, dataset: str, stdin: int) -> Child:
+        with _null(os.O_WRONLY) as stdout:
+            return self._start(argv.receive(dataset), stdin=stdin, stdout=stdout)
+
+    # --- pools -----------------------------------------------------------------------------------
+
+    def pool(self, name: str) -> Pool:
+        text = self._run(argv.pool_status(name, self._prefix), bare=True)
+        return status.pool(self._run(argv.pool_list(name)), text)
+
+    def scrub(self, pool: str) -> None:
+        self._run(argv.scrub(pool))
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def _run(self, command: argv.Argv, *, timeout: float = QUICK, bare: bool = False) -> str:
+        """stdout. `bare`: the prefix is already where it belongs."""
+        whole = command if bare else (*self._prefix, *command)
+        try:
+            return self._runner.run(whole, timeout=timeout).stdout
+        except CommandFailed as error:
+            raise words.explain(error, command) from error
+
+    def _start(self, command: argv.Argv, *, stdin: int, stdout: int) -> Child:
+        return self._runner.start((*self._prefix, *command), stdin=stdin, stdout=stdout)
+
+    @contextmanager
+    def _unless(self, *said: str) -> Iterator[None]:
+        """Failures with these words mean that it is done already."""
+        try:
+            yield
+        except CommandFailed as error:
+            if not words.says(error, *said):
+                raise
+
+
+def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK))
+
+
+@contextmanager
+def _null(flags: int) -> Iterator[int]:
+    """/dev/null, for the end of a process that carries no data."""
+    descriptor = os.open(os.devnull, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,126 @@
+"""`zpool status` and `zpool list` read into a Pool. Pure.
+
+ZFS remembers one scan per pool. A resilver overwrites what was known of the last scrub, and a running
+scrub what was known of the one before; what ZFS no longer knows is not guessed:
+
+    scan:                                   Scrub      finished  done
+    nothing, "none requested"               NEVER
+    resilver, running or finished           HIDDEN                       scrub again after a resilver
+    scrub in progress                       RUNNING              yes
+    scrub paused                            CANCELED             yes     it will not go on by itself
+    scrub canceled                          CANCELED
+    scrub repaired ... on DATE              FINISHED   yes       1
+
+`Pool.errors` is the larger of what the last scan (a resilver too) could not repair and the known data
+errors: a scrub that found 343 leaves 343 known ones.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from zborg.errors import ZborgError
+from zborg.model import Pool, Scrub
+from zborg.zfs import parse
+
+_SCAN = re.compile(r"^ *scan: (.*(?:\n\t.*)*)", re.MULTILINE)
+_ERRORS = re.compile(r"^ *errors: (.*)$", re.MULTILINE)
+_FINISHED = re.compile(r"scrub repaired (\S+) in .* with ([0-9]{1,20}) errors on (.*)")
+_RESILVERED = re.compile(r"resilvered .* with ([0-9]{1,20}) errors on ")
+_DONE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)% done")
+_REPAIRED = re.compile(r"^\t(\S+) repaired", re.MULTILINE)
+_KNOWN = re.compile(r"([0-9]{1,20}) data errors")
+_HUMAN = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,6})?)([BKMGTPEZ]?)")
+_LIST = "Permanent errors have been detected"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The last scan of a pool, as far as it was a scrub."""
+
+    scrub: Scrub
+    finished: datetime | None = None
+    errors: int = 0
+    repaired: int = 0  # bytes, as exact as ZFS prints it (three digits)
+    done: float = 0.0
+
+
+def pool(listed: str, status: str) -> Pool:
+    """From `zpool list -Hp -o name,health,size,free` and `zpool status`. Raises ZborgError."""
+    found = parse.rows(listed, 4)
+    if len(found) != 1:
+        raise ZborgError(f"zpool list did not print one pool: {listed[:200]!r}")
+    name, health, size, free = found[0]
+    last = scan(status)
+    return Pool(
+        name=name,
+        health=health,
+        scrub=last.scrub,
+        finished=last.finished,
+        errors=max(last.errors, data_errors(status)),
+        repaired=last.repaired,
+        done=last.done,
+        size=_bytes_or_nothing(size),
+        free=_bytes_or_nothing(free),
+    )
+
+
+def _bytes_or_nothing(text: str) -> int:
+    return 0 if text == "-" else parse.number(text)  # a faulted pool has no sizes
+
+
+def scan(status: str) -> Scan:
+    """A dRAID pool may show a rebuild and a scrub: the scrub counts."""
+    found = [_scan(match[1]) for match in _SCAN.finditer(status)]
+    scrubs = [one for one in found if one.scrub not in (Scrub.NEVER, Scrub.HIDDEN)]
+    return (scrubs or found or [Scan(Scrub.NEVER)])[0]
+
+
+def _scan(text: str) -> Scan:
+    if match := _FINISHED.match(text):
+        when = parse.date(match[3])
+        return Scan(Scrub.FINISHED, when, int(match[2]), human(match[1]), 1.0)
+    if text.startswith("scrub in progress"):
+        return Scan(Scrub.RUNNING, repaired=_repaired(text), done=_done(text))
+    if text.startswith("scrub paused"):
+        return Scan(Scrub.CANCELED, repaired=_repaired(text), done=_done(text))
+    if text.startswith("scrub canceled"):
+        return Scan(Scrub.CANCELED)
+    if match := _RESILVERED.match(text):
+        return Scan(Scrub.HIDDEN, errors=int(match[1]))
+    if text.startswith("resilver"):
+        return Scan(Scrub.HIDDEN)
+    return Scan(Scrub.NEVER)
+
+
+def _done(text: str) -> float:
+    match = _DONE.search(text)
+    return round(min(float(match[1]) / 100, 1.0), 4) if match else 0.0
+
+
+def _repaired(text: str) -> int:
+    match = _REPAIRED.search(text)
+    return human(match[1]) if match else 0
+
+
+def human(text: str) -> int:
+    """14.7M -> bytes; powers of 1024, as ZFS prints them even with -p."""
+    match = _HUMAN.fullmatch(text)
+    if match is None:
+        raise ZborgError(f"zpool printed something else than a size: {text[:80]!r}")
+    return int(float(match[1]) * 1024 ** "BKMGTPEZ".index(match[2] or "B"))
+
+
+def data_errors(status: str) -> int:
+    """Known data errors; with `status -v` the number of files listed. ZborgError for unknown words."""
+    match = _ERRORS.search(status)
+    # A pool that cannot be opened has no such line; its health says so.
+    if match is None or match[1] == "No known data errors":
+        return 0
+    if known := _KNOWN.match(match[1]):
+        return int(known[1])
+    if match[1].startswith(_LIST):
+        return max(1, len([line for line in status[match.end() :].split("\n") if line.strip()]))
+    raise ZborgError(f"zpool status says of errors: {match[1][:200]!r}", "look at it: zpool status -v")

@@ -1,0 +1,46 @@
+"""ZFS's own words about what went wrong, and what the reader can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zborg.errors import CommandFailed, TimedOut, Unreachable
+
+# The first that is found in the error text. Several are ZFS's words for more than one cause.
+_REMEDIES = (
+    ("it's being held", "zfs holds shows the tags; zborg releases its own, others are yours"),
+    ("has dependent clones", "a restore or verify still uses it: wait, or zfs destroy the clone named above"),
+    ("pool or dataset is busy", "a process still uses it: fuser -vm MOUNTPOINT"),
+    ("dataset is busy", "it is being sent or received, or a clone of it is made: try again later"),
+    ("ermission denied", "run as root, or delegate it: zborg doctor prints the zfs allow lines"),
+    ("out of space", "the pool or a quota is full: zfs list -o space"),
+    ("no such pool", "is the pool imported? zpool import lists what is there"),
+    ("currently scrubbing", "a scrub is running already"),
+    ("currently resilvering", "wait for the resilver: zpool status"),
+    ("dataset does not exist", "check the name: zfs list"),
+)
+_NOT_FOUND = 127  # of a shell, and of zborg's own runners
+
+
+def says(error: CommandFailed, *words: str) -> bool:
+    """Whether ZFS itself answered with any of these words; a lost connection or no time says nothing."""
+    if isinstance(error, TimedOut | Unreachable):
+        return False
+    return any(word in error.stderr for word in words)
+
+
+def tidy(stderr: str) -> str:
+    """Without the usage ZFS appends, and without its advice to destroy more."""
+    lines = stderr.partition("\nusage:")[0].split("\n")
+    return "\n".join(line for line in lines if not line.startswith("use '-"))
+
+
+def explain(error: CommandFailed, argv: Sequence[str], note: str = "") -> CommandFailed:
+    """The same failure in fewer words, with a remedy. Lost connections and timeouts stay as they are."""
+    if isinstance(error, TimedOut | Unreachable):
+        return error
+    remedy = next((remedy for words, remedy in _REMEDIES if words in error.stderr), error.remedy)
+    if error.status == _NOT_FOUND:
+        remedy = "is OpenZFS installed there, and its folder in the PATH?"
+    what = " ".join(argv[:2]) + " failed" + (f" ({note})" if note else "")
+    return CommandFailed(tuple(argv), error.status, tidy(error.stderr), what, remedy)
