@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
 
-from zborg.errors import CommandFailed, Interrupted, TimedOut
+from zborg.errors import CommandFailed, Interrupted, TimedOut, ZborgError
 from zborg.model import Child, Completed
 
 # Set by the signal handlers of the command line; every wait in this module looks at it.
@@ -145,8 +145,18 @@ def _prefix(user: str) -> list[str]:
     if user and os.geteuid() == 0 and user != "root":
         if not setpriv:
             return ["su", "-m", user, "-c", 'exec "$0" "$@"', "--"]
-        words += ["--reuid", user, "--regid", user, "--init-groups", "--no-new-privs"]
+        words += ["--reuid", user, "--regid", _group_of(user), "--init-groups", "--no-new-privs"]
     return [*words, "--"] if words else []
+
+
+def _group_of(user: str) -> str:
+    """The user's primary group, which need not have the user's name."""
+    import pwd
+
+    try:
+        return str(pwd.getpwnam(user).pw_gid)
+    except KeyError:
+        raise ZborgError(f"there is no user {user} on this machine", f"useradd --system {user}") from None
 
 
 def _communicate(
@@ -247,7 +257,7 @@ def _read_the_rest(selector: selectors.BaseSelector, on_line: Lines) -> None:
 def _read_lines(selector: selectors.BaseSelector, on_line: Lines, wait: float) -> bool:
     """One round over the readable streams; False when none had anything."""
     if not selector.get_map():
-        time.sleep(wait)  # every stream has ended, a process has not
+        time.sleep(min(wait, 0.02))  # every stream has ended, a process has not: it is about to
         return False
     ready = selector.select(wait)
     for key, _ in ready:

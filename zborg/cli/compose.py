@@ -35,7 +35,8 @@ def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
     write_known_hosts(known_hosts, _endpoints(config))
     with ExitStack() as closing, listener(quiet=common.json, verbose=common.verbose) as emit:
         world = _World(config, known_hosts, closing)
-        storage = world.storage()
+        storage, runs = world.storage(), Runs(state / "runs")
+        runs.prune()
         zfs = CommandZfs(storage)
         yield Context(
             config=config,
@@ -44,7 +45,7 @@ def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
             tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(zfs), config.storage.endpoint),
             zfs_of=world.target,
             locks=Locks(state / "locks", f"zborg {' '.join(sys.argv[1:])}"),
-            runs=Runs(state / "runs"),
+            runs=runs,
             clock=utc_now,
             emit=emit,
         )

@@ -11,12 +11,14 @@ import os
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from zborg.model import Outcome, Report
 from zborg.model.serial import from_dict, to_dict
 
 _KEEP = 1000  # files; three months of a night of ten steps
+_RECENT = 100  # runs of one command that may have been going on at once, with a wide margin
 
 
 def new_run(now: datetime) -> str:
@@ -51,14 +53,17 @@ class Runs:
     def newest(self, command: str) -> Report | None:
         return next(self.newest_first(command), None)
 
-    def outcomes_since(self, command: str, since: datetime | None) -> dict[str, Outcome]:
-        """Each subject's newest outcome of a command that ended at or after `since`."""
-        found: dict[str, Outcome] = {}
-        for report in self.newest_first(command):
-            if since is not None and report.finished < since:
-                break
-            for outcome in report.outcomes:
-                found.setdefault(outcome.subject, outcome)
+    def outcomes_since(self, command: str, since: datetime | None) -> dict[str, list[Outcome]]:
+        """Each subject's outcomes, newest run first, of runs of a command that ended after `since`.
+
+        A long run may end after a later short one: order of start is not order of end, so the search
+        does not stop at the first run that is too old.
+        """
+        found: dict[str, list[Outcome]] = {}
+        for report in islice(self.newest_first(command), _RECENT):
+            if since is None or report.finished > since:
+                for outcome in report.outcomes:
+                    found.setdefault(outcome.subject, []).append(outcome)
         return found
 
     def prune(self) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from zborg.borg.log import BorgLog, judge
 from zborg.errors import UsageError, ZborgError
-from zborg.model import P_TRANSACTION, Event, Host, Outcome, Report, Snapshot, Status
+from zborg.model import P_TRANSACTION, Event, Host, Outcome, Report, Snapshot, SnapshotName, Status
+from zborg.model.words import counted
 from zborg.planning.choose import choose, parse_at
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
@@ -43,7 +45,7 @@ def _listed(snapshot: Snapshot) -> Outcome:
         "holds": snapshot.holds,
         "created": f"{snapshot.created:%Y-%m-%dT%H:%M:%SZ}",
     }
-    held = f", {snapshot.holds} holds" if snapshot.holds else ""
+    held = f", {counted(snapshot.holds, 'hold')}" if snapshot.holds else ""
     return Outcome("snapshot", snapshot.raw, Status.OK, f"backup {state}{held}", data=data)
 
 
@@ -67,7 +69,7 @@ def restore_files(
     return report
 
 
-def _moment(begun: Begun, at: str):  # type: ignore[no-untyped-def]
+def _moment(begun: Begun, at: str) -> SnapshotName | datetime:
     if not at:
         return begun.started
     zone = begun.started.astimezone().tzinfo

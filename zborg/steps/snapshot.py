@@ -66,15 +66,19 @@ def _gather(begun: Begun) -> _Facts:
 def _states(context: Context, since: datetime | None) -> dict[str, State | None]:
     """A running `borg serve` makes a host busy; else its newest outcome since the last snapshot decides."""
     outcomes = context.runs.outcomes_since("backup", since)
-    return {host.name: _state(context, host.name, outcomes.get(host.name)) for host in context.config.hosts}
+    names = [host.name for host in context.config.hosts]
+    return {name: _state(context, name, outcomes.get(name, [])) for name in names}
 
 
-def _state(context: Context, host: str, outcome: Outcome | None) -> State | None:
+def _state(context: Context, host: str, outcomes: Sequence[Outcome]) -> State | None:
+    """A run that found the host busy or left it out says nothing of what another run came to."""
     if context.locks.is_held(f"host-{host}"):
         return State.BUSY
-    if outcome is None or outcome.status is Status.SKIPPED:
+    telling = [outcome.status for outcome in outcomes if outcome.status is not Status.SKIPPED]
+    decided = [status for status in telling if status is not Status.BUSY]
+    if not telling:
         return None
-    return State.OK if outcome.status in _GOOD else State.FAILED
+    return State.OK if decided and decided[0] in _GOOD else State.FAILED
 
 
 def _transactions(context: Context, datasets: Sequence[Dataset]) -> dict[str, int]:
