@@ -1,0 +1,98 @@
+"""A vault without a lab: FakeZfs with real directories, real `borg serve`, real sshd on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.fake_zfs import FakeZfs
+from tests.harness.host import BackedUpHost, find_borg
+from tests.harness.keys import KeyPair, make_key
+from zborg.config import Config
+from zborg.hosts.keys import write_known_hosts
+from zborg.hosts.serve import LocalServe
+from zborg.hosts.tunnel import SshTunnel
+from zborg.model import Emit, Endpoint, Event, Host, Policy, Storage, Target, utc_now
+from zborg.process import LocalRunner
+from zborg.state.locks import Locks
+from zborg.state.runs import Runs
+from zborg.steps.context import Context
+
+
+class LocalVault:
+    """Everything the steps need, below one directory. `events` collects what they emit.
+
+    With the `key` of an earlier one it is that vault again, without its snapshots.
+    """
+
+    def __init__(self, directory: Path, key: KeyPair | None = None) -> None:
+        self.directory = directory
+        self.key: KeyPair = key or make_key(directory / "id_ed25519")
+        self.zfs = FakeZfs(directory / "pool")
+        self.far = FakeZfs(directory / "far", pools=("vault",))
+        self.zfs.create("tank/borg", {})
+        self.far.create("vault/zborg", {"mountpoint": "none"})
+        self.hosts: dict[str, BackedUpHost] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.timeouts: dict[str, int] = {}
+        self.keep = Policy(last=2)
+        self.events: list[Event] = []
+        self.state = directory / "state"
+        for name in ("locks", "runs"):
+            (self.state / name).mkdir(parents=True, mode=0o700, exist_ok=True)
+
+    def add(self, name: str, *, dataset: bool = True, extra_conf: tuple[str, ...] = ()) -> BackedUpHost:
+        """A host with a file to back up, its sshd running; the caller stops it."""
+        host = BackedUpHost(self.directory / name, key=self.key)
+        (host.data / "file").write_text(f"of {name}")
+        host.setup(name, [host.data], extra_conf=extra_conf)
+        host.sshd.start()
+        self.hosts[name] = host
+        self.endpoints[name] = self.endpoint(host.sshd.port, host.sshd.host_key)
+        if dataset:
+            self.zfs.create(f"tank/borg/{name}", {})
+        return host
+
+    def endpoint(self, port: int, host_key: str) -> Endpoint:
+        return Endpoint("root", "127.0.0.1", port, host_key, str(self.key.private))
+
+    def close(self) -> None:
+        for host in self.hosts.values():
+            host.sshd.stop()
+
+    @property
+    def config(self) -> Config:
+        hosts = tuple(
+            Host(name, endpoint, 3600, self.timeouts.get(name, 60))
+            for name, endpoint in self.endpoints.items()
+        )
+        target = Target("offsite", self.endpoint(1, "ssh-ed25519 AAAA"), "vault/zborg")
+        return Config(
+            path=self.directory / "zborg.toml",
+            name="test",
+            state_dir=self.state,
+            storage=Storage("tank/borg", None, "root", find_borg()),
+            parallel=4,
+            allow_partial=False,
+            keep=self.keep,
+            scrub_max_age=86400,
+            targets=(target,),
+            hosts=hosts,
+        )
+
+    def context(self, emit: Emit | None = None, env: Mapping[str, str] | None = None) -> Context:
+        known_hosts = self.state / "known_hosts"
+        write_known_hosts(known_hosts, self.endpoints)
+        config, local = self.config, LocalRunner()
+        serve = LocalServe(config.storage, self.zfs, lambda extra: LocalRunner("", {**(env or {}), **extra}))
+        return Context(
+            config=config,
+            zfs=self.zfs,
+            storage=local,
+            tunnel=SshTunnel(known_hosts, local, serve, None),
+            zfs_of=lambda _: self.far,
+            locks=Locks(self.state / "locks", "zborg test"),
+            runs=Runs(self.state / "runs"),
+            clock=utc_now,
+            emit=emit or self.events.append,
+        )

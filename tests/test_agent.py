@@ -1,0 +1,741 @@
+"""The host's agent: real sshd, real borg, dash and busybox, with and without Python on the host."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.harness.host import BackedUpHost, encode, find_borg
+from tests.harness.join import Joined, Pair
+
+A1, A2 = "web1-2026-01-01T000000Z", "web1-2026-01-02T000000Z"
+SNAPSHOT = "zborg_2026-01-02T000000Z"
+PROMPTLY = 5.0  # seconds within which every failure must have ended
+# Names that would break out of JSON, of a shell word or of a line filter, were they not handled.
+NAMES = (
+    'quo"te',
+    "back\\slash",
+    'fake", "levelname": "ERROR", "message": "x',
+    'tail", "time": 1, "type": "archive_progress", "finished": false}',
+    "grün-ünïcode-日本",
+    "$(touch pwned); `id` 'x'",
+)
+SECRET = "payroll"  # the directory's name, and so part of each path
+
+
+class Lab:
+    """A host, the server's directory of repositories, and what a verb must leave behind: nothing."""
+
+    def __init__(self, directory: Path, shell: str, connector: str, *sshd_options: str) -> None:
+        self.root = directory / "srv"
+        (self.root / "web1").mkdir(parents=True)
+        self.conf = (f"connector = {connector}",)
+        self.host = BackedUpHost(directory / "host", shell=shell, sshd_options=sshd_options)
+        self.data = self.host.data / SECRET
+        self.data.mkdir()
+        for number, name in enumerate(NAMES):
+            (self.data / name).write_text(f"content {number}\n" * 100)
+        self.configure()
+
+    def configure(self, *extra: str, borg: str = "", paths: tuple[Path, ...] = ()) -> None:
+        self.host.setup("web1", paths or (self.data,), borg=borg, extra_conf=(*self.conf, *extra))
+
+    def verb(self, *words: str, serve: tuple[str, ...] = ()) -> Joined:
+        """Run a verb to its end; it must leave no file and no process."""
+        joined = self.host.verb(self.root, *words, serve=serve)
+        self.assert_clean()
+        return joined
+
+    def ok(self, *words: str) -> Joined:
+        joined = self.verb(*words)
+        assert joined.status == 0, joined.stderr
+        return joined
+
+    def init(self, template: Path | None = None) -> Lab:
+        """An initialised host; from the template, a copy of one, where there is one."""
+        if not template:
+            self.ok("init", "web1")
+            return self
+        for name, place in self._enrolled().items():
+            shutil.rmtree(place)
+            shutil.copytree(template / name, place)
+        return self
+
+    def save(self, template: Path) -> None:
+        for name, place in self._enrolled().items():
+            shutil.copytree(place, template / name)
+
+    def _enrolled(self) -> dict[str, Path]:
+        return {"srv": self.root, "state": self.host.state, "etc": self.host.confdir}
+
+    def allow(self, *paths: Path, snapshot: str = SNAPSHOT, cap: int = 1_000_000) -> None:
+        self.host.local("--allow-restore", snapshot, str(cap), *map(str, paths)).check_returncode()
+
+    def restore(self, archive: str, ident: str, *paths: Path) -> Joined:
+        return self.verb("restore", "web1", archive, ident, SNAPSHOT, *map(str, paths))
+
+    def restored(self, ident: str) -> Path:
+        return self.host.state / "restore" / ident
+
+    def processes(self) -> list[str]:
+        """All that the agent started, and itself: known by their environment, or by the script they run."""
+        mark, script = f"={self.host.state}/".encode(), f"{self.host.agent}\0--clean".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if not entry.name.isdigit():
+                    continue
+                line = (entry / "cmdline").read_bytes()
+                if mark in (entry / "environ").read_bytes() or script in line:
+                    found.append(f"{entry.name} {line!r}")
+            except OSError:
+                pass
+        return found
+
+    def stands(self) -> bool:
+        """Whether borg has its connection: its own process, and a relay more than the two of the agent."""
+        return sum("F_SETPIPE_SZ" in line for line in self.processes()) == 4
+
+    def holds_lock(self, pid: str) -> bool:
+        try:
+            return any(fd.readlink() == self.host.run / "lock" for fd in Path(f"/proc/{pid}/fd").iterdir())
+        except OSError:
+            return False  # it has ended
+
+    def assert_clean(self) -> None:
+        wait_until(lambda: not self.processes(), lambda: f"left running: {self.processes()}")
+        left = [p.name for p in self.host.run.iterdir() if p.name != "lock"]
+        assert left == []
+
+    def script(self, name: str, text: str) -> str:
+        """A stand-in for borg."""
+        path = self.host.directory / name
+        path.write_text("#!/bin/sh\n" + text)
+        path.chmod(0o755)
+        return str(path)
+
+    def agent_pid(self) -> int:
+        """The pid that holds the lock, once there is one (flock's file, or the symbolic link)."""
+        pids: list[int] = []
+
+        def running() -> bool:
+            link, file = self.host.run / "lock.pid", self.host.run / "lock"
+            text = str(link.readlink()) if link.is_symlink() else file.read_text() if file.exists() else ""
+            pids[:] = [int(text)] if text.strip() and Path(f"/proc/{text.strip()}").exists() else []
+            return bool(pids)
+
+        wait_until(running, lambda: "no agent took the lock")
+        return pids[0]
+
+
+def wait_until(true: Callable[[], bool], complaint: Callable[[], str], timeout: float = 5) -> None:
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, complaint()
+        time.sleep(0.02)
+
+
+def output(joined: Joined) -> dict[str, object]:
+    """What borg printed: the prefixed lines, as JSON."""
+    lines = [line[2:] for line in joined.stderr.splitlines() if line.startswith("= ")]
+    value: dict[str, object] = json.loads("\n".join(lines))
+    return value
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One host is initialised for all tests that begin after init, to save their time."""
+    directory = tmp_path_factory.mktemp("template")
+    made = Lab(directory / "lab", "sh", "auto")
+    with made.host:
+        made.init().save(directory / "saved")
+    return directory / "saved"
+
+
+@pytest.fixture
+def lab(tmp_path: Path, template: Path) -> Iterator[Lab]:
+    """An initialised host whose sshd lets every variable of the client's through."""
+    made = Lab(tmp_path, "sh", "auto", "AcceptEnv *")
+    made.init(template).configure()
+    with made.host:
+        yield made
+
+
+@pytest.mark.parametrize(("shell", "connector"), [("sh", "python"), ("sh", "cat"), ("busybox", "auto")])
+def test_life_of_a_host(tmp_path: Path, shell: str, connector: str) -> None:
+    lab = Lab(tmp_path, shell, connector)
+    with lab.host:
+        version = lab.host.call("version").stdout.decode().splitlines()
+        assert version[:2] == ["agent 1", "name web1"] and version[2].startswith("borg 1.")
+        assert abs(int(version[3].removeprefix("clock ")) - time.time()) < 60
+        assert version[4:] == ["restore no", "initialised no", "alarm no"]
+
+        early = lab.verb("create", "web1", A1)
+        assert early.status == 2 and "init comes first" in early.stderr
+        lab.init()
+        again = lab.verb("init", "web1")
+        assert again.status == 2 and "repository-id" in again.stderr
+        lab.ok("create", "web1", A1)
+        second = output(lab.ok("create", "web1", A2))
+        assert second["archive"]["name"] == A2  # type: ignore[index]
+        assert second["archive"]["stats"]["nfiles"] == len(NAMES)  # type: ignore[index]
+        archives = output(lab.ok("list", "web1", "1"))["archives"]
+        assert [a["name"] for a in archives] == [A2]  # type: ignore[attr-defined]
+
+        refused = lab.restore(A1, "one", lab.data)
+        assert refused.status == 2 and "--allow-restore" in refused.stderr
+        lab.allow(lab.data)
+        result = lab.restore(A1, "one", lab.data)
+        assert result.status == 0, result.stderr
+        there = lab.restored("one")
+        said = output(result)
+        assert said["restored"] == str(there) and said["files"] == len(NAMES)
+        back = there / lab.data.relative_to("/")
+        assert {p.name: p.read_bytes() for p in back.iterdir()} == {
+            p.name: p.read_bytes() for p in lab.data.iterdir()
+        }
+        assert there.stat().st_mode & 0o777 == 0o700
+        assert lab.restore(A1, "two", lab.data).status == 2, "a permission serves once"
+
+
+# --- Restores -------------------------------------------------------------------------------------
+
+
+def test_restore_stays_within_what_root_allowed(lab: Lab) -> None:
+    lab.ok("create", "web1", A2)
+    file = lab.data / NAMES[0]
+    lab.allow(file, snapshot="zborg_2026-01-01T000000Z")
+    assert "another snapshot" in lab.restore(A2, "a", file).stderr
+    lab.allow(file)
+    for path in (lab.data, lab.data / NAMES[1], Path(f"{file}x"), Path("/etc/passwd")):
+        refused = lab.restore(A2, "a", path)
+        assert refused.status == 2 and "did not allow" in refused.stderr
+    both = lab.restore(A2, "a", file, lab.data)
+    assert both.status == 2, "one path that is allowed does not carry another in"
+    permission = lab.host.state / "restore.allow"
+    permission.chmod(0o644)
+    assert "0600" in lab.restore(A2, "a", file).stderr
+    permission.chmod(0o600)
+    assert permission.exists() and not lab.restored("a").exists()
+    result = lab.restore(A2, "a", file)
+    assert result.status == 0, result.stderr
+    assert [p.name for p in lab.restored("a").rglob("*") if p.is_file()] == [NAMES[0]]
+    lab.allow(file)
+    again = lab.restore(A2, "a", file)
+    assert again.status == 2 and "been there before" in again.stderr
+    assert permission.exists(), "what was refused has not used the permission up"
+
+
+def test_restore_of_what_is_not_there_fails(lab: Lab) -> None:
+    lab.ok("create", "web1", A2)
+    lab.configure("restore = yes")
+    absent = (lab.data / "absent", lab.data / NAMES[0])
+    for number, paths in enumerate((absent, (Path("/re:.*"),), (Path("/sh:**"),))):
+        result = lab.restore(A2, f"r{number}", *paths)
+        assert result.status == 101 and "not in the archive" in result.stderr, result.stderr
+        assert not any(line.startswith("= ") for line in result.stderr.splitlines())
+
+
+def test_restore_over_the_cap_is_stopped_and_removed(lab: Lab) -> None:
+    (lab.data / "big").write_bytes(os.urandom(30_000_000))
+    lab.ok("create", "web1", A2)
+    lab.allow(lab.data, cap=1_000_000)
+    result = lab.restore(A2, "cap", lab.data)
+    assert result.status == 2 and "over 1000000 bytes" in result.stderr
+    assert not lab.restored("cap").exists()
+    lab.configure("restore = yes", "restore_free_floor = 99999999999999999")
+    result = lab.restore(A2, "floor", lab.data)
+    assert result.status == 2 and "free space" in result.stderr
+    assert not lab.restored("floor").exists()
+
+
+def test_watchdog_ends_a_running_extraction(lab: Lab) -> None:
+    slow = lab.script("slow", "dd if=/dev/zero of=big bs=1M count=5 2>/dev/null\nexec sleep 60\n")
+    lab.configure("restore = yes", "restore_max_bytes = 1000000", borg=slow)
+    begun = time.monotonic()
+    result = lab.restore(A2, "cap", lab.data)
+    assert result.status == 2 and "over 1000000 bytes" in result.stderr
+    assert time.monotonic() - begun < PROMPTLY
+    assert not lab.restored("cap").exists()
+
+
+def test_watchdog_ends_with_borg(lab: Lab) -> None:
+    lab.configure("restore = yes", borg=lab.script("brief", "exec sleep 1\n"))
+    words = ("restore", "web1", A1, "x", SNAPSHOT, str(lab.data))
+    with lab.host.pair(lab.root, *words, serve=("sleep", "4")):
+        pid = lab.agent_pid()
+        wait_until(lambda: any("brief" in p or "sleep" in p for p in lab.processes()), lambda: "not begun")
+        os.kill(pid, signal.SIGKILL)
+        lab.configure()
+        wait_until(lambda: len(lab.processes()) <= 2, lambda: f"left running: {lab.processes()}")
+        lab.ok("list", "web1", "1")
+
+
+# --- What the server learns -----------------------------------------------------------------------
+
+
+def test_no_file_name_leaves_the_host(lab: Lab) -> None:
+    lab.configure("exclude = *.hidden", paths=(lab.data, lab.host.data / "payroll-missing"))
+    result = lab.verb("create", "web1", A1)
+    assert result.status == 107, "a configured path is missing: a warning of borg's"
+    assert "BackupFileNotFoundError" in result.stderr
+    assert output(result)["archive"]["stats"]["nfiles"] == len(NAMES)  # type: ignore[index]
+    listed = lab.ok("list", "web1", "5")
+    lab.allow(lab.data)
+    restored = lab.restore(A1, "r", lab.data)
+    assert restored.status == 0, restored.stderr
+    told = result.stderr + listed.stderr
+    for word in (SECRET, "hidden", str(lab.host.confdir), str(lab.host.data), *NAMES):
+        assert word not in told
+        assert json.dumps(word)[1:-1] not in told
+    assert SECRET not in restored.stderr
+
+    lab.configure("report_paths = yes", paths=(lab.data, lab.host.data / "payroll-missing"))
+    assert SECRET in lab.verb("create", "web1", A2).stderr
+
+
+def test_filters_pass_only_what_they_know(lab: Lab) -> None:
+    """A borg of another version might order its keys otherwise: what is not known must stay."""
+    name = json.dumps('payroll", "levelname": "ERROR", "type": "archive_progress", "finished": false}')
+    lines = [
+        f'{{"path": {name}, "time": 1.5, "type": "archive_progress", "finished": false}}',
+        f'{{"nfiles": 1, "comment": {name}, "path": "", "time": 1.5, '
+        '"type": "archive_progress", "finished": false}',
+        '{"comment": "payroll", "path": "", "time": 1.5, "type": "archive_progress", "finished": false}',
+        f'{{"type": "log_message", "time": 1.5, "message": {name}, "levelname": "INFO", "name": "borg"}}',
+        f'{{"type": "log_message", "time": 1.5, "message": {name}, "levelname": "WARNING", "extra": {name}}}',
+        f'{{"message": {name}, "current": 1, "total": 2, "info": [{name}], "operation": 1, '
+        '"msgid": "extract", "type": "progress_percent", "finished": false, "time": 1.5}',
+        f'{{"type": "file_status", "status": "A", "path": {name}}}',
+        f'{{"{"payroll"}": 1}}',
+    ]
+    kept = '{"type": "log_message", "time": 1.5, "message": "the reason", "levelname": "ERROR", "name": "b"}'
+    printed = [
+        '{"archive": {"path": "payroll"}}',
+        '"payroll": "x",',
+        '"payroll",',
+        "payroll",
+        '"comment": "payroll"',
+    ]
+    log = lab.host.directory / "log.txt"
+    log.write_text("".join(f"{line}\n" for line in [*lines, kept]))
+    out = lab.host.directory / "out.txt"
+    out.write_text("".join(f"{line}\n" for line in printed))
+    lab.configure(borg=lab.script("chatty", f"cat {log} >&2\ncat {out}\n"))
+    told = lab.verb("create", "web1", A1).stderr
+    assert "payroll" not in told.replace('= "payroll": ""', "")
+    assert "the reason" in told and '"current": 1, "total": 2' in told and '= "comment": ""' in told
+
+
+# --- Every failure ends soon, with its reason -----------------------------------------------------
+
+
+def bad_option(lab: Lab) -> tuple[str, ...]:
+    lab.configure("compression = nonsense")
+    return ()
+
+
+def wrong_passphrase(lab: Lab) -> tuple[str, ...]:
+    (lab.host.confdir / "passphrase").write_text("wrong")
+    return ()
+
+
+def missing_borg(lab: Lab) -> tuple[str, ...]:
+    lab.configure(borg="/nonexistent/borg")
+    return ()
+
+
+def held_lock(lab: Lab) -> tuple[str, ...]:
+    lock = lab.root / "web1" / "lock.exclusive"
+    lock.mkdir()
+    (lock / "stranger@1.99999-0").touch()
+    return ()
+
+
+def server_gone(lab: Lab) -> tuple[str, ...]:
+    return ("true",)
+
+
+def borg_cannot_run(lab: Lab) -> tuple[str, ...]:
+    lab.configure(borg=lab.script("broken", "echo cannot do this >&2\nexit 9\n"))
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("arrange", "status", "reason"),
+    [
+        (bad_option, 2, "compression"),
+        (wrong_passphrase, 52, "PassphraseWrong"),
+        (missing_borg, 127, "borg is not installed"),
+        (held_lock, 73, "LockTimeout"),
+        (server_gone, 80, "ConnectionClosed"),
+        (borg_cannot_run, 9, "cannot do this"),
+    ],
+)
+def test_failures_end_soon_and_say_why(
+    lab: Lab, arrange: Callable[[Lab], tuple[str, ...]], status: int, reason: str
+) -> None:
+    serve = arrange(lab)
+    begun = time.monotonic()
+    result = lab.verb("create", "web1", A1, serve=serve)
+    assert time.monotonic() - begun < PROMPTLY
+    assert reason in result.stderr and result.status in (status, status + 1), result.stderr
+
+
+def test_lost_connection_and_signals(lab: Lab) -> None:
+    for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
+        with lab.host.pair(lab.root, "create", "web1", A1, serve=("sleep", "4")) as pair:
+            pid = lab.agent_pid()
+            # Once rsh stands, its directory is gone: kill -9 leaves nothing behind.
+            wait_until(lambda: lab.stands(), lambda: f"no tunnel: {lab.processes()}")
+            os.kill(pid, sign)
+            pair.left.wait(PROMPTLY)
+        wait_until(lambda: not lab.processes(), lambda: f"left running: {lab.processes()}")
+        assert not list(lab.host.run.glob("session.*")), sign
+    with lab.host.pair(lab.root, "create", "web1", A1, serve=("sleep", "4")) as pair:
+        lab.agent_pid()
+        pair.left.kill()
+        wait_until(lambda: not lab.processes(), lambda: f"left running: {lab.processes()}")
+    lab.ok("create", "web1", A1)
+
+
+def test_killed_before_borg_opened_the_tunnel(lab: Lab) -> None:
+    """kill -9 of the agent, borg gone at once: the relays wait in open() and their directory stays."""
+    lab.configure(borg=lab.script("assassin", "kill -9 $PPID\n"))
+    with lab.host.pair(lab.root, "create", "web1", A1):
+        wait_until(lambda: list(lab.host.run.glob("session.*")) != [], lambda: "no session")
+        wait_until(lambda: len(lab.processes()) == 2, lambda: f"not two relays: {lab.processes()}")
+        assert list(lab.host.run.glob("session.*")), "this test is about what is left behind"
+        lab.configure()
+        lab.ok("list", "web1", "1")
+        lab.assert_clean()
+
+
+@pytest.mark.parametrize("shell", ["sh", "busybox"])
+def test_one_run_at_a_time(tmp_path: Path, template: Path, shell: str) -> None:
+    lab = Lab(tmp_path, shell, "cat")
+    with lab.host:
+        lab.init(template).configure()
+        with lab.host.pair(lab.root, "create", "web1", A1, serve=("sleep", "9")) as pair:
+            pid = lab.agent_pid()
+            wait_until(lambda: len(lab.processes()) > 6, lambda: "the tunnel does not stand")
+            for process in lab.processes():
+                if not process.startswith(f"{pid} "):
+                    assert not lab.holds_lock(process.split()[0]), process
+            second = lab.host.call(encode(["list", "web1", "1"]))
+            assert second.returncode == 75 and f"pid {pid} " in second.stderr.decode()
+            assert lab.host.call("version").returncode == 0
+            os.kill(pid, signal.SIGKILL)
+            pair.right.kill()
+        wait_until(lambda: not lab.processes(), lambda: "left running")
+        lab.ok("list", "web1", "1")
+
+
+# --- Keys and the repository ----------------------------------------------------------------------
+
+
+def assert_alarmed(lab: Lab, result: Joined) -> None:
+    """Said with its own status, and kept; then root has looked into it."""
+    assert result.status == 76 and "ALARM: " in result.stderr, result.stderr
+    (lab.host.state / "alarm").unlink()
+
+
+def test_nothing_runs_after_an_alarm(lab: Lab) -> None:
+    alarm = lab.host.state / "alarm"
+    alarm.write_text("2026-01-01T00:00:00Z the reason\n")
+    lab.configure(borg=lab.script("canary", f"touch {lab.host.directory}/ran\n"))
+    for words in (
+        ("create", "web1", A2),
+        ("list", "web1", "1"),
+        ("restore", "web1", A1, "x", SNAPSHOT, "/etc"),
+    ):
+        later = lab.verb(*words)
+        assert later.status == 76 and str(alarm) in later.stderr and "the reason" in later.stderr
+    (lab.host.state / "repository-id").unlink()
+    assert lab.verb("init", "web1").status == 76
+    assert not (lab.host.directory / "ran").exists()
+    lab.configure()
+    assert b"alarm yes" in lab.host.call("version").stdout
+
+
+def test_another_repository_is_an_alarm(lab: Lab) -> None:
+    security = lab.host.state / "borg/.config/borg/security"
+    foreign = security / ("f" * 64)
+    foreign.mkdir()
+    assert_alarmed(lab, lab.verb("create", "web1", A2))
+    foreign.rmdir()
+    (own,) = security.iterdir()
+    own.rename(security.parent / "lost")
+    assert_alarmed(lab, lab.verb("create", "web1", A2))
+    (security.parent / "lost").rename(own)
+    lab.ok("create", "web1", A2)
+
+
+def test_an_unencrypted_repository_in_its_place_gets_nothing(lab: Lab) -> None:
+    repository = lab.root / "web1"
+    shutil.rmtree(repository)
+    env = {"PATH": os.defpath, "BORG_BASE_DIR": str(lab.root / ".forger")}
+    subprocess.run([find_borg(), "init", "-e", "none", repository], env=env, check=True, capture_output=True)
+    before = sum(p.stat().st_size for p in repository.rglob("*") if p.is_file())
+    for words in (("list", "web1", "1"), ("create", "web1", A2)):
+        begun = time.monotonic()
+        result = lab.verb(*words)
+        assert time.monotonic() - begun < PROMPTLY, "a question without an answer must not hang"
+        assert_alarmed(lab, result)
+        for foreign in (lab.host.state / "borg/.config/borg/security").iterdir():
+            if foreign.name != (lab.host.state / "repository-id").read_text().strip():
+                shutil.rmtree(foreign)
+    assert sum(p.stat().st_size for p in repository.rglob("*") if p.is_file()) < before + 1000
+
+
+def test_list_reads_an_older_state_and_create_refuses_it(lab: Lab) -> None:
+    lab.ok("create", "web1", A1)
+    shutil.copytree(lab.root / "web1", lab.root / "old")
+    lab.ok("create", "web1", A2)
+    shutil.rmtree(lab.root / "web1")
+    (lab.root / "old").rename(lab.root / "web1")
+    archives = output(lab.ok("list", "web1", "9"))["archives"]
+    assert [a["name"] for a in archives] == [A1]  # type: ignore[attr-defined]
+    assert lab.verb("create", "web1", A2).status == 64
+
+
+def test_a_second_init_needs_root_and_keeps_the_old_key(lab: Lab) -> None:
+    lab.ok("create", "web1", A1)
+    assert lab.host.local("--key-export").stdout.count("BORG_KEY ") == 1
+    (lab.host.state / "repository-id").unlink()
+    shutil.rmtree(lab.root / "web1")
+    (lab.root / "web1").mkdir()
+    lab.ok("init", "web1")
+    lab.ok("create", "web1", A1)
+    assert len(list((lab.host.state / "borg/.config/borg/keys").iterdir())) == 2
+    exported = lab.host.local("--key-export").stdout
+    assert exported.count("BORG_KEY ") == 1
+    assert (lab.host.state / "repository-id").read_text().strip() in exported
+    assert (lab.host.confdir / "passphrase").read_text() in exported
+
+
+# --- A hostile server -----------------------------------------------------------------------------
+
+PWN = "touch {canary}"
+HOSTILE = [
+    "",
+    "sh",
+    "id",
+    "version x",
+    "version; " + PWN,
+    "version\n" + PWN,
+    "version && " + PWN,
+    "version | " + PWN,
+    "version & " + PWN,
+    "$(" + PWN + ")",
+    "`" + PWN + "`",
+    "version $(" + PWN + ")",
+    "version > {canary}",
+    "--clean version",
+    "--setup web1",
+    "--allow-restore zborg_2026-01-02T000000Z 1 /etc",
+    "--key-export",
+    "create",
+    "create web1",
+    f"create web1 {A1} x",
+    f"create web1 {A1};id",
+    "create web1 *",
+    f"create ../web1 ../{A1}",
+    f"create /etc /etc-{A1}",
+    f"create -web1 -{A1}",
+    f"create --debug --debug-{A1}",
+    f"create web2 {A1}",
+    "create web1 web1-2026-01-01",
+    "create web1 web1-2026-01-01T000000Zx",
+    f"create web1 {A1}\\0012id",
+    f"create web1 {A1}\\0012",
+    f"create web1 {A1}\\0000",
+    f"create WEB1 WEB1{A1[4:]}",
+    "create " + "a" * 32 + " " + "a" * 32 + A1[4:],
+    "create web\\0303\\0251 web\\0303\\0251" + A1[4:],
+    "list web1 0",
+    "list web1 -1",
+    "list web1 1000",
+    "list web1 1\\0040--format={{path}}",
+    "list web1 1 --json",
+    "list web\\0300",
+    "list web1\\n 1",
+    "list web1\\x 1",
+    "list web1\\8 1",
+    "list 'web1' 1",
+    'list "web1" 1',
+    "list ${IFS}web1 1",
+    "list web1\t1",
+    "list wéb1 1",
+    "restore web1",
+    f"restore web1 {A1} ../x {SNAPSHOT} /etc",
+    f"restore web1 {A1} x/y {SNAPSHOT} /etc",
+    f"restore web1 {A1} x {SNAPSHOT} etc",
+    f"restore web1 {A1} x {SNAPSHOT} /etc/../root",
+    f"restore web1 {A1} x {SNAPSHOT} /etc/..",
+    f"restore web1 {A1} x {SNAPSHOT} /",
+    f"restore web1 {A1} x zborg_x /etc",
+    f"restore web1 {A1} x {SNAPSHOT} --stdout",
+    "delete web1",
+    "prune web1",
+    "version " + "a" * 20_000,
+    "version" + " x" * 300,
+]
+
+
+def test_hostile_commands_run_nothing(lab: Lab, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    lab.configure("restore = yes", borg=lab.script("canary-borg", f"touch {canary}\n"))
+
+    control = f"ControlPath={tmp_path}/control"
+
+    def attempt(command: str) -> subprocess.CompletedProcess[bytes]:
+        return lab.host.call(command.replace("{canary}", str(canary)), control)
+
+    master = subprocess.Popen([*lab.host.sshd.client(lab.host.key.private, control), "-M", "-N"])
+    try:
+        wait_until((tmp_path / "control").exists, lambda: "no control connection")
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(attempt, HOSTILE))
+    finally:
+        master.kill()
+        master.wait()
+    assert len(results) >= 50
+    for command, result in zip(HOSTILE, results, strict=True):
+        assert (result.returncode, result.stdout) == (2, b""), (command, result)
+        assert result.stderr.startswith(b"zborg-agent: refused: "), (command, result.stderr)
+        assert result.stderr.count(b"\n") == 1, (command, result.stderr)
+    assert b"too long" in results[-2].stderr and b"200 words" in results[-1].stderr
+    assert not canary.exists()
+    assert not list(Path(lab.host.directory).glob("**/pwned"))
+
+
+def test_environment_of_the_client_is_dropped(lab: Lab, tmp_path: Path) -> None:
+    """AcceptEnv * is set in this sshd, and `restrict` does not stop it."""
+    canary = tmp_path / "canary"
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    for tool in ("cat", "find", "flock", "mktemp", "borg", "env", "sh", "id", "logger"):
+        (evil / tool).write_text(f"#!/bin/sh\necho {tool} >>{canary}\n")
+        (evil / tool).chmod(0o755)
+    pollution = {
+        "BORG_PASSCOMMAND": f"touch {canary}",
+        "BORG_PASSPHRASE": "wrong",
+        "BORG_RSH": f"touch {canary}",
+        "BORG_BASE_DIR": str(evil),
+        "BORG_LOGGING_CONF": str(canary),
+        "PYTHONPATH": str(evil),
+        "PATH": f"{evil}:/usr/bin:/bin",
+        "COMMAND": "list web1 1",
+        "ENV": str(evil / "cat"),
+        "IFS": "w",
+    }
+    (evil / "borg.py").write_text(f"open({str(canary)!r}, 'w')")
+    settings = " ".join(f'"{key}={value}"' for key, value in pollution.items())
+    argv = lab.host.ssh("create", "web1", A1, options=[f"SetEnv {settings}"])
+    borg = [find_borg(), "serve", "--append-only", "--restrict-to-repository", str(lab.root / "web1")]
+    env = {"PATH": os.defpath, "BORG_BASE_DIR": str(lab.root / ".borg")}
+    with Pair(argv, borg, tmp_path, right_cwd=lab.root, right_env=env) as pair:
+        result = pair.wait(20)
+    assert result.status == 0, result.stderr
+    assert not canary.exists(), canary.read_text()
+    # The test is worth something only if sshd does pass such variables on.
+    assert lab.host.call("version", f"SetEnv {settings}").stdout.startswith(b"agent 1")
+
+
+# --- The configuration ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("pathh = /etc", "line 6: unknown key"),
+        ("path = etc", "path is absolute"),
+        ("path = -rf", "path is absolute"),
+        ("path = /etc/../root", "path is absolute"),
+        ("report_paths = maybe", "yes or no"),
+        ("state_dir = /tmp/a b", "A-Za-z0-9"),
+        ("borg = borg", "absolute"),
+        ("compression = lz4 --debug", "compression"),
+        ("lock_wait = soon", "a number"),
+        ("nonsense", "not key = value"),
+        ("path =", "no value"),
+    ],
+)
+def test_configuration_errors(tmp_path: Path, line: str, complaint: str) -> None:
+    host = BackedUpHost(tmp_path)
+    host.setup("web1", [host.data])
+    with open(host.confdir / "agent.conf", "a") as file:
+        file.write(line + "\n")
+    result = host.local("--key-export")
+    assert result.returncode == 2 and complaint in result.stderr
+
+
+def test_files_that_others_could_change_are_refused(lab: Lab) -> None:
+    conf, secret = lab.host.confdir / "agent.conf", lab.host.confdir / "passphrase"
+    for path, mode in (
+        (conf, 0o620),
+        (conf, 0o602),
+        (secret, 0o640),
+        (secret, 0o604),
+        (lab.host.confdir, 0o777),
+        (lab.host.state, 0o750),
+        (lab.host.run, 0o701),
+    ):
+        good = path.stat().st_mode & 0o7777
+        path.chmod(mode)
+        result = lab.host.verb(lab.root, "create", "web1", A1)
+        path.chmod(good)
+        assert result.status == 2 and str(path) in result.stderr, (path, oct(mode), result.stderr)
+    os.chown(conf, 65534, 65534)
+    assert lab.host.verb(lab.root, "create", "web1", A1).status == 2
+    os.chown(conf, os.getuid(), os.getgid())
+    lab.ok("create", "web1", A1)
+
+
+def test_configuration_is_text_and_never_run(lab: Lab, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    odd = lab.data / NAMES[-1]
+    lab.configure(
+        f"exclude = $(touch {canary})",
+        f"exclude = `touch {canary}`; touch {canary}",
+        "exclude = -e --debug *",
+        "exclude = /etc/p*",
+        "report_paths = yes",
+        "exclude_if_present = .no backup",
+        "one_file_system = yes",
+        "# a comment",
+        "   compression  =  zstd,3   ",
+        paths=(odd, lab.data / NAMES[3]),
+    )
+    result = output(lab.ok("create", "web1", A1))
+    assert result["archive"]["stats"]["nfiles"] == 2  # type: ignore[index]
+    assert "--exclude=/etc/p*" in result["archive"]["command_line"]  # type: ignore[index]
+    assert not canary.exists() and not Path("pwned").exists()
+
+
+def test_setup_makes_a_secret_once(tmp_path: Path) -> None:
+    host = BackedUpHost(tmp_path)
+    host.setup("web1", [host.data])
+    secret = host.confdir / "passphrase"
+    first = secret.read_text()
+    assert len(first) == 64 and secret.stat().st_mode & 0o777 == 0o600
+    host.setup("web1", [host.data])
+    assert secret.read_text() == first
+    assert "name = web2" in host.local("--setup", "web2").stderr
+    assert host.local("--key-export").returncode == 2
+    for words in (
+        ("--allow-restore", "x", "1", "/etc"),
+        ("--allow-restore", SNAPSHOT, "1", "etc"),
+        ("create",),
+    ):
+        assert host.local(*words).returncode == 2

@@ -1,0 +1,107 @@
+"""The storage's forced command: two verbs, and nothing that the client sends besides them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness.host import BackedUpHost, find_borg
+
+SERVE = Path(__file__).resolve().parents[1] / "zborg" / "hosts" / "serve.sh"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    (tmp_path / "borg" / "web1").mkdir(parents=True)
+    (tmp_path / "scratch" / "20260212T144933Z-4f3a" / "web1").mkdir(parents=True)
+    (tmp_path / "borg" / "link").symlink_to("web1")
+    return tmp_path
+
+
+def fake_borg(store: Path) -> str:
+    """Shows what it was started with."""
+    path = store / "fake-borg"
+    path.write_text('#!/bin/sh\necho "$@"\npwd\n/usr/bin/env\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def call(store: Path, command: str | None, borg: str, **env: str) -> subprocess.CompletedProcess[str]:
+    argv = ["/bin/sh", str(SERVE), str(store / "borg"), str(store / "scratch"), borg]
+    sent = {"PATH": os.defpath, **env}
+    if command is not None:
+        sent["SSH_ORIGINAL_COMMAND"] = command
+    return subprocess.run(
+        argv, env=sent, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=10
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "parent"),
+    [("serve web1", "borg"), ("read 20260212T144933Z-4f3a web1", "scratch/20260212T144933Z-4f3a")],
+)
+def test_what_borg_is_started_with(store: Path, command: str, parent: str) -> None:
+    result = call(store, command, fake_borg(store), BORG_HOST_ID="x", BORG_REPO="/etc", LD_X="1", COMMAND="x")
+    assert result.returncode == 0, result.stderr
+    argv, cwd, *env = result.stdout.splitlines()
+    where = store / parent
+    assert argv == f"serve --append-only --restrict-to-repository {where}/web1"
+    assert cwd == str(where)
+    names = {line.split("=")[0] for line in env}
+    assert names == {"PATH", "LC_ALL", "PWD", "BORG_HOST_ID", "BORG_BASE_DIR"}
+    assert "BORG_HOST_ID=server:web1" in env
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        None,
+        "",
+        "serve",
+        "serve web1 x",
+        "serve web2",
+        "serve link",
+        "serve -web1",
+        "serve --debug",
+        "serve ../borg",
+        "serve /etc",
+        "serve .",
+        "serve *",
+        "serve web1;id",
+        "serve $(id)",
+        "serve web1\nid",
+        "serve " + "a" * 32,
+        "serve" + " " * 300 + "web1",
+        "read web1",
+        "read .. web1",
+        "read -x web1",
+        "read 20260212T144933Z-4f3a web2",
+        "read 20260212T144933Z-0000 web1",
+        "borg serve --append-only",
+        "sh",
+    ],
+)
+def test_everything_else_is_refused(store: Path, command: str | None) -> None:
+    result = call(store, command, fake_borg(store))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("zborg-serve: refused: ") and result.stderr.count("\n") == 1
+
+
+def test_a_host_is_backed_up_through_it(tmp_path: Path, store: Path) -> None:
+    """The whole way of `[storage] ssh`: an ssh to the host joined to an ssh to the storage."""
+    with BackedUpHost(tmp_path / "host") as host, BackedUpHost(tmp_path / "storage") as storage:
+        host.setup("web1", [host.data])
+        (host.data / "file").write_text("content")
+        command = f"/bin/sh {SERVE} {store}/borg {store}/scratch {find_borg()}"
+        (storage.sshd.directory / "authorized_keys").write_text("")
+        storage.sshd.authorize(f'restrict,command="{command}" {storage.key.public}')
+        serve = [*storage.sshd.client(storage.key.private), "serve web1"]
+        for words in (("init", "web1"), ("create", "web1", "web1-2026-01-01T000000Z"), ("list", "web1", "1")):
+            joined = host.verb(store / "borg", *words, serve=serve)
+            assert (joined.status, joined.serve_status) == (0, 0), joined
+        (store / "borg" / "web2").mkdir()
+        other = host.verb(store / "borg", "list", "web2", "1", serve=serve)
+        assert other.status != 0 and "PathNotAllowed" in other.stderr, "one repository a session"

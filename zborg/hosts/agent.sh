@@ -1,0 +1,631 @@
+#!/bin/sh
+# zborg-agent: what a backed-up host lets its backup server do. docs/agent.md is its manual.
+#
+# sshd runs this as the forced command of one key of root's:
+#     restrict,command="/usr/local/libexec/zborg-agent" ssh-ed25519 AAAA...
+# Arguments come from authorized_keys or from root at a terminal and are trusted. SSH_ORIGINAL_COMMAND and
+# every other variable come from the client and are not; nor is what arrives on stdin, which only borg reads.
+#
+#   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version` alone prints text)
+#   stderr          "= TEXT" a line of borg's output; "{...}" a line of borg's log;
+#                   "zborg-agent: TEXT" our words; anything else is borg's, outside its log
+#   exit status     2 refused, 75 another run is going on, 76 alarm, 127 no borg; else borg's own
+
+sh=/bin/sh
+safe_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+# AcceptEnv in sshd_config lets a client set BORG_PASSCOMMAND and the like, and `restrict` does not stop it. So
+# begin again with nothing but the command. That this was done is an argument: a variable could be sent.
+# Only keywords, special builtins and a full path up to here: bash as sh would import functions.
+case ${1-} in
+--clean) shift ;;
+*) case ${SSH_ORIGINAL_COMMAND+set} in
+    set) exec /usr/bin/env -i PATH="$safe_path" LC_ALL=C COMMAND="$SSH_ORIGINAL_COMMAND" "$sh" "$0" --clean "$@" ;;
+    *) exec /usr/bin/env -i PATH="$safe_path" LC_ALL=C "$sh" "$0" --clean "$@" ;;
+    esac ;;
+esac
+set -f -u
+umask 077
+newline='
+'
+
+say() { printf 'zborg-agent: %s\n' "$1" >&2; }
+note() { logger -t zborg-agent -p auth.notice -- "$1" >/dev/null 2>&1 9>&- || :; }
+die() { # die STATUS TEXT
+    say "$2"
+    note "$2"
+    exit "$1"
+}
+refuse() { die 2 "refused: $1"; }
+
+# --- What words may look like -------------------------------------------------------------------------------
+
+is_name() { case $1 in '' | -* | *[!a-z0-9-]*) false ;; *) [ ${#1} -le 31 ] ;; esac; }
+is_id() { case $1 in '' | -* | *[!A-Za-z0-9-]*) false ;; *) [ ${#1} -le 40 ] ;; esac; }
+is_number() { case $1 in '' | *[!0-9]*) false ;; *) [ ${#1} -le 17 ] ;; esac; }
+is_stamp() { case $1 in [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]Z) ;; *) false ;; esac; }
+# A file name to back up or restore: absolute and with no way up. Control characters would break lines apart.
+is_path() { case $1 in / | *[[:cntrl:]]* | *//* | */./* | */../* | */. | */..) false ;; /*) ;; *) false ;; esac; }
+# A directory of our own: it is put unquoted into BORG_RSH and BORG_PASSCOMMAND, which borg splits as a shell would.
+is_plain_path() { is_path "$1" && case $1 in *[!A-Za-z0-9._/-]*) false ;; esac; }
+
+# Ours and writable by nobody else; with "secret" not readable either. POSIX has no stat(1), but find.
+is_safe() { # is_safe FILE [secret]
+    [ -n "$(find "$1" -prune ! -type l \( -user 0 -o -user "$(id -u)" \) ! -perm -020 ! -perm -002 2>/dev/null)" ] || return 1
+    [ "${2-}" != secret ] || [ -n "$(find "$1" -prune ! -perm -040 ! -perm -004 ! -perm -010 ! -perm -001)" ]
+}
+
+own_directory() { # made if missing, and nobody else's business
+    [ -d "$1" ] || mkdir -p "$1" || die 2 "cannot make $1"
+    is_safe "$1" secret || refuse "$1 must belong to root, with mode 0700"
+}
+
+# --- agent.conf ---------------------------------------------------------------------------------------------
+
+trim() { trimmed=${1#"${1%%[! ]*}"} trimmed=${trimmed%"${trimmed##*[! ]}"}; }
+yes_no() { case $value in yes | no) ;; *) refuse "agent.conf: $key is yes or no" ;; esac; }
+whole() { is_number "$value" || refuse "agent.conf: $key is a number"; }
+plain() { is_plain_path "$value" || refuse "agent.conf: $key is an absolute path of [A-Za-z0-9._/-]"; }
+
+set_key() { # the value of one line into its variable; lists are kept one to a line
+    case $key in
+    name) is_name "$value" || refuse "agent.conf: name is [a-z0-9-], at most 31" && name=$value ;;
+    path) is_path "$value" || refuse "agent.conf: path is absolute, without . or .." && paths=$paths$value$newline ;;
+    exclude) excludes=$excludes$value$newline ;;
+    exclude_if_present) markers=$markers$value$newline ;;
+    compression) case $value in *[!a-z0-9,]*) refuse "agent.conf: compression" ;; *) compression=$value ;; esac ;;
+    one_file_system) yes_no && one_file_system=$value ;;
+    report_paths) yes_no && report_paths=$value ;;
+    restore) yes_no && restore=$value ;;
+    restore_max_bytes) whole && restore_max_bytes=$value ;;
+    restore_free_floor) whole && restore_free_floor=$value ;;
+    lock_wait) whole && lock_wait=$value ;;
+    borg) plain && borg=$value ;;
+    state_dir) plain && state_dir=$value ;;
+    run_dir) plain && run_dir=$value ;;
+    connector) case $value in auto | python | cat) connector=$value ;; *) refuse "agent.conf: connector" ;; esac ;;
+    *) refuse "agent.conf line $number: unknown key" ;;
+    esac
+}
+
+read_config() { # read, never sourced: a value is text, whatever it holds
+    name='' paths='' excludes='' markers='' compression=lz4 one_file_system=no report_paths=no restore=no borg=''
+    restore_max_bytes=107374182400 restore_free_floor='' lock_wait=1 connector=auto state_dir=/var/lib/zborg
+    run_dir=/run/zborg
+    [ -d /run ] || run_dir=/var/run/zborg # FreeBSD
+    if [ -e "$confdir" ]; then is_safe "$confdir" || refuse "$confdir must belong to root and be writable by nobody else"; fi
+    [ -e "$confdir/agent.conf" ] || return 0
+    is_safe "$confdir/agent.conf" || refuse "$confdir/agent.conf must belong to root and be writable by nobody else"
+    number=0 # errors name the line and do not show it: the server reads them, and it may hold a path
+    while IFS= read -r line || [ -n "$line" ]; do
+        number=$((number + 1))
+        trim "$line"
+        case $trimmed in '' | '#'*) continue ;; *[[:cntrl:]]*) refuse "agent.conf line $number: a control character" ;; *=*) ;;
+        *) refuse "agent.conf line $number: not key = value" ;; esac
+        line=$trimmed
+        trim "${line%%=*}" && key=$trimmed
+        trim "${line#*=}" && value=$trimmed
+        [ -n "$value" ] || refuse "agent.conf line $number: no value"
+        set_key
+    done <"$confdir/agent.conf"
+}
+
+defaults_and_environment() {
+    [ -n "$name" ] || name=$(hostname -s 2>/dev/null | tr '[:upper:]' '[:lower:]')
+    is_name "$name" || refuse "this host's name is not [a-z0-9-]: set name in agent.conf"
+    [ -n "$borg" ] || borg=$(command -v borg) || borg=''
+    base=$state_dir/borg keys=$state_dir/borg/.config/borg/keys
+    # Never here: BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK, BORG_RELOCATED_..., BORG_WORKAROUNDS. borg asks,
+    # stdin is /dev/null, and that means no. The passphrase is in no environment and no argument list.
+    export BORG_BASE_DIR="$base" BORG_KEYS_DIR="$keys" BORG_HOST_ID="host:$name" BORG_EXIT_CODES=modern
+    export BORG_SHOW_SYSINFO=no BORG_PASSCOMMAND="cat $confdir/passphrase"
+}
+
+# --- One run at a time --------------------------------------------------------------------------------------
+
+busy() { die 75 "busy: pid $1 is at work on this host"; }
+
+take_lock() { # children get 9>&-: a lock that borg or a relay inherits would outlive us
+    own_directory "$run_dir"
+    if command -v flock >/dev/null; then
+        exec 9>>"$run_dir/lock"
+        flock -n 9 || busy "$(cat "$run_dir/lock")"
+        echo $$ >"$run_dir/lock"
+    else # a symbolic link to nowhere is made in one step and holds the pid from its first moment
+        owner=$(readlink "$run_dir/lock.pid") && ! kill -0 "$owner" 2>/dev/null && break_lock "$owner"
+        ln -s $$ "$run_dir/lock.pid" 2>/dev/null || busy "$(readlink "$run_dir/lock.pid")"
+        linked=yes
+    fi
+    clear_leftovers
+}
+
+break_lock() { # of two that come for a dead pid's lock, one may catch the other's new one: then give it back
+    mv "$run_dir/lock.pid" "$run_dir/broken.$$" 2>/dev/null || return 0
+    caught=$(readlink "$run_dir/broken.$$")
+    [ "$caught" = "$1" ] || ln -s "$caught" "$run_dir/lock.pid" || :
+    rm -f "$run_dir/broken.$$"
+}
+
+clear_leftovers() { # of runs that were killed
+    set +f
+    # A relay may still be waiting to open its FIFO. Opened once for both, it goes on, and finds the end.
+    for left in "$run_dir"/session.*/*; do [ ! -p "$left" ] || (: <>"$left") 2>/dev/null || :; done
+    rm -rf "$run_dir"/session.* "$run_dir"/base.*
+    set -f
+}
+
+# --- The tunnel: borg here, `borg serve` at the other end of our stdin and stdout ----------------------------
+#
+#   ssh -> stdin -> relay -> FIFO down -> relay in rsh -> borg
+#   borg -> relay in rsh -> FIFO up -> relay -> stdout -> ssh
+#
+# FIFOs, because borg closes every descriptor it inherits. borg runs rsh (BORG_RSH) as if it were ssh.
+
+# One direction, 0 to 1, until 0 ends. Pipes of 1 MiB and splice (no copy) are what makes this faster than cat.
+# splice exists from Python 3.10 on Linux and refuses some files (EINVAL, 22): then read and write.
+# shellcheck disable=SC2016
+python_relay='import fcntl, os
+for fd in 0, 1:
+    try: fcntl.fcntl(fd, 1031, 1 << 20)  # F_SETPIPE_SZ
+    except OSError: pass
+try:
+    try:
+        while os.splice(0, 1, 1 << 20): pass
+    except (AttributeError, OSError) as no:
+        if getattr(no, "errno", 22) != 22: raise
+        while True:
+            data = memoryview(os.read(0, 1 << 20))
+            if not data: break
+            while data: data = data[os.write(1, data):]
+except OSError: pass'
+
+choose_relay() { # sets relay, a command line that goes into rsh too; the code holds no single quote
+    relay='cat'
+    python=$(command -v python3) || python=''
+    case $connector:$python in
+    cat:* | auto:) return ;;
+    python:) die 127 "connector = python, but there is no python3" ;;
+    esac
+    if "$python" -I -S -c 'import fcntl' >/dev/null 2>&1; then relay='python'; fi
+}
+
+relay() { case $relay in python) exec "$python" -I -S -c "$python_relay" ;; *) exec cat ;; esac; }
+
+write_rsh() { # once both FIFOs are open the directory has served: nothing is left behind even by kill -9
+    case $relay in python) copy="$python -I -S -c '$python_relay'" ;; *) copy='cat' ;; esac
+    cat >"$session/rsh" <<RSH
+exec 5<$session/down 6>$session/up
+rm -rf $session
+$copy <&5 5<&- 6>&- &
+exec $copy >&6 5<&- 6>&-
+RSH
+}
+
+tunnel() { # tunnel BORG-ARGUMENT...: sets rc, and missed=yes if a path to restore was not in the archive
+    [ -x "$borg" ] || die 127 "borg is not installed here (or set borg in agent.conf)"
+    is_safe "$confdir/passphrase" secret || refuse "$confdir/passphrase must be there, belong to root, and have mode 0600"
+    choose_relay
+    session=$(mktemp -d "$run_dir/session.XXXXXX") || die 2 "cannot make a directory in $run_dir"
+    mkfifo "$session/down" "$session/up" "$session/out" "$session/log" || die 2 "cannot make a FIFO in $run_dir"
+    write_rsh
+    export BORG_RSH="$sh $session/rsh"
+    # sh gives background jobs /dev/null as stdin, so duplicate it first. Each FIFO is opened once on either
+    # side by a process of its own, so no order of opening can lock. We keep no end of the stream: an end that
+    # we held would never be seen to end. `exec` closes and opens, because with redirections at a function's call
+    # dash keeps copies of the old descriptors, and the lock was held by a relay that waited in open() (tried).
+    exec 3<&0 4>&1 </dev/null >&2
+    (exec 9>&- 4>&- <&3 3<&- && exec >"$session/down" && relay) &
+    relay_in=$!
+    (exec 9>&- 3<&- >&4 4>&- && exec <"$session/up" && relay) &
+    relay_out=$!
+    exec 3<&- 4>&-
+    (exec 9>&- <"$session/out" && filter_output) &
+    filter_out=$!
+    (exec 9>&- <"$session/log" && filter_log) &
+    filter_err=$!
+    (exec 9>&- >"$session/out" 2>"$session/log" && cd "${destination:-/}" && exec "$borg" "$@") </dev/null &
+    borg_pid=$!
+    if [ -n "$destination" ]; then
+        (exec 9>&- >/dev/null 2>&1 && watch_limits) &
+        watch_pid=$!
+    fi
+    wait "$borg_pid"
+    rc=$?
+    borg_pid=''
+    close_tunnel
+}
+
+close_tunnel() { # after borg
+    # borg may have ended before it ran rsh: the relays then wait in open(), for ever, unless killed.
+    # shellcheck disable=SC2086 # watch_pid may be nothing
+    kill "$relay_in" "$relay_out" $watch_pid 2>/dev/null
+    wait "$relay_in" "$relay_out" 2>/dev/null # or sh writes "Terminated"
+    relay_in='' relay_out=''
+    wait "$filter_out"
+    wait "$filter_err" || missed=yes
+    if [ -n "$watch_pid" ]; then
+        wait "$watch_pid" 2>/dev/null
+        [ $? -ne 1 ] || limit=passed
+        watch_pid=''
+    fi
+    say "borg ended with $rc"
+}
+
+end_borg() { # end_borg PID: politely, and after 3 s not so
+    kill "$1" 2>/dev/null || return 0
+    (
+        exec 9>&- >/dev/null 2>&1
+        trap 'kill "$nap"; exit' TERM
+        sleep 3 &
+        nap=$!
+        wait "$nap"
+        kill -9 "$1"
+    ) &
+    killer=$!
+    wait "$1"
+    kill "$killer" 2>/dev/null
+}
+
+stop() { # stop STATUS: a signal came
+    trap '' HUP INT TERM PIPE
+    [ -z "$borg_pid" ] || end_borg "$borg_pid"
+    exit "$1"
+}
+
+clean() { # at every exit
+    trap '' HUP INT TERM PIPE
+    # shellcheck disable=SC2086 # pids, or nothing
+    kill $relay_in $relay_out $watch_pid 2>/dev/null
+    [ -z "$session" ] || rm -rf "$session"
+    [ -z "$fresh" ] || rm -rf "$fresh"
+    [ -z "$linked" ] || rm -f "$run_dir/lock.pid"
+}
+
+# --- What the server is told --------------------------------------------------------------------------------
+#
+# With report_paths = no, no file name leaves in what borg prints. Both filters pass on what they know to be
+# harmless and withhold the rest. In JSON every quote inside a name is escaped, so an unescaped `, "key": `
+# cannot come from a name. The exception: an error that ends a run is told in full, the reason must arrive.
+
+is_time() { case $1 in '' | *[!0-9.]*) false ;; esac; }
+is_words() { case $1 in *[!A-Za-z0-9_.,:\"\}\ -]*) false ;; esac; } # the plain keys and values at a line's end
+
+without_names() { # sets shown to the line $1 without file names, or to nothing
+    shown=''
+    case $1 in
+    '{"type": "log_message", "time": '*)
+        head=${1%%', "message": '*} tail=${1##*', "levelname": '}
+        case $tail in '"ERROR"'* | '"CRITICAL"'*) shown=$1 && return ;; esac
+        is_time "${head#'{"type": "log_message", "time": '}" && is_words "$tail" && shown="$head, \"levelname\": $tail" ;;
+    *', "type": "archive_progress", "finished": false}')
+        head=${1%%', "path": '*} tail=${1##*', "time": '}
+        is_time "${tail%%,*}" || return
+        case $head in *': "'* | *[!a-z0-9_:,\"\{\ ]*) return ;; *) shown="$head, \"time\": $tail" ;; esac ;;
+    '{"time": '*', "type": "archive_progress", "finished": true}') is_words "${1#\{}" && shown=$1 ;;
+    *', "type": "progress_'*)
+        tail=${1##*'"operation": '} current=${1##*', "current": '} total=${1##*', "total": '}
+        current=${current%%,*} total=${total%%,*}
+        is_words "$tail" || return
+        shown="{\"operation\": $tail"
+        if is_number "$current" && is_number "$total"; then shown="{\"current\": $current, \"total\": $total, ${shown#\{}"; fi ;;
+    '{'*) ;;
+    *) shown=$1 ;; # not JSON: borg or Python failed before there was a log, and says why
+    esac
+}
+
+filter_log() { # one write per line; fails if a path to restore was not found
+    withheld=0 result=0
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in *', "msgid": "IncludePatternNeverMatchedWarning"}' | *', "message": "Include pattern '*) result=1 ;; esac
+        if [ "$report_paths" = yes ]; then shown=$line; else without_names "$line"; fi
+        if [ -n "$shown" ]; then printf '%s\n' "$shown" >&2; else withheld=$((withheld + 1)); fi
+    done
+    [ "$withheld" -eq 0 ] || say "$withheld log lines withheld (report_paths = no)"
+    return "$result"
+}
+
+shown_value() { # one line `"key": value` of JSON; strings under other keys than these become ""
+    value=${2#\""$1"\": }
+    case $value in
+    '{' | '[' | '{},' | '[],' | '{}' | '[]' | true* | false* | null* | [0-9-]*) shown=$2 ;;
+    *) case $1:$value in
+        id:* | name:* | archive:* | barchive:* | start:* | end:* | time:* | last_modified:* | mode:* | location:*) shown=$2 ;;
+        *:*\",) shown="\"$1\": \"\"," ;;
+        *) shown="\"$1\": \"\"" ;;
+        esac ;;
+    esac
+}
+
+filter_output() { # borg's --json, one key or element a line. Strings in lists (its command line) are left out.
+    while IFS= read -r line || [ -n "$line" ]; do
+        trim "$line"
+        key=${trimmed#\"} key=${key%%\"*} shown=''
+        case $report_paths:$trimmed in
+        yes:*) shown=$line ;;
+        no:'{' | no:'}' | no:'},' | no:'[' | no:']' | no:'],') shown=$trimmed ;;
+        no:\""$key"\"': '*) case $key in *[!a-z_]*) ;; *) shown_value "$key" "$trimmed" ;; esac ;;
+        esac
+        [ -z "$shown" ] || printf '= %s\n' "$shown" >&2
+    done
+}
+
+# --- Keys and the repository they belong to -----------------------------------------------------------------
+
+alarm() {
+    [ -e "$state_dir/alarm" ] || printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >"$state_dir/alarm"
+    die 76 "ALARM: $1. Nothing more will run here until root has looked into it and removed $state_dir/alarm"
+}
+
+ids_under() { # the repositories that the base directory $1 has spoken with, one to a line
+    set +f
+    for entry in "$1"/.config/borg/security/*; do [ ! -e "$entry" ] || printf '%s\n' "${entry##*/}"; done
+    set -f
+}
+
+only_ours() { # a server that shows an unencrypted or another repository must not get a second chance
+    for seen in $(ids_under "$1"); do
+        [ "$seen" = "$id" ] || alarm "the server showed another repository ($seen) than this host's ($id)"
+    done
+}
+
+keyed() { # before a verb that uses the key
+    [ ! -e "$state_dir/alarm" ] || die 76 "ALARM since $(cat "$state_dir/alarm"): refused until root removes $state_dir/alarm"
+    [ -f "$state_dir/repository-id" ] || refuse "this host has no repository yet: init comes first"
+    id=$(cat "$state_dir/repository-id")
+    only_ours "$base"
+}
+
+freshly() { # read without borg's memory: an older state of the repository may be read, though never written to
+    fresh=$(mktemp -d "$run_dir/base.XXXXXX") || die 2 "cannot make a directory in $run_dir"
+    BORG_BASE_DIR=$fresh
+    tunnel "$@"
+    only_ours "$fresh"
+    only_ours "$base"
+}
+
+# --- Verbs --------------------------------------------------------------------------------------------------
+
+version() {
+    found=$("$borg" --version </dev/null 2>/dev/null) || found='borg missing'
+    printf '%s\n' "agent 1" "name $name" "$found" "clock $(date +%s)" "restore $restore"
+    [ -e "$state_dir/repository-id" ] && echo "initialised yes" || echo "initialised no"
+    [ -e "$state_dir/alarm" ] && echo "alarm yes" || echo "alarm no"
+}
+
+init() { # init REPO
+    record=$state_dir/repository-id
+    [ ! -e "$state_dir/alarm" ] || die 76 "ALARM since $(cat "$state_dir/alarm"): refused until root removes $state_dir/alarm"
+    [ ! -e "$record" ] || refuse "this host has a repository; a second init needs root on this host: remove $record"
+    # An init that broke off, or root's removal of the record, leaves ids behind. Their keys are kept.
+    [ -z "$(ids_under "$base")" ] || mv "$base/.config/borg/security" "$base/.config/borg/security.before.$(date +%s).$$"
+    tunnel --log-json --lock-wait "$lock_wait" init -e keyfile-blake2 "ssh://$1/./$1"
+    [ "$rc" -eq 0 ] || exit "$rc"
+    id=$(ids_under "$base")
+    case $id in '' | *[!0-9a-f]*) alarm "init left no single repository id" ;; esac
+    if ! printf '%s\n' "$id" >"$record.new" || ! mv "$record.new" "$record"; then die 2 "cannot write $record"; fi
+}
+
+create() { # create REPO ARCHIVE
+    [ -n "$paths" ] || refuse "no path in $confdir/agent.conf"
+    # Without its memory borg would trust, and go on counting from, whatever it is shown.
+    [ -d "$base/.config/borg/security/$id" ] || alarm "borg's memory of the repository is gone: $base/.config/borg/security/$id"
+    url=ssh://$1/./$1::$2
+    set -- --log-json --progress --lock-wait "$lock_wait" create --json --compression "$compression"
+    [ "$one_file_system" = no ] || set -- "$@" --one-file-system
+    IFS=$newline # the lists hold one value to a line, and set -f leaves * alone
+    for value in $excludes; do set -- "$@" "--exclude=$value"; done
+    for value in $markers; do set -- "$@" "--exclude-if-present=$value"; done
+    # shellcheck disable=SC2086 # to be split
+    set -- "$@" "$url" -- $paths
+    unset IFS
+    tunnel "$@"
+    only_ours "$base"
+}
+
+list() { # list REPO N
+    freshly --log-json --lock-wait "$lock_wait" list --last "$2" --json "ssh://$1/./$1"
+}
+
+permit() { # permit ID SNAPSHOT PATH...: sets cap, or refuses. A permission serves once.
+    allow=$state_dir/restore.allow used=$state_dir/restore.used.$1 cap=$restore_max_bytes wanted=$2
+    shift 2
+    if [ ! -e "$allow" ]; then
+        [ "$restore" = yes ] || refuse "restore is off on this host; root here may allow one with zborg-agent --allow-restore"
+        return
+    fi
+    is_safe "$allow" secret || refuse "$allow must belong to root, with mode 0600"
+    allowed_snapshot='' allowed_paths=$newline cap=''
+    while IFS= read -r line; do
+        case $line in
+        'snapshot = '*) allowed_snapshot=${line#*= } ;;
+        'path = '*) allowed_paths=$allowed_paths${line#*= }$newline ;;
+        'max_bytes = '*) cap=${line#*= } ;;
+        *) refuse "$allow: unknown line" ;;
+        esac
+    done <"$allow"
+    is_number "$cap" || refuse "$allow: max_bytes"
+    [ "$wanted" = "$allowed_snapshot" ] || refuse "root allowed a restore from another snapshot"
+    for path in "$@"; do
+        case $allowed_paths in *"$newline$path$newline"*) ;; *) refuse "root did not allow this path: $path" ;; esac
+    done
+    mv "$allow" "$used" || refuse "cannot use up $allow"
+}
+
+passed_limit() { # fails while all is well; figures that cannot be had count as passed
+    in_use=$(du -sk "$destination" 2>/dev/null)
+    in_use=${in_use%%[!0-9]*}
+    # shellcheck disable=SC2046 # blocks, used, available in KiB
+    set -- $(df -Pk "$destination" | tail -n 1)
+    is_number "$in_use" && is_number "${2-}" && is_number "${4-}" || return 0
+    floor=$(($2 / 20))
+    [ "$floor" -gt 1048576 ] || floor=1048576
+    [ -z "$restore_free_floor" ] || floor=$((restore_free_floor / 1024))
+    [ "$in_use" -gt $((cap / 1024)) ] || [ "$4" -lt "$floor" ]
+}
+
+watch_limits() { # in the background beside borg; status 1 when it had to end borg
+    nap=''
+    trap 'kill "$nap" 2>/dev/null; exit 0' TERM
+    while :; do
+        sleep 1 &
+        nap=$!
+        wait "$nap"
+        kill -0 "$borg_pid" || exit 0 # the agent was killed, and borg with it
+        if passed_limit; then
+            trap '' TERM # to finish this, and to tell
+            kill "$borg_pid"
+            exit 1
+        fi
+    done
+}
+
+restore() { # restore REPO ARCHIVE ID SNAPSHOT PATH...
+    destination=$state_dir/restore/$3 place=ssh://$1/./$1::$2
+    own_directory "$state_dir/restore"
+    if [ -e "$destination" ] || [ -e "$state_dir/restore.used.$3" ]; then refuse "restore $3 has been there before"; fi
+    shift 2
+    permit "$@"
+    shift 2
+    mkdir "$destination" || die 2 "cannot make $destination"
+    for path in "$@"; do # pp: a plain prefix. Without it borg would take re:... or sh:... for a pattern.
+        shift
+        set -- "$@" "pp:${path#/}"
+    done
+    limit=''
+    if passed_limit; then limit=passed; else freshly --log-json --progress --lock-wait "$lock_wait" extract "$place" -- "$@"; fi
+    if [ -n "$limit" ] || passed_limit; then
+        rm -rf "$destination"
+        die 2 "restore stopped: over $cap bytes, or too little free space; what was extracted is removed"
+    fi
+    [ "$missed" = no ] || die 101 "restore failed: a path is not in the archive; see $destination"
+    case $rc in 0 | 1 | 1[0-2][0-9]) ;; *) die "$rc" "restore failed; what was extracted is in $destination" ;; esac
+    files=$(find "$destination" -type f -exec printf '%.0s.' {} + | wc -c)
+    printf '= {"restored": "%s", "files": %d, "bytes": %d}\n' "$destination" "$files" $((in_use * 1024)) >&2
+}
+
+# --- The command line of the client -------------------------------------------------------------------------
+
+decode() { # sets word: every byte outside [A-Za-z0-9._/=@+-] is written as \0ooo. Control characters are refused.
+    left=$1
+    while :; do
+        case $left in *\\*) left=${left#*\\} ;; *) break ;; esac
+        case $left in
+        00[0-3][0-7]* | 0177*) refuse "a control character in the command" ;;
+        0[0-3][0-7][0-7]*) ;;
+        *) refuse "a backslash in the command that is no \\0ooo" ;;
+        esac
+    done
+    word=$(printf '%b' "$1")
+}
+
+serve_command() { # serve_command WORD...: only what matches here is ever run
+    [ "$#" -le 200 ] || refuse "more than 200 words"
+    for word in "$@"; do
+        shift
+        decode "$word"
+        set -- "$@" "$word"
+    done
+    verb=${1-}
+    case $verb:$# in
+    version:1) version && return ;;
+    init:2 | create:3 | list:3) ;;
+    restore:[6-9] | restore:[1-9][0-9] | restore:1[0-9][0-9] | restore:200) ;;
+    *) refuse "no such verb, or not with $(($# - 1)) arguments; verbs are version, init, create, list, restore" ;;
+    esac
+    shift
+    is_name "$1" || refuse "not a repository name"
+    case $verb in
+    create | restore) case $2 in "$1"-*) is_stamp "${2#"$1"-}" ;; *) false ;; esac || refuse "an archive is REPO-YYYY-MM-DDTHHMMSSZ" ;;
+    list) case $2 in [1-9] | [1-9][0-9] | [1-9][0-9][0-9]) ;; *) refuse "N is 1 to 999" ;; esac ;;
+    esac
+    case $verb in restore) check_restore "$@" ;; esac
+    note "$verb $1 ${2-}"
+    own_directory "$state_dir"
+    take_lock
+    case $verb in init) ;; *) keyed ;; esac
+    "$verb" "$@"
+    exit "${rc:-0}"
+}
+
+check_restore() {
+    is_id "$3" || refuse "not an id for a restore"
+    case $4 in zborg_*) is_stamp "${4#zborg_}" ;; *) false ;; esac || refuse "a snapshot is zborg_YYYY-MM-DDTHHMMSSZ"
+    shift 4
+    for path in "$@"; do is_path "$path" || refuse "a path is absolute, without //, . or .."; done
+}
+
+# --- For root at a terminal ---------------------------------------------------------------------------------
+
+setup() { # setup NAME
+    [ "$1" = "$name" ] || refuse "this host calls itself $name: write name = $1 into $confdir/agent.conf"
+    own_directory "$confdir"
+    own_directory "$state_dir"
+    own_directory "$run_dir"
+    [ -e "$confdir/passphrase" ] || {
+        od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$confdir/passphrase.new"
+        [ "$(wc -c <"$confdir/passphrase.new")" -eq 64 ] || die 2 "no random bytes from /dev/urandom"
+        mv "$confdir/passphrase.new" "$confdir/passphrase"
+    }
+    echo "$name is ready: passphrase in $confdir/passphrase, state in $state_dir"
+}
+
+allow_restore() { # allow_restore SNAPSHOT MAX_BYTES PATH...
+    if [ $# -lt 3 ] || ! is_number "$2"; then refuse "--allow-restore SNAPSHOT MAX_BYTES PATH..."; fi
+    check_restore x x x "$1" "$3"
+    own_directory "$state_dir"
+    snapshot=$1 bytes=$2
+    shift 2
+    {
+        printf 'snapshot = %s\nmax_bytes = %s\n' "$snapshot" "$bytes"
+        for path in "$@"; do
+            is_path "$path" || refuse "a path is absolute, without //, . or .."
+            printf 'path = %s\n' "$path"
+        done
+    } >"$state_dir/restore.allow.new" || exit
+    mv "$state_dir/restore.allow.new" "$state_dir/restore.allow"
+    echo "One restore is allowed, of no more than this:"
+    cat "$state_dir/restore.allow"
+}
+
+key_export() {
+    id=$(cat "$state_dir/repository-id") || refuse "this host has no repository yet"
+    printf '%s\n' "# Key and passphrase of $name's backup, repository $id." \
+        "# Who has both can read every backup; without both nobody can." \
+        "# Keep this where neither this host nor the backup server can lose or read it." "# Passphrase:"
+    cat "$confdir/passphrase"
+    printf '\n# Key file:\n'
+    set +f
+    for key in "$keys"/*; do
+        read -r line <"$key" && case $line in "BORG_KEY $id") cat "$key" ;; esac
+    done
+}
+
+# --- Start --------------------------------------------------------------------------------------------------
+
+borg_pid='' watch_pid='' relay_in='' relay_out='' session='' fresh='' linked='' destination='' missed=no limit=''
+trap clean EXIT
+trap 'stop 129' HUP
+trap 'stop 130' INT
+trap 'stop 141' PIPE
+trap 'stop 143' TERM
+
+confdir=/etc/zborg
+case ${1-} in /*) confdir=$1 && shift ;; esac
+is_plain_path "$confdir" || refuse "the configuration directory is an absolute path of [A-Za-z0-9._/-]"
+read_config
+defaults_and_environment
+
+case ${COMMAND+set}:${1-}:$# in
+set::0)
+    case $COMMAND in
+    *[!A-Za-z0-9._/=@+\\\ -]*) refuse "a character in the command that must be written as \\0ooo" ;;
+    esac
+    [ "${#COMMAND}" -le 16384 ] || refuse "the command is too long"
+    # shellcheck disable=SC2086 # the one place where it is split; set -f keeps * and ? as they are
+    serve_command $COMMAND
+    ;;
+:--setup:2) setup "$2" ;;
+:--allow-restore:*) shift && allow_restore "$@" ;;
+:--key-export:1) key_export ;;
+*) refuse "no command; see docs/agent.md" ;;
+esac

@@ -1,0 +1,50 @@
+#!/bin/sh
+# zborg-serve: the storage's side, where borg serve runs on another machine than zborg. docs/agent.md explains it.
+#
+# sshd runs this as the forced command of one key of the unprivileged user zborg-serve:
+#     restrict,command="/usr/local/libexec/zborg-serve /tank/borg /tank/zborg-scratch [BORG]" ssh-ed25519 AAAA...
+# Arguments come from authorized_keys and are trusted; SSH_ORIGINAL_COMMAND and all other variables are not.
+#
+#   serve NAME      borg serve, append-only, for the repository ROOT/NAME
+#   read RUN NAME   the same for SCRATCH/RUN/NAME, a clone that zborg made to read from
+
+# As in zborg-agent: nothing of the client's environment but the command, and an argument says it is done.
+case ${1-} in
+--clean) shift ;;
+*) exec /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C COMMAND="${SSH_ORIGINAL_COMMAND-}" \
+    /bin/sh "$0" --clean "$@" ;;
+esac
+set -f -u
+umask 077
+
+refuse() {
+    printf 'zborg-serve: refused: %s\n' "$1" >&2
+    logger -t zborg-serve -p auth.notice -- "refused: $1" >/dev/null 2>&1
+    exit 2
+}
+
+is_name() { case $1 in '' | -* | *[!a-z0-9-]*) false ;; *) [ ${#1} -le 31 ] ;; esac; }
+is_run() { case $1 in '' | -* | *[!A-Za-z0-9-]*) false ;; *) [ ${#1} -le 40 ] ;; esac; }
+
+case $# in 2 | 3) ;; *) false ;; esac || refuse "arguments in authorized_keys: ROOT SCRATCH [BORG]"
+root=$1 scratch=$2 borg=${3:-borg}
+case $root:$scratch in /*:/*) ;; *) refuse "ROOT and SCRATCH are absolute" ;; esac
+# Only these characters, so that the one unquoted use below splits at spaces and at nothing else.
+case $COMMAND in *[!A-Za-z0-9\ -]*) refuse "a character that no command of ours has" ;; esac
+[ ${#COMMAND} -le 200 ] || refuse "too long"
+# shellcheck disable=SC2086
+set -- $COMMAND
+case ${1-}:$# in
+serve:2) parent=$root name=$2 ;;
+read:3) parent=$scratch/$2 name=$3 && is_run "$2" ;;
+*) false ;;
+esac || refuse "neither serve NAME nor read RUN NAME"
+is_name "$name" || refuse "not a repository name"
+# A missing or unmounted dataset must not become a new repository on the disk below it.
+if [ ! -d "$parent/$name" ] || [ -L "$parent/$name" ]; then refuse "$parent/$name is not a directory"; fi
+# The client's URL is ./NAME, so that it is the same in ROOT and in a clone.
+cd "$parent" || refuse "cannot enter $parent"
+unset COMMAND OLDPWD
+# borg serve needs no directory of its own besides the repository, and gets none.
+export BORG_HOST_ID="server:$name" BORG_BASE_DIR=/nonexistent
+exec "$borg" serve --append-only --restrict-to-repository "$parent/$name"
