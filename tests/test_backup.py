@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -228,3 +230,17 @@ def test_outcomes_are_saved_one_by_one(vault: LocalVault) -> None:
     assert newest is not None
     assert newest.run == report.run
     assert newest.outcomes == report.outcomes
+
+
+def test_a_borg_serve_that_dies_under_way_leaves_the_host_s_reason_in_the_report(vault: LocalVault) -> None:
+    """When nobody reads ssh's stdout any more, ssh closes the far side's stderr too: see process.Spare."""
+    host = vault.add("web1")
+    backup(vault.context(), Options())
+    (host.data / "new").write_bytes(os.urandom(20_000_000))
+    dying = vault.directory / "dying"
+    dying.write_text(f'#!/bin/sh\ndd bs=65536 count=40 2>&- | {find_borg()} "$@"\n')
+    dying.chmod(0o755)
+    context = replace(vault.context(), tunnel=vault.tunnel(borg=str(dying)))
+    outcome = of(backup(context, Options()), "web1")
+    assert outcome.status is Status.FAILED
+    assert outcome.message == "Connection closed by remote host."

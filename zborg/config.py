@@ -30,8 +30,10 @@ DatasetName = NewType("DatasetName", str)
 
 _IDENTITY = "/etc/zborg/id_ed25519"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_URL = re.compile(r"ssh://(?P<user>[a-z_][\w.-]*)@(?P<address>\[[0-9a-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?")
-_DATASET = re.compile(r"[A-Za-z][\w.:-]*(/[\w.:-]+)*")
+_URL = re.compile(
+    r"ssh://(?P<user>[a-z_][\w.-]*)@(?P<address>\[[0-9a-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?", re.ASCII
+)
+_DATASET = re.compile(r"[A-Za-z][\w.:-]*(/[\w.:-]+)*", re.ASCII)
 
 
 # --- shape: what may be written, and what it means when it is not -----------------------------------
@@ -138,7 +140,7 @@ def load(path: Path) -> Config:
     """Read the file and its includes. Raises ConfigError with every problem found."""
     table = _read(path)
     for pattern in _patterns(table):
-        for extra in sorted(path.parent.glob(pattern)):
+        for extra in _drop_ins(path, pattern):
             _merge_hosts(table, _read(extra), extra)
     return _checked(_structure(table, path), path)
 
@@ -153,7 +155,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5000 digits
         raise ConfigError(f"{path}: {error}", "see toml.io for the notation") from error
 
 
@@ -169,6 +171,13 @@ def _refuse_strangers(path: Path) -> None:
 def _patterns(table: Mapping[str, Any]) -> list[str]:
     given = table.get("include", [])
     return [p for p in given if isinstance(p, str)] if isinstance(given, list) else []
+
+
+def _drop_ins(path: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(path.parent.glob(pattern))
+    except (ValueError, NotImplementedError):
+        raise _config_error(path, [f'include: must be like "hosts.d/*.toml", not {pattern!r}']) from None
 
 
 def _merge_hosts(table: dict[str, Any], extra: dict[str, Any], path: Path) -> None:
@@ -205,6 +214,7 @@ def _converter() -> Converter:
     converter = Converter(detailed_validation=True, forbid_extra_keys=True)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly)
+    converter.register_structure_hook_func(lambda kind: kind == list[str], _texts)
     for new_type, parse in (
         (Duration, _duration),
         (SshUrl, _ssh_url),
@@ -224,19 +234,26 @@ def _exactly(value: Any, kind: type) -> Any:
     return value
 
 
+def _texts(value: Any, _: type) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"must be a list of texts in quotes, not {value!r}")
+    return value
+
+
 def _parsing(parse: Any) -> Any:
     return lambda value, _: parse(_exactly(value, str))
 
 
 def _duration(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,6})([smhdw])", text)
+    found = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
     if not found:
         raise ValueError(f'must be a duration such as "26h" or "35d", not {text!r}')
     return int(found[1]) * _UNITS[found[2]]
 
 
 def _ssh_url(text: str) -> str:
-    if not _URL.fullmatch(text):
+    found = _URL.fullmatch(text)
+    if not found or not 1 <= int(found["port"] or 22) <= 65535:
         raise ValueError(f"must be ssh://user@address:port, not {text!r}")
     return text
 

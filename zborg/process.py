@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import IO
 
 from zborg.errors import CommandFailed, Interrupted, TimedOut, ZborgError
@@ -204,9 +205,25 @@ def _enlarge(end: int) -> None:
 
 
 Lines = Callable[[str, str], None]  # (who, line)
+_NOBODY = ""  # the `who` of bytes that are thrown away
 
 
-def pump(children: Mapping[str, Child], on_line: Lines, *, timeout: float) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A read end kept open for a writer whose reader may die first.
+
+    When nobody can read ssh's stdout any more, ssh has the far side's stderr closed as well
+    (eow@openssh.com), and with it goes the reason why borg ended. So this end stays, and what
+    arrives is thrown away once `reader` is gone.
+    """
+
+    end: int
+    reader: Child
+
+
+def pump(
+    children: Mapping[str, Child], on_line: Lines, *, timeout: float, spare: Spare | None = None
+) -> dict[str, int]:
     """Hand every stderr line to `on_line` until all children have ended; returns their statuses.
 
     Raises TimedOut after `timeout` seconds and Interrupted when asked to stop, both after having
@@ -214,12 +231,16 @@ def pump(children: Mapping[str, Child], on_line: Lines, *, timeout: float) -> di
     """
     deadline = time.monotonic() + timeout
     first_gone: float | None = None
+    unread = spare
     try:
         with selectors.DefaultSelector() as selector:
             for who, child in children.items():
                 selector.register(child.stderr, selectors.EVENT_READ, (who, bytearray()))
             while any(child.poll() is None for child in children.values()):
                 _read_lines(selector, on_line, _TICK)
+                if unread and unread.reader.poll() is not None:
+                    selector.register(unread.end, selectors.EVENT_READ, (_NOBODY, bytearray()))
+                    unread = None
                 if first_gone is None and any(child.poll() is not None for child in children.values()):
                     first_gone = time.monotonic()
                 _check(children, deadline, timeout, first_gone)
@@ -229,6 +250,8 @@ def pump(children: Mapping[str, Child], on_line: Lines, *, timeout: float) -> di
         for child in children.values():
             if isinstance(child, Process):
                 child.close()
+        if spare:
+            os.close(spare.end)
     return statuses
 
 
@@ -271,6 +294,8 @@ def _read_lines(selector: selectors.BaseSelector, on_line: Lines, wait: float) -
 
 
 def _hand_out(who: str, rest: bytearray, on_line: Lines, *, at_end: bool) -> None:
+    if who == _NOBODY:
+        rest.clear()
     while (end := rest.find(b"\n")) >= 0:
         on_line(who, _text(bytes(rest[:end])).rstrip("\r"))
         del rest[: end + 1]
@@ -282,12 +307,13 @@ def _hand_out(who: str, rest: bytearray, on_line: Lines, *, at_end: bool) -> Non
 Start = Callable[[int, int], Child]  # (stdin, stdout)
 
 
-def join(first: Start, second: Start) -> tuple[Child, Child]:
-    """Two processes, each with the other's stdout as its stdin."""
+def join(first: Start, second: Start) -> tuple[Child, Child, Spare]:
+    """Two processes, each with the other's stdout as its stdin; the Spare is for pump()."""
     with pipe() as (from_first, of_first), pipe() as (from_second, of_second):
         one = first(from_second, of_first)
         try:
-            return one, second(from_first, of_second)
+            two = second(from_first, of_second)
+            return one, two, Spare(os.dup(from_first), two)
         except BaseException:
             one.stop()
             raise

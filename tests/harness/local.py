@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tests.fake_zfs import FakeZfs
@@ -80,16 +80,20 @@ class LocalVault:
             hosts=hosts,
         )
 
-    def context(self, emit: Emit | None = None, env: Mapping[str, str] | None = None) -> Context:
+    def tunnel(self, borg: str = "") -> SshTunnel:
+        """`borg` is what serves the repositories, the real one unless given."""
         known_hosts = self.state / "known_hosts"
         write_known_hosts(known_hosts, self.endpoints)
-        config, local = self.config, LocalRunner()
-        serve = LocalServe(config.storage, self.zfs, lambda extra: LocalRunner("", {**(env or {}), **extra}))
+        storage = replace(self.config.storage, borg=borg or self.config.storage.borg)
+        serve = LocalServe(storage, self.zfs, lambda env: LocalRunner("", env))
+        return SshTunnel(known_hosts, LocalRunner(), serve, None)
+
+    def context(self, emit: Emit | None = None) -> Context:
         return Context(
-            config=config,
+            config=self.config,
             zfs=self.zfs,
-            storage=local,
-            tunnel=SshTunnel(known_hosts, local, serve, None),
+            storage=LocalRunner(),
+            tunnel=self.tunnel(),
             zfs_of=lambda _: self.far,
             locks=Locks(self.state / "locks", "zborg test"),
             runs=Runs(self.state / "runs"),

@@ -92,7 +92,7 @@ class BorgLog:
         elif (entry := _json_object(line)) is None:
             self._keep(line)
         elif entry.get("type") == "archive_progress":
-            return {"files": _count(entry, "nfiles"), "bytes": _count(entry, "original_size")}
+            return {"files": count(entry, "nfiles"), "bytes": count(entry, "original_size")}
         elif entry.get("type") == "log_message":
             self._message(entry)
         return None
@@ -124,9 +124,14 @@ def _json_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _count(entry: dict[str, Any], key: str) -> int:
+def count(entry: dict[str, Any], key: str) -> int:
+    """A number that a host reports, 0 when it is missing or none: what it says may be anything."""
     value = entry.get(key, 0)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and _is_count(value) else 0
+
+
+def _is_count(value: float) -> bool:
+    return 0 <= value < 2**63  # neither NaN nor infinite
 
 
 def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
@@ -162,9 +167,9 @@ def _last_words(log: BorgLog) -> str:
 
 def statistics(created: dict[str, Any]) -> dict[str, int | float]:
     """The numbers of `borg create --json`: bytes, seconds and counts; {} where they are missing."""
-    archive = created.get("archive", {})
-    stats = archive.get("stats", {}) if isinstance(archive, dict) else {}
-    if not isinstance(stats, dict):
+    archive = created.get("archive")
+    stats = archive.get("stats") if isinstance(archive, dict) else None
+    if not isinstance(archive, dict) or not isinstance(stats, dict):
         return {}
     found = {
         "files": stats.get("nfiles"),
@@ -173,4 +178,4 @@ def statistics(created: dict[str, Any]) -> dict[str, int | float]:
         "new_bytes": stats.get("deduplicated_size"),
         "seconds": archive.get("duration"),
     }
-    return {key: value for key, value in found.items() if isinstance(value, int | float)}
+    return {key: value for key, value in found.items() if isinstance(value, int | float) and _is_count(value)}

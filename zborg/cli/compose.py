@@ -53,11 +53,17 @@ def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
 
 def prepare_state(state: Path, *, make: bool) -> Path:
     """The state directory, 0700. Only `zborg init` makes it."""
-    if make:
-        for directory in (state, state / "locks", state / "runs"):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (state / "runs").is_dir():
-        raise ConfigError(f"the state directory {state} does not exist", "zborg init")
+    try:
+        if make:
+            for directory in (state, state / "locks", state / "runs"):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (state / "runs").is_dir():
+            raise ConfigError(f"the state directory {state} does not exist", "zborg init")
+    except OSError as error:
+        raise ConfigError(
+            f"the state directory {state} cannot be used: {error.strerror}",
+            "run zborg as root, or set state_dir",
+        ) from error
     return state
 
 

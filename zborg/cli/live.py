@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zborg.model import Emit, Event
-from zborg.model.words import size, span
+from zborg.model.words import printable, size, span
 
 _PLAIN_EVERY = 60.0  # seconds between two progress lines of a subject in a log
 
@@ -51,7 +51,7 @@ class Plain:
         return True
 
     def _say(self, event: Event, words: str) -> None:
-        print(f"{event.subject}: {words}", file=sys.stderr, flush=True)
+        print(f"{event.subject}: {printable(words)}", file=sys.stderr, flush=True)
 
 
 def describe(event: Event) -> str:
@@ -88,7 +88,7 @@ def _live() -> Iterator[Emit]:
             if event.kind == "finished":
                 progress.remove_task(tasks.pop(event.subject))
             elif event.kind == "warning":
-                console.print(f"{event.subject}: {event.message}", markup=False)
+                console.print(f"{event.subject}: {printable(event.message)}", markup=False)
             else:
                 progress.update(tasks[event.subject], description=describe(event))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -11,11 +10,16 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
-import click
 import typer
+
+# typer brings its own copy of click and exports no base class of its usage errors; those of the
+# click package, installed or not, are never raised.
+from typer._click.exceptions import ClickException
 
 from zborg.cli import backup, lifecycle, replicate, restore, status
 from zborg.errors import ConfigError, Exit, ZborgError
+from zborg.model.words import printable
+from zborg.process import cancelled
 
 app = typer.Typer(
     name="zborg",
@@ -39,20 +43,15 @@ def run() -> NoReturn:
 def _guarded() -> int:
     try:
         result = app(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
+    except ClickException as error:
         error.show()
+        _tell_script(Exit.USAGE, error.format_message())
         return int(Exit.USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        print("zborg: interrupted", file=sys.stderr)
+    except (typer.Abort, KeyboardInterrupt):
         return int(Exit.INTERRUPTED)
     except ZborgError as error:
         _tell(error)
         return int(error.exit)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: nothing to say
-        return int(Exit.OK)
     except Exception:
         return _bug()
     return result if isinstance(result, int) else int(Exit.OK)
@@ -60,8 +59,6 @@ def _guarded() -> int:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     """The first signal ends the work in order (both sides, locks, report); a second one at once."""
-    from zborg.process import cancelled
-
     if cancelled.is_set():
         raise KeyboardInterrupt
     cancelled.set()
@@ -69,14 +66,20 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _tell(error: ZborgError) -> None:
     problems = error.problems if isinstance(error, ConfigError) else ()
-    if "--json" in sys.argv:
-        facts = {"zborg": 1, "status": "failed", "exit": int(error.exit), "message": error.message}
-        print(json.dumps(facts | {"remedy": error.remedy, "problems": list(problems)}, indent=1))
+    _tell_script(error.exit, error.message, error.remedy, problems)
     for problem in problems:
-        print(f"  {problem}", file=sys.stderr)
-    print(f"zborg: {error.message}", file=sys.stderr)
+        print(f"  {printable(problem)}", file=sys.stderr)
+    print(f"zborg: {printable(error.message)}", file=sys.stderr)
     if error.remedy:
-        print(f"  -> {error.remedy}", file=sys.stderr)
+        print(f"  -> {printable(error.remedy)}", file=sys.stderr)
+
+
+def _tell_script(code: Exit, message: str, remedy: str = "", problems: tuple[str, ...] = ()) -> None:
+    """Whoever asked for JSON gets JSON, also when there is no report."""
+    if "--json" not in sys.argv:
+        return
+    facts = {"zborg": 1, "status": "failed", "exit": int(code), "message": message}
+    print(json.dumps(facts | {"remedy": remedy, "problems": list(problems)}, indent=1))
 
 
 def _bug() -> int:
@@ -84,6 +87,7 @@ def _bug() -> int:
     with tempfile.NamedTemporaryFile("w", prefix="zborg-bug-", suffix=".txt", delete=False) as file:
         traceback.print_exc(file=file)
     words = traceback.format_exc().strip().splitlines()[-1]
+    _tell_script(Exit.BUG, f"this is a bug in zborg: {words}", f"please report it with {file.name}")
     print(f"zborg: this is a bug in zborg: {words}", file=sys.stderr)
     print(f"  -> please report it with {file.name}", file=sys.stderr)
     return int(Exit.BUG)

@@ -38,10 +38,14 @@ def perform(common: Common, step: Callable[[Context], Report], *, make_state: bo
 
 def finish(report: Report, common: Common) -> NoReturn:
     """Print the report, as text or JSON, and leave with its exit code."""
-    if common.json:
-        print(json.dumps(to_dict(report), indent=1))
-    else:
-        show(render(report, verbose=common.verbose))
+    try:
+        if common.json:
+            print(json.dumps(to_dict(report), indent=1))
+        else:
+            show(render(report, verbose=common.verbose))
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more; what became of the step is told all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise typer.Exit(int(report.exit))
 
 
@@ -55,4 +59,4 @@ def _coloured(line: Line) -> str:
     if line.status is None:
         return line.text
     word = typer.style(line.word, fg=_COLOURS.get(line.status, "red"))
-    return line.text.replace(line.word, word, 1)
+    return line.text.replace(f" {line.word}", f" {word}", 1)  # not the "ok" in tokyo

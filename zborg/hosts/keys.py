@@ -35,8 +35,20 @@ def is_host_key(text: str) -> bool:
         blob = base64.b64decode(words[1], validate=True)
     except (binascii.Error, ValueError):
         return False
-    name = words[0].encode()
-    return blob[: 4 + len(name)] == len(name).to_bytes(4, "big") + name
+    fields = _fields(blob)
+    return len(fields) > 1 and fields[0] == words[0].encode()
+
+
+def _fields(blob: bytes) -> list[bytes]:
+    """The strings of RFC 4251 that a key consists of; [] when it was cut short."""
+    fields = []
+    while blob:
+        size = int.from_bytes(blob[:4], "big")
+        if len(blob) < 4 + size:
+            return []
+        fields.append(blob[4 : 4 + size])
+        blob = blob[4 + size :]
+    return fields
 
 
 def fingerprint(host_key: str) -> str:

@@ -29,6 +29,7 @@ _ALIVE_INTERVAL = 15
 _ALIVE_COUNT = 4
 # AES-GCM is about twice the speed of chacha20 where the processor has AES instructions.
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com"
+_TICK = 0.5  # how often a wait looks at `cancelled`
 _REFUSED = 255  # ssh's own status: the connection, not the command, failed
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
@@ -52,7 +53,7 @@ def ssh_argv(alias: str, endpoint: Endpoint, known_hosts: Path, command: str) ->
         "ServerAliveCountMax": str(_ALIVE_COUNT),
         "Ciphers": CIPHERS,
         "ClearAllForwardings": "yes",
-        "LogLevel": "ERROR",
+        "LogLevel": "INFO",  # at ERROR ssh ends without a word when the peers find no common host key
     }
     flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     where = ["-i", endpoint.identity, "-p", str(endpoint.port), "-l", endpoint.user]
@@ -91,6 +92,12 @@ def key_changed(alias: str, endpoint: Endpoint, offered: str) -> HostKeyChanged:
     )
 
 
+def lost(alias: str, endpoint: Endpoint, words: str) -> Unreachable:
+    """The connection stood, and broke."""
+    message = f"lost the connection to {alias}"
+    return Unreachable(("ssh", str(endpoint)), _REFUSED, words, message, "the next run goes on")
+
+
 class SshRunner:
     """A model.Runner on another machine. Connects at first use; safe to share between threads."""
 
@@ -115,17 +122,16 @@ class SshRunner:
         import paramiko
 
         try:
-            channel = self._connection().open_session(timeout=_CONNECT_TIMEOUT)
-            with channel:
+            with self._session() as channel:
+                channel.settimeout(timeout)
                 channel.exec_command(command)
                 channel.sendall(stdin.encode())
                 channel.shutdown_write()
                 done = _collect(channel, command, timeout)
+        except TimeoutError as error:
+            raise TimedOut((command,), -1, "", f"{self.alias} took no input within {timeout:g} s") from error
         except (paramiko.SSHException, OSError, EOFError) as error:
-            self.close()
-            raise Unreachable(
-                ("ssh", str(self.endpoint)), _REFUSED, str(error), f"lost the connection to {self.alias}"
-            ) from error
+            raise lost(self.alias, self.endpoint, str(error)) from error
         if done.status:
             raise CommandFailed(
                 (command,), done.status, done.stderr, f"on {self.alias}: {command} ended with {done.status}"
@@ -137,6 +143,19 @@ class SshRunner:
             transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
+
+    def _session(self) -> paramiko.Channel:
+        """A session on the shared connection; one that broke while it was idle is replaced."""
+        import paramiko
+
+        transport = self._connection()
+        try:
+            return transport.open_session(timeout=_CONNECT_TIMEOUT)
+        except paramiko.ChannelException:
+            raise  # refused, by MaxSessions perhaps: the commands of other threads go on
+        except (paramiko.SSHException, OSError, EOFError):
+            transport.close()
+            return self._connection().open_session(timeout=_CONNECT_TIMEOUT)
 
     def _connection(self) -> paramiko.Transport:
         with self._lock:
@@ -154,7 +173,7 @@ def connect(alias: str, endpoint: Endpoint) -> paramiko.Transport:
 
     try:
         sock = socket.create_connection((endpoint.address, endpoint.port), timeout=_CONNECT_TIMEOUT)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no resolver takes
         raise explain(alias, endpoint, _REFUSED, str(error)) from error
     transport = paramiko.Transport(sock)
     try:
@@ -182,7 +201,7 @@ def _handshake(transport: paramiko.Transport, alias: str, endpoint: Endpoint) ->
         if "no acceptable host key" in words.lower():
             words = "no matching host key type"
         raise explain(alias, endpoint, _REFUSED, words) from error
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, paramiko.pkey.UnknownKeyType) as error:
         raise explain(alias, endpoint, _REFUSED, f"{type(error).__name__}: {error}") from error
 
 
@@ -200,7 +219,10 @@ def _collect(channel: paramiko.Channel, command: str, timeout: float) -> Complet
     deadline = time.monotonic() + timeout
     out, err = bytearray(), bytearray()
     while True:
-        select.select([channel], [], [], 0.5)
+        if channel.eof_received and not _pending(channel):
+            channel.status_event.wait(_TICK)  # a channel at its end is always readable
+        else:
+            select.select([channel], [], [], _TICK)
         while channel.recv_ready():
             out += channel.recv(1 << 16)
         while channel.recv_stderr_ready():

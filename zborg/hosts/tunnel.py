@@ -6,18 +6,20 @@ One SSH exec carries one borg command, because one `borg serve` serves one conne
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zborg.hosts.ssh import explain, ssh_argv
+from zborg.hosts.ssh import explain, lost, ssh_argv
 from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner
-from zborg.process import join, pump
+from zborg.process import Spare, join, pump
 
 # Starts `borg serve` for a command such as "serve web1" on two file descriptors (docs/agent.md).
 Serve = Callable[[str, int, int], Child]
 
 _UNQUOTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/=@+-")
 _KEPT = 20
+_FROM_AGENT = ("{", "= ", "zborg-agent: ")  # lines that prove that the agent was reached
 
 
 def quote(word: str) -> str:
@@ -25,7 +27,7 @@ def quote(word: str) -> str:
 
     The agent splits at blanks once and decodes with `printf %b`; there is no shell to escape from.
     """
-    return "".join(chr(b) if b in _UNQUOTED else f"\\0{b:03o}" for b in word.encode())
+    return "".join(chr(b) if b in _UNQUOTED else f"\\0{b:03o}" for b in os.fsencode(word))
 
 
 class SshTunnel:
@@ -46,10 +48,16 @@ class SshTunnel:
             if who == "host":
                 lines(line)
 
-        one, two = self._start(host, words, scratch)
-        if adopt:
-            adopt(one, two)
-        statuses = pump({"host": one, "serve": two}, listen, timeout=host.timeout)
+        one, two, spare = self._start(host, words, scratch)
+        try:
+            if adopt:
+                adopt(one, two)
+        except BaseException:  # the disk is full, say: without a record nobody would ever end them
+            one.stop()
+            two.stop()
+            os.close(spare.end)
+            raise
+        statuses = pump({"host": one, "serve": two}, listen, timeout=host.timeout, spare=spare)
         self._raise_for(host, statuses, heard)
         if statuses["host"]:
             # borg on the host only knows that the connection closed; the serving side knows why.
@@ -57,7 +65,7 @@ class SshTunnel:
                 lines(f"storage: {line}")
         return statuses["host"]
 
-    def _start(self, host: Host, words: Sequence[str], scratch: str) -> tuple[Child, Child]:
+    def _start(self, host: Host, words: Sequence[str], scratch: str) -> tuple[Child, Child, Spare]:
         command = " ".join(map(quote, words))
         argv = ssh_argv(host.name, host.endpoint, self._known_hosts, command)
         served = f"read {scratch} {host.name}" if scratch else f"serve {host.name}"
@@ -69,6 +77,9 @@ class SshTunnel:
     def _raise_for(self, host: Host, statuses: dict[str, int], heard: dict[str, list[str]]) -> None:
         """Failures of the way itself; what the verb came to is the caller's to judge."""
         if statuses["host"] == 255:
-            raise explain(host.name, host.endpoint, 255, "\n".join(heard["host"]))
+            own = [line for line in heard["host"] if not line.startswith(_FROM_AGENT)]
+            if len(own) < len(heard["host"]):
+                raise lost(host.name, host.endpoint, "\n".join(own))
+            raise explain(host.name, host.endpoint, 255, "\n".join(own))
         if statuses["host"] and statuses["serve"] == 255 and self._storage:
             raise explain("storage", self._storage, 255, "\n".join(heard["serve"]))

@@ -8,6 +8,7 @@ from typing import Any
 
 from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
+from zborg.model.words import moment
 
 VERSION = 1
 
@@ -18,8 +19,8 @@ def to_dict(report: Report) -> dict[str, Any]:
         "command": report.command,
         "run": report.run,
         "server": report.server,
-        "started": _stamp(report.started),
-        "finished": _stamp(report.finished),
+        "started": moment(report.started),
+        "finished": moment(report.finished),
         "status": report.status.value,
         "exit": int(report.exit),
         "outcomes": [_outcome(outcome) for outcome in report.outcomes],
@@ -35,8 +36,8 @@ def from_dict(table: Mapping[str, Any]) -> Report:
         command=table["command"],
         run=table["run"],
         server=table["server"],
-        started=datetime.fromisoformat(table["started"]),
-        finished=datetime.fromisoformat(table["finished"]),
+        started=_moment(table["started"]),
+        finished=_moment(table["finished"]),
         status=Status(table["status"]),
         exit=Exit(table["exit"]),
         outcomes=tuple(_parse_outcome(outcome) for outcome in table["outcomes"]),
@@ -44,8 +45,11 @@ def from_dict(table: Mapping[str, Any]) -> Report:
     )
 
 
-def _stamp(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text} has no offset")
+    return found
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

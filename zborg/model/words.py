@@ -33,6 +33,17 @@ def size(number: float) -> str:
     return f"{number / 1024**exponent:.1f} {_BINARY[exponent - 1]}"
 
 
+# Control characters, C1 included, and the halves of pairs that stand for bytes that are no UTF-8.
+_UNPRINTABLE = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ") | dict.fromkeys(
+    range(0xD800, 0xE000), "?"
+)
+
+
+def printable(text: str) -> str:
+    """What another machine said, as one line that cannot steer the reader's terminal."""
+    return text.translate(_UNPRINTABLE)
+
+
 def moment(at: datetime) -> str:
     """UTC to the second, with Z."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

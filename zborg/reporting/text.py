@@ -7,18 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zborg.model import Outcome, Report, Status
-from zborg.model.words import counted, size, span
+from zborg.model.words import counted, printable, size, span
 
 _WIDTH = 80
 _SUBJECT = 26  # longer subjects push their own line to the right, not everybody's
-
-
 _INDENT = 20  # of what follows a line that is too long
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line; `status` tells a terminal how to colour `word`, which occurs in it."""
+    """One line; `status` tells a terminal how to colour `word`, which occurs in it after a blank."""
 
     text: str
     status: Status | None = None
@@ -28,7 +26,7 @@ class Line:
 def render(report: Report, *, verbose: bool = False) -> list[Line]:
     """The whole report. The plan is shown for a dry run, and with `verbose`."""
     dry = bool(report.plan) and not report.outcomes
-    lines = [Line(text) for text in report.plan] if dry or verbose else []
+    lines = [Line(printable(text)) for text in report.plan] if dry or verbose else []
     width = min(max((len(outcome.subject) for outcome in report.outcomes), default=0), _SUBJECT)
     for outcome in report.outcomes:
         lines += _outcome(outcome, width)
@@ -48,12 +46,12 @@ def _summary(report: Report, dry: bool) -> Line:
 def _outcome(outcome: Outcome, width: int) -> Iterator[Line]:
     word = outcome.status.value
     words = [text for text in (outcome.message, numbers(outcome)) if text]
-    head = f"{outcome.subject:<{width}}  {word:<8}  "
-    first, *rest = _wrapped("; ".join(words), head)
+    head = f"{printable(outcome.subject):<{width}}  {word:<8}  "
+    first, *rest = _wrapped(printable("; ".join(words)).strip(), head)
     yield Line(first.rstrip(), outcome.status, word)
     yield from (Line(text) for text in rest)
     for extra in (*outcome.data.get("sides", ()), *([f"-> {outcome.remedy}"] if outcome.remedy else [])):
-        yield from (Line(text) for text in _wrapped(extra.strip(), " " * min(len(head), _INDENT)))
+        yield from (Line(text) for text in _wrapped(printable(extra).strip(), " " * min(len(head), _INDENT)))
 
 
 def _wrapped(text: str, head: str) -> list[str]:

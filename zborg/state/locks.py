@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from zborg.errors import Busy
+from zborg.errors import Busy, ZborgError
 from zborg.model import Child, utc_now
 
 
@@ -65,7 +65,11 @@ class Locks:
             held = FileLock(self._directory / f"{name}.lock", timeout=0, mode=0o600)
             with held:
                 _end_survivors(_read(record))
-                yield self._own(record)
+                try:
+                    yield self._own(record)
+                except ZborgError:  # every child was ended first; whatever else ends us may leave some
+                    record.unlink(missing_ok=True)
+                    raise
                 record.unlink(missing_ok=True)
         except Timeout:
             raise Busy(f"{name} is locked by {_describe(_read(record))}", "wait for it, or end it") from None
@@ -95,9 +99,11 @@ def _describe(owner: Owner | None) -> str:
 
 def _read(record: Path) -> Owner | None:
     try:
-        return Owner(**json.loads(record.read_text()))
+        owner = Owner(**json.loads(record.read_text()))
+        owner.children = [(int(pid), str(start)) for pid, start in owner.children]
     except (OSError, ValueError, TypeError):
         return None  # for people only: a torn record is no reason to stop
+    return owner
 
 
 def process_start(pid: int) -> str:
@@ -113,17 +119,20 @@ def process_start(pid: int) -> str:
 
 def _end_survivors(owner: Owner | None) -> None:
     """We hold the lock, so whoever is still in the record lost its parent."""
-    survivors = [
-        pid for pid, start in (owner.children if owner else ()) if start and process_start(pid) == start
-    ]
+    recorded = owner.children if owner else []
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in survivors:
+        for pid, _ in _running(recorded):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
-        _wait_gone(survivors, seconds=3)
+        _wait_gone(recorded, seconds=3)
 
 
-def _wait_gone(pids: list[int], seconds: float) -> None:
+def _running(children: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Those that are still the processes that were recorded: a reused pid has another start time."""
+    return [(pid, start) for pid, start in children if start and process_start(pid) == start]
+
+
+def _wait_gone(children: list[tuple[int, str]], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while any(process_start(pid) for pid in pids) and time.monotonic() < deadline:
+    while _running(children) and time.monotonic() < deadline:
         time.sleep(0.05)

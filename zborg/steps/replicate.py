@@ -204,7 +204,8 @@ class _Sending:
         )
         self.lock.adopt(source, sink)
         statuses = pump({"send": source, "receive": sink}, listen, timeout=_LONGEST)
-        self.sent += meter.bytes
+        # A short stream ends before its first line of progress: then what was announced is all we know.
+        self.sent += max(meter.bytes, meter.total)
         self.streams += 1
         for who in ("receive", "send"):  # a receive that refuses breaks the sender's pipe
             if statuses[who]:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from zborg.borg.log import BorgLog, judge
+from zborg.borg.log import BorgLog, count, judge
 from zborg.errors import UsageError, ZborgError
 from zborg.model import P_TRANSACTION, Event, Host, Outcome, Report, Snapshot, SnapshotName, Status
 from zborg.model.words import counted
@@ -120,6 +121,13 @@ def _clear_stale(begun: Begun, host: Host) -> None:
             begun.context.zfs.destroy_clone(dataset.name)
 
 
+def _newest_archive(listing: dict[str, Any]) -> str:
+    """Of `borg list --json`, oldest first; "" when there is none. The host may say anything."""
+    archives = listing.get("archives")
+    newest = archives[-1] if isinstance(archives, list) and archives else None
+    return str(newest.get("name") or newest.get("archive") or "") if isinstance(newest, dict) else ""
+
+
 @dataclass
 class _Reading:
     """The verbs of a restore: list, to learn the newest archive; restore, to extract from it."""
@@ -133,10 +141,9 @@ class _Reading:
     def extract(self, paths: Sequence[str]) -> Outcome:
         if bad := self._verb("list", self.host.name, "1"):
             return bad
-        archives = self.log.json().get("archives") or []
-        if not archives:
+        archive = _newest_archive(self.log.json())
+        if not archive:
             return self._failed("the repository in this snapshot has no archive", "choose another with --at")
-        archive = str(archives[-1].get("name") or archives[-1].get("archive"))
         words = ("restore", self.host.name, archive, self.begun.run, self.snapshot.raw, *paths)
         if bad := self._verb(*words):
             return self._with_permission(bad, paths)
@@ -166,8 +173,8 @@ class _Reading:
     def _done(self, archive: str) -> Outcome:
         result = self.log.json()
         where = str(result.get("restored", ""))
-        data = {"snapshot": self.snapshot.full, "archive": archive, "restored": where}
-        data |= {"files": result.get("files", 0), "original_bytes": result.get("bytes", 0)}
+        data: dict[str, Any] = {"snapshot": self.snapshot.full, "archive": archive, "restored": where}
+        data |= {"files": count(result, "files"), "original_bytes": count(result, "bytes")}
         return Outcome(
             "host",
             self.host.name,
