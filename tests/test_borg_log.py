@@ -1,0 +1,225 @@
+"""zborg.borg.log: what borg and the agent say, and what it means."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.harness.host import find_borg
+from zborg.borg.log import _KNOWN, BorgLog, judge, statistics
+from zborg.model import Status
+
+
+def message(level: str, text: str, msgid: str = "") -> str:
+    return json.dumps({"type": "log_message", "levelname": level, "message": text, "msgid": msgid})
+
+
+def log_of(*lines: str) -> BorgLog:
+    log = BorgLog()
+    for line in lines:
+        log.feed(line)
+    return log
+
+
+# --- judge --------------------------------------------------------------------------------------------
+
+EXPECTED = {
+    "LockTimeout": Status.BUSY,
+    "LockError": Status.BUSY,
+    "PassphraseWrong": Status.FAILED,
+    "PasscommandFailure": Status.FAILED,
+    "NoPassphraseFailure": Status.FAILED,
+    "KeyfileNotFoundError": Status.FAILED,
+    "Repository.DoesNotExist": Status.FAILED,
+    "Repository.InvalidRepository": Status.DAMAGED,
+    "Repository.InsufficientFreeSpaceError": Status.FAILED,
+    "Cache.RepositoryReplay": Status.CONFLICT,
+    "Cache.RepositoryAccessAborted": Status.CONFLICT,
+    "Cache.EncryptionMethodMismatch": Status.CONFLICT,
+}
+
+
+def test_the_table_below_is_whole() -> None:
+    assert set(EXPECTED) == set(_KNOWN)
+
+
+@pytest.mark.parametrize("msgid", sorted(EXPECTED))
+@pytest.mark.parametrize("status", [2, 13, 73, 105])
+def test_a_known_msgid_decides_whatever_the_status(msgid: str, status: int) -> None:
+    judged, words, remedy = judge(status, log_of(message("ERROR", "borg's own words", msgid)))
+    assert judged is EXPECTED[msgid]
+    assert words
+    assert remedy, "everything we know has a way out"
+
+
+def test_every_known_msgid_is_one_of_borgs() -> None:
+    """A msgid is the qualified name of the exception's class: misspelled, it would never match."""
+    borg = importlib.import_module("borg")
+    Error = importlib.import_module("borg.helpers").Error
+    for module in ("archive", "cache", "remote", "repository", "locking", "crypto.key", "crypto.nonces"):
+        importlib.import_module(f"borg.{module}")
+    assert list(pkgutil.iter_modules(borg.__path__))
+    names, classes = set(), [Error]
+    while classes:
+        cls = classes.pop()
+        names.add(cls.__qualname__)
+        classes += cls.__subclasses__()
+    assert set(_KNOWN) <= names
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "expected", "words"),
+    [
+        (0, [], Status.OK, ""),
+        (0, [message("WARNING", "x")], Status.OK, ""),
+        (1, [message("WARNING", "file changed")], Status.WARNING, "borg warned 1 times"),
+        (100, [], Status.WARNING, "borg warned 0 times"),
+        (105, [message("WARNING", "a"), message("WARNING", "b")], Status.WARNING, "borg warned 2 times"),
+        (126, [], Status.WARNING, "borg warned 0 times"),
+        (1, [message("ERROR", "broken")], Status.FAILED, "broken"),
+        (107, [message("ERROR", "broken")], Status.FAILED, "broken"),
+        (2, [], Status.FAILED, "borg ended with status 2"),
+        (99, [], Status.FAILED, "borg ended with status 99"),
+        (-15, [], Status.FAILED, "borg ended with status -15"),
+        (75, [], Status.BUSY, "another verb runs on the host"),
+        (75, ["zborg-agent: busy: create"], Status.BUSY, "zborg-agent: busy: create"),
+        (76, [], Status.CONFLICT, "the host raised an alarm"),
+        (76, ["zborg-agent: alarm: x"], Status.CONFLICT, "zborg-agent: alarm: x"),
+        (127, [], Status.FAILED, "there is no borg on the host"),
+    ],
+)
+def test_statuses(status: int, lines: list[str], expected: Status, words: str) -> None:
+    judged, found, _ = judge(status, log_of(*lines))
+    assert (judged, found) == (expected, words)
+
+
+@pytest.mark.parametrize("status", range(100, 127))
+def test_modern_warnings(status: int) -> None:
+    assert judge(status, BorgLog())[0] is Status.WARNING
+
+
+@given(status=st.integers(-64, 255), lines=st.lists(st.text(max_size=80), max_size=5))
+def test_nothing_but_status_0_is_ok(status: int, lines: list[str]) -> None:
+    judged, words, _ = judge(status, log_of(*lines))
+    assert (judged is Status.OK) == (status == 0)
+    assert status == 0 or words
+
+
+# --- the last words -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([message("ERROR", "first"), message("ERROR", "last")], "last"),
+        # That the connection closed is what borg sees of somebody else's reason.
+        (
+            [message("ERROR", "closed", "ConnectionClosed"), "storage: zborg-serve: refused: too long"],
+            "storage: zborg-serve: refused: too long",
+        ),
+        ([message("ERROR", "closed", "ConnectionClosedWithHint")], "closed"),
+        (["zborg-agent: refused: x", "zborg-agent: borg ended with 2"], "zborg-agent: refused: x"),
+        (["usage: borg", "borg: error: no such option --x", "more"], "borg: error: no such option --x"),
+        (["a", "b", "c", "d"], "b / c / d"),
+        (["", "   "], "borg ended with status 2"),
+        ([message("ERROR", "borg's"), "zborg-agent: ours"], "borg's"),
+    ],
+)
+def test_whose_words_are_told(lines: list[str], expected: str) -> None:
+    assert judge(2, log_of(*lines))[1] == expected
+
+
+def test_only_the_newest_plain_lines_are_kept() -> None:
+    log = log_of(*(f"line {number}" for number in range(1000)))
+    assert log.plain == [f"line {number}" for number in range(960, 1000)]
+
+
+# --- progress -----------------------------------------------------------------------------------------
+
+
+def test_progress_gives_counts_and_nothing_else_does() -> None:
+    log = BorgLog()
+    line = json.dumps({"type": "archive_progress", "nfiles": 12, "original_size": 3456, "path": "/secret"})
+    assert log.feed(line) == {"files": 12, "bytes": 3456}
+    assert log.feed(json.dumps({"type": "archive_progress", "finished": True})) == {"files": 0, "bytes": 0}
+    assert log.feed('{"type": "archive_progress", "nfiles": "many"}') == {"files": 0, "bytes": 0}
+    for other in (message("INFO", "x"), "= text", "text", "", "{", "[1]", '{"type": "later"}'):
+        assert log.feed(other) is None
+
+
+def test_json_of_the_prefixed_lines_alone() -> None:
+    log = log_of('= {"archive":', "zborg-agent: in between", '=  {"name": "a"}}')
+    assert log.json() == {"archive": {"name": "a"}}
+    assert log_of("= {torn").json() == {}
+    assert log_of().json() == {}
+
+
+LINES = st.one_of(
+    st.text(),
+    st.text().map("= ".__add__),
+    st.just("{" + '"a":{' * 3000),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ).map(json.dumps),
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["log_message", "archive_progress"])},
+        optional={
+            key: st.none() | st.integers() | st.text() | st.lists(st.integers())
+            for key in ("levelname", "message", "msgid", "nfiles", "original_size")
+        },
+    ).map(json.dumps),
+)
+
+
+@given(lines=st.lists(LINES, max_size=8), status=st.integers(-20, 255))
+def test_no_line_whatever_raises(lines: list[str], status: int) -> None:
+    log = log_of(*lines)
+    judged, words, remedy = judge(status, log)
+    assert isinstance(judged, Status)
+    assert isinstance(words, str)
+    assert isinstance(remedy, str)
+    assert isinstance(log.json(), dict)
+    assert all(isinstance(value, int | float) for value in statistics(log.json()).values())
+
+
+# --- statistics ---------------------------------------------------------------------------------------
+
+
+def test_statistics_of_a_real_archive(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").write_bytes(os.urandom(5000))
+    env = {"BORG_BASE_DIR": str(tmp_path / "base"), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    env["BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK"] = "yes"
+
+    def borg(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = [find_borg(), "--log-json", *words]
+        return subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert borg("init", "-e", "none", "repo").returncode == 0
+    done = borg("create", "--json", "repo::a", "data")
+    assert done.returncode == 0
+    found = statistics(log_of(*(f"= {line}" for line in done.stdout.splitlines())).json())
+    assert (found["files"], found["original_bytes"]) == (1, 5000)
+    assert found["new_bytes"] >= 5000
+    assert found["compressed_bytes"] >= 5000
+    assert found["seconds"] >= 0
+    again = borg("create", "--json", "repo::a", "data")
+    judged, words, _ = judge(again.returncode, log_of(*again.stderr.splitlines()))
+    assert (judged, words) == (Status.FAILED, "Archive a already exists")
+    missing = borg("list", "nothing-here")
+    judged, words, _ = judge(missing.returncode, log_of(*missing.stderr.splitlines()))
+    assert (judged, words) == (Status.FAILED, "there is no repository in the dataset")
+
+
+@pytest.mark.parametrize("created", [{}, {"archive": 1}, {"archive": {"stats": []}}, {"archive": None}])
+def test_missing_statistics_are_none(created: dict[str, object]) -> None:
+    assert statistics(created) == {}

@@ -1,0 +1,362 @@
+"""zborg.config: what a file may say, and what is said about one that does not."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zborg.config import Config, find, load
+from zborg.errors import ConfigError, Exit
+from zborg.model import Endpoint, Host, Policy, Storage, Target
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = Path(__file__).parent / "golden" / "config"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+HOST = {"ssh": "ssh://root@web1.example.net:22", "host_key": KEY}
+LEAST: dict[str, Any] = {"storage": {"dataset": "tank/borg"}}
+
+
+def write(path: Path, table: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(tomli_w.dumps(table))
+    path.chmod(0o600)
+    return path
+
+
+def refused(path: Path) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert caught.value.exit is Exit.CONFIG
+    return caught.value
+
+
+def problems(tmp_path: Path, **tables: Any) -> tuple[str, ...]:
+    return refused(write(tmp_path / "zborg.toml", LEAST | tables)).problems
+
+
+# --- what a good file means ------------------------------------------------------------------------
+
+
+def uncommented(text: str) -> str:
+    """The sample with every commented setting switched on; prose comments stay comments."""
+
+    def line(text: str) -> str:
+        bare = text.removeprefix("# ")
+        is_setting = bare.startswith("[") or " = " in bare.split("#")[0]
+        return bare if text.startswith("# ") and is_setting else text
+
+    return "\n".join(map(line, text.splitlines())).replace("ssh-ed25519 AAAA...", KEY)
+
+
+def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
+    path = tmp_path / "zborg.toml"
+    path.write_text(uncommented((ROOT / "zborg.toml").read_text()))
+    path.chmod(0o600)
+    identity = "/etc/zborg/id_ed25519"
+    assert load(path) == Config(
+        path=path,
+        name="vault",
+        state_dir=Path("/var/lib/zborg"),
+        storage=Storage(
+            "tank/borg", Endpoint("root", "nas.example.net", 22, KEY, identity), "zborg-serve", "borg"
+        ),
+        parallel=4,
+        allow_partial=False,
+        keep=Policy(last=3, hourly=0, daily=14, weekly=8, monthly=12, yearly=3, within=2 * 86400),
+        scrub_max_age=35 * 86400,
+        targets=(
+            Target("offsite", Endpoint("root", "offsite.example.net", 22, KEY, identity), "vault/zborg"),
+        ),
+        hosts=(Host("web1", Endpoint("root", "web1.example.net", 22, KEY, identity), 26 * 3600, 4 * 3600),),
+    )
+
+
+def test_the_sample_as_it_is_needs_no_change_but_the_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "zborg.toml"
+    path.write_text((ROOT / "zborg.toml").read_text())
+    path.chmod(0o600)
+    config = load(path)
+    assert (config.hosts, config.targets, config.storage.endpoint) == ((), (), None)
+
+
+def test_what_the_sample_comments_out_are_the_defaults(tmp_path: Path) -> None:
+    """Whoever leaves everything out has what the comments promise."""
+    config = load(write(tmp_path / "zborg.toml", LEAST | {"hosts": {"web1": HOST}}))
+    assert (config.parallel, config.allow_partial, config.scrub_max_age) == (4, False, 35 * 86400)
+    assert (config.hosts[0].max_age, config.hosts[0].timeout) == (26 * 3600, 23 * 3600)
+    assert config.keep.empty
+    assert (config.storage.user, config.storage.borg) == ("zborg-serve", "borg")
+
+
+def test_relative_paths_start_at_the_file_and_hosts_keep_their_order(tmp_path: Path) -> None:
+    hosts = {name: HOST | {"identity": "keys/id"} for name in ("zeta", "alpha", "mid")}
+    path = write(tmp_path / "here" / "zborg.toml", LEAST | {"state_dir": "state", "hosts": hosts})
+    config = load(path)
+    assert config.state_dir == tmp_path / "here" / "state"
+    assert [host.name for host in config.hosts] == ["zeta", "alpha", "mid"]
+    assert config.hosts[0].endpoint.identity == str(tmp_path / "here" / "keys" / "id")
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "address", "port"),
+    [
+        ("ssh://root@nas", "root", "nas", 22),
+        ("ssh://backup_1@10.0.0.7:2222", "backup_1", "10.0.0.7", 2222),
+        ("ssh://root@[fe80::1]:65535", "root", "fe80::1", 65535),
+    ],
+)
+def test_ssh_urls(tmp_path: Path, url: str, user: str, address: str, port: int) -> None:
+    path = write(tmp_path / "zborg.toml", LEAST | {"hosts": {"web1": HOST | {"ssh": url}}})
+    endpoint = load(path).hosts[0].endpoint
+    assert (endpoint.user, endpoint.address, endpoint.port) == (user, address, port)
+
+
+@given(number=st.integers(0, 999_999), unit=st.sampled_from("smhdw"))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_durations(tmp_path: Path, number: int, unit: str) -> None:
+    path = write(tmp_path / "zborg.toml", LEAST | {"scrub": {"max_age": f"{number}{unit}"}})
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[unit]
+    assert load(path).scrub_max_age == number * seconds
+
+
+@given(text=st.text(max_size=8))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_no_duration_is_refused(tmp_path: Path, text: str) -> None:
+    good = text[:-1].isascii() and text[:-1].isdigit() and text[-1] in "smhdw"
+    path = write(tmp_path / "zborg.toml", LEAST | {"scrub": {"max_age": text}})
+    if good and len(text) <= 7:
+        assert load(path).scrub_max_age >= 0
+    else:
+        assert refused(path).problems == (
+            f'scrub.max_age: must be a duration such as "26h" or "35d", not {text!r}',
+        )
+
+
+def test_a_duration_in_foreign_digits_is_refused(tmp_path: Path) -> None:
+    assert problems(tmp_path, scrub={"max_age": "٣d"})[0].startswith("scrub.max_age: must be a duration")
+
+
+# --- every mistake at once -------------------------------------------------------------------------
+
+
+def test_five_mistakes_read_like_their_golden_file(tmp_path: Path) -> None:
+    path = tmp_path / "zborg.toml"
+    path.write_text((GOLDEN / "five_mistakes.toml").read_text())
+    path.chmod(0o600)
+    error = refused(path)
+    assert error.message == f"{path} has 5 mistakes"
+    assert "\n".join(error.problems) + "\n" == (GOLDEN / "five_mistakes.txt").read_text()
+
+
+def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
+    assert problems(tmp_path, backup={"paralel": 4}) == (
+        "backup.paralel: is not known; did you mean parallel?",
+    )
+    assert problems(tmp_path, backup={"xyzzy": 4}) == (
+        "backup.xyzzy: is not known; known here: parallel, timeout, allow_partial",
+    )
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ({"storage": {}}, "storage.dataset: is missing"),
+        ({"storage": {"dataset": "tänk/borg"}}, "storage.dataset: must be a ZFS dataset"),
+        ({"storage": {"dataset": "tank", "ssh": HOST["ssh"]}}, "storage.host_key: is missing"),
+        ({"backup": {"parallel": 0}}, "backup.parallel: must be 1 or more, not 0"),
+        ({"backup": {"parallel": True}}, "backup.parallel: must be a whole number, not True"),
+        ({"backup": {"allow_partial": "yes"}}, "backup.allow_partial: must be true or false, not 'yes'"),
+        ({"backup": 3}, "backup: must be a table"),
+        ({"hosts": [1]}, "hosts: must be a table"),
+        ({"hosts": {"Web1": HOST}}, "hosts.Web1: names are a-z, 0-9 and -"),
+        ({"hosts": {"-x": HOST}}, "hosts.-x: names are a-z, 0-9 and -"),
+        ({"hosts": {"a" * 32: HOST}}, f"hosts.{'a' * 32}: names are a-z, 0-9 and -"),
+        ({"hosts": {"web1": HOST | {"ssh": "root@web1"}}}, "hosts.web1.ssh: must be ssh://user@address"),
+        ({"hosts": {"web1": HOST | {"ssh": "ssh://root@web1:99999"}}}, "hosts.web1.ssh: must be ssh://"),
+        ({"hosts": {"web1": HOST | {"ssh": "ssh://root@web1:0"}}}, "hosts.web1.ssh: must be ssh://"),
+        ({"hosts": {"web1": HOST | {"ssh": "ssh://root@w -oX:22"}}}, "hosts.web1.ssh: must be ssh://"),
+        ({"hosts": {"web1": HOST | {"host_key": "ssh-ed25519 AAAA..."}}}, "hosts.web1.host_key: must be"),
+        ({"hosts": {"web1": HOST | {"host_key": KEY[:-8]}}}, "hosts.web1.host_key: must be"),
+        ({"hosts": {"web1": HOST | {"host_key": "ssh-dss " + KEY[12:]}}}, "hosts.web1.host_key: must be"),
+        ({"hosts": {"web1": HOST | {"host_key": "ssh-rsa " + KEY[12:]}}}, "hosts.web1.host_key: must be"),
+        ({"include": "hosts.d/*.toml"}, "include: must be a list of texts"),
+        ({"include": [1]}, "include: must be a list of texts"),
+        ({"include": ["/etc/zborg/*.toml"]}, 'include: must be like "hosts.d/*.toml"'),
+        ({"include": [""]}, 'include: must be like "hosts.d/*.toml"'),
+        ({"snapshots": {"keep": {"daily": 1.5}}}, "snapshots.keep.daily: must be a whole number, not 1.5"),
+    ],
+)
+def test_each_mistake_names_its_key_and_what_is_expected(
+    tmp_path: Path, tables: dict[str, Any], expected: str
+) -> None:
+    found = problems(tmp_path, **tables)
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "text", [b"[storage\n", b'name = "\xff"', b"a = " + b"[" * 5000, b"a = " + b"9" * 5000, b"\0"]
+)
+def test_what_is_no_toml_is_said(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "zborg.toml"
+    path.write_bytes(text)
+    path.chmod(0o600)
+    error = refused(path)
+    assert error.message.startswith(f"{path}: ")
+    assert error.remedy == "see toml.io for the notation"
+
+
+def test_a_missing_file_is_named_with_a_remedy(tmp_path: Path) -> None:
+    error = refused(tmp_path / "none.toml")
+    assert error.message == f"{tmp_path}/none.toml does not exist"
+    assert "--config" in error.remedy
+
+
+def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
+    (tmp_path / "zborg.toml").mkdir(mode=0o700)
+    assert refused(tmp_path / "zborg.toml").message == f"{tmp_path}/zborg.toml: Is a directory"
+
+
+# --- who may write it ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [0o602, 0o620, 0o666])
+def test_a_file_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = write(tmp_path / "zborg.toml", LEAST)
+    path.chmod(mode)
+    error = refused(path)
+    assert error.message == f"{path} can be written by others"
+    assert error.remedy == f"chmod go-w {path}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_strangers_file_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "zborg.toml", LEAST)
+    os.chown(path, 12345, -1)
+    assert refused(path).message == f"{path} belongs to user 12345"
+
+
+def test_a_drop_in_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "zborg.toml", LEAST | {"include": ["hosts.d/*.toml"]})
+    extra = write(tmp_path / "hosts.d" / "web1.toml", {"hosts": {"web1": HOST}})
+    extra.chmod(0o606)
+    assert refused(path).message == f"{extra} can be written by others"
+
+
+# --- drop-ins --------------------------------------------------------------------------------------
+
+
+def with_drop_ins(tmp_path: Path, main: dict[str, Any], **drop_ins: dict[str, Any]) -> Path:
+    for name, table in drop_ins.items():
+        write(tmp_path / "hosts.d" / f"{name}.toml", table)
+    return write(tmp_path / "zborg.toml", LEAST | {"include": ["hosts.d/*.toml"]} | main)
+
+
+def test_drop_ins_bring_hosts_in_the_order_of_their_names(tmp_path: Path) -> None:
+    path = with_drop_ins(
+        tmp_path, {"hosts": {"main": HOST}}, b={"hosts": {"two": HOST}}, a={"hosts": {"one": HOST}}
+    )
+    assert [host.name for host in load(path).hosts] == ["main", "one", "two"]
+
+
+def test_a_drop_in_without_hosts_in_the_main_file(tmp_path: Path) -> None:
+    assert [h.name for h in load(with_drop_ins(tmp_path, {}, a={"hosts": {"one": HOST}})).hosts] == ["one"]
+
+
+def test_a_drop_in_brings_hosts_and_nothing_else(tmp_path: Path) -> None:
+    error = refused(with_drop_ins(tmp_path, {}, a={"storage": {"dataset": "evil"}, "name": "x"}))
+    assert set(error.problems) == {
+        "storage: only [hosts.NAME] may stand in a drop-in",
+        "name: only [hosts.NAME] may stand in a drop-in",
+    }
+    assert str(tmp_path / "hosts.d" / "a.toml") in error.message
+
+
+def test_a_host_is_never_replaced(tmp_path: Path) -> None:
+    path = with_drop_ins(tmp_path, {"hosts": {"web1": HOST}}, a={"hosts": {"web1": HOST}})
+    assert refused(path).problems == ("hosts.web1: is defined twice",)
+
+
+# --- nothing but ConfigError -----------------------------------------------------------------------
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=6)
+    | st.datetimes()
+    | st.dates()
+    | st.sampled_from(["26h", "ssh://a@b:1", KEY, "tank/borg", "*", "**", "../*", "a\0b"])
+)
+VALUES = st.recursive(
+    SCALARS.filter(lambda value: value is not None),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.sampled_from(["ssh", "host_key"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def paths(table: dict[str, Any]) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for key, value in table.items():
+        found.append((key,))
+        if isinstance(value, dict):
+            found += [(key, *rest) for rest in paths(value)]
+    return found
+
+
+FULL = tomllib.loads(uncommented((ROOT / "zborg.toml").read_text()))
+
+
+def replaced(table: dict[str, Any], path: tuple[str, ...], value: object) -> dict[str, Any]:
+    head, *rest = path
+    return table | {head: replaced(table[head], tuple(rest), value) if rest else value}
+
+
+@given(path=st.sampled_from(paths(FULL)), value=VALUES)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_anything_anywhere_is_understood_or_refused(
+    tmp_path: Path, path: tuple[str, ...], value: object
+) -> None:
+    file = write(tmp_path / "empty" / "zborg.toml", replaced(FULL, path, value))
+    try:
+        config = load(file)
+    except ConfigError as error:
+        assert error.problems or error.message
+        assert all(": " in problem for problem in error.problems)
+    else:
+        assert isinstance(config, Config)
+
+
+# --- which file ------------------------------------------------------------------------------------
+
+
+def test_find_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ZBORG_CONFIG", raising=False)
+    assert find(None) == Path("/etc/zborg/zborg.toml")
+    write(tmp_path / "zborg.toml", LEAST)
+    assert find(None) == tmp_path / "zborg.toml"
+    monkeypatch.setenv("ZBORG_CONFIG", "/from/env.toml")
+    assert find(None) == Path("/from/env.toml")
+    assert find("given.toml") == Path("given.toml")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_somebody_elses_zborg_toml_here_is_not_picked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ZBORG_CONFIG", raising=False)
+    os.chown(write(tmp_path / "zborg.toml", LEAST), 12345, -1)
+    assert find(None) == Path("/etc/zborg/zborg.toml")
