@@ -292,7 +292,7 @@ SIGNALS = """
 import os, signal, sys
 import zborg.steps.scrub
 from zborg.errors import Interrupted
-from zborg.process import cancelled
+from zborg.interrupt import cancelled
 _, config, how_often, name = sys.argv
 def step(context, **options):
     os.kill(os.getpid(), getattr(signal, name))

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from zborg.errors import CommandFailed, Exit, Interrupted, TimedOut, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model import Child
-from zborg.process import LocalRunner, Process, cancelled, chain, join, pipe, pump
+from zborg.process import LocalRunner, Process
 from zborg.state.locks import process_start
+from zborg.streams import chain, join, pipe, pump
 
 SH = "/bin/sh"
 SOON = 10.0  # seconds; what should happen at once must have happened by then, on a busy machine too
@@ -262,7 +264,7 @@ def test_pump_does_not_wait_for_a_grandchild_that_holds_stderr(tmp_path: Path) -
 def test_pump_ends_although_a_grandchild_never_stops_talking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zborg.process._REST", 0.3)
+    monkeypatch.setattr("zborg.streams._REST", 0.3)
     began = time.monotonic()
     statuses, _ = pumped(f"yes >&2 & echo $! >{tmp_path}/pid; exit 0")
     os.kill(number_in(tmp_path / "pid"), signal.SIGKILL)
@@ -298,7 +300,7 @@ def test_pump_stops_both_when_a_listener_fails() -> None:
 
 
 def test_pump_gives_the_other_side_time_for_last_words_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zborg.process._LAST_WORDS", 0.2)
+    monkeypatch.setattr("zborg.streams._LAST_WORDS", 0.2)
     statuses, _ = pumped("exit 0", "exec sleep 60")
     assert statuses == {"child0": 0, "child1": -signal.SIGTERM}
 

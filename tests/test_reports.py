@@ -293,10 +293,10 @@ def table(some: Sequence[Status], *, partial_ok: bool) -> tuple[Status, Exit]:
     """The rule in words, of which conclude() must be an implementation:
 
     * skipped subjects do not count; with none left all is well;
-    * an interruption, then damage, outranks everything;
+    * an interruption, then damage, then a conflict outranks everything, allowed or not;
     * without anything bad: ok, or warning when there was one; exit 0;
-    * some bad among good: partial, exit 3, or 0 when that is allowed; but a conflict says so, unless allowed;
-    * all bad: a conflict says so; all busy is busy (11); else failed (4).
+    * some bad among good: partial, exit 3, or 0 when that is allowed;
+    * all bad: all busy is busy (11); else failed (4).
     """
     counted = {status for status in some if status is not Status.SKIPPED}
     good, bad = (
@@ -314,13 +314,10 @@ def table(some: Sequence[Status], *, partial_ok: bool) -> tuple[Status, Exit]:
         return Status.INTERRUPTED, Exit.INTERRUPTED
     if Status.DAMAGED in bad:
         return Status.DAMAGED, Exit.DAMAGE
-    if good:
-        if partial_ok:
-            return Status.PARTIAL, Exit.OK
-        in_conflict = Status.CONFLICT in bad
-        return (Status.CONFLICT, Exit.CONFLICT) if in_conflict else (Status.PARTIAL, Exit.PARTIAL)
     if Status.CONFLICT in bad:
         return Status.CONFLICT, Exit.CONFLICT
+    if good:
+        return Status.PARTIAL, Exit.OK if partial_ok else Exit.PARTIAL
     return (Status.BUSY, Exit.LOCKED) if bad == {Status.BUSY} else (Status.FAILED, Exit.FAILED)
 
 

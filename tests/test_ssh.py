@@ -24,8 +24,10 @@ from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, TimedOut, U
 from zborg.hosts.keys import fingerprint, write_known_hosts
 from zborg.hosts.ssh import SshRunner, explain
 from zborg.hosts.tunnel import quote
+from zborg.interrupt import cancelled
 from zborg.model import Endpoint
-from zborg.process import LocalRunner, cancelled, pump
+from zborg.process import LocalRunner
+from zborg.streams import pump
 
 TYPES = ("ed25519", "ecdsa", "rsa")
 

@@ -11,7 +11,7 @@ from tests.fake_zfs import FakeZfs
 from tests.fake_zfs_child import FakeChild
 from zborg.errors import CommandFailed
 from zborg.model import Scrub, Stream
-from zborg.process import chain, pump
+from zborg.streams import chain, pump
 from zborg.zfs.parse import progress
 
 

@@ -346,7 +346,12 @@ def _build(raw: _Raw, path: Path) -> Config:
             for name, t in raw.targets.items()
         ),
         hosts=tuple(
-            Host(name, _endpoint(h.ssh, h.host_key, here / h.identity), h.max_age, h.timeout or timeout)
+            Host(
+                name,
+                _endpoint(h.ssh, h.host_key, here / h.identity),
+                h.max_age,
+                timeout if h.timeout is None else h.timeout,
+            )
             for name, h in raw.hosts.items()
         ),
     )

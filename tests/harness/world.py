@@ -60,8 +60,10 @@ def make_pool(guest: Guest, pool: str) -> None:
 
 
 def authorize_root(guest: Guest, key: str) -> None:
+    """In sshd's second file: the lab writes the first one anew at every boot."""
     if key:
-        guest.sh(f"grep -qF '{key}' /root/.ssh/authorized_keys || echo '{key}' >>/root/.ssh/authorized_keys")
+        keys = "/root/.ssh/authorized_keys2"
+        guest.sh(f"touch {keys}; grep -qF '{key}' {keys} || echo '{key}' >>{keys}; sync {keys}")
 
 
 class World:

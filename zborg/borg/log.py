@@ -53,6 +53,16 @@ _KNOWN = {
         "the dataset holds no valid repository",
         "look at it, and at its last good snapshot",
     ),
+    "Repository.CheckNeeded": (
+        Status.DAMAGED,
+        "the repository is inconsistent",
+        "look at the pool first; then borg check on a clone of it",
+    ),
+    "IntegrityError": (
+        Status.DAMAGED,
+        "borg found damaged data",
+        "look at the pool first (zborg scrub --start); older snapshots may be whole",
+    ),
     "Repository.InsufficientFreeSpaceError": (
         Status.FAILED,
         "the storage is full",

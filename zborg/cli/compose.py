@@ -7,33 +7,37 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from zborg.cli.live import listener
 from zborg.cli.options import Common
 from zborg.config import Config, find, load
-from zborg.errors import ConfigError
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.serve import LocalServe, RemoteServe
 from zborg.hosts.ssh import SshRunner
 from zborg.hosts.tunnel import Serve, SshTunnel
 from zborg.model import Endpoint, Runner, Target, Zfs, utc_now
 from zborg.process import LocalRunner
+from zborg.state.directory import prepare_state
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs
 from zborg.steps.context import Context
 from zborg.zfs.commands import CommandZfs
 
-_STORAGE = "zborg-storage"  # the storage's alias in known_hosts
+# Aliases in known_hosts. Names of hosts and targets have no dot, so none can be taken for another.
+_STORAGE = "zborg.storage"
 
 
 @contextmanager
 def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
     """A Context for one command; connections are closed at the end."""
     config = load(find(common.config or None))
-    state = prepare_state(config.state_dir, make=make_state)
-    known_hosts = state / "known_hosts"
-    write_known_hosts(known_hosts, _endpoints(config))
     with ExitStack() as closing, listener(quiet=common.json, verbose=common.verbose) as emit:
+        if make_state and common.dry_run:  # a dry run makes nothing: its locks and known_hosts go with it
+            config = replace(config, state_dir=Path(closing.enter_context(TemporaryDirectory())))
+        state = prepare_state(config.state_dir, make=make_state)
+        known_hosts = state / "known_hosts"
+        write_known_hosts(known_hosts, _endpoints(config))
         world = _World(config, known_hosts, closing)
         storage, runs = world.storage(), Runs(state / "runs")
         runs.prune()
@@ -51,28 +55,16 @@ def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
         )
 
 
-def prepare_state(state: Path, *, make: bool) -> Path:
-    """The state directory, 0700. Only `zborg init` makes it."""
-    try:
-        if make:
-            for directory in (state, state / "locks", state / "runs"):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (state / "runs").is_dir():
-            raise ConfigError(f"the state directory {state} does not exist", "zborg init")
-    except OSError as error:
-        raise ConfigError(
-            f"the state directory {state} cannot be used: {error.strerror}",
-            "run zborg as root, or set state_dir",
-        ) from error
-    return state
-
-
 def _endpoints(config: Config) -> dict[str, Endpoint]:
     found = {host.name: host.endpoint for host in config.hosts}
-    found |= {f"target-{target.name}": target.endpoint for target in config.targets}
+    found |= {_alias(target): target.endpoint for target in config.targets}
     if config.storage.endpoint:
         found[_STORAGE] = config.storage.endpoint
     return found
+
+
+def _alias(target: Target) -> str:
+    return f"target.{target.name}"
 
 
 class _World:
@@ -89,7 +81,7 @@ class _World:
 
     def target(self, target: Target) -> Zfs:
         if target.name not in self._targets:
-            runner = self._ssh(f"target-{target.name}", target.endpoint)
+            runner = self._ssh(_alias(target), target.endpoint)
             self._targets[target.name] = CommandZfs(runner)
         return self._targets[target.name]
 

@@ -18,8 +18,8 @@ from typer._click.exceptions import ClickException
 
 from zborg.cli import backup, lifecycle, replicate, restore, status
 from zborg.errors import ConfigError, Exit, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model.words import printable
-from zborg.process import cancelled
 
 app = typer.Typer(
     name="zborg",

@@ -33,11 +33,13 @@ def _saved(common: Common) -> Report:
     """No connection, no adapter: status answers before borg has printed its version."""
     from zborg.config import find, load
     from zborg.model import utc_now
+    from zborg.state.directory import prepare_state
     from zborg.state.runs import Runs
     from zborg.steps.status import saved
 
     config = load(find(common.config or None))
-    return saved(config, Runs(config.state_dir / "runs"), utc_now())
+    state = prepare_state(config.state_dir, make=False)
+    return saved(config, Runs(state / "runs"), utc_now())
 
 
 def register(app: typer.Typer) -> None:

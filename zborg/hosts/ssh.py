@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, TimedOut, Unreachable
 from zborg.hosts.keys import algorithms, fingerprint
+from zborg.interrupt import cancelled
 from zborg.model import Child, Completed, Endpoint, Runner
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def connect(alias: str, endpoint: Endpoint) -> paramiko.Transport:
         sock = socket.create_connection((endpoint.address, endpoint.port), timeout=_CONNECT_TIMEOUT)
     except (OSError, ValueError) as error:  # ValueError: a name that no resolver takes
         raise explain(alias, endpoint, _REFUSED, str(error)) from error
+    _notice_silence(sock)
     transport = paramiko.Transport(sock)
     try:
         _handshake(transport, alias, endpoint)
@@ -183,6 +185,12 @@ def connect(alias: str, endpoint: Endpoint) -> paramiko.Transport:
         raise
     transport.set_keepalive(_ALIVE_INTERVAL)
     return transport
+
+
+def _notice_silence(sock: socket.socket) -> None:
+    """paramiko's keepalives want no answer: only the kernel can tell that nobody acknowledges them."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere the command's own timeout has to do
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _ALIVE_INTERVAL * _ALIVE_COUNT * 1000)
 
 
 def _handshake(transport: paramiko.Transport, alias: str, endpoint: Endpoint) -> None:
@@ -214,8 +222,6 @@ def _verify(transport: paramiko.Transport, alias: str, endpoint: Endpoint) -> No
 
 def _collect(channel: paramiko.Channel, command: str, timeout: float) -> Completed:
     """Read both streams until the command has ended."""
-    from zborg.process import cancelled
-
     deadline = time.monotonic() + timeout
     out, err = bytearray(), bytearray()
     while True:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zborg.hosts.ssh import explain, lost, ssh_argv
 from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner
-from zborg.process import Spare, join, pump
+from zborg.streams import Spare, join, pump
 
 # Starts `borg serve` for a command such as "serve web1" on two file descriptors (docs/agent.md).
 Serve = Callable[[str, int, int], Child]
@@ -49,15 +49,8 @@ class SshTunnel:
                 lines(line)
 
         one, two, spare = self._start(host, words, scratch)
-        try:
-            if adopt:
-                adopt(one, two)
-        except BaseException:  # the disk is full, say: without a record nobody would ever end them
-            one.stop()
-            two.stop()
-            os.close(spare.end)
-            raise
-        statuses = pump({"host": one, "serve": two}, listen, timeout=host.timeout, spare=spare)
+        pair = {"host": one, "serve": two}
+        statuses = pump(pair, listen, timeout=host.timeout, adopt=adopt, spare=spare)
         self._raise_for(host, statuses, heard)
         if statuses["host"]:
             # borg on the host only knows that the connection closed; the serving side knows why.

@@ -25,7 +25,7 @@ class Verdict:
 
 
 class Status(StrEnum):
-    """How one subject of a step, or a whole step, ended; `worst` orders them."""
+    """How one subject of a step, or a whole step, ended."""
 
     OK = "ok"
     SKIPPED = "skipped"
@@ -36,6 +36,16 @@ class Status(StrEnum):
     CONFLICT = "conflict"
     DAMAGED = "damaged"
     INTERRUPTED = "interrupted"
+
+    @property
+    def good(self) -> bool:
+        """What was to be done was done; a warning is worth a look."""
+        return self in (Status.OK, Status.WARNING)
+
+    @property
+    def bad(self) -> bool:
+        """It was not done, or damage was found. Skipped and partial are neither good nor bad."""
+        return self not in (Status.OK, Status.WARNING, Status.SKIPPED, Status.PARTIAL)
 
 
 @dataclass(frozen=True, slots=True)

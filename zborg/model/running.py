@@ -35,6 +35,9 @@ class Child(Protocol):
     def stop(self, grace: float = 5.0) -> int:
         """End the process and its group: SIGTERM, then SIGKILL after `grace`. Returns its status."""
 
+    def close(self) -> None:
+        """Give the pipe of stderr back, once the process has ended."""
+
 
 class Runner(Protocol):
     """Runs commands on one machine, this one or another."""

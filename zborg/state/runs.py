@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
@@ -18,6 +19,8 @@ from zborg.model import Outcome, Report
 from zborg.model.serial import from_dict, to_dict
 
 _KEEP = 1000  # files; three months of a night of ten steps
+_STAMP = len("20260212T144933Z")
+_TORN = 86400.0  # seconds after which a half-written file has no writer any more
 _RECENT = 100  # runs of one command that may have been going on at once, with a wide margin
 
 
@@ -44,7 +47,7 @@ class Runs:
 
     def newest_first(self, command: str) -> Iterator[Report]:
         """Reports of one command. A file that cannot be read is passed over: history never stops a backup."""
-        for path in sorted(self._directory.glob(f"*.{command}.json"), reverse=True):
+        for path in sorted(self._directory.glob(f"*.{command}.json"), key=_age, reverse=True):
             try:
                 yield from_dict(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, KeyError, TypeError):
@@ -68,5 +71,19 @@ class Runs:
 
     def prune(self) -> None:
         """Drop the oldest files; ZFS is the database of snapshots, these are hand-over notes."""
-        for path in sorted(self._directory.glob("*.json"), reverse=True)[_KEEP:]:
+        old = sorted(self._directory.glob("*.json"), reverse=True)[_KEEP:]
+        torn = [path for path in self._directory.glob("*.new") if time.time() - _changed(path) > _TORN]
+        for path in (*old, *torn):
             path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> tuple[str, float]:
+    """Runs of one second have random ends of their names: the file tells which was the later."""
+    return path.name[:_STAMP], _changed(path)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0  # pruned in between

@@ -18,8 +18,6 @@ from zborg.model import Dataset, Event, Host, Outcome, Report, State, Status
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, Context, begin, conclude, outcome_of, select_hosts
 
-_BAD = (Status.FAILED, Status.CONFLICT, Status.DAMAGED)
-
 
 @dataclass(frozen=True)
 class Options:
@@ -70,6 +68,7 @@ def _in_parallel(
     datasets = {d.name: d for d in begun.context.zfs.datasets(begun.context.config.storage.dataset)}
     waiting = list(hosts)
     running: dict[Future[Outcome], Host] = {}
+    bugs: list[BaseException] = []
     with ThreadPoolExecutor(max_workers=begun.context.config.parallel) as pool:
         while waiting or running:
             while waiting and len(running) < begun.context.config.parallel:
@@ -77,18 +76,23 @@ def _in_parallel(
                 running[pool.submit(_one, begun, host, datasets)] = host
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[future]
+                if bug := future.exception():
+                    bugs.append(bug)  # the other hosts are not to blame: they finish and are saved
+                    continue
                 outcomes.append(future.result())
                 begun.context.runs.save(begun.report(outcomes))
             if stop := _reason_to_stop(outcomes, fail_fast=fail_fast):
                 outcomes += [Outcome("host", h.name, Status.SKIPPED, stop) for h in waiting]
                 waiting = []
+    if bugs:
+        raise bugs[0]
     return outcomes
 
 
 def _reason_to_stop(outcomes: Sequence[Outcome], *, fail_fast: bool) -> str:
     if any(outcome.status is Status.INTERRUPTED for outcome in outcomes):
         return "not started: interrupted"
-    if fail_fast and any(outcome.status in _BAD for outcome in outcomes):
+    if fail_fast and any(outcome.status.bad for outcome in outcomes):
         return "not started: --fail-fast"
     return ""
 
@@ -129,7 +133,7 @@ class _HostBackup:
         before = self._last(home)
         if "config" not in (found := entries(self.begun.context.storage, home)):
             self._refuse_to_replace(found)
-            if (outcome := self._verb("init", self.host.name)).status in _BAD:
+            if (outcome := self._verb("init", self.host.name)).status.bad:
                 return replace(outcome, message=f"init: {outcome.message}")
             before = self._last(home)
         archive = _archive(self.begun, self.host)
@@ -169,7 +173,7 @@ class _HostBackup:
 
     def _proven(self, outcome: Outcome, archive: str, before: int, after: int) -> Outcome:
         data = {**outcome.data, "archive": archive, "transaction": after}
-        if outcome.status not in (Status.OK, Status.WARNING):
+        if not outcome.status.good:
             return replace(outcome, data={**outcome.data, "transaction": after})
         if after <= before:
             message = "the host says good, but the server saw no commit in this run"

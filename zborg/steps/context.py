@@ -57,25 +57,22 @@ def begin(context: Context, command: str) -> Begun:
     return Begun(context, command, new_run(now), now)
 
 
-_BAD = frozenset({Status.FAILED, Status.BUSY, Status.CONFLICT, Status.DAMAGED, Status.INTERRUPTED})
-
-
 def conclude(outcomes: Sequence[Outcome], *, partial_ok: bool = False) -> tuple[Status, Exit]:
     """The worst outcome decides; some bad among good is partial; skipped ones do not count."""
     counted = [outcome.status for outcome in outcomes if outcome.status is not Status.SKIPPED]
-    bad = [status for status in counted if status in _BAD]
+    bad = [status for status in counted if status.bad]
     some_good = len(bad) < len(counted)
     if not bad:
         return (Status.WARNING if Status.WARNING in counted else Status.OK), Exit.OK
-    for status, code in ((Status.INTERRUPTED, Exit.INTERRUPTED), (Status.DAMAGED, Exit.DAMAGE)):
+    for status, code in (
+        (Status.INTERRUPTED, Exit.INTERRUPTED),
+        (Status.DAMAGED, Exit.DAMAGE),
+        (Status.CONFLICT, Exit.CONFLICT),
+    ):
         if status in bad:
             return status, code
-    if some_good and partial_ok:
-        return Status.PARTIAL, Exit.OK
-    if Status.CONFLICT in bad:
-        return Status.CONFLICT, Exit.CONFLICT
     if some_good:
-        return Status.PARTIAL, Exit.PARTIAL
+        return Status.PARTIAL, Exit.OK if partial_ok else Exit.PARTIAL
     if all(status is Status.BUSY for status in bad):
         return Status.BUSY, Exit.LOCKED
     return Status.FAILED, Exit.FAILED

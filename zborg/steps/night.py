@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from zborg.errors import Exit, Interrupted, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status
-from zborg.process import cancelled
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Begun, Context, begin, outcome_of
 from zborg.steps.replicate import replicate

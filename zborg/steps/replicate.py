@@ -26,9 +26,9 @@ from zborg.planning.replica import (
     Tree,
 )
 from zborg.planning.replication import plan_all
-from zborg.process import chain, pump
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_targets
+from zborg.streams import chain, pump
 from zborg.zfs.argv import SEND_WORD
 from zborg.zfs.parse import progress, size
 
@@ -202,8 +202,8 @@ class _Sending:
             lambda stdout: self.near.send(step.stream, stdout),
             lambda stdin: self.far.receive(self.plan.target, stdin),
         )
-        self.lock.adopt(source, sink)
-        statuses = pump({"send": source, "receive": sink}, listen, timeout=_LONGEST)
+        pair = {"send": source, "receive": sink}
+        statuses = pump(pair, listen, timeout=_LONGEST, adopt=self.lock.adopt)
         # A short stream ends before its first line of progress: then what was announced is all we know.
         self.sent += max(meter.bytes, meter.total)
         self.streams += 1

@@ -14,6 +14,7 @@ from typing import Any
 
 from zborg.borg.log import BorgLog, count, judge
 from zborg.errors import UsageError, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model import P_TRANSACTION, Event, Host, Outcome, Report, Snapshot, SnapshotName, Status
 from zborg.model.words import counted
 from zborg.planning.choose import choose, parse_at
@@ -110,7 +111,8 @@ def _clone(begun: Begun, host: Host, snapshot: Snapshot) -> Iterator[None]:
         begun.context.storage.run(["rm", "-rf", "--", *locks])
         yield
     finally:
-        zfs.destroy_clone(clone)
+        with cancelled.shielded():
+            zfs.destroy_clone(clone)
 
 
 def _clear_stale(begun: Begun, host: Host) -> None:

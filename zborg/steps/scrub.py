@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zborg.errors import Interrupted, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
 from zborg.planning.health import capacity_findings, scrub_findings
-from zborg.process import cancelled
 from zborg.steps.context import Begun, Context, begin, inspect, outcome_of
 
 _LOOK_EVERY = 2.0  # seconds

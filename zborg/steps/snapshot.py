@@ -24,8 +24,6 @@ from zborg.model import (
 )
 from zborg.steps.context import Begun, Context, begin, outcome_of
 
-_GOOD = (Status.OK, Status.WARNING)
-
 
 @dataclass(frozen=True)
 class _Facts:
@@ -78,7 +76,7 @@ def _state(context: Context, host: str, outcomes: Sequence[Outcome]) -> State | 
     decided = [status for status in telling if status is not Status.BUSY]
     if not telling:
         return None
-    return State.OK if decided and decided[0] in _GOOD else State.FAILED
+    return State.OK if decided and decided[0].good else State.FAILED
 
 
 def _transactions(context: Context, datasets: Sequence[Dataset]) -> dict[str, int]:

@@ -18,7 +18,6 @@ from zborg.planning.health import host_findings
 from zborg.state.runs import Runs, new_run
 from zborg.steps.context import Context, inspect
 
-_GOOD = (Status.OK, Status.WARNING)
 # How far back a last good backup is looked for; whoever has none in as many nights is overdue anyway.
 _REPORTS = 200
 
@@ -59,7 +58,7 @@ def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
 def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
     message = finding.message
     level = finding.level
-    if newest and newest.status not in (*_GOOD, Status.SKIPPED):
+    if newest and newest.status.bad:
         message += f"; the last try {newest.status.value}: {newest.message}"
         level = Status.WARNING if level is Status.OK else level
     remedy = "" if level is Status.OK else (newest.remedy if newest and newest.remedy else finding.remedy)
@@ -73,7 +72,7 @@ def _last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Ou
     for report in islice(runs.newest_first("backup"), _REPORTS):
         for outcome in report.outcomes:
             newest.setdefault(outcome.subject, outcome)
-            if outcome.status in _GOOD:
+            if outcome.status.good:
                 good.setdefault(outcome.subject, (report.finished, outcome))
         if all(host.name in good for host in config.hosts):
             break
@@ -86,7 +85,7 @@ def _last(runs: Runs, command: str, now: datetime) -> list[Outcome]:
     if report is None:
         return [Outcome("step", command, Status.WARNING, "never run", f"zborg {command}")]
     age = f"{duration((now - report.finished).total_seconds())} ago"
-    bad = [one for one in report.outcomes if one.status not in (*_GOOD, Status.SKIPPED)]
+    bad = [one for one in report.outcomes if one.status.bad]
     told = [replace(one, subject=one.subject, kind=command, data={}) for one in bad]
     count = f"{len(report.outcomes) - len(bad)} of {len(report.outcomes)} good"
     words = report.outcomes[0].message if len(report.outcomes) == 1 and not bad else count

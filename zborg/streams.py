@@ -1,0 +1,206 @@
+"""Processes joined by pipes: a tunnel is two with each other's output as input, a transfer is a chain.
+
+No byte of the data passes through Python; what is read here is what they say on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from zborg.errors import Interrupted, TimedOut
+from zborg.interrupt import cancelled
+from zborg.model import Adopt, Child
+
+_TICK = 0.5  # seconds; how often a wait looks at its children, its deadline and `cancelled`
+# When one end of a joined pair is gone the other has seen the end of its input: borg may still be
+# writing its caches, which took seconds on repositories of millions of files.
+_LAST_WORDS = 30.0
+_REST = 2.0  # seconds for what was said before all children were gone
+_PIPE_SIZE = 1 << 20
+_F_SETPIPE_SZ = 1031  # Linux; fcntl names it from Python 3.10 on, but only where the libc does
+_MAX_LINE = 1 << 20
+
+Lines = Callable[[str, str], None]  # (who, line)
+Start = Callable[[int, int], Child]  # (stdin, stdout)
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    """A large pipe (read end, write end) that is closed in this process when the block ends."""
+    ends = os.pipe()
+    try:
+        _enlarge(ends[1])
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def _enlarge(end: int) -> None:
+    import fcntl
+
+    with suppress(OSError):  # beyond the user's pipe quota, or not Linux: only slower
+        fcntl.fcntl(end, _F_SETPIPE_SZ, _PIPE_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A read end kept open for a writer whose reader may die first.
+
+    When nobody can read ssh's stdout any more, ssh has the far side's stderr closed as well
+    (eow@openssh.com), and with it goes the reason why borg ended. So this end stays, and what
+    arrives is thrown away once `reader` is gone.
+    """
+
+    end: int
+    reader: Child
+
+
+def join(first: Start, second: Start) -> tuple[Child, Child, Spare]:
+    """Two processes, each with the other's stdout as its stdin; the Spare is for pump()."""
+    with pipe() as (from_first, of_first), pipe() as (from_second, of_second):
+        one = first(from_second, of_first)
+        try:
+            two = second(from_first, of_second)
+            return one, two, Spare(os.dup(from_first), two)
+        except BaseException:
+            one.stop()
+            raise
+
+
+def chain(source: Callable[[int], Child], sink: Callable[[int], Child]) -> tuple[Child, Child]:
+    """Two processes, the first's stdout being the second's stdin."""
+    with pipe() as (reading, writing):
+        one = source(writing)
+        try:
+            return one, sink(reading)
+        except BaseException:
+            one.stop()
+            raise
+
+
+def pump(
+    children: Mapping[str, Child],
+    on_line: Lines,
+    *,
+    timeout: float,
+    adopt: Adopt | None = None,
+    spare: Spare | None = None,
+) -> dict[str, int]:
+    """Hand every stderr line to `on_line` until all children have ended; returns their statuses.
+
+    Raises TimedOut after `timeout` seconds and Interrupted when asked to stop. However it is left,
+    every child has ended. Once one is gone the others get `_LAST_WORDS` seconds.
+    """
+    try:
+        if adopt:
+            adopt(*children.values())
+        with _Ears(children, on_line) as ears:
+            _listen(children, ears, _Patience(timeout), spare)
+    finally:
+        statuses = {who: child.stop(grace=2) for who, child in children.items()}
+        for child in children.values():
+            child.close()
+        if spare:
+            os.close(spare.end)
+    return statuses
+
+
+def _listen(children: Mapping[str, Child], ears: _Ears, patience: _Patience, spare: Spare | None) -> None:
+    while any(child.poll() is None for child in children.values()):
+        ears.hear(_TICK)
+        if spare and spare.reader.poll() is not None:
+            ears.discard(spare.end)
+            spare = None
+        patience.check(children)
+    ears.hear_the_rest()
+
+
+class _Patience:
+    """How long the children may take: all of them together, and the last after the first."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout, self._deadline = timeout, time.monotonic() + timeout
+        self._last_words: float | None = None
+
+    def check(self, children: Mapping[str, Child]) -> None:
+        if cancelled.is_set():
+            raise Interrupted("interrupted")
+        now = time.monotonic()
+        if now > self._deadline:
+            argv = next(iter(children.values())).argv
+            raise TimedOut(argv, -1, "", f"not finished within {self._timeout:g} s")
+        if self._last_words is None and any(child.poll() is not None for child in children.values()):
+            self._last_words = now + _LAST_WORDS
+        if self._last_words is not None and now > self._last_words:
+            for child in children.values():
+                child.stop()
+
+
+_NOBODY = ""  # the `who` of bytes that are thrown away
+
+
+class _Ears:
+    """Listens to the stderr of several children and cuts it into lines."""
+
+    def __init__(self, children: Mapping[str, Child], on_line: Lines) -> None:
+        self._on_line, self._selector = on_line, selectors.DefaultSelector()
+        for who, child in children.items():
+            self._selector.register(child.stderr, selectors.EVENT_READ, (who, bytearray()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._selector.close()
+
+    def discard(self, end: int) -> None:
+        """From now on read this descriptor too, and forget what comes."""
+        self._selector.register(end, selectors.EVENT_READ, (_NOBODY, bytearray()))
+
+    def hear(self, seconds: float) -> bool:
+        """One round over the readable streams; False when none had anything."""
+        if not self._selector.get_map():
+            time.sleep(min(seconds, 0.02))  # every stream has ended, a process has not: it is about to
+            return False
+        ready = self._selector.select(seconds)
+        for key, _ in ready:
+            who, rest = key.data
+            chunk = os.read(key.fd, 65536)
+            rest += chunk
+            if not chunk:
+                self._selector.unregister(key.fd)
+            self._hand_out(who, rest, at_end=not chunk)
+        return bool(ready)
+
+    def hear_the_rest(self) -> None:
+        """What is there, and not until the end: grandchildren may hold stderr open, and go on talking."""
+        deadline = time.monotonic() + _REST
+        while time.monotonic() < deadline and self.hear(0.05):
+            pass
+        for key in self._selector.get_map().values():
+            who, rest = key.data
+            self._hand_out(who, rest, at_end=True)
+
+    def _hand_out(self, who: str, rest: bytearray, *, at_end: bool) -> None:
+        if who == _NOBODY:
+            rest.clear()
+        while (end := rest.find(b"\n")) >= 0:
+            self._on_line(who, _text(rest[:end]).rstrip("\r"))
+            del rest[: end + 1]
+        if rest and (at_end or len(rest) > _MAX_LINE):
+            self._on_line(who, _text(rest))
+            rest.clear()
+
+
+def _text(data: bytearray) -> str:
+    return data.decode("utf-8", "replace")
