@@ -1,0 +1,170 @@
+"""zborg.toml <-> frozen dataclasses.
+
+The file is read in three steps: TOML (tomllib), shape (shape.py), sense (names, cross references).
+Every mistake of the first step that has any is shown, each with its key path. Nothing is read from a
+file that somebody else could have written.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zborg.config.shape import URL, Misshapen, Raw, RawStorage, structure
+from zborg.errors import ConfigError
+from zborg.model import NAME_PATTERN, Endpoint, Host, Policy, Storage, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All that zborg.toml says. Hosts and targets are in the order of the file."""
+
+    path: Path
+    name: str
+    state_dir: Path
+    storage: Storage
+    parallel: int
+    allow_partial: bool
+    keep: Policy
+    scrub_max_age: int  # seconds
+    targets: tuple[Target, ...]
+    hosts: tuple[Host, ...]
+
+
+def find(given: str | None) -> Path:
+    """--config, else ZBORG_CONFIG, else ./zborg.toml if the caller owns it, else /etc/zborg/zborg.toml."""
+    if chosen := given or os.environ.get("ZBORG_CONFIG"):
+        return Path(chosen)
+    here = Path("zborg.toml")
+    if here.exists() and here.stat().st_uid == os.geteuid():
+        return here.absolute()
+    return Path("/etc/zborg/zborg.toml")
+
+
+def load(path: Path) -> Config:
+    """Read the file and its includes. Raises ConfigError with every problem found."""
+    table = _read(path)
+    for pattern in _patterns(table):
+        for extra in _drop_ins(path, pattern):
+            _merge_hosts(table, _read(extra), extra)
+    return _checked(_shaped(table, path), path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        _refuse_strangers(path)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} does not exist", "write one after the sample zborg.toml, or name it with --config"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5000 digits
+        raise ConfigError(f"{path}: {error}", "see toml.io for the notation") from error
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Who can write this file decides what runs as root."""
+    facts = path.stat()
+    if facts.st_mode & 0o022:
+        raise ConfigError(f"{path} can be written by others", f"chmod go-w {path}")
+    if facts.st_uid not in (0, os.geteuid()):
+        raise ConfigError(f"{path} belongs to user {facts.st_uid}", f"chown root {path}")
+
+
+def _patterns(table: Mapping[str, Any]) -> list[str]:
+    given = table.get("include", [])
+    return [p for p in given if isinstance(p, str)] if isinstance(given, list) else []
+
+
+def _drop_ins(path: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(path.parent.glob(pattern))
+    except (ValueError, NotImplementedError):
+        raise _config_error(path, [f'include: must be like "hosts.d/*.toml", not {pattern!r}']) from None
+
+
+def _merge_hosts(table: dict[str, Any], extra: dict[str, Any], path: Path) -> None:
+    """A drop-in brings hosts and nothing else, and never replaces one."""
+    problems = [f"{key}: only [hosts.NAME] may stand in a drop-in" for key in extra if key != "hosts"]
+    hosts, more = table.setdefault("hosts", {}), extra.get("hosts", {})
+    if isinstance(hosts, dict) and isinstance(more, dict):
+        problems += [f"hosts.{name}: is defined twice" for name in more if name in hosts]
+        hosts.update(more)
+    else:
+        problems.append("hosts: must be tables, [hosts.NAME]")
+    if problems:
+        raise _config_error(path, problems)
+
+
+def _config_error(path: Path, problems: list[str]) -> ConfigError:
+    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    return ConfigError(f"{path} has {count}", "mend the lines above and run again", tuple(problems))
+
+
+def _shaped(table: dict[str, Any], path: Path) -> Raw:
+    try:
+        return structure(table)
+    except Misshapen as error:
+        raise _config_error(path, list(error.problems)) from error
+
+
+def _checked(raw: Raw, path: Path) -> Config:
+    problems = [
+        f"{table}.{name}: names are a-z, 0-9 and -, at most 31 characters"
+        for table, names in (("hosts", raw.hosts), ("targets", raw.targets))
+        for name in names
+        if not NAME_PATTERN.fullmatch(name)
+    ]
+    if raw.storage.ssh and not raw.storage.host_key:
+        problems.append("storage.host_key: is missing (storage.ssh needs it)")
+    if raw.backup.parallel < 1:
+        problems.append("backup.parallel: must be 1 or more, not 0")
+    if problems:
+        raise _config_error(path, problems)
+    return _build(raw, path)
+
+
+def _build(raw: Raw, path: Path) -> Config:
+    k, timeout, here = raw.snapshots.keep, raw.backup.timeout, path.parent
+    return Config(
+        path=path,
+        name=raw.name,
+        state_dir=here / raw.state_dir,
+        storage=_storage(raw.storage, here),
+        parallel=raw.backup.parallel,
+        allow_partial=raw.backup.allow_partial,
+        keep=Policy(k.last, k.hourly, k.daily, k.weekly, k.monthly, k.yearly, k.within),
+        scrub_max_age=raw.scrub.max_age,
+        targets=tuple(
+            Target(name, _endpoint(t.ssh, t.host_key, here / t.identity), t.dataset)
+            for name, t in raw.targets.items()
+        ),
+        hosts=tuple(
+            Host(
+                name,
+                _endpoint(h.ssh, h.host_key, here / h.identity),
+                h.max_age,
+                timeout if h.timeout is None else h.timeout,
+            )
+            for name, h in raw.hosts.items()
+        ),
+    )
+
+
+def _storage(raw: RawStorage, here: Path) -> Storage:
+    endpoint = _endpoint(raw.ssh, raw.host_key or "", here / raw.identity) if raw.ssh else None
+    return Storage(raw.dataset, endpoint, raw.user, raw.borg)
+
+
+def _endpoint(url: str, host_key: str, identity: Path) -> Endpoint:
+    found = URL.fullmatch(url)
+    assert found is not None  # _ssh_url has seen it
+    return Endpoint(
+        found["user"], found["address"].strip("[]"), int(found["port"] or 22), host_key, str(identity)
+    )

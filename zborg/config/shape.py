@@ -1,0 +1,222 @@
+"""The shape of zborg.toml: what may be written, and what is said when it is not.
+
+cattrs does the checking and shows all mistakes at once; here are the shapes, the parsers of single
+values, and the walk that gives each mistake its key path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, NewType
+
+from zborg.hosts.keys import is_host_key
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+Duration = NewType("Duration", int)  # seconds, written "26h"
+SshUrl = NewType("SshUrl", str)
+HostKey = NewType("HostKey", str)
+DatasetName = NewType("DatasetName", str)
+
+_IDENTITY = "/etc/zborg/id_ed25519"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+URL = re.compile(
+    r"ssh://(?P<user>[a-z_][\w.-]*)@(?P<address>\[[0-9a-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?", re.ASCII
+)
+_DATASET = re.compile(r"[A-Za-z][\w.:-]*(/[\w.:-]+)*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class RawStorage:
+    dataset: DatasetName
+    ssh: SshUrl | None = None
+    host_key: HostKey | None = None
+    identity: str = _IDENTITY
+    user: str = "zborg-serve"
+    borg: str = "borg"
+
+
+@dataclass(frozen=True)
+class RawBackup:
+    parallel: int = 4
+    timeout: Duration = Duration(23 * 3600)
+    allow_partial: bool = False
+
+
+@dataclass(frozen=True)
+class RawKeep:
+    last: int = 0
+    within: Duration = Duration(0)
+    hourly: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+
+
+@dataclass(frozen=True)
+class RawSnapshots:
+    keep: RawKeep = field(default_factory=RawKeep)
+
+
+@dataclass(frozen=True)
+class RawTarget:
+    ssh: SshUrl
+    host_key: HostKey
+    dataset: DatasetName
+    identity: str = _IDENTITY
+
+
+@dataclass(frozen=True)
+class RawScrub:
+    max_age: Duration = Duration(35 * 86400)
+
+
+@dataclass(frozen=True)
+class RawHost:
+    ssh: SshUrl
+    host_key: HostKey
+    identity: str = _IDENTITY
+    max_age: Duration = Duration(26 * 3600)
+    timeout: Duration | None = None
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The whole file, before names and references are checked."""
+
+    storage: RawStorage
+    name: str = "zborg"
+    state_dir: str = "/var/lib/zborg"
+    include: list[str] = field(default_factory=list)
+    backup: RawBackup = field(default_factory=RawBackup)
+    snapshots: RawSnapshots = field(default_factory=RawSnapshots)
+    scrub: RawScrub = field(default_factory=RawScrub)
+    targets: dict[str, RawTarget] = field(default_factory=dict)
+    hosts: dict[str, RawHost] = field(default_factory=dict)
+
+
+class Misshapen(ValueError):
+    """Raised with every mistake found, one line each."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def structure(table: dict[str, Any]) -> Raw:
+    """The table as a Raw. Raises Misshapen."""
+    from cattrs.errors import BaseValidationError
+
+    try:
+        return _converter().structure(table, Raw)
+    except BaseValidationError as error:
+        raise Misshapen(tuple(_problems(error, ""))) from error
+
+
+def _converter() -> Converter:
+    """cattrs, strict: TOML has types, so a number is not a string and "yes" is not true."""
+    from cattrs import Converter
+
+    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
+    for kind in (str, int, bool):
+        converter.register_structure_hook(kind, _exactly)
+    converter.register_structure_hook_func(lambda kind: kind == list[str], _texts)
+    for new_type, parse in (
+        (Duration, _duration),
+        (SshUrl, _ssh_url),
+        (HostKey, _host_key),
+        (DatasetName, _dataset),
+    ):
+        converter.register_structure_hook(new_type, _parsing(parse))
+    return converter
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        words = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
+        raise ValueError(f"must be {words[kind]}, not {value!r}")
+    if isinstance(value, int) and value < 0:
+        raise ValueError(f"must be 0 or more, not {value}")
+    return value
+
+
+def _texts(value: Any, _: type) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"must be a list of texts in quotes, not {value!r}")
+    return value
+
+
+def _parsing(parse: Any) -> Any:
+    return lambda value, _: parse(_exactly(value, str))
+
+
+def _duration(text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    if not found:
+        raise ValueError(f'must be a duration such as "26h" or "35d", not {text!r}')
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _ssh_url(text: str) -> str:
+    found = URL.fullmatch(text)
+    if not found or not 1 <= int(found["port"] or 22) <= 65535:
+        raise ValueError(f"must be ssh://user@address:port, not {text!r}")
+    return text
+
+
+def _host_key(text: str) -> str:
+    if not is_host_key(text):
+        raise ValueError('must be a public host key such as "ssh-ed25519 AAAA..." (ssh-keyscan shows it)')
+    return text
+
+
+def _dataset(text: str) -> str:
+    if not _DATASET.fullmatch(text):
+        raise ValueError(f'must be a ZFS dataset such as "tank/borg", not {text!r}')
+    return text
+
+
+# --- every problem with its key path ----------------------------------------------------------------------
+
+
+def _problems(error: BaseException, path: str) -> Iterator[str]:
+    """Walk cattrs' tree of exceptions; its notes carry the names on the way."""
+    from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
+
+    if isinstance(error, BaseValidationError):
+        for child in error.exceptions:
+            note = _note(child)
+            yield from _problems(child, f"{path}.{note}".strip(".") if note else path)
+    elif isinstance(error, ForbiddenExtraKeysError):
+        for key in sorted(error.extra_fields):
+            yield f"{path}.{key}".strip(".") + f": is not known{_suggestion(key, error.cl)}"
+    elif isinstance(error, KeyError):
+        yield f"{path}: is missing"
+    else:
+        yield f"{path}: {_expectation(error)}"
+
+
+def _note(error: BaseException) -> str:
+    from cattrs.errors import AttributeValidationNote, IterableValidationNote
+
+    for note in getattr(error, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            return str(note.name)
+        if isinstance(note, IterableValidationNote):
+            return str(note.index)
+    return ""
+
+
+def _expectation(error: BaseException) -> str:
+    return str(error) if type(error) is ValueError else "must be a table, [like] = this"
+
+
+def _suggestion(key: str, cl: type) -> str:
+    known = [f.name for f in fields(cl)]
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
