@@ -16,6 +16,17 @@ _HEADER = re.compile(r"==> (?P<path>.*) <==")
 _TRANSACTION = re.compile(r"transaction (?P<number>\d{1,18}), UTC time \S+")
 
 
+# What `borg init` makes, and what a killed one may leave of it.
+_OF_INIT = re.compile(
+    r"README|config(\.\w+)?|data|nonce|(hints|index|integrity)\.\d+(\.tmp)?|lock\.(exclusive|roster)"
+)
+
+
+def of_init_only(names: Sequence[str]) -> bool:
+    """Whether these entries can all be left from a `borg init`."""
+    return all(_OF_INIT.fullmatch(name) for name in names)
+
+
 def entries(runner: Runner, path: str) -> tuple[str, ...]:
     """Names in the repository's directory; () when it is empty."""
     return tuple(runner.run(["ls", "-A", "--", path]).stdout.split("\n")[:-1])

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from zborg.errors import CommandFailed, TimedOut
 from zborg.hosts.ssh import explain, lost, ssh_argv
 from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner
 from zborg.streams import Spare, join, pump
@@ -19,6 +20,7 @@ Serve = Callable[[str, int, int], Child]
 
 _UNQUOTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/=@+-")
 _KEPT = 20
+_ASKING = 60.0  # seconds for a verb that only prints what the host knows
 _FROM_AGENT = ("{", "= ", "zborg-agent: ")  # lines that prove that the agent was reached
 
 
@@ -57,6 +59,16 @@ class SshTunnel:
             for line in heard["serve"]:
                 lines(f"storage: {line}")
         return statuses["host"]
+
+    def ask(self, host: Host, *words: str) -> str:
+        """Run a verb without a `borg serve`. See model.Tunnel."""
+        argv = ssh_argv(host.name, host.endpoint, self._known_hosts, " ".join(map(quote, words)))
+        try:
+            return self._local.run(argv, timeout=_ASKING).stdout
+        except TimedOut:
+            raise
+        except CommandFailed as error:
+            raise explain(host.name, host.endpoint, error.status, error.stderr) from error
 
     def _start(self, host: Host, words: Sequence[str], scratch: str) -> tuple[Child, Child, Spare]:
         command = " ".join(map(quote, words))

@@ -61,6 +61,12 @@ class Adopt(Protocol):
 class Tunnel(Protocol):
     """Runs the agent's verbs on a host, each joined with a `borg serve` on the storage."""
 
+    def ask(self, host: Host, *words: str) -> str:
+        """Run a verb that needs no repository (`version`); returns what it prints.
+
+        Raises CommandFailed when the host refuses, Unreachable and TimedOut.
+        """
+
     def verb(
         self, host: Host, words: Sequence[str], lines: Lines, *, scratch: str = "", adopt: Adopt | None = None
     ) -> int:

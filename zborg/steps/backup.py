@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from zborg.borg.log import BorgLog, judge, statistics
-from zborg.borg.repository import entries, last_transactions
+from zborg.borg.repository import entries, last_transactions, of_init_only
 from zborg.errors import Conflict, ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, State, Status
 from zborg.state.locks import Lock
@@ -131,7 +131,10 @@ class _HostBackup:
 
     def run(self, home: str) -> Outcome:
         before = self._last(home)
-        if "config" not in (found := entries(self.begun.context.storage, home)):
+        found: Sequence[str] = entries(self.begun.context.storage, home)
+        if found and not before:
+            found = self._after_a_killed_init(home, found)
+        if "config" not in found:
             self._refuse_to_replace(found)
             if (outcome := self._verb("init", self.host.name)).status.bad:
                 return replace(outcome, message=f"init: {outcome.message}")
@@ -142,6 +145,21 @@ class _HostBackup:
 
     def _last(self, home: str) -> int:
         return last_transactions(self.begun.context.storage, [home]).get(home, 0)
+
+    def _after_a_killed_init(self, home: str, found: Sequence[str]) -> Sequence[str]:
+        """What is left in the dataset once the remains of an init that was killed are cleared.
+
+        They are that only if no commit was ever seen here, nothing but an init's files is there, and
+        the host itself says that it has no repository: then nothing was ever backed up into it.
+        """
+        if not of_init_only(found):
+            return found
+        told = self.begun.context.tunnel.ask(self.host, "version").splitlines()
+        if "initialised no" not in told:
+            return found
+        remains = [f"{home}/{name}" for name in found]
+        self.begun.context.storage.run(["rm", "-rf", "--", *remains])
+        return ()
 
     def _refuse_to_replace(self, found: Sequence[str]) -> None:
         """A new repository only in an empty dataset of a host that was never seen good."""
