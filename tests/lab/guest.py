@@ -27,7 +27,12 @@ for pool in $(zpool list -H -o name); do zpool destroy -f "$pool"; done
 rm -rf /vdev/*
 wipefs -a -f -q /dev/vdb* || true
 blkdiscard -f /dev/vdb
-blockdev --rereadpt /dev/vdb
+# udevd looks at a disk that was written to; while it does, the kernel refuses to look itself.
+for try in 1 2 3 4 5 6; do
+    udevadm settle --timeout=20
+    blockdev --rereadpt /dev/vdb && break
+    [ "$try" -lt 6 ] && sleep 0.5
+done
 udevadm settle --timeout=20
 """
 

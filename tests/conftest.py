@@ -1,0 +1,61 @@
+"""The lab of the end-to-end tests: a storage and an off-site guest, booted when a test first asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.harness.host import BackedUpHost
+from tests.harness.keys import KeyPair, make_key
+from tests.harness.world import World, make_parent, prepare_storage, prepare_target
+from tests.lab import Guest
+
+VAULT, OFFSITE = "test-vault", "test-offsite"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Both guests with their pools `tank` and `vault`, and the key that opens them."""
+
+    directory: Path
+    key: KeyPair
+    vault: Guest
+    offsite: Guest
+    hosts: list[BackedUpHost] = field(default_factory=list)
+
+    def world(self, name: str, dataset: str = "tank/borg", copy: str = "vault/zborg") -> World:
+        """A world of one test's own: its directory and state, and on the guests what it names."""
+        directory = self.directory / name
+        directory.mkdir()
+        make_parent(self.offsite, copy)
+        return World(directory, self.key, self.vault, self.offsite, dataset=dataset, copy=copy)
+
+    def host(self, world: World, name: str) -> BackedUpHost:
+        """A host of `world` with its sshd running until the session ends."""
+        host = BackedUpHost(world.directory / name, key=self.key)
+        host.setup(name, [host.data])
+        host.sshd.start()
+        world.add(host)
+        self.hosts.append(host)
+        return host
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab that does not start is a failure, never a skip."""
+    from tests.lab import up_all
+
+    directory = tmp_path_factory.mktemp("lab")
+    vault, offsite = up_all([VAULT, OFFSITE])
+    for guest in (vault, offsite):
+        guest.fresh()
+    key = make_key(directory / "id_ed25519")
+    prepare_storage(vault, "tank", key.public)
+    prepare_target(offsite, "vault", key.public)
+    made = Lab(directory, key, vault, offsite)
+    yield made
+    for host in made.hosts:
+        host.sshd.stop()

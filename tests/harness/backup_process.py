@@ -1,0 +1,52 @@
+"""`backup` on a LocalVault in a process of its own, so that a test can kill it.
+
+    python -m tests.harness.backup_process DIRECTORY
+
+DIRECTORY is the vault's; its hosts are in DIRECTORY/hosts.json, their sshd run elsewhere.
+Each event is a line on stderr, the report is JSON on stdout, the exit code is the report's.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from tests.harness.keys import KeyPair
+from tests.harness.local import LocalVault
+from zborg.model import Event
+from zborg.model.serial import to_dict
+from zborg.steps.backup import Options, backup
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(vault: LocalVault, address: str = "127.0.0.1") -> subprocess.Popen[str]:
+    """Start it for all hosts of `vault`, which are at `address`; its stderr goes to DIRECTORY/events."""
+    hosts = {name: [address, host.sshd.port, host.sshd.host_key] for name, host in vault.hosts.items()}
+    (vault.directory / "hosts.json").write_text(json.dumps(hosts))
+    argv = [sys.executable, "-m", "tests.harness.backup_process", str(vault.directory)]
+    with open(vault.directory / "events", "w") as events:
+        return subprocess.Popen(
+            argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=events, text=True
+        )
+
+
+def main(directory: Path) -> int:
+    vault = LocalVault(directory, KeyPair(directory / "id_ed25519", ""))
+    for name, (address, port, host_key) in json.loads((directory / "hosts.json").read_text()).items():
+        vault.endpoints[name] = replace(vault.endpoint(port, host_key), address=address)
+        vault.zfs.create(f"tank/borg/{name}", {})
+    report = backup(vault.context(emit=_say), Options())
+    print(json.dumps(to_dict(report)))
+    return int(report.exit)
+
+
+def _say(event: Event) -> None:
+    print(event.kind, event.subject, json.dumps(dict(event.data)), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
