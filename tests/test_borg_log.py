@@ -40,6 +40,8 @@ EXPECTED = {
     "KeyfileNotFoundError": Status.FAILED,
     "Repository.DoesNotExist": Status.FAILED,
     "Repository.InvalidRepository": Status.DAMAGED,
+    "Repository.CheckNeeded": Status.DAMAGED,
+    "IntegrityError": Status.DAMAGED,
     "Repository.InsufficientFreeSpaceError": Status.FAILED,
     "Cache.RepositoryReplay": Status.CONFLICT,
     "Cache.RepositoryAccessAborted": Status.CONFLICT,

@@ -253,7 +253,8 @@ class Line:
         data = outcomes(report)["offsite:vault/line/a"]["data"]
         if received:
             assert any("resume tank/line/a@" in line for line in report["plan"]), report["plan"]
-        assert 0 < data["bytes"] <= LARGE * 1.01 - received
+        # A resumed stream begins at a whole record, and its announced size is an estimate.
+        assert 0 < data["bytes"] <= LARGE * 1.03 - received
         assert data["lost_bytes"] == 0
         here = {k: v for k, v in guids(self.world.vault, "tank/line").items() if k.startswith("/")}
         assert self.there == here

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_zfs import FakeZfs
+from tests.lab import Guest
 from zborg.errors import CommandFailed, Conflict, ZborgError
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.ssh import SshRunner
@@ -35,6 +36,10 @@ class Pair:
     exists: Callable[[str], bool]  # a path on that machine
     pause: float = 0  # seconds until a blocked `zfs send` has told its progress
     _made: set[str] = field(default_factory=set)
+
+    @property
+    def pool(self) -> str:
+        return self.root.split("/")[0]
 
     @property
     def away(self) -> str:
@@ -138,12 +143,9 @@ class _LabRunner(SshRunner):
         return LocalRunner().start(self.opened(argv), stdin=stdin, stdout=stdout)
 
 
-def _lab(base: Path) -> Pair:
-    from tests.lab import up
-
-    guest = up("zfs-a")
-    guest.fresh()
-    guest.sh("zpool create -O compression=lz4 tank /dev/vdb")
+def _lab(base: Path, guest: Guest) -> Pair:
+    """A pool of its own, on a file: others scrub the guest's disk, and these tests look at scrubs."""
+    guest.sh("mkdir -p /vdev && truncate -s 2G /vdev/contract && zpool create contract /vdev/contract")
     endpoint = Endpoint("root", guest.address, guest.port, guest.host_key, str(guest.key_file))
     known_hosts = base / "known_hosts"
     write_known_hosts(known_hosts, {"vault": endpoint})
@@ -157,13 +159,14 @@ def _lab(base: Path) -> Pair:
     def exists(path: str) -> bool:
         return runner.run(["sh", "-c", 'test -e "$1" && echo yes || echo no', "-", path]).stdout == "yes\n"
 
-    return Pair(CommandZfs(runner), "tank/borg", "tank/away", write, exists, pause=2.5)
+    return Pair(CommandZfs(runner), "contract/borg", "contract/away", write, exists, 2.5)
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("lab", marks=pytest.mark.lab)])
 def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    pair = {"fake": _fake, "lab": _lab}[request.param](tmp_path_factory.mktemp("zfs"))
-    pair.zfs.create(pair.root, {})
+    base = tmp_path_factory.mktemp("zfs")
+    pair = _fake(base) if request.param == "fake" else _lab(base, request.getfixturevalue("lab").vault)
+    pair.zfs.create(pair.root, {"compression": "lz4"})
     pair.zfs.create(pair.away_name, {"mountpoint": "none", "readonly": "on", "canmount": "off"})
     return pair
 
@@ -354,7 +357,7 @@ def test_bookmarks_are_idempotent_for_the_same_snapshot_only(zfs_pair: Pair) -> 
 def test_clone_is_mounted_and_goes_with_its_run(zfs_pair: Pair) -> None:
     zfs, name = zfs_pair.zfs, zfs_pair.child("we b", 1)
     full = zfs_pair.snap(name, "a")
-    run = f"tank/zborg-scratch/{zfs_pair.root.rpartition('/')[2]}"
+    run = f"{zfs_pair.pool}/zborg-scratch/{zfs_pair.root.rpartition('/')[2]}"
     place = zfs.clone(full, f"{run}/web1")
     assert zfs_pair.exists(f"{place}/data") and zfs.datasets(f"{run}/web1")[0].mounted
     other = zfs.clone(full, f"{run}/web2")
@@ -366,13 +369,13 @@ def test_clone_is_mounted_and_goes_with_its_run(zfs_pair: Pair) -> None:
         zfs.destroy_clone(f"{run}/web1")
     assert not zfs_pair.exists(place) and zfs_pair.exists(f"{other}/data")
     zfs.destroy_clone(f"{run}/web2")
-    assert zfs.datasets(run) == () and len(zfs.datasets("tank/zborg-scratch")) == 1
+    assert zfs.datasets(run) == () and len(zfs.datasets(f"{zfs_pair.pool}/zborg-scratch")) == 1
     zfs.destroy_clone(f"{run}/web2")
     assert zfs_pair.names(name) == ["a"]
 
 
 def test_a_failed_clone_leaves_no_parent(zfs_pair: Pair) -> None:
-    run = f"tank/zborg-scratch/{zfs_pair.root.rpartition('/')[2]}"
+    run = f"{zfs_pair.pool}/zborg-scratch/{zfs_pair.root.rpartition('/')[2]}"
     with pytest.raises(CommandFailed, match="does not exist"):
         zfs_pair.zfs.clone(f"{zfs_pair.root}@gone", f"{run}/web1")
     assert zfs_pair.zfs.datasets(run) == ()
@@ -383,7 +386,7 @@ def test_destroy_clone_refuses_everything_else(zfs_pair: Pair) -> None:
     scratch = f"{zfs_pair.root}/zborg-scratch"
     for dataset in (scratch, f"{scratch}/run", f"{scratch}/run/web1"):
         zfs.create(dataset, {})
-    for wrong in (name, zfs_pair.root, scratch, f"{scratch}/run", f"{scratch}/run/web1", "tank"):
+    for wrong in (name, zfs_pair.root, scratch, f"{scratch}/run", f"{scratch}/run/web1", zfs_pair.pool):
         with pytest.raises(ZborgError, match="refused"):
             zfs.destroy_clone(wrong)
     assert len(zfs.datasets(zfs_pair.root)) == 5
@@ -540,11 +543,11 @@ def test_a_snapshot_that_is_being_sent_is_busy(zfs_pair: Pair) -> None:
 
 
 def test_pool_and_scrub(zfs_pair: Pair) -> None:
-    pool = zfs_pair.zfs.pool("tank")
-    assert (pool.name, pool.health, pool.scrub) == ("tank", "ONLINE", Scrub.NEVER)
+    pool = zfs_pair.zfs.pool(zfs_pair.pool)
+    assert (pool.name, pool.health, pool.scrub) == (zfs_pair.pool, "ONLINE", Scrub.NEVER)
     assert 0 < pool.free < pool.size and pool.errors == 0 and pool.finished is None
-    zfs_pair.zfs.scrub("tank")
-    pool = zfs_pair.zfs.pool("tank")
+    zfs_pair.zfs.scrub(zfs_pair.pool)
+    pool = zfs_pair.zfs.pool(zfs_pair.pool)
     assert pool.scrub in (Scrub.RUNNING, Scrub.FINISHED) and 0 <= pool.done <= 1
     for call in (zfs_pair.zfs.pool, zfs_pair.zfs.scrub):
         with pytest.raises(CommandFailed, match="no such pool"):
