@@ -16,6 +16,7 @@ from tests.lab import Guest
 VAULT, OFFSITE = "test-vault", "test-offsite"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker for all that uses the guests, and each other file on one worker, for its fixtures."""
     for item in items:

@@ -162,6 +162,25 @@ def test_a_client_that_only_claims_success_is_not_believed(vault: LocalVault) ->
     assert "the server saw no commit" in outcome.message
 
 
+def test_a_host_that_calls_itself_otherwise_is_a_conflict(vault: LocalVault) -> None:
+    """Its table was renamed in zborg.toml alone: a second history would begin."""
+    host = vault.add("web1")
+    host.setup("web-1", [host.data])
+    report = backup(vault.context(), Options())
+    assert report.exit is Exit.CONFLICT
+    assert "the host calls itself web-1" in of(report, "web1").message
+    assert not any(vault.zfs.directory("tank/borg/web1").iterdir())
+
+
+def test_a_missing_agent_is_told_with_the_way_to_install_it(vault: LocalVault) -> None:
+    host = vault.add("web1")
+    backup(vault.context(), Options())
+    host.agent.unlink()
+    outcome = of(backup(vault.context(), Options()), "web1")
+    assert outcome.status is Status.FAILED
+    assert "install agent.sh" in outcome.remedy
+
+
 def test_an_empty_archive_is_not_good(vault: LocalVault) -> None:
     host = vault.add("web1")
     (host.data / "file").unlink()

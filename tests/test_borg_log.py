@@ -82,10 +82,10 @@ def test_every_known_msgid_is_one_of_borgs() -> None:
     [
         (0, [], Status.OK, ""),
         (0, [message("WARNING", "x")], Status.OK, ""),
-        (1, [message("WARNING", "file changed")], Status.WARNING, "borg warned 1 times"),
-        (100, [], Status.WARNING, "borg warned 0 times"),
-        (105, [message("WARNING", "a"), message("WARNING", "b")], Status.WARNING, "borg warned 2 times"),
-        (126, [], Status.WARNING, "borg warned 0 times"),
+        (1, [message("WARNING", "file changed")], Status.WARNING, "file changed"),
+        (100, [], Status.WARNING, "borg warned"),
+        (105, [message("WARNING", "a"), message("WARNING", "b")], Status.WARNING, "a / b"),
+        (126, [], Status.WARNING, "borg warned"),
         (1, [message("ERROR", "broken")], Status.FAILED, "broken"),
         (107, [message("ERROR", "broken")], Status.FAILED, "broken"),
         (2, [], Status.FAILED, "borg ended with status 2"),
@@ -95,7 +95,7 @@ def test_every_known_msgid_is_one_of_borgs() -> None:
         (75, ["zborg-agent: busy: create"], Status.BUSY, "zborg-agent: busy: create"),
         (76, [], Status.CONFLICT, "the host raised an alarm"),
         (76, ["zborg-agent: alarm: x"], Status.CONFLICT, "zborg-agent: alarm: x"),
-        (127, [], Status.FAILED, "there is no borg on the host"),
+        (127, [], Status.FAILED, "there is no agent on the host"),
     ],
 )
 def test_statuses(status: int, lines: list[str], expected: Status, words: str) -> None:
@@ -225,3 +225,35 @@ def test_statistics_of_a_real_archive(tmp_path: Path) -> None:
 @pytest.mark.parametrize("created", [{}, {"archive": 1}, {"archive": {"stats": []}}, {"archive": None}])
 def test_missing_statistics_are_none(created: dict[str, object]) -> None:
     assert statistics(created) == {}
+
+
+def test_a_full_disk_is_told_as_such_and_borg_s_list_of_versions_is_not() -> None:
+    """As borg 1.4 reported a ZFS quota through `borg serve`: a traceback, then its platform."""
+    log = BorgLog()
+    for message in (
+        "Borg server: Traceback (most recent call last):\n  ...\nOSError: [Errno 122] Disk quota exceeded",
+        "Borg server: Platform: Linux vault 6.12\nBorg server: SSH_ORIGINAL_COMMAND: None\n",
+    ):
+        log.feed(json.dumps({"type": "log_message", "levelname": "ERROR", "message": message}))
+    status, message, remedy = judge(2, log)
+    assert (status, message) == (Status.FAILED, "the storage is full")
+    assert "quota" in remedy
+
+
+def test_an_error_with_a_traceback_is_told_by_its_last_line() -> None:
+    log = BorgLog()
+    text = "Traceback (most recent call last):\n  ...\nValueError: too short"
+    log.feed(json.dumps({"type": "log_message", "levelname": "ERROR", "message": text}))
+    log.feed(
+        json.dumps({"type": "log_message", "levelname": "ERROR", "message": "Platform: Linux web1 6.12"})
+    )
+    assert judge(2, log)[1] == "ValueError: too short"
+
+
+def test_warnings_are_told_where_the_host_lets_them_out() -> None:
+    log = BorgLog()
+    log.feed(json.dumps({"type": "log_message", "levelname": "WARNING", "message": "/x: file changed"}))
+    assert judge(1, log)[:2] == (Status.WARNING, "/x: file changed")
+    hidden = BorgLog()
+    hidden.feed(json.dumps({"type": "log_message", "levelname": "WARNING"}))
+    assert judge(1, hidden)[:2] == (Status.WARNING, "borg warned")

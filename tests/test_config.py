@@ -65,7 +65,10 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
         name="vault",
         state_dir=Path("/var/lib/zborg"),
         storage=Storage(
-            "tank/borg", Endpoint("root", "nas.example.net", 22, KEY, identity), "zborg-serve", "borg"
+            "tank/borg",
+            Endpoint("root", "nas.example.net", 22, KEY, "/etc/zborg/id_nas"),
+            "zborg-serve",
+            "borg",
         ),
         parallel=4,
         allow_partial=False,

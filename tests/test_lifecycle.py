@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.host import find_borg
 from tests.harness.local import LocalVault
 from zborg.errors import Busy, Conflict, Exit, UsageError
 from zborg.model import (
@@ -366,6 +369,41 @@ def test_a_lost_file_comes_back_from_the_chosen_snapshot(vault: LocalVault, cloc
     assert back.read_text() == "of web1"
     assert not lost.exists()
     assert [d.name for d in vault.zfs.datasets("tank") if d.name.count("/") > 1 and "scratch" in d.name] == []
+
+
+def test_a_path_that_is_not_in_the_archive_is_a_failed_restore(vault: LocalVault, clock: Hours) -> None:
+    """The agent ends with 101 then, which among borg's own statuses would be a mere warning."""
+    host = vault.add("web1")
+    context = world(vault, clock)
+    backup(context, Options())
+    clock.tick()
+    snapshot(context)
+    raw = raws(vault, "tank/borg/web1")[0]
+    host.local("--allow-restore", raw, "1000000", "/nope").check_returncode()
+    clock.tick()
+    report = restore_files(context, "web1", ["/nope"], raw)
+    assert report.exit is Exit.FAILED
+    assert "a path is not in the archive" in report.outcomes[0].message
+
+
+def test_the_exported_key_opens_a_copy_of_the_repository_elsewhere(vault: LocalVault, clock: Hours) -> None:
+    """As README, "The host is gone", has it: nothing of the host is used but its export."""
+    host = vault.add("web1")
+    backup(world(vault, clock), Options())
+    export = host.local("--key-export").stdout
+    passphrase = export.partition("# Passphrase:\n")[2].splitlines()[0]
+    rescue = vault.directory / "rescue"
+    rescue.mkdir()
+    (rescue / "web1.export").write_text(export)
+    shutil.copytree(vault.zfs.directory("tank/borg/web1"), rescue / "web1")
+    script = f"""
+        sed -n '/^BORG_KEY/,$p' web1.export > web1.key
+        {find_borg()} key import {rescue}/web1 web1.key
+        {find_borg()} extract {rescue}/web1::$({find_borg()} list --short {rescue}/web1)
+    """
+    env = {"PATH": os.environ["PATH"], "BORG_BASE_DIR": str(rescue / "base"), "BORG_PASSPHRASE": passphrase}
+    subprocess.run(["sh", "-eu", "-c", script], cwd=rescue, env=env, check=True, stdin=subprocess.DEVNULL)
+    assert (rescue / str(host.data / "file").lstrip("/")).read_text() == "of web1"
 
 
 def test_a_clone_that_a_killed_restore_left_is_cleared(vault: LocalVault, clock: Hours) -> None:

@@ -236,13 +236,13 @@ def test_an_identity_that_is_none(machine: Machine, tmp_path: Path, text: str) -
 
 def test_a_refused_key(machine: Machine, tmp_path: Path) -> None:
     stranger = replace(machine.endpoint(), identity=str(make_key(tmp_path / "id").private))
-    with pytest.raises(Unreachable, match="web1 refuses our key") as caught:
+    with pytest.raises(Unreachable, match="refuses our key") as caught:
         machine.runner(stranger).run(["true"])
     assert caught.value.remedy == (
         f"is {tmp_path}/id.pub in the authorized_keys of {machine.sshd.user} there?"
     )
     status, words = said(machine.runner(stranger), "true")
-    assert explain("web1", stranger, status, words).message == "web1 refuses our key"
+    assert explain("web1", stranger, status, words).message .endswith("refuses our key")
 
 
 # --- host keys -------------------------------------------------------------------------------------

@@ -28,6 +28,18 @@ install -d -m 755 /usr/local/libexec
 """
 
 
+# zpool partitions the disk, and udevd looks into the new partition just when zpool wants to open it.
+_MAKE_POOL = """
+zpool list {pool} >/dev/null 2>&1 && exit
+for try in 1 2 3 4 5 6; do
+    udevadm settle --timeout=20
+    zpool create -f {pool} /dev/vdb && exit
+    sleep 1
+done
+exit 1
+"""
+
+
 def prepare_storage(guest: Guest, pool: str, key: str) -> None:
     """A pool, the unprivileged user of `borg serve`, and zborg's key for root and for that user."""
     make_pool(guest, pool)
@@ -56,7 +68,7 @@ def make_parent(guest: Guest, dataset: str) -> None:
 
 
 def make_pool(guest: Guest, pool: str) -> None:
-    guest.sh(f"zpool list {pool} >/dev/null 2>&1 || zpool create -f {pool} /dev/vdb")
+    guest.sh(_MAKE_POOL.format(pool=pool))
 
 
 def authorize_root(guest: Guest, key: str) -> None:

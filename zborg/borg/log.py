@@ -8,6 +8,7 @@ first and the exit status second, because modern exit codes exist only from borg
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +16,26 @@ from zborg.model import Status
 
 STDOUT_PREFIX = "= "
 # The agent's own statuses (docs/agent.md).
-AGENT_BUSY, AGENT_ALARM, AGENT_NO_BORG = 75, 76, 127
+AGENT_BUSY, AGENT_ALARM = 75, 76
+NOT_FOUND = 127  # the agent's, when borg is missing; the shell's, when the agent is
 _KEPT_LINES = 40
+_AGENT = "zborg-agent: "
 _CHATTER = ("zborg-agent: borg ended with",)  # said after every verb
+_WITHHELD = "withheld (report_paths = no)"
+# What borg appends to an error of its own or of `borg serve`: versions, not reasons.
+_PLATFORM = ("Platform: ", "Borg server: Platform: ")
+_FULL = re.compile(r"\[Errno (28|122)\]")  # ENOSPC, EDQUOT
+_NO_AGENT = re.compile(r"zborg-agent: (No such file|not found)")  # what a shell says of it
+_INSTALL_AGENT = "install agent.sh as /usr/local/libexec/zborg-agent on the host (README, On each host)"
+_TELL_PATHS = "report_paths = yes in the host's agent.conf lets it name the files"
+# Words in the agent's refusals -> the mend.
+_REFUSALS = (
+    ("borg is not installed", "install borg on the host (1.2 or newer), or set borg in its agent.conf"),
+    ("/passphrase must be there", "on the host: zborg-agent --setup NAME"),
+    ("no path in", "name what to back up in /etc/zborg/agent.conf on the host"),
+    ("a path is not in the archive", "look for it in another snapshot: --at"),
+    ("restore stopped", "allow more bytes, or free space on the host"),
+)
 
 # msgid (borg's docs, "Message IDs") -> what it means for a reader, and the mend.
 _KNOWN = {
@@ -92,6 +110,7 @@ class BorgLog:
 
     errors: list[tuple[str, str]] = field(default_factory=list)  # (msgid, message)
     warnings: int = 0
+    warned: list[str] = field(default_factory=list)  # their words, where the host lets them out
     stdout: list[str] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)  # the newest lines that are not JSON
 
@@ -117,6 +136,7 @@ class BorgLog:
             self.errors.append((str(entry.get("msgid", "")), text))
         elif level == "WARNING":
             self.warnings += 1
+            self.warned = [*self.warned, text][-_KEPT_LINES:] if text else self.warned
 
     def _keep(self, line: str) -> None:
         if line.strip():
@@ -155,19 +175,30 @@ def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
         return Status.BUSY, words or "another verb runs on the host", "wait for it"
     if status == AGENT_ALARM:
         return Status.CONFLICT, words or "the host raised an alarm", "read docs/agent.md, alarms"
-    if status == AGENT_NO_BORG:
-        return Status.FAILED, words or "there is no borg on the host", "install borg there (1.2 or newer)"
-    if (status == 1 or 100 <= status < AGENT_NO_BORG) and not log.errors:
-        return Status.WARNING, f"borg warned {log.warnings} times", "see borg's log on the host"
+    refusal = next((line for line in log.plain if line.startswith(_AGENT) and not _is_chatter(line)), "")
+    mend = next((mend for part, mend in _REFUSALS if part in refusal), "")
+    if refusal and (mend or not log.errors):
+        return Status.FAILED, refusal, mend
+    if status == NOT_FOUND or any(_NO_AGENT.search(line) for line in log.plain):
+        return Status.FAILED, words or "there is no agent on the host", _INSTALL_AGENT
+    if (status == 1 or 100 <= status < NOT_FOUND) and not log.errors:
+        return Status.WARNING, " / ".join(log.warned[-3:]) or "borg warned", "" if log.warned else _TELL_PATHS
+    if any(_FULL.search(text) for _, text in log.errors):
+        return _KNOWN["Repository.InsufficientFreeSpaceError"]
     return Status.FAILED, words or f"borg ended with status {status}", ""
+
+
+def _is_chatter(line: str) -> bool:
+    return line.startswith(_CHATTER) or line.endswith(_WITHHELD)
 
 
 def _last_words(log: BorgLog) -> str:
     """The reason in somebody's words: borg's on the host, the agent's, the storage's, or anybody's."""
-    told = [line for line in log.plain if not line.startswith(_CHATTER)]
+    told = [line for line in log.plain if not _is_chatter(line)]
     # That the connection closed is what borg sees of somebody else's reason.
-    if own := [text for msgid, text in log.errors if not msgid.startswith("ConnectionClosed")]:
-        return own[-1]
+    own = [text for msgid, text in log.errors if not msgid.startswith("ConnectionClosed")]
+    if reasons := [text for text in own if not text.startswith(_PLATFORM)]:
+        return reasons[-1].strip().splitlines()[-1]  # of a traceback the last line
     # borg answers a bad option with pages of usage and one line that says which.
     for mark in ("zborg-agent: ", ": error: ", "storage: zborg-serve: ", "storage: "):
         if lines := [line for line in told if mark in line]:

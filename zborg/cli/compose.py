@@ -46,7 +46,7 @@ def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
             config=config,
             zfs=zfs,
             storage=storage,
-            tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(zfs), config.storage.endpoint),
+            tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(zfs), world.serving),
             zfs_of=world.target,
             locks=Locks(state / "locks", f"zborg {' '.join(sys.argv[1:])}"),
             runs=runs,
@@ -85,11 +85,17 @@ class _World:
             self._targets[target.name] = CommandZfs(runner)
         return self._targets[target.name]
 
+    @property
+    def serving(self) -> Endpoint | None:
+        """Where `borg serve` is reached: the storage, but as the user that can do nothing else."""
+        storage = self._config.storage
+        return replace(storage.endpoint, user=storage.user) if storage.endpoint else None
+
     def serve(self, zfs: Zfs) -> Serve:
         storage = self._config.storage
-        if storage.endpoint is None:
+        if self.serving is None:
             return LocalServe(storage, zfs, lambda env: LocalRunner(storage.user, env))
-        return RemoteServe(self._ssh(_STORAGE, replace(storage.endpoint, user=storage.user)))
+        return RemoteServe(self._ssh(_STORAGE, self.serving))
 
     def _ssh(self, alias: str, endpoint: Endpoint) -> SshRunner:
         runner = SshRunner(alias, endpoint, self._known_hosts, self._local)

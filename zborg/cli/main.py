@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
 import tempfile
 import traceback
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,12 +24,30 @@ from zborg.model.words import printable
 
 app = typer.Typer(
     name="zborg",
-    help="Self-hosted server backups: borg through SSH, ZFS snapshots, replication, restores.",
     no_args_is_help=True,
     rich_markup_mode=None,  # rich doubles the time of --help
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"zborg {version('zborg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Self-hosted server backups: borg through SSH, ZFS snapshots, replication, restores."""
+
+
 for group in (lifecycle, backup, replicate, restore, status):
     group.register(app)
 
@@ -52,6 +71,11 @@ def _guarded() -> int:
     except ZborgError as error:
         _tell(error)
         return int(error.exit)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return _bug()
+        print(f"zborg: cannot write: {error.strerror}", file=sys.stderr)
+        return int(Exit.FAILED)
     except Exception:
         return _bug()
     return result if isinstance(result, int) else int(Exit.OK)

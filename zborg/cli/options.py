@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-ConfigFile = Annotated[str, typer.Option("--config", help="The zborg.toml to use.", metavar="FILE")]
+ConfigFile = Annotated[
+    str,
+    typer.Option(
+        "--config", help="Default: ZBORG_CONFIG, ./zborg.toml, /etc/zborg/zborg.toml.", metavar="FILE"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be done, and do nothing.")]

@@ -50,7 +50,7 @@ def finish(report: Report, common: Common) -> NoReturn:
 
 
 def show(lines: list[Line]) -> None:
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     for line in lines:
         print(_coloured(line) if colour else line.text)
 

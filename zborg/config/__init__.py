@@ -63,7 +63,9 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} does not exist", "write one after the sample zborg.toml, or name it with --config"
         ) from None
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(
+            f"{path}: {error.strerror}", "run zborg as the file's owner, usually root"
+        ) from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5000 digits
         raise ConfigError(f"{path}: {error}", "see toml.io for the notation") from error
 
@@ -136,19 +138,19 @@ def _build(raw: Raw, path: Path) -> Config:
         path=path,
         name=raw.name,
         state_dir=here / raw.state_dir,
-        storage=_storage(raw.storage, here),
+        storage=_storage(raw.storage, here / (raw.storage.identity or raw.identity)),
         parallel=raw.backup.parallel,
         allow_partial=raw.backup.allow_partial,
         keep=Policy(k.last, k.hourly, k.daily, k.weekly, k.monthly, k.yearly, k.within),
         scrub_max_age=raw.scrub.max_age,
         targets=tuple(
-            Target(name, _endpoint(t.ssh, t.host_key, here / t.identity), t.dataset)
+            Target(name, _endpoint(t.ssh, t.host_key, here / (t.identity or raw.identity)), t.dataset)
             for name, t in raw.targets.items()
         ),
         hosts=tuple(
             Host(
                 name,
-                _endpoint(h.ssh, h.host_key, here / h.identity),
+                _endpoint(h.ssh, h.host_key, here / (h.identity or raw.identity)),
                 h.max_age,
                 timeout if h.timeout is None else h.timeout,
             )
@@ -157,8 +159,8 @@ def _build(raw: Raw, path: Path) -> Config:
     )
 
 
-def _storage(raw: RawStorage, here: Path) -> Storage:
-    endpoint = _endpoint(raw.ssh, raw.host_key or "", here / raw.identity) if raw.ssh else None
+def _storage(raw: RawStorage, identity: Path) -> Storage:
+    endpoint = _endpoint(raw.ssh, raw.host_key or "", identity) if raw.ssh else None
     return Storage(raw.dataset, endpoint, raw.user, raw.borg)
 
 

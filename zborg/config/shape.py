@@ -22,7 +22,6 @@ SshUrl = NewType("SshUrl", str)
 HostKey = NewType("HostKey", str)
 DatasetName = NewType("DatasetName", str)
 
-_IDENTITY = "/etc/zborg/id_ed25519"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 URL = re.compile(
     r"ssh://(?P<user>[a-z_][\w.-]*)@(?P<address>\[[0-9a-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?", re.ASCII
@@ -35,7 +34,7 @@ class RawStorage:
     dataset: DatasetName
     ssh: SshUrl | None = None
     host_key: HostKey | None = None
-    identity: str = _IDENTITY
+    identity: str | None = None
     user: str = "zborg-serve"
     borg: str = "borg"
 
@@ -68,7 +67,7 @@ class RawTarget:
     ssh: SshUrl
     host_key: HostKey
     dataset: DatasetName
-    identity: str = _IDENTITY
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class RawScrub:
 class RawHost:
     ssh: SshUrl
     host_key: HostKey
-    identity: str = _IDENTITY
+    identity: str | None = None
     max_age: Duration = Duration(26 * 3600)
     timeout: Duration | None = None
 
@@ -92,6 +91,7 @@ class Raw:
     storage: RawStorage
     name: str = "zborg"
     state_dir: str = "/var/lib/zborg"
+    identity: str = "/etc/zborg/id_ed25519"
     include: list[str] = field(default_factory=list)
     backup: RawBackup = field(default_factory=RawBackup)
     snapshots: RawSnapshots = field(default_factory=RawSnapshots)

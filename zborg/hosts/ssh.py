@@ -65,19 +65,28 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
     """What ssh's status 255 and its last words mean. For other statuses: the command's own failure."""
     argv = ("ssh", str(endpoint))
     if status != _REFUSED:
-        return CommandFailed(argv, status, stderr, f"a command on {alias} ended with status {status}")
+        return CommandFailed(argv, status, stderr, f"a command on {shown(alias)} ended with status {status}")
     if "Host key verification failed" in stderr or "IDENTIFICATION HAS CHANGED" in stderr:
         offered = _FINGERPRINT.search(stderr)
         return key_changed(alias, endpoint, offered.group() if offered else "an unknown fingerprint")
     if "no matching host key type" in stderr:
         kind = endpoint.host_key.split()[0]
         return key_changed(alias, endpoint, f"no key of type {kind}")
+    if "FileNotFoundError" in stderr or "not accessible: No such file" in stderr:
+        return Unreachable(argv, status, "", f"the key {endpoint.identity} does not exist", "zborg init")
     if "Permission denied" in stderr:
         remedy = f"is {endpoint.identity}.pub in the authorized_keys of {endpoint.user} there?"
-        return Unreachable(argv, status, "", f"{alias} refuses our key", remedy)
-    return Unreachable(
-        argv, status, stderr, f"no connection to {alias} ({endpoint})", "is it up, and the port right?"
-    )
+        return Unreachable(argv, status, "", f"{shown(alias)} ({endpoint}) refuses our key", remedy)
+    remedy = "is it up, and the port right?"
+    return Unreachable(argv, status, stderr, f"no connection to {shown(alias)} ({endpoint})", remedy)
+
+
+def shown(alias: str) -> str:
+    """An alias in words: storage and targets have one with a dot, so that no host's can be theirs."""
+    kind, dot, name = alias.partition(".")
+    if not dot:
+        return alias
+    return "the storage" if name == "storage" else f"{kind} {name}"
 
 
 def key_changed(alias: str, endpoint: Endpoint, offered: str) -> HostKeyChanged:
@@ -86,16 +95,16 @@ def key_changed(alias: str, endpoint: Endpoint, offered: str) -> HostKeyChanged:
         ("ssh", str(endpoint)),
         _REFUSED,
         "",
-        f"{alias} is not who it was: pinned {fingerprint(endpoint.host_key)}, it showed {offered}; "
+        f"{shown(alias)} is not who it was: pinned {fingerprint(endpoint.host_key)}, it showed {offered}; "
         "nothing was sent",
-        f"compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on {alias}; if it was reinstalled, "
-        "put its new key into host_key",
+        "compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there; if it was reinstalled, or "
+        "host_key in zborg.toml was mistyped, put the right key there",
     )
 
 
 def lost(alias: str, endpoint: Endpoint, words: str) -> Unreachable:
     """The connection stood, and broke."""
-    message = f"lost the connection to {alias}"
+    message = f"lost the connection to {shown(alias)}"
     return Unreachable(("ssh", str(endpoint)), _REFUSED, words, message, "the next run goes on")
 
 
@@ -135,7 +144,10 @@ class SshRunner:
             raise lost(self.alias, self.endpoint, str(error)) from error
         if done.status:
             raise CommandFailed(
-                (command,), done.status, done.stderr, f"on {self.alias}: {command} ended with {done.status}"
+                (command,),
+                done.status,
+                done.stderr,
+                f"on {shown(self.alias)}: {command} ended with {done.status}",
             )
         return done
 

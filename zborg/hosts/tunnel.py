@@ -87,4 +87,4 @@ class SshTunnel:
                 raise lost(host.name, host.endpoint, "\n".join(own))
             raise explain(host.name, host.endpoint, 255, "\n".join(own))
         if statuses["host"] and statuses["serve"] == 255 and self._storage:
-            raise explain("storage", self._storage, 255, "\n".join(heard["serve"]))
+            raise explain("zborg.storage", self._storage, 255, "\n".join(heard["serve"]))

@@ -11,6 +11,7 @@ from zborg.model.words import counted, printable, size, span
 
 _WIDTH = 80
 _SUBJECT = 26  # longer subjects push their own line to the right, not everybody's
+_MANY = 6  # outcomes from which on the bad ones are named again
 _INDENT = 20  # of what follows a line that is too long
 
 
@@ -28,9 +29,21 @@ def render(report: Report, *, verbose: bool = False) -> list[Line]:
     dry = bool(report.plan) and not report.outcomes
     lines = [Line(printable(text)) for text in report.plan] if dry or verbose else []
     width = min(max((len(outcome.subject) for outcome in report.outcomes), default=0), _SUBJECT)
+    step = ""
     for outcome in report.outcomes:
+        if outcome.data.get("step", step) != step:  # a whole night: each step under its own heading
+            step = str(outcome.data["step"])
+            lines.append(Line(f"{printable(step)}:"))
         lines += _outcome(outcome, width)
-    return [*lines, _summary(report, dry)]
+    return [*lines, *_not_good(report), _summary(report, dry)]
+
+
+def _not_good(report: Report) -> Iterator[Line]:
+    """Who needs a look, once more before the verdict: in a long report they stand in the middle."""
+    bad = [outcome for outcome in report.outcomes if outcome.status.bad]
+    if bad and len(report.outcomes) > _MANY:
+        names = ", ".join(f"{one.subject} ({one.data.get('step', one.status.value)})" for one in bad)
+        yield from (Line(text) for text in _wrapped(printable(names), "not good: "))
 
 
 def _summary(report: Report, dry: bool) -> Line:

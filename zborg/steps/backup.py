@@ -15,6 +15,7 @@ from zborg.borg.log import BorgLog, judge, statistics
 from zborg.borg.repository import entries, last_transactions, of_init_only
 from zborg.errors import Conflict, ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, State, Status
+from zborg.model.words import counted
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, Context, begin, conclude, outcome_of, select_hosts
 
@@ -53,7 +54,7 @@ def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
         f"back up {h.name} ({h.endpoint}) into {config.storage.dataset_of(h.name)} as {_archive(begun, h)}"
         for h in hosts
     ]
-    return [*lines, f"{len(hosts)} hosts, {at_once} at once"]
+    return [*lines, f"{counted(len(hosts), 'host')}, {at_once} at once"]
 
 
 def _archive(begun: Begun, host: Host) -> str:
@@ -132,8 +133,8 @@ class _HostBackup:
     def run(self, home: str) -> Outcome:
         before = self._last(home)
         found: Sequence[str] = entries(self.begun.context.storage, home)
-        if found and not before:
-            found = self._after_a_killed_init(home, found)
+        if not before:
+            found = self._before_the_first(home, found)
         if "config" not in found:
             self._refuse_to_replace(found)
             if (outcome := self._verb("init", self.host.name)).status.bad:
@@ -146,20 +147,28 @@ class _HostBackup:
     def _last(self, home: str) -> int:
         return last_transactions(self.begun.context.storage, [home]).get(home, 0)
 
-    def _after_a_killed_init(self, home: str, found: Sequence[str]) -> Sequence[str]:
-        """What is left in the dataset once the remains of an init that was killed are cleared.
+    def _before_the_first(self, home: str, found: Sequence[str]) -> Sequence[str]:
+        """What is in the dataset once the remains of an init that was killed are cleared.
 
         They are that only if no commit was ever seen here, nothing but an init's files is there, and
         the host itself says that it has no repository: then nothing was ever backed up into it.
         """
-        if not of_init_only(found):
-            return found
         told = self.begun.context.tunnel.ask(self.host, "version").splitlines()
-        if "initialised no" not in told:
+        self._check_name(told)
+        if not found or not of_init_only(found) or "initialised no" not in told:
             return found
         remains = [f"{home}/{name}" for name in found]
         self.begun.context.storage.run(["rm", "-rf", "--", *remains])
         return ()
+
+    def _check_name(self, told: Sequence[str]) -> None:
+        """A table that was renamed in zborg.toml alone would begin a second history."""
+        own = next((line.removeprefix("name ") for line in told if line.startswith("name ")), "")
+        if own != self.host.name:
+            raise Conflict(
+                f"zborg.toml says {self.host.name}, the host calls itself {own or 'nothing'}",
+                f"rename the table to [hosts.{own}], or set name in the host's agent.conf",
+            )
 
     def _refuse_to_replace(self, found: Sequence[str]) -> None:
         """A new repository only in an empty dataset of a host that was never seen good."""

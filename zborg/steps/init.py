@@ -33,7 +33,8 @@ def init(context: Context, local: Runner, names: Sequence[str] = (), *, dry_run:
     outcomes = [_key(local, identity, context.config.name) for identity in identities(context)]
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         return begun.report(outcomes)
-    if context.config.storage.endpoint and any(outcome.data["made"] for outcome in outcomes):
+    storage = context.config.storage.endpoint
+    if storage and any(outcome.data["made"] for outcome in outcomes if outcome.subject == storage.identity):
         return begun.report([*outcomes, _hand_out(context)])
     try:
         outcomes += _datasets(begun, hosts)
@@ -66,9 +67,12 @@ def identities(context: Context) -> tuple[str, ...]:
 
 def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
     context = begun.context
-    missing = [name for name in _wanted(begun, hosts) if name not in _existing(begun)]
     keys = [f"make the key {path}" for path in identities(context) if not Path(path).exists()]
-    return [*keys, *(f"create {name}" for name in missing)] or ["nothing is missing"]
+    if keys and context.config.storage.endpoint:
+        return [*keys, f"look at {context.config.storage.endpoint} once the key is known there"]
+    existing = _existing(begun)
+    missing = [f"create {name}" for name in _wanted(begun, hosts) if name not in existing]
+    return [*keys, *missing] or ["nothing is missing"]
 
 
 def _key(local: Runner, identity: str, server: str) -> Outcome:
@@ -81,7 +85,7 @@ def _key(local: Runner, identity: str, server: str) -> Outcome:
     except (OSError, ZborgError) as error:
         return Outcome("key", identity, Status.FAILED, f"cannot make the key: {error}")
     text = _text(public)
-    message = f"made; its public half: {text}"
+    message = f"made; its public half is in {public}"
     return Outcome("key", identity, Status.OK, message, data={"public": text, "made": True})
 
 

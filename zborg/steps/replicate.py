@@ -52,6 +52,8 @@ def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = Fa
                     outcomes += _execute(gathered)
         except ZborgError as error:
             outcomes.append(outcome_of("target", target.name, error))
+    if not targets:
+        outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
     report = begun.report(outcomes, plans)
     if not dry_run:
         context.runs.save(report)

@@ -6,20 +6,23 @@ snapshot, with a key that never leaves it. Files land in a fresh directory, neve
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from zborg.borg.log import BorgLog, count, judge
 from zborg.errors import UsageError, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import P_TRANSACTION, Event, Host, Outcome, Report, Snapshot, SnapshotName, Status
-from zborg.model.words import counted
+from zborg.model import P_TRANSACTION, Event, Host, Outcome, Report, Snapshot, SnapshotName, State, Status
+from zborg.model.words import counted, size
 from zborg.planning.choose import choose, parse_at
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+
+_ALLOWED = 10_000_000_000  # bytes proposed in the line that root copies
 
 
 def list_snapshots(context: Context, name: str) -> Report:
@@ -38,9 +41,15 @@ def _snapshots(context: Context, host: Host) -> list[Snapshot]:
 
 
 def _listed(snapshot: Snapshot) -> Outcome:
-    state = snapshot.state.value if snapshot.state else "no backup"
+    words = {
+        State.OK: "good backup",
+        State.FAILED: "the backup before it failed",
+        State.BUSY: "taken in a backup",
+    }
+    told = words[snapshot.state] if snapshot.state else "no backup since the one before"
+    status = Status.WARNING if snapshot.state in (State.FAILED, State.BUSY) else Status.OK
     data = {
-        "state": state,
+        "state": snapshot.state.value if snapshot.state else None,
         "transaction": snapshot.properties.get(P_TRANSACTION),
         "guid": snapshot.guid,
         "used": snapshot.used,
@@ -48,7 +57,7 @@ def _listed(snapshot: Snapshot) -> Outcome:
         "created": f"{snapshot.created:%Y-%m-%dT%H:%M:%SZ}",
     }
     held = f", {counted(snapshot.holds, 'hold')}" if snapshot.holds else ""
-    return Outcome("snapshot", snapshot.raw, Status.OK, f"backup {state}{held}", data=data)
+    return Outcome("snapshot", snapshot.raw, status, f"{told}{held}", data=data)
 
 
 def restore_files(
@@ -80,12 +89,19 @@ def _moment(begun: Begun, at: str) -> SnapshotName | datetime:
 
 
 def _plan(host: Host, paths: Sequence[str], snapshot: Snapshot) -> list[str]:
-    quoted = " ".join(paths)
+    quoted = shlex.join(paths)
     return [
         f"clone {snapshot.full} and serve it to {host.name}",
         f"extract {quoted} there into a fresh directory",
-        f"root on {host.name} allows it with: zborg-agent --allow-restore {snapshot.raw} BYTES {quoted}",
+        f"root on {host.name} allows it, here for up to {size(_ALLOWED)}, with:",
+        f"  {_permission(snapshot, paths)}",
+        f"then: zborg restore files {host.name} {quoted} --at {snapshot.raw}",
     ]
+
+
+def _permission(snapshot: Snapshot, paths: Sequence[str]) -> str:
+    """The line to copy; the number is a proposal."""
+    return f"/usr/local/libexec/zborg-agent --allow-restore {snapshot.raw} {_ALLOWED} {shlex.join(paths)}"
 
 
 def _restore(begun: Begun, host: Host, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
@@ -168,9 +184,13 @@ class _Reading:
         return Outcome("host", self.host.name, Status.FAILED, message, remedy)
 
     def _with_permission(self, outcome: Outcome, paths: Sequence[str]) -> Outcome:
-        allow = f"zborg-agent --allow-restore {self.snapshot.raw} BYTES {' '.join(paths)}"
-        remedy = outcome.remedy or f"root on {self.host.name} allows one restore with: {allow}"
-        return Outcome("host", self.host.name, outcome.status, outcome.message, remedy)
+        if outcome.remedy or "refused" not in outcome.message:
+            return outcome
+        allow = _permission(self.snapshot, paths)
+        remedy = (
+            f"root on {self.host.name} allows one restore with: {allow} (then add --at {self.snapshot.raw})"
+        )
+        return replace(outcome, remedy=remedy)
 
     def _done(self, archive: str) -> Outcome:
         result = self.log.json()

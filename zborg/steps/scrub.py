@@ -83,13 +83,15 @@ def judged(begun: Begun, subject: str, pool: Pool) -> Outcome:
     limit = begun.context.config.scrub_max_age
     found = (*scrub_findings([pool], limit, begun.context.clock()), *capacity_findings([pool]))
     worst = max(found, key=_severity)
+    target, colon, _ = subject.rpartition(":")
+    where = f"on {target}: " if colon else ""
     told = [f for f in found if f.level is not Status.OK] or [worst]
     return Outcome(
         "pool",
         subject,
         worst.level,
         "; ".join(finding.message for finding in told),
-        worst.remedy,
+        f"{where}{worst.remedy}" if worst.remedy else "",
         pool_facts(pool),
     )
 

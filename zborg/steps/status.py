@@ -87,7 +87,11 @@ def _last(runs: Runs, command: str, now: datetime) -> list[Outcome]:
     age = f"{duration((now - report.finished).total_seconds())} ago"
     bad = [one for one in report.outcomes if one.status.bad]
     told = [replace(one, subject=one.subject, kind=command, data={}) for one in bad]
-    count = f"{len(report.outcomes) - len(bad)} of {len(report.outcomes)} good"
+    count = (
+        f"{len(report.outcomes) - len(bad)} of {len(report.outcomes)} good"
+        if report.outcomes
+        else "nothing to do"
+    )
     words = report.outcomes[0].message if len(report.outcomes) == 1 and not bad else count
     return [Outcome("step", command, report.status, f"{age}: {words}", data=_facts(report)), *told]
 
