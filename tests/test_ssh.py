@@ -242,7 +242,7 @@ def test_a_refused_key(machine: Machine, tmp_path: Path) -> None:
         f"is {tmp_path}/id.pub in the authorized_keys of {machine.sshd.user} there?"
     )
     status, words = said(machine.runner(stranger), "true")
-    assert explain("web1", stranger, status, words).message .endswith("refuses our key")
+    assert explain("web1", stranger, status, words).message.endswith("refuses our key")
 
 
 # --- host keys -------------------------------------------------------------------------------------
