@@ -16,15 +16,6 @@ from tests.lab import Guest
 VAULT, OFFSITE = "test-vault", "test-offsite"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker for all that uses the guests, and each other file on one worker, for its fixtures."""
-    for item in items:
-        group = "lab" if item.get_closest_marker("lab") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("lab") is None)  # the longest first
-
-
 @dataclass(frozen=True)
 class Lab:
     """Both guests with their pools `tank` and `vault`, and the key that opens them."""

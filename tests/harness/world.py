@@ -14,7 +14,7 @@ import tomli_w
 
 from tests.harness.host import BackedUpHost
 from tests.harness.keys import KeyPair
-from tests.lab import Guest
+from tests.lab import CommandFailed, Guest
 
 ZBORG = Path(sys.executable).parent / "zborg"
 _SERVE = Path(__file__).resolve().parents[2] / "zborg" / "hosts" / "serve.sh"
@@ -28,9 +28,14 @@ install -d -m 755 /usr/local/libexec
 """
 
 
-# zpool partitions the disk, and udevd looks into the new partition just when zpool wants to open it.
+# zpool partitions the disk. udevd watches it, and whenever a writer closes it reads the partitions again,
+# which takes them away just when zpool wants to open one: so tell it not to watch this disk.
 _MAKE_POOL = """
 zpool list {pool} >/dev/null 2>&1 && exit
+mkdir -p /etc/udev/rules.d
+echo 'ACTION!="remove", KERNEL=="vdb*", OPTIONS="nowatch"' >/etc/udev/rules.d/99-nowatch.rules
+udevadm control --reload
+udevadm trigger --action=change --settle /dev/vdb
 for try in 1 2 3 4 5 6; do
     udevadm settle --timeout=20
     zpool create -f {pool} /dev/vdb && exit
@@ -68,7 +73,12 @@ def make_parent(guest: Guest, dataset: str) -> None:
 
 
 def make_pool(guest: Guest, pool: str) -> None:
-    guest.sh(_MAKE_POOL.format(pool=pool))
+    try:
+        guest.sh(_MAKE_POOL.format(pool=pool))
+    except CommandFailed:  # whoever holds the disk, a power cycle ends it
+        guest.kill()
+        guest.start()
+        guest.sh(_MAKE_POOL.format(pool=pool))
 
 
 def authorize_root(guest: Guest, key: str) -> None:
