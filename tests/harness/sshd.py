@@ -31,6 +31,7 @@ PasswordAuthentication no
 MaxStartups 100
 MaxSessions 100
 Subsystem sftp internal-sftp
+SetEnv HOME={directory}/home
 """
 
 
@@ -50,6 +51,9 @@ class Sshd:
         pair = make_key(directory / "host_key", comment="")
         self.host_key = " ".join(pair.public.split()[:2])
         (directory / "authorized_keys").touch(mode=0o600)
+        # bash reads ~/.bashrc when sshd starts it: an empty home, or the account's own rc files would run
+        # before every forced command, and speak into what the tests read.
+        (directory / "home").mkdir(mode=0o700, exist_ok=True)
 
     def authorize(self, line: str) -> None:
         """Add one line of authorized_keys, options and all."""

@@ -147,8 +147,10 @@ def require_packages(names: Iterable[str], log: Path, say: Say) -> None:
     if os.geteuid() != 0:
         raise LabError(f"missing Debian packages, install them as root: {' '.join(missing)}")
     say(f"installing: {' '.join(missing)}")
-    wait_for_dpkg = ["-o", "DPkg::Lock::Timeout=600"]
-    run_logged(["apt-get", "update", "-q"], log, timeout=600, tick=lambda: None)
-    install = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *wait_for_dpkg, "install"]
-    options = ["-q", "-y", "--no-install-recommends"]
-    run_logged([*install, *options, *missing], log, timeout=1800, tick=lambda: None)
+    # scripts/setup installs its own, perhaps at this moment: one after the other, and after anybody else.
+    with locked(Path("/run/lock/zborg-packages"), timeout=1800):
+        wait_for_dpkg = ["-o", "DPkg::Lock::Timeout=600"]
+        run_logged(["apt-get", "update", "-q"], log, timeout=600, tick=lambda: None)
+        install = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *wait_for_dpkg, "install"]
+        options = ["-q", "-y", "--no-install-recommends"]
+        run_logged([*install, *options, *missing], log, timeout=1800, tick=lambda: None)
