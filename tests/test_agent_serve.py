@@ -55,6 +55,21 @@ def test_what_borg_is_started_with(store: Path, command: str, parent: str) -> No
     assert "BORG_HOST_ID=server:web1" in env
 
 
+def test_memory_time_and_network_are_bounded(store: Path) -> None:
+    """Without a network where an ordinary user of this system can have a namespace; else as it was."""
+    borg = store / "curious-borg"
+    borg.write_text("#!/bin/sh\nulimit -v\nulimit -t\nulimit -c\nid -u\nexec cat /proc/net/dev\n")
+    borg.chmod(0o755)
+    memory, seconds, core, user, *devices = call(store, "serve web1", str(borg)).stdout.splitlines()
+    assert int(memory) <= 4 << 20
+    assert int(seconds) <= 86400
+    assert core == "0"
+    assert user == str(os.getuid())
+    alone = subprocess.run(["unshare", "--map-current-user", "--net", "true"], capture_output=True)
+    names = {line.partition(":")[0].strip() for line in devices if ":" in line}
+    assert (names == {"lo"}) == (alone.returncode == 0), names
+
+
 @pytest.mark.parametrize(
     "command",
     [
