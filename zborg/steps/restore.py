@@ -157,18 +157,18 @@ class _Reading:
     log: BorgLog = field(default_factory=BorgLog)
 
     def extract(self, paths: Sequence[str]) -> Outcome:
-        if bad := self._verb("list", self.host.name, "1"):
-            return bad
+        if (listed := self._verb("list", self.host.name, "1")).status.bad:
+            return listed
         archive = _newest_archive(self.log.json())
         if not archive:
             return self._failed("the repository in this snapshot has no archive", "choose another with --at")
         words = ("restore", self.host.name, archive, self.begun.run, self.snapshot.raw, *paths)
-        if bad := self._verb(*words):
-            return self._with_permission(bad, paths)
-        return self._done(archive)
+        if (extracted := self._verb(*words)).status.bad:
+            return self._with_permission(extracted, paths)
+        return self._done(archive, extracted)
 
-    def _verb(self, *words: str) -> Outcome | None:
-        """Run one verb; an Outcome only when it failed."""
+    def _verb(self, *words: str) -> Outcome:
+        """Run one verb. A warning (a file without its owner or its attributes) is no failure."""
         self.log = log = BorgLog()
 
         def listen(line: str) -> None:
@@ -178,7 +178,7 @@ class _Reading:
         tunnel = self.begun.context.tunnel
         status = tunnel.verb(self.host, words, listen, scratch=self.begun.run, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, log)
-        return None if judged is Status.OK else Outcome("host", self.host.name, judged, message, remedy)
+        return Outcome("host", self.host.name, judged, message, remedy)
 
     def _failed(self, message: str, remedy: str) -> Outcome:
         return Outcome("host", self.host.name, Status.FAILED, message, remedy)
@@ -192,15 +192,13 @@ class _Reading:
         )
         return replace(outcome, remedy=remedy)
 
-    def _done(self, archive: str) -> Outcome:
+    def _done(self, archive: str, extracted: Outcome) -> Outcome:
+        """Where the files are, and what borg warned of."""
         result = self.log.json()
         where = str(result.get("restored", ""))
         data: dict[str, Any] = {"snapshot": self.snapshot.full, "archive": archive, "restored": where}
         data |= {"files": count(result, "files"), "original_bytes": count(result, "bytes")}
-        return Outcome(
-            "host",
-            self.host.name,
-            Status.OK,
-            f"restored from {archive} into {where} on {self.host.name}",
-            data=data,
-        )
+        message = f"restored from {archive} into {where} on {self.host.name}"
+        if extracted.message:
+            message += f"; {extracted.message}"
+        return replace(extracted, message=message, data=data)
