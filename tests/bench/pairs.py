@@ -11,13 +11,15 @@ from pathlib import Path
 Rounds = Sequence[Mapping[str, float]]  # seconds per way, one mapping per round
 
 
-def table(rounds: Rounds, reference: str) -> list[str]:
-    """A Markdown table: median seconds with their spread, and the median of the ratios round by round."""
-    lines = [f"| way | median s | min - max | of {reference} | min - max |", "|---|---|---|---|---|"]
+def table(rounds: Rounds, *references: str) -> list[str]:
+    """A Markdown table: median seconds with their spread, and the medians of the ratios round by round."""
+    titles = ["way", "median s", "min - max"]
+    titles += [word for reference in references for word in (f"of {reference}", "min - max")]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for way in rounds[0]:
-        seconds = [one[way] for one in rounds]
-        ratios = [one[way] / one[reference] for one in rounds]
-        lines.append(f"| {way} | {_row(seconds)} | {_row(ratios)} |")
+        ratios = [[one[way] / one[reference] for one in rounds] for reference in references]
+        columns = [_row([one[way] for one in rounds]), *map(_row, ratios)]
+        lines.append(f"| {way} | {' | '.join(columns)} |")
     return lines
 
 

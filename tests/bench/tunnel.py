@@ -28,6 +28,7 @@ from zborg.process import LocalRunner
 
 _PASSPHRASE = "bench"
 _REFERENCE = "push, same cipher"
+_DOUBLE = "double SSH (2020)"
 Way = Callable[[Path, str], None]  # (round's directory, archive)
 
 
@@ -40,7 +41,7 @@ def main(rounds: int, *, small: bool) -> None:
             bench.close()
     print(f"\n{machine()}; borg {_version()}; {bench.described}; {rounds} rounds")
     for title, measured in (("Full", full), ("Unchanged", unchanged)):
-        print(f"\n{title}:\n\n" + "\n".join(table(measured, _REFERENCE)))
+        print(f"\n{title}:\n\n" + "\n".join(table(measured, _REFERENCE, _DOUBLE)))
 
 
 def _version() -> str:
@@ -63,7 +64,7 @@ class Bench:
             "local repository": self.local,
             "push, default cipher": lambda place, archive: self.push(place, archive, []),
             _REFERENCE: lambda place, archive: self.push(place, archive, ["-c", CIPHERS]),
-            "double SSH (2020)": self.double,
+            _DOUBLE: self.double,
             "zborg, python connector": lambda place, archive: self.zborg(place, archive, "python"),
             "zborg, cat connector": lambda place, archive: self.zborg(place, archive, "cat"),
         }
