@@ -6,16 +6,16 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.harness.host import find_borg
+from tests.harness.host import BackedUpHost, find_borg
 from tests.harness.local import LocalVault
-from zborg.errors import Busy, Conflict, Exit, UsageError
+from zborg.errors import Exit, UsageError
 from zborg.model import (
     P_RUN,
     P_STATE,
@@ -28,8 +28,10 @@ from zborg.model import (
     Status,
     Stream,
 )
+from zborg.process import LocalRunner
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Context
+from zborg.steps.init import init
 from zborg.steps.night import night
 from zborg.steps.replicate import replicate
 from zborg.steps.restore import list_snapshots, restore_files
@@ -88,6 +90,42 @@ def of(report: Report, subject: str) -> Outcome:
     return next(outcome for outcome in report.outcomes if outcome.subject == subject)
 
 
+# --- init -------------------------------------------------------------------------------------------
+
+
+def test_init_makes_what_is_missing_and_tries_borg_serve(vault: LocalVault, clock: Hours) -> None:
+    vault.add("web1", dataset=False)
+    vault.add("db1", dataset=False)
+    made = init(world(vault, clock), LocalRunner())
+    assert made.exit is Exit.OK, made.outcomes
+    assert of(made, "tank/borg/db1").message == "created"
+    assert of(made, "borg serve").message == "can be started for web1"
+    again = init(world(vault, clock), LocalRunner(), ["db1"])
+    assert of(again, "tank/borg/db1").message == "is there"
+
+
+def test_init_gives_away_what_a_killed_one_left_with_root(vault: LocalVault, clock: Hours) -> None:
+    vault.add("web1")
+    vault.add("db1")
+    left = vault.zfs.directory("tank/borg/db1")
+    left.chmod(0o755)
+    os.chown(left, 65534, -1)
+    found = init(world(vault, clock), LocalRunner())
+    assert of(found, "tank/borg/db1").message == "is there, now belongs to root"
+    assert of(found, "tank/borg/web1").message == "is there"
+    assert (left.stat().st_uid, left.stat().st_mode & 0o777) == (0, 0o700)
+
+
+def test_init_says_when_nobody_could_be_served(vault: LocalVault, clock: Hours) -> None:
+    """At init somebody looks; at half past two in the night nobody does."""
+    vault.add("web1", dataset=False)
+    context = replace(world(vault, clock), tunnel=vault.tunnel(borg="/nonexistent/borg"))
+    report = init(context, LocalRunner())
+    assert report.exit is Exit.PARTIAL
+    assert "/nonexistent/borg" in of(report, "borg serve").message
+    assert "install borg" in of(report, "borg serve").remedy
+
+
 # --- snapshot ---------------------------------------------------------------------------------------
 
 
@@ -131,16 +169,18 @@ def test_snapshot_refuses_a_clock_behind_the_newest(vault: LocalVault, clock: Ho
     dataset_only(vault, "web1")
     snapshot(world(vault, clock))
     clock.tick(-2)
-    with pytest.raises(Conflict, match="is already there"):
-        snapshot(world(vault, clock))
-    assert len(raws(vault, "tank/borg/web1")) == 1
+    report = snapshot(world(vault, clock))
+    assert (report.exit, len(raws(vault, "tank/borg/web1"))) == (Exit.CONFLICT, 1)
+    assert "is already there" in report.outcomes[0].message
 
 
 def test_two_snapshots_at_once_the_second_is_busy(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1")
     context = world(vault, clock)
-    with context.locks.hold("snapshot"), pytest.raises(Busy, match="pid"):
-        snapshot(context)
+    with context.locks.hold("snapshot"):
+        report = snapshot(context)
+    assert report.exit is Exit.LOCKED
+    assert f"pid {os.getpid()}" in report.outcomes[0].message
 
 
 # --- rotate -----------------------------------------------------------------------------------------
@@ -386,6 +426,33 @@ def test_a_path_that_is_not_in_the_archive_is_a_failed_restore(vault: LocalVault
     assert "a path is not in the archive" in report.outcomes[0].message
 
 
+def test_a_restore_that_borg_warns_of_is_done_and_says_where(vault: LocalVault, clock: Hours) -> None:
+    """A lost attribute is worth a look, no reason to stop before the extract or to hide the directory."""
+    host = vault.add("web1")
+    context = world(vault, clock)
+    backup(context, Options())
+    clock.tick()
+    snapshot(context)
+    (raw,) = raws(vault, "tank/borg/web1")
+    host.setup("web1", [host.data], borg=warning_borg(host))
+    host.local("--allow-restore", raw, "1000000", str(host.data)).check_returncode()
+    clock.tick()
+    report = restore_files(context, "web1", [str(host.data)], "")
+    (outcome,) = report.outcomes
+    assert (report.exit, outcome.status) == (Exit.OK, Status.WARNING), outcome
+    assert "borg warned" in outcome.message
+    back = Path(outcome.data["restored"]) / str(host.data / "file").lstrip("/")
+    assert back.read_text() == "of web1"
+
+
+def warning_borg(host: BackedUpHost) -> str:
+    """The real borg, whose good end becomes one with a warning."""
+    wrapper = host.directory / "warning-borg"
+    wrapper.write_text(f'#!/bin/sh\n{find_borg()} "$@" || exit\nexit 105\n')
+    wrapper.chmod(0o755)
+    return str(wrapper)
+
+
 def test_the_exported_key_opens_a_copy_of_the_repository_elsewhere(vault: LocalVault, clock: Hours) -> None:
     """As README, "The host is gone", has it: nothing of the host is used but its export."""
     host = vault.add("web1")
@@ -465,12 +532,23 @@ def test_status_tells_overdue_hosts_from_saved_facts(vault: LocalVault, clock: H
     context = world(vault, clock)
     scrubbed(vault, clock)
     night(context, allow_partial=True)
-    report = saved(context.config, context.runs, clock.now)
+    report = saved(context.config, context.runs, context.locks, clock.now)
     assert of(report, "web1").status is Status.OK
     assert "never backed up" in of(report, "never").message
     assert report.exit is Exit.FAILED
-    late = saved(context.config, context.runs, clock.now + timedelta(hours=5))
+    late = saved(context.config, context.runs, context.locks, clock.now + timedelta(hours=5))
     assert "overdue" in of(late, "web1").message
+
+
+def test_status_tells_who_is_at_work(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    context = world(vault, clock)
+    with context.locks.hold("host-web1"):
+        report = saved(context.config, context.runs, context.locks, clock.now)
+    assert f"(pid {os.getpid()})" in of(report, "web1").message
+    assert "at work" not in of(report, "web2").message
+    after = saved(context.config, context.runs, context.locks, clock.now)
+    assert "at work" not in of(after, "web1").message
 
 
 def test_run_goes_on_after_a_partial_backup_and_ends_with_the_worst_code(
@@ -492,6 +570,40 @@ def test_run_goes_on_after_a_partial_backup_and_ends_with_the_worst_code(
     vault.far.snapshot("vault/zborg/web1", "stranger", {})
     clock.tick()
     assert night(world(vault, clock), allow_partial=True).exit is Exit.CONFLICT
+
+
+@pytest.mark.parametrize("step", [snapshot, rotate, replicate, scrub])
+def test_a_step_that_cannot_begin_leaves_a_report(
+    vault: LocalVault, clock: Hours, step: Callable[[Context], Report]
+) -> None:
+    """Or status would go on showing the last good one, and older only by a night."""
+    dataset_only(vault, "web1")
+    context = world(vault, clock)
+    scrubbed(vault, clock)
+    night(context)
+    for zfs in (vault.zfs, vault.far):
+        zfs.pools.clear()
+        zfs._all.clear()
+    clock.tick()
+    report = step(world(vault, clock))
+    assert report.exit is Exit.FAILED
+    assert all("no such pool" in one.message and one.remedy for one in report.outcomes), report.outcomes
+    shown = of(saved(context.config, context.runs, context.locks, clock.now), report.command)
+    assert shown.status is Status.FAILED
+    step(world(vault, clock), dry_run=True)  # type: ignore[call-arg]  # they all have it
+    assert context.runs.newest(report.command) == report
+
+
+def test_a_backup_without_its_pool_fails_every_host(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    vault.zfs.pools.clear()
+    vault.zfs._all.clear()
+    report = backup(world(vault, clock), Options())
+    assert report.exit is Exit.FAILED
+    assert {one.subject for one in report.outcomes} == {"web1", "web2"}
+    assert "no such pool" in of(report, "web1").message
+    shown = saved(vault.config, vault.context().runs, vault.context().locks, clock.now)
+    assert "the last try failed" in of(shown, "web1").message
 
 
 def test_dry_run_changes_nothing(vault: LocalVault, clock: Hours) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from zborg.errors import Busy, Exit
 from zborg.state.locks import Locks, process_start
@@ -118,6 +120,27 @@ def test_asking_does_not_take_the_lock_nor_touch_the_record(tmp_path: Path) -> N
         assert locks(tmp_path).is_held("a")
         assert (tmp_path / "a.owner").read_text() == before
     assert not locks(tmp_path).is_held("a")
+
+
+def test_the_owner_is_told_while_it_lives(tmp_path: Path) -> None:
+    assert locks(tmp_path).owner("host-web1") is None
+    with holder(tmp_path) as (process, _):
+        owner = locks(tmp_path).owner("host-web1")
+        assert owner is not None
+        assert (owner.pid, owner.command) == (process.pid, "zborg backup web1")
+        process.kill()
+        process.wait()
+        assert (tmp_path / "host-web1.owner").exists()
+        assert locks(tmp_path).owner("host-web1") is None
+
+
+def test_a_glance_at_the_lock_keeps_nobody_from_it(tmp_path: Path) -> None:
+    """is_held() has the lock itself for a moment, and a backup may begin in just that one."""
+    glance = FileLock(tmp_path / "a.lock", timeout=0, thread_local=False)
+    glance.acquire()
+    threading.Timer(0.05, glance.release, [True]).start()
+    with locks(tmp_path).hold("a"):
+        assert locks(tmp_path).is_held("a")
 
 
 def test_the_end_of_a_hold_leaves_no_record(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
 from zborg.model.serial import from_dict, to_dict
 from zborg.reporting.text import render
-from zborg.state.runs import Runs, new_run
+from zborg.state.runs import Runs, ended, new_run
 from zborg.steps.context import conclude, inspect
 
 GOLDEN = Path(__file__).parent / "golden" / "reports"
@@ -166,6 +166,29 @@ def test_a_long_run_counts_by_its_end(tmp_path: Path) -> None:
     assert told(found) == {"big": [Status.OK]}
 
 
+def test_an_outcome_counts_by_its_own_end(tmp_path: Path) -> None:
+    """web1 was done, and snapshotted, hours before the run with a slow host ended: it is not new again."""
+    runs = Runs(tmp_path)
+    quick, slow = NOON + timedelta(hours=1), NOON + timedelta(hours=8)
+    one = replace(outcome(Status.OK, "web1"), data={"finished": quick.isoformat()})
+    other = replace(outcome(Status.OK, "big"), data={"finished": slow.isoformat()})
+    saved(runs, 0, one, other, lasting=8)
+    assert runs.outcomes_since("backup", NOON + timedelta(hours=2)).keys() == {"big"}
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "yesterday", "2026-02-12T12:00:00"])
+def test_an_end_that_cannot_be_read_is_that_of_the_run(wrong: object) -> None:
+    one = report(replace(outcome(Status.OK), data={"finished": wrong}))
+    assert ended(one, one.outcomes[0]) == one.finished
+
+
+def test_every_host_with_a_cron_line_of_its_own_is_found(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    for number in range(150):
+        saved(runs, number / 60, outcome(Status.OK, f"host{number}"))
+    assert len(runs.outcomes_since("backup", NOON - timedelta(hours=1))) == 150
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -258,6 +281,11 @@ TEXTS = {
 def test_the_text_reads_like_its_golden_file(name: str) -> None:
     lines = [line.text for line in render(TEXTS[name])]
     assert "\n".join(lines) + "\n" == (GOLDEN / f"{name}.txt").read_text()
+
+
+def test_verbose_tells_the_facts_as_well() -> None:
+    lines = [line.text for line in render(TEXTS["ok"], verbose=True)]
+    assert "\n".join(lines) + "\n" == (GOLDEN / "ok_verbose.txt").read_text()
     long = [line for line in lines if len(line) > 80]
     assert all(len(line.split()) <= 2 for line in long), "only what cannot be broken is longer"
 

@@ -70,6 +70,22 @@ class SshTunnel:
         except CommandFailed as error:
             raise explain(host.name, host.endpoint, error.status, error.stderr) from error
 
+    def try_serve(self, name: str) -> None:
+        """`borg serve` ends well when its input ends. See model.Tunnel."""
+        said: list[str] = []
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            child = self._serve(f"serve {name}", null, null)
+        finally:
+            os.close(null)
+        status = pump({"serve": child}, lambda _, line: said.append(line), timeout=_ASKING)["serve"]
+        if status and self._storage:
+            raise explain("zborg.storage", self._storage, status, "\n".join(said))
+        if status:
+            raise CommandFailed(
+                child.argv[:1], status, "\n".join(said[-_KEPT:]), "borg serve cannot be started"
+            )
+
     def _start(self, host: Host, words: Sequence[str], scratch: str) -> tuple[Child, Child, Spare]:
         command = " ".join(map(quote, words))
         argv = ssh_argv(host.name, host.endpoint, self._known_hosts, command)

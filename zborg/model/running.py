@@ -67,6 +67,12 @@ class Tunnel(Protocol):
         Raises CommandFailed when the host refuses, Unreachable and TimedOut.
         """
 
+    def try_serve(self, name: str) -> None:
+        """Start `borg serve` for a host's repository and let it end at once.
+
+        Raises CommandFailed with its words when it ended badly, Unreachable, TimedOut.
+        """
+
     def verb(
         self, host: Host, words: Sequence[str], lines: Lines, *, scratch: str = "", adopt: Adopt | None = None
     ) -> int:

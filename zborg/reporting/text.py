@@ -25,7 +25,7 @@ class Line:
 
 
 def render(report: Report, *, verbose: bool = False) -> list[Line]:
-    """The whole report. The plan is shown for a dry run, and with `verbose`."""
+    """The whole report. `verbose` also shows the plan (as a dry run does) and every outcome's facts."""
     dry = bool(report.plan) and not report.outcomes
     lines = [Line(printable(text)) for text in report.plan] if dry or verbose else []
     width = min(max((len(outcome.subject) for outcome in report.outcomes), default=0), _SUBJECT)
@@ -35,6 +35,8 @@ def render(report: Report, *, verbose: bool = False) -> list[Line]:
             step = str(outcome.data["step"])
             lines.append(Line(f"{printable(step)}:"))
         lines += _outcome(outcome, width)
+        if verbose:
+            lines += _facts(outcome)
     return [*lines, *_not_good(report), _summary(report, dry)]
 
 
@@ -65,6 +67,14 @@ def _outcome(outcome: Outcome, width: int) -> Iterator[Line]:
     yield from (Line(text) for text in rest)
     for extra in (*outcome.data.get("sides", ()), *([f"-> {outcome.remedy}"] if outcome.remedy else [])):
         yield from (Line(text) for text in _wrapped(printable(extra).strip(), " " * min(len(head), _INDENT)))
+
+
+def _facts(outcome: Outcome) -> Iterator[Line]:
+    """What the JSON form has as data, but for what was told already."""
+    for key, value in outcome.data.items():
+        if key not in ("step", "sides") and value not in (None, "", [], ()):
+            told = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            yield from (Line(text) for text in _wrapped(printable(f"{key}: {told}"), " " * _INDENT))
 
 
 def _wrapped(text: str, head: str) -> list[str]:

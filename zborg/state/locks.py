@@ -20,6 +20,8 @@ from pathlib import Path
 from zborg.errors import Busy, ZborgError
 from zborg.model import Child, utc_now
 
+_GLANCE = 0.3  # seconds; whoever only asks whether a lock is held has it for less than that
+
 
 @dataclass
 class Owner:
@@ -57,12 +59,12 @@ class Locks:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[Lock]:
-        """Hold the lock or raise Busy at once; waiting would hide that two runs overlap."""
+        """Hold the lock or raise Busy; a longer wait than for a glance would hide that two runs overlap."""
         from filelock import FileLock, Timeout
 
         record = self._directory / f"{name}.owner"
         try:
-            held = FileLock(self._directory / f"{name}.lock", timeout=0, mode=0o600)
+            held = FileLock(self._directory / f"{name}.lock", timeout=_GLANCE, mode=0o600)
             with held:
                 _end_survivors(_read(record))
                 try:
@@ -84,6 +86,11 @@ class Locks:
         except Timeout:
             return True
 
+    def owner(self, name: str) -> Owner | None:
+        """Who holds it by the record, without touching the lock; None when nobody, or a killed run, does."""
+        owner = _read(self._directory / f"{name}.owner")
+        return owner if owner and _lives(owner) else None
+
     def _own(self, record: Path) -> Lock:
         me = os.getpid()
         lock = Lock(record, Owner(me, process_start(me), self._command, f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"))
@@ -100,10 +107,23 @@ def _describe(owner: Owner | None) -> str:
 def _read(record: Path) -> Owner | None:
     try:
         owner = Owner(**json.loads(record.read_text()))
+        owner.pid = int(owner.pid)
         owner.children = [(int(pid), str(start)) for pid, start in owner.children]
     except (OSError, ValueError, TypeError):
         return None  # for people only: a torn record is no reason to stop
     return owner
+
+
+def _lives(owner: Owner) -> bool:
+    if owner.start:
+        return process_start(owner.pid) == owner.start
+    try:
+        os.kill(owner.pid, 0)  # no start times here: a reused pid cannot be told
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def process_start(pid: int) -> str:

@@ -10,18 +10,18 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from datetime import datetime
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 
 from zborg.model import Outcome, Report
 from zborg.model.serial import from_dict, to_dict
 
-_KEEP = 1000  # files; three months of a night of ten steps
+_KEEP = 10_000  # files; a month of 300 hosts that have a cron line each
 _STAMP = len("20260212T144933Z")
 _TORN = 86400.0  # seconds after which a half-written file has no writer any more
-_RECENT = 100  # runs of one command that may have been going on at once, with a wide margin
+_LONGEST = timedelta(days=7)  # no run takes longer: a host's time is limited, and hosts run side by side
 
 
 def new_run(now: datetime) -> str:
@@ -47,7 +47,7 @@ class Runs:
 
     def newest_first(self, command: str) -> Iterator[Report]:
         """Reports of one command. A file that cannot be read is passed over: history never stops a backup."""
-        for path in sorted(self._directory.glob(f"*.{command}.json"), key=_age, reverse=True):
+        for path in _by_age(self._directory.glob(f"*.{command}.json")):
             try:
                 yield from_dict(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, KeyError, TypeError):
@@ -57,15 +57,17 @@ class Runs:
         return next(self.newest_first(command), None)
 
     def outcomes_since(self, command: str, since: datetime | None) -> dict[str, list[Outcome]]:
-        """Each subject's outcomes, newest run first, of runs of a command that ended after `since`.
+        """Each subject's outcomes of one command that came after `since`, newest run first.
 
         A long run may end after a later short one: order of start is not order of end, so the search
-        does not stop at the first run that is too old.
+        goes back behind the first run that is too old.
         """
         found: dict[str, list[Outcome]] = {}
-        for report in islice(self.newest_first(command), _RECENT):
-            if since is None or report.finished > since:
-                for outcome in report.outcomes:
+        for report in self.newest_first(command):
+            if since and report.started < since - _LONGEST:
+                break
+            for outcome in report.outcomes:
+                if since is None or ended(report, outcome) > since:
                     found.setdefault(outcome.subject, []).append(outcome)
         return found
 
@@ -77,9 +79,24 @@ class Runs:
             path.unlink(missing_ok=True)
 
 
-def _age(path: Path) -> tuple[str, float]:
-    """Runs of one second have random ends of their names: the file tells which was the later."""
-    return path.name[:_STAMP], _changed(path)
+def ended(report: Report, outcome: Outcome) -> datetime:
+    """When the work on this subject ended: the hosts of a long run end hours apart."""
+    try:
+        at = datetime.fromisoformat(outcome.data["finished"])
+    except (KeyError, TypeError, ValueError):
+        return report.finished
+    return at if at.tzinfo else report.finished
+
+
+def _by_age(paths: Iterable[Path]) -> Iterator[Path]:
+    """Newest first. Runs of one second have random ends of their names: the file tells which was later."""
+    ordered = sorted(paths, key=_stamp, reverse=True)
+    for _, together in groupby(ordered, key=_stamp):
+        yield from sorted(together, key=_changed, reverse=True)
+
+
+def _stamp(path: Path) -> str:
+    return path.name[:_STAMP]
 
 
 def _changed(path: Path) -> float:

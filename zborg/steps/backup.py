@@ -15,9 +15,9 @@ from zborg.borg.log import BorgLog, judge, statistics
 from zborg.borg.repository import entries, last_transactions, of_init_only
 from zborg.errors import Conflict, ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, State, Status
-from zborg.model.words import counted
+from zborg.model.words import counted, moment
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, Context, begin, conclude, outcome_of, select_hosts
+from zborg.steps.context import Begun, Context, begin, conclude, missing, outcome_of, select_hosts
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,10 @@ def _in_parallel(
 ) -> list[Outcome]:
     """Every host in a thread of its own, `parallel` at once; each outcome is saved when it is known,
     so that a run that gets killed loses no finished host."""
-    datasets = {d.name: d for d in begun.context.zfs.datasets(begun.context.config.storage.dataset)}
+    try:
+        datasets = _datasets(begun.context)
+    except ZborgError as error:
+        return [*outcomes, *(outcome_of("host", host.name, error) for host in hosts)]
     waiting = list(hosts)
     running: dict[Future[Outcome], Host] = {}
     bugs: list[BaseException] = []
@@ -90,6 +93,14 @@ def _in_parallel(
     return outcomes
 
 
+def _datasets(context: Context) -> dict[str, Dataset]:
+    root = context.config.storage.dataset
+    found = {dataset.name: dataset for dataset in context.zfs.datasets(root)}
+    if not found:
+        raise missing(context.zfs, root, "", "zborg init")
+    return found
+
+
 def _reason_to_stop(outcomes: Sequence[Outcome], *, fail_fast: bool) -> str:
     if any(outcome.status is Status.INTERRUPTED for outcome in outcomes):
         return "not started: interrupted"
@@ -106,6 +117,8 @@ def _one(begun: Begun, host: Host, datasets: Mapping[str, Dataset]) -> Outcome:
             outcome = _HostBackup(begun, host, lock).run(_home(begun.context, host, datasets))
     except ZborgError as error:
         outcome = outcome_of("host", host.name, error)
+    # The run may go on for hours with others: the outcome has its own time.
+    outcome = replace(outcome, data={**outcome.data, "finished": moment(begun.context.clock())})
     begun.context.emit(Event("finished", host.name, outcome.message, {"status": outcome.status.value}))
     return outcome
 

@@ -57,6 +57,23 @@ def begin(context: Context, command: str) -> Begun:
     return Begun(context, command, new_run(now), now)
 
 
+def attempt(context: Context, command: str, work: Callable[[Begun], Report], *, dry_run: bool) -> Report:
+    """Do a step and save its report.
+
+    A step that cannot even begin leaves a report as well: `status` would go on showing the last good one.
+    """
+    begun = begin(context, command)
+    try:
+        report = work(begun)
+    except UsageError:
+        raise
+    except ZborgError as error:
+        report = begun.report([outcome_of("step", command, error)])
+    if not dry_run:
+        context.runs.save(report)
+    return report
+
+
 def conclude(outcomes: Sequence[Outcome], *, partial_ok: bool = False) -> tuple[Status, Exit]:
     """The worst outcome decides; some bad among good is partial; skipped ones do not count."""
     counted = [outcome.status for outcome in outcomes if outcome.status is not Status.SKIPPED]
@@ -94,6 +111,12 @@ def outcome_of(kind: str, subject: str, error: ZborgError) -> Outcome:
     )
     status = next((status for cls, status in kinds if isinstance(error, cls)), Status.FAILED)
     return Outcome(kind, subject, status, error.message, error.remedy)
+
+
+def missing(zfs: Zfs, dataset: str, where: str, remedy: str) -> ZborgError:
+    """Why a dataset was not listed: its pool cannot be asked (that error is raised), or it was never made."""
+    zfs.pool(dataset.split("/")[0])
+    return ZborgError(f"the dataset {dataset} does not exist{where}", remedy)
 
 
 def select_hosts(config: Config, names: Sequence[str], exclude: Sequence[str] = ()) -> tuple[Host, ...]:

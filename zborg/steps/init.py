@@ -7,10 +7,11 @@ the storage, so that a typing error in zborg.toml cannot start a second, empty h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from zborg.errors import ZborgError
-from zborg.model import Host, Outcome, Report, Runner, Status
+from zborg.errors import CommandFailed, ZborgError
+from zborg.model import Dataset, Host, Outcome, Report, Runner, Status
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
 
 # borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
@@ -38,9 +39,21 @@ def init(context: Context, local: Runner, names: Sequence[str] = (), *, dry_run:
         return begun.report([*outcomes, _hand_out(context)])
     try:
         outcomes += _datasets(begun, hosts)
+        outcomes += [_served(context, host.name) for host in hosts[:1]]
     except ZborgError as error:
         outcomes.append(outcome_of("storage", context.config.storage.dataset, error))
     return begun.report(outcomes)
+
+
+def _served(context: Context, name: str) -> Outcome:
+    """One host stands for all: the account, its forced command and borg are the same for each."""
+    try:
+        context.tunnel.try_serve(name)
+    except ZborgError as error:
+        mend = "README, When the pool is on another machine" if context.config.storage.endpoint else ""
+        told = outcome_of("storage", "borg serve", error)
+        return replace(told, remedy=told.remedy or mend or "install borg, and see [storage] in zborg.toml")
+    return Outcome("storage", "borg serve", Status.OK, f"can be started for {name}")
 
 
 def _hand_out(context: Context) -> Outcome:
@@ -98,28 +111,58 @@ def _wanted(begun: Begun, hosts: Sequence[Host]) -> list[str]:
     return [storage.dataset, *(storage.dataset_of(host.name) for host in hosts)]
 
 
-def _existing(begun: Begun) -> dict[str, str | None]:
-    found = begun.context.zfs.datasets(begun.context.config.storage.dataset)
-    return {dataset.name: dataset.mountpoint for dataset in found}
+def _existing(begun: Begun) -> dict[str, Dataset]:
+    return {d.name: d for d in begun.context.zfs.datasets(begun.context.config.storage.dataset)}
 
 
 def _datasets(begun: Begun, hosts: Sequence[Host]) -> Iterator[Outcome]:
     context, existing = begun.context, _existing(begun)
-    root = context.config.storage.dataset
-    for name in _wanted(begun, hosts):
-        if name in existing:
-            yield Outcome("dataset", name, Status.OK, "is there")
-            continue
-        context.zfs.create(name, _STORAGE if name == root else {})
-        if name != root:
-            _hand_over(begun, name)
-        yield Outcome("dataset", name, Status.OK, "created")
+    root, *children = _wanted(begun, hosts)
+    for name in (root, *children):
+        if name not in existing:
+            context.zfs.create(name, _STORAGE if name == root else {})
+    given = _hand_over(begun, children)
+    for name in (root, *children):
+        words = "is there" if name in existing else "created"
+        if name in given and name in existing:
+            words += f", now belongs to {context.config.storage.user}"
+        yield Outcome("dataset", name, Status.OK, words)
 
 
-def _hand_over(begun: Begun, name: str) -> None:
-    """`borg serve` runs unprivileged: the new dataset belongs to its user, and to nobody else."""
-    home, user = _existing(begun)[name], begun.context.config.storage.user
-    if not home:
-        raise ZborgError(f"{name} has no mountpoint", f"zfs set mountpoint=/somewhere {name}")
-    begun.context.storage.run(["chown", f"{user}:", home])
-    begun.context.storage.run(["chmod", "0700", home])
+def _hand_over(begun: Begun, names: Sequence[str]) -> set[str]:
+    """`borg serve` runs unprivileged: each dataset belongs to its user, and to nobody else.
+
+    Looked at in all of them, because an init that was killed may have left one with root. Returns
+    those that were given away now. Two listings and three commands, however many hosts there are.
+    """
+    storage, user = begun.context.storage, begun.context.config.storage.user
+    homes = _homes(begun, names)
+    if strangers := _strangers(storage, list(homes), user):
+        storage.run(["chown", f"{user}:", *strangers])
+        storage.run(["chmod", "0700", *strangers])
+    return {homes[home] for home in strangers}
+
+
+def _strangers(storage: Runner, homes: Sequence[str], user: str) -> list[str]:
+    """Those directories that belong to somebody else."""
+    if not homes:
+        return []
+    try:
+        return storage.run(["find", *homes, "-prune", "!", "-user", user]).stdout.splitlines()
+    except CommandFailed as error:
+        if "user" in error.stderr:
+            raise ZborgError(f"there is no user {user} on the storage", f"useradd --system {user}") from error
+        raise
+
+
+def _homes(begun: Begun, names: Sequence[str]) -> dict[str, str]:
+    """Datasets by mountpoint. What is not mounted is left alone: its directory is on another disk."""
+    existing = _existing(begun)
+    homes = {}
+    for name in names:
+        dataset = existing[name]
+        if not dataset.mountpoint:
+            raise ZborgError(f"{name} has no mountpoint", f"zfs set mountpoint=/somewhere {name}")
+        if dataset.mounted:
+            homes[dataset.mountpoint] = name
+    return homes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from zborg.errors import Exit, Interrupted, ZborgError
+from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status
 from zborg.steps.backup import Options, backup
@@ -29,23 +29,19 @@ def night(context: Context, *, allow_partial: bool = False, dry_run: bool = Fals
         "replicate": lambda: replicate(context, dry_run=dry_run),
         "scrub": lambda: scrub(context, dry_run=dry_run),
     }
-    reports = [_guarded(begun, name, step) for name, step in steps.items()]
+    reports = [_unless_stopped(begun, name, step) for name, step in steps.items()]
     report = _gathered(begun, reports)
     if not dry_run:
         context.runs.save(report)
     return report
 
 
-def _guarded(begun: Begun, name: str, step: Callable[[], Report]) -> Report:
-    """A step that cannot even begin is a failed step, not the end of the night."""
-    if cancelled.is_set():
-        skipped = begun.report([outcome_of("step", name, Interrupted("not started: interrupted"))])
-        return replace(skipped, command=name)
-    try:
+def _unless_stopped(begun: Begun, name: str, step: Callable[[], Report]) -> Report:
+    """Every step reports its own failures; here only the word to stop is heeded."""
+    if not cancelled.is_set():
         return step()
-    except ZborgError as error:
-        failed = begun.report([outcome_of("step", name, error)])
-        return replace(failed, command=name, exit=error.exit)
+    skipped = begun.report([outcome_of("step", name, Interrupted("not started: interrupted"))])
+    return replace(skipped, command=name)
 
 
 def _gathered(begun: Begun, reports: list[Report]) -> Report:

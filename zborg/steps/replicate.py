@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import P_TARGET, Dataset, Event, Outcome, Report, ResumeToken, Snapshot, Status, Target, Zfs
@@ -27,7 +28,7 @@ from zborg.planning.replica import (
 )
 from zborg.planning.replication import plan_all
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, Context, begin, outcome_of, select_targets
+from zborg.steps.context import Begun, Context, attempt, missing, outcome_of, select_targets
 from zborg.streams import chain, pump
 from zborg.zfs.argv import SEND_WORD
 from zborg.zfs.parse import progress, size
@@ -39,13 +40,18 @@ _LONGEST = 14 * 86400.0
 def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
     """Bring the selected targets up to date. Raises UsageError before anything starts."""
     targets = select_targets(context.config, names)
-    begun = begin(context, "replicate")
+    return attempt(
+        context, "replicate", partial(_replicate, targets=targets, dry_run=dry_run), dry_run=dry_run
+    )
+
+
+def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Report:
     plans: list[str] = []
     outcomes: list[Outcome] = []
     for target in targets:
         try:
             # One run per target: a second one's plan would be old before its turn came.
-            with context.locks.hold(f"target-{target.name}"):
+            with begun.context.locks.hold(f"target-{target.name}"):
                 gathered = _gather(begun, target)
                 plans += gathered.plan.lines()
                 if not dry_run:
@@ -54,10 +60,7 @@ def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = Fa
             outcomes.append(outcome_of("target", target.name, error))
     if not targets:
         outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
-    report = begun.report(outcomes, plans)
-    if not dry_run:
-        context.runs.save(report)
-    return report
+    return begun.report(outcomes, plans)
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,10 @@ def _gather(begun: Begun, target: Target) -> _Gathered:
     near, far, root = begun.context.zfs, begun.context.zfs_of(target), begun.context.config.storage.dataset
     there = far.datasets(target.dataset)
     if not there:
-        raise ZborgError(
-            f"{target.dataset} does not exist on {target.name}",
+        raise missing(
+            far,
+            target.dataset,
+            f" on {target.name}",
             "on the target: zfs create -o mountpoint=none -o canmount=off -o readonly=on "
             f"-o volmode=none {target.dataset}",
         )

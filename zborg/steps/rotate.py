@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from zborg.errors import ZborgError
 from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status, Verdict
 from zborg.planning.replica import Recorded
 from zborg.planning.retention import RotatePlan, plan_rotation
-from zborg.steps.context import Begun, Context, begin, outcome_of
+from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 
 
 def rotate(context: Context, *, dry_run: bool = False) -> Report:
-    """Apply the policy to the storage's snapshots. Raises Busy when a snapshot is just being taken."""
-    begun = begin(context, "rotate")
-    root = context.config.storage.dataset
+    """Apply the policy to the storage's snapshots; busy while one is being taken."""
+    return attempt(context, "rotate", partial(_rotate, dry_run=dry_run), dry_run=dry_run)
+
+
+def _rotate(begun: Begun, *, dry_run: bool) -> Report:
+    context, root = begun.context, begun.context.config.storage.dataset
     with context.locks.hold("snapshot"):
         datasets, snapshots = context.zfs.datasets(root), context.zfs.snapshots(root)
-        plan = plan_rotation(snapshots, context.config.keep, begun.started, _vetoes(datasets))
-    if dry_run:
-        return begun.report((), plan.lines())
-    report = begun.report(_execute(begun, plan), plan.lines())
-    context.runs.save(report)
-    return report
+    if not datasets:
+        raise missing(context.zfs, root, "", "zborg init")
+    plan = plan_rotation(snapshots, context.config.keep, begun.started, _vetoes(datasets))
+    return begun.report(() if dry_run else _execute(begun, plan), plan.lines())
 
 
 def _vetoes(datasets: Sequence[Dataset]) -> dict[str, str]:

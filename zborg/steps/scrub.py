@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
 from zborg.planning.health import capacity_findings, scrub_findings
-from zborg.steps.context import Begun, Context, begin, inspect, outcome_of
+from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of
 
 _LOOK_EVERY = 2.0  # seconds
 
@@ -16,20 +17,20 @@ _LOOK_EVERY = 2.0  # seconds
 def scrub(context: Context, *, start: bool = False, wait: bool = False, dry_run: bool = False) -> Report:
     """Verify. Findings of level failed end in exit 4, damage in 13. `--start` touches our pool only:
     the off-site's own zborg scrubs the off-site."""
-    begun = begin(context, "scrub")
-    ours = pool_of(context.config.storage.dataset)
+    return attempt(
+        context, "scrub", partial(_scrub, start=start, wait=wait, dry_run=dry_run), dry_run=dry_run
+    )
+
+
+def _scrub(begun: Begun, *, start: bool, wait: bool, dry_run: bool) -> Report:
+    ours = pool_of(begun.context.config.storage.dataset)
     if dry_run:
         return begun.report((), _plan(begun, ours, start=start, wait=wait))
-    try:
-        if start:
-            _start(context, ours)
-        if wait:
-            _wait(begun, ours)
-    except ZborgError as error:
-        return begun.report([outcome_of("pool", ours, error)])
-    report = begun.report(list(_verify(begun)), rule=inspect)
-    context.runs.save(report)
-    return report
+    if start:
+        _start(begun.context, ours)
+    if wait:
+        _wait(begun, ours)
+    return begun.report(list(_verify(begun)), rule=inspect)
 
 
 def pool_of(dataset: str) -> str:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from zborg.borg.repository import last_transactions
@@ -22,7 +23,7 @@ from zborg.model import (
     State,
     Status,
 )
-from zborg.steps.context import Begun, Context, begin, outcome_of
+from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,25 @@ class _Facts:
 
 
 def snapshot(context: Context, *, dry_run: bool = False) -> Report:
-    """Take one atomic recursive snapshot. Raises Busy, and Conflict on a clock behind the newest one."""
-    begun = begin(context, "snapshot")
-    with context.locks.hold("snapshot"):
+    """Take one atomic recursive snapshot. A clock behind the newest one is a conflict, and none is taken."""
+    return attempt(context, "snapshot", partial(_snapshot, dry_run=dry_run), dry_run=dry_run)
+
+
+def _snapshot(begun: Begun, *, dry_run: bool) -> Report:
+    with begun.context.locks.hold("snapshot"):
         facts = _gather(begun)
         name = SnapshotName.of(begun.started)
         _check_clock(facts, name)
         if dry_run:
             return begun.report((), _plan(begun, facts, name))
-        outcomes = _take(begun, facts, name)
-    report = begun.report(outcomes)
-    context.runs.save(report)
-    return report
+        return begun.report(_take(begun, facts, name))
 
 
 def _gather(begun: Begun) -> _Facts:
     context, storage = begun.context, begun.context.config.storage
     datasets = context.zfs.datasets(storage.dataset)
     if not datasets:
-        raise ZborgError(f"the dataset {storage.dataset} does not exist", "zborg init")
+        raise missing(context.zfs, storage.dataset, "", "zborg init")
     ours = [s for s in context.zfs.snapshots(storage.dataset) if s.dataset == storage.dataset and s.name]
     newest = max(ours, key=lambda s: s.createtxg, default=None)
     since = newest.name.at if newest and newest.name else None

@@ -8,23 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from zborg.config import Config
 from zborg.model import Finding, Outcome, Report, Status
 from zborg.model.words import duration
 from zborg.planning.health import host_findings
-from zborg.state.runs import Runs, new_run
+from zborg.state.locks import Locks
+from zborg.state.runs import Runs, ended, new_run
 from zborg.steps.context import Context, inspect
 
-# How far back a last good backup is looked for; whoever has none in as many nights is overdue anyway.
-_REPORTS = 200
 
-
-def saved(config: Config, runs: Runs, now: datetime) -> Report:
+def saved(config: Config, runs: Runs, locks: Locks, now: datetime) -> Report:
     """The report of the last saved facts. Exit 4 for an overdue host or a failed step, 13 for damage."""
-    outcomes = [*_hosts(config, runs, now), *_last(runs, "snapshot", now), *_last(runs, "rotate", now)]
+    outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)]
+    outcomes += [*_last(runs, "snapshot", now), *_last(runs, "rotate", now)]
     if config.targets:
         outcomes += _last(runs, "replicate", now)
     outcomes += _last(runs, "scrub", now)
@@ -37,7 +35,7 @@ def live(context: Context) -> Report:
 
     scrub(context)
     now = context.clock()
-    return saved(context.config, context.runs, now)
+    return saved(context.config, context.runs, context.locks, now)
 
 
 def _report(config: Config, now: datetime, outcomes: list[Outcome]) -> Report:
@@ -65,15 +63,24 @@ def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
     return Outcome("host", finding.subject, level, message, remedy, numbers)
 
 
+def _at_work(host: Outcome, locks: Locks) -> Outcome:
+    """Whoever looks in the middle of the night sees that it is going on."""
+    owner = locks.owner(f"host-{host.subject}")
+    if owner is None:
+        return host
+    words = f"{host.message}; at work since {owner.since}: {owner.command} (pid {owner.pid})"
+    return replace(host, message=words, data={**host.data, "running": owner.since})
+
+
 def _last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Outcome]], dict[str, Outcome]]:
     """Per host its newest good outcome with its time, and its newest outcome of any kind."""
     good: dict[str, tuple[datetime, Outcome]] = {}
     newest: dict[str, Outcome] = {}
-    for report in islice(runs.newest_first("backup"), _REPORTS):
+    for report in runs.newest_first("backup"):
         for outcome in report.outcomes:
             newest.setdefault(outcome.subject, outcome)
             if outcome.status.good:
-                good.setdefault(outcome.subject, (report.finished, outcome))
+                good.setdefault(outcome.subject, (ended(report, outcome), outcome))
         if all(host.name in good for host in config.hosts):
             break
     return good, newest
