@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,10 +145,10 @@ def wait_until(true: Callable[[], bool], complaint: Callable[[], str], timeout: 
         time.sleep(0.02)
 
 
-def output(joined: Joined) -> dict[str, object]:
+def output(joined: Joined) -> dict[str, Any]:
     """What borg printed: the prefixed lines, as JSON."""
     lines = [line[2:] for line in joined.stderr.splitlines() if line.startswith("= ")]
-    value: dict[str, object] = json.loads("\n".join(lines))
+    value: dict[str, Any] = json.loads("\n".join(lines))
     return value
 
 
@@ -186,10 +187,10 @@ def test_life_of_a_host(tmp_path: Path, shell: str, connector: str) -> None:
         assert again.status == 2 and "repository-id" in again.stderr
         lab.ok("create", "web1", A1)
         second = output(lab.ok("create", "web1", A2))
-        assert second["archive"]["name"] == A2  # type: ignore[index]
-        assert second["archive"]["stats"]["nfiles"] == len(NAMES)  # type: ignore[index]
+        assert second["archive"]["name"] == A2
+        assert second["archive"]["stats"]["nfiles"] == len(NAMES)
         archives = output(lab.ok("list", "web1", "1"))["archives"]
-        assert [a["name"] for a in archives] == [A2]  # type: ignore[attr-defined]
+        assert [a["name"] for a in archives] == [A2]
 
         refused = lab.restore(A1, "one", lab.data)
         assert refused.status == 2 and "--allow-restore" in refused.stderr
@@ -288,7 +289,7 @@ def test_no_file_name_leaves_the_host(lab: Lab) -> None:
     result = lab.verb("create", "web1", A1)
     assert result.status == 107, "a configured path is missing: a warning of borg's"
     assert "BackupFileNotFoundError" in result.stderr
-    assert output(result)["archive"]["stats"]["nfiles"] == len(NAMES)  # type: ignore[index]
+    assert output(result)["archive"]["stats"]["nfiles"] == len(NAMES)
     listed = lab.ok("list", "web1", "5")
     lab.allow(lab.data)
     restored = lab.restore(A1, "r", lab.data)
@@ -504,7 +505,7 @@ def test_list_reads_an_older_state_and_create_refuses_it(lab: Lab) -> None:
     shutil.rmtree(lab.root / "web1")
     (lab.root / "old").rename(lab.root / "web1")
     archives = output(lab.ok("list", "web1", "9"))["archives"]
-    assert [a["name"] for a in archives] == [A1]  # type: ignore[attr-defined]
+    assert [a["name"] for a in archives] == [A1]
     assert lab.verb("create", "web1", A2).status == 64
 
 
@@ -718,8 +719,8 @@ def test_configuration_is_text_and_never_run(lab: Lab, tmp_path: Path) -> None:
         paths=(odd, lab.data / NAMES[3]),
     )
     result = output(lab.ok("create", "web1", A1))
-    assert result["archive"]["stats"]["nfiles"] == 2  # type: ignore[index]
-    assert "--exclude=/etc/p*" in result["archive"]["command_line"]  # type: ignore[index]
+    assert result["archive"]["stats"]["nfiles"] == 2
+    assert "--exclude=/etc/p*" in result["archive"]["command_line"]
     assert not canary.exists() and not Path("pwned").exists()
 
 

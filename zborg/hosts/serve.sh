@@ -23,7 +23,7 @@ refuse() {
     exit 2
 }
 
-# Lower only: what the system allows less of already stays as it is.
+# Where the system allows less already, that stays as it is.
 limit() { (ulimit "$1" "$2") 2>/dev/null && ulimit "$1" "$2"; }
 
 is_name() { case $1 in '' | -* | *[!a-z0-9-]*) false ;; *) [ ${#1} -le 31 ] ;; esac; }
