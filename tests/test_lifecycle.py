@@ -274,6 +274,23 @@ def test_a_base_that_is_only_a_bookmark_still_serves(vault: LocalVault, clock: H
     assert len(guids(vault.far, "vault/zborg/web1")) == 2
 
 
+def test_bookmarks_that_no_target_needs_are_forgotten(
+    vault: LocalVault, clock: Hours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zborg.steps.replicate._BOOKMARKS", 2)
+    dataset_only(vault, "web1")
+    nights(vault, clock, 5)
+    replicate(world(vault, clock))
+    mine = raws(vault, "tank/borg/web1")
+    behind = next(b for b in vault.zfs.bookmarks("tank/borg/web1") if b.raw == mine[3])
+    record = f"source_guid={vault.zfs.datasets('tank/borg/web1')[0].guid} base={behind.guid} flags=lec"
+    vault.zfs.set(["tank/borg/web1"], {"zborg:target.slow": record})
+    nights(vault, clock, 2)
+    replicate(world(vault, clock))
+    left = [bookmark.raw for bookmark in vault.zfs.bookmarks("tank/borg/web1")]
+    assert left == raws(vault, "tank/borg/web1")[-4:], "the slow target's base, and what is newer"
+
+
 @pytest.mark.parametrize("kind", ["diverged", "no-common-base", "source-recreated"])
 def test_contradictions_are_conflicts_and_touch_nothing(vault: LocalVault, clock: Hours, kind: str) -> None:
     dataset_only(vault, "web1", "web2")

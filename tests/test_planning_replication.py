@@ -30,6 +30,7 @@ from zborg.planning.replica import (
     Side,
     Step,
     Tree,
+    stale_bookmarks,
 )
 from zborg.planning.replication import plan_all, plan_dataset
 
@@ -548,3 +549,41 @@ def test_the_plan_reads_like_its_golden_file() -> None:
     cut = replace(token(1, 0), to_name=f"tank/borg/db@{snap(1).raw}")
     plan = plan_all(here, Tree(there.root, sides), {}, {"mx": stale, "db": cut}, OFFSITE)
     assert list(plan.lines()) == (GOLDEN / "replication_plan.txt").read_text().splitlines()
+
+
+# --- bookmarks that may go ----------------------------------------------------------------------------
+
+
+def marked(days: Sequence[int], left: Sequence[int] = ()) -> Side:
+    """A source with a bookmark of ours for each day, and the snapshots that are left."""
+    marks = tuple(replace(mark(snap(day)), raw=snap(day).raw) for day in days)
+    return Side(HERE, dataset(HERE), tuple(snap(day) for day in left), marks)
+
+
+def days_of(bookmarks: Sequence[Bookmark]) -> list[int]:
+    return [bookmark.createtxg for bookmark in bookmarks]
+
+
+@given(
+    days=st.sets(st.integers(1, 40)), bases=st.sets(st.integers(1, 40), max_size=3), keep=st.integers(0, 40)
+)
+def test_only_bookmarks_that_no_target_can_need_are_stale(days: set[int], bases: set[int], keep: int) -> None:
+    side = marked(sorted(days), left=sorted(bases - days))
+    stale = set(days_of(stale_bookmarks(side, [snap(day).guid for day in bases], keep)))
+    assert all(day < base for day in stale for base in bases)
+    if bases:
+        expected = [day for day in sorted(days)[: max(len(days) - keep, 0)] if day < min(bases)]
+        assert stale == set(expected)
+    else:
+        assert not stale
+
+
+def test_with_a_base_that_is_gone_every_bookmark_stays() -> None:
+    side = marked(range(1, 10))
+    assert days_of(stale_bookmarks(side, [snap(8).guid], keep=2)) == [1, 2, 3, 4, 5, 6, 7]
+    assert stale_bookmarks(side, [snap(8).guid, snap(20).guid], keep=2) == ()
+
+
+def test_bookmarks_of_others_stay() -> None:
+    foreign = source(marks=range(1, 10))
+    assert stale_bookmarks(foreign, [snap(9).guid], keep=0) == ()

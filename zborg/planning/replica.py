@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from zborg.model import Bookmark, Dataset, ResumeToken, Snapshot, Stream
+from zborg.model import Bookmark, Dataset, ResumeToken, Snapshot, SnapshotName, Stream
 from zborg.model.words import counted, size
 
 PLAIN = "plain"
@@ -280,5 +280,21 @@ def after(snapshots: Sequence[Snapshot], base: Snapshot | Bookmark | None) -> tu
     return tuple(s for s in snapshots if base is None or s.createtxg > base.createtxg)
 
 
-def _order(one: Snapshot) -> tuple[int, str]:
+def stale_bookmarks(source: Side, bases: Iterable[str], keep: int) -> tuple[Bookmark, ...]:
+    """zborg's bookmarks that no target can need as a base any more, oldest first.
+
+    `bases` are the guids of every target's last base. Whatever is not older than the oldest of them
+    stays, and so do the newest `keep`: a target that somebody rolled back wants an older base. A base
+    that is not found proves nothing, so then all stay.
+    """
+    places = {anchor.guid: anchor.createtxg for anchor in source.anchors}
+    wanted = set(bases)
+    if not wanted or not wanted <= places.keys():
+        return ()
+    oldest = min(places[guid] for guid in wanted)
+    ours = sorted((b for b in source.bookmarks if SnapshotName.parse(b.raw)), key=_order)
+    return tuple(bookmark for bookmark in ours[: max(len(ours) - keep, 0)] if bookmark.createtxg < oldest)
+
+
+def _order(one: Snapshot | Bookmark) -> tuple[int, str]:
     return one.createtxg, one.guid

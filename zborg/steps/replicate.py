@@ -25,6 +25,7 @@ from zborg.planning.replica import (
     ReplicationPlan,
     Resume,
     Tree,
+    stale_bookmarks,
 )
 from zborg.planning.replication import plan_all
 from zborg.state.locks import Lock
@@ -35,6 +36,7 @@ from zborg.zfs.parse import progress, size
 
 # A first full stream over a slow line takes days; a dead line is noticed by ssh's keepalives.
 _LONGEST = 14 * 86400.0
+_BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
 
 
 def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
@@ -169,17 +171,22 @@ class _Sending:
         self.gathered, self.plan, self.subject, self.lock = gathered, plan, subject, lock
         self.near, self.far = gathered.begun.context.zfs, gathered.far
         self.side = gathered.source.side(plan.source.removeprefix(f"{gathered.source.root}/"))
+        assert self.side.dataset is not None  # plans are made for datasets that exist
+        self.dataset, self.base = self.side.dataset, ""
         self.sent, self.lost, self.streams = 0, 0, 0
         # Snapshots that may carry our hold, oldest first: whatever an earlier run left is let go too.
         self.held = [s.full for s in self.side.snapshots if s.holds]
 
     def run(self) -> Outcome:
+        if self.gathered.record not in self.dataset.properties:
+            self._remember(None)  # whose dataset it was that the first stream began with
         for step in self.plan.steps:
             if isinstance(step, Abandon):
                 self.far.abort_receive(self.plan.target)
                 self.lost = step.lost_bytes or 0
             else:
                 self._stream(step)
+        self._forget_old_bookmarks()
         newest = self.plan.steps[-1]
         reached = newest.snapshot.raw if not isinstance(newest, Abandon) else "nothing newer"
         words = f"now at {reached}, {counted(self.streams, 'stream')}"
@@ -192,7 +199,6 @@ class _Sending:
         snapshot = step.snapshot
         self.near.hold(self.gathered.hold, snapshot.full)
         self.held = [*(name for name in self.held if name != snapshot.full), snapshot.full]
-        self._remember(None)
         self._transfer(step)
         self._confirm(snapshot)
         self._advance(snapshot)
@@ -234,16 +240,27 @@ class _Sending:
         """The new base: bookmarked, held and recorded before the old one is let go."""
         self.near.bookmark(snapshot.full, snapshot.raw)
         self._remember(snapshot.guid)
+        self.base = snapshot.guid
         while len(self.held) > 1:
             self.near.release(self.gathered.hold, self.held.pop(0))
 
     def _remember(self, base: str | None) -> None:
-        dataset = self.side.dataset
-        assert dataset is not None  # plans are made for datasets that exist
-        key = self.gathered.record
-        if base is None and key in dataset.properties:
-            return  # it says more than we know now
-        self.near.set([dataset.name], {key: str(Recorded(dataset.guid, base, SEND_WORD))})
+        record = Recorded(self.dataset.guid, base, SEND_WORD)
+        self.near.set([self.dataset.name], {self.gathered.record: str(record)})
+
+    def _forget_old_bookmarks(self) -> None:
+        """One more every night for ever: those that are older than any target's base may go."""
+        records = {key: v for key, v in self.dataset.properties.items() if key.startswith(P_TARGET)}
+        records.pop(self.gathered.record, None)
+        try:
+            others = [Recorded.parse(value).base for value in records.values()]
+        except ValueError:
+            return  # the run for that target ends in a conflict that says so
+        if not self.base:
+            return
+        bases = [self.base, *(base for base in others if base)]
+        for bookmark in stale_bookmarks(self.side, bases, keep=_BOOKMARKS):
+            self.near.destroy_bookmark(bookmark.full)
 
 
 class _Meter:
