@@ -26,13 +26,9 @@ def backup(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Back up hosts with borg, several at once, through one SSH session each."""
+    """Back up hosts with borg, several at once. Each through one SSH session."""
     from zborg.steps.backup import Options
     from zborg.steps.backup import backup as step
 
     options = Options(hosts or (), exclude or (), fail_fast, allow_partial, dry_run)
     perform(Common("backup", config, as_json, verbose, dry_run), lambda context: step(context, options))
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(backup)

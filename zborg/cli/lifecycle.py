@@ -19,7 +19,7 @@ def init(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Make what is missing: state directory, the server's key, the datasets."""
+    """Make what is missing: state directory, key, datasets. What is there is left as it is."""
     from zborg.process import LocalRunner
     from zborg.steps.init import init as step
 
@@ -33,7 +33,7 @@ def init(
 def snapshot(
     config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
 ) -> None:
-    """Snapshot all repositories at one instant and mark each with its last backup's result."""
+    """Snapshot all repositories at one instant. Each is marked with its last backup's result."""
     from zborg.steps.snapshot import snapshot as step
 
     perform(
@@ -44,7 +44,7 @@ def snapshot(
 def rotate(
     config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
 ) -> None:
-    """Destroy the snapshots that no rule keeps; --dry-run shows each verdict with its reasons."""
+    """Destroy the snapshots that no rule keeps. --dry-run shows each verdict with its reasons."""
     from zborg.steps.rotate import rotate as step
 
     perform(
@@ -60,7 +60,7 @@ def scrub(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Verify the last scrub of every pool: its age and its errors. Starts one only when told to."""
+    """Verify every pool's last scrub: age and errors. Starts one only when told to."""
     from zborg.steps.scrub import scrub as step
 
     perform(
@@ -78,16 +78,10 @@ def night(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """The whole night in order: backup, snapshot, rotate, replicate, scrub. The worst exit code stands."""
+    """The whole night: backup, snapshot, rotate, replicate, scrub. The worst exit code stands."""
     from zborg.steps.night import night as step
 
     perform(
         Common("run", config, as_json, verbose, dry_run),
         lambda context: step(context, allow_partial=allow_partial, dry_run=dry_run),
     )
-
-
-def register(app: typer.Typer) -> None:
-    for command in (init, snapshot, rotate, scrub):
-        app.command()(command)
-    app.command("run")(night)

@@ -17,14 +17,10 @@ def replicate(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Send the snapshots that a target lacks; a cut stream is resumed, nothing is ever forced."""
+    """Send the snapshots that a target lacks. A cut stream is resumed, nothing is ever forced."""
     from zborg.steps.replicate import replicate as step
 
     perform(
         Common("replicate", config, as_json, verbose, dry_run),
         lambda context: step(context, targets or (), dry_run=dry_run),
     )
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(replicate)

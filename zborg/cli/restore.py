@@ -48,14 +48,10 @@ def files(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Bring files back onto their host, into a fresh directory there; its root must allow it first."""
+    """Bring files back onto their host. Into a fresh directory there; its root must allow it first."""
     from zborg.steps.restore import restore_files
 
     perform(
         Common("restore files", config, as_json, verbose, dry_run),
         lambda context: restore_files(context, host, paths, at, dry_run=dry_run),
     )
-
-
-def register(app: typer.Typer) -> None:
-    app.add_typer(restore, name="restore")

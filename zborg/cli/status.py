@@ -20,7 +20,7 @@ def status(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """One screen: hosts and the last run of each step. Shows saved facts with their age unless --live."""
+    """One screen: hosts and the last run of each step. Saved facts with their age, unless --live."""
     common = Common("status", config, as_json, verbose, dry_run)
     if live and not dry_run:
         from zborg.steps.status import live as ask
@@ -41,7 +41,3 @@ def _saved(common: Common) -> Report:
     config = load(find(common.config or None))
     state = prepare_state(config.state_dir, make=False)
     return saved(config, Runs(state / "runs"), Locks(state / "locks", "zborg status"), utc_now())
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(status)
