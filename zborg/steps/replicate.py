@@ -223,7 +223,8 @@ class _Sending:
         for who in ("receive", "send"):  # a receive that refuses breaks the sender's pipe
             if statuses[who]:
                 argv = (source if who == "send" else sink).argv
-                raise CommandFailed(argv, statuses[who], "\n".join(said[who]), f"zfs {who} failed")
+                words, mend = "\n".join(said[who]), "run zborg replicate again: what arrived is kept"
+                raise CommandFailed(argv, statuses[who], words, f"zfs {who} failed", mend)
 
     def _confirm(self, snapshot: Snapshot) -> None:
         """Only what the target says it has is a base: a resumed stream brings an older snapshot."""
