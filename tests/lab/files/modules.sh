@@ -23,7 +23,8 @@ cd /build/zfs/usr/src/zfs-*
 ./configure --disable-dependency-tracking --prefix=/usr --with-config=kernel \
     --with-linux="$common" --with-linux-obj="$headers"
 make -j"$(nproc)"
-strip -g module/zfs.ko module/spl.ko
+# OpenZFS 2.1 has nine modules in folders of their own, 2.2 and later two in one.
+find module -name '*.ko' -exec strip -g {} +
 
 echo "== pick the modules a guest loads"
 # Debian 12 unpacks to lib/modules, Debian 13 to usr/lib/modules, and kmod looks in
@@ -33,8 +34,7 @@ mkdir -p usr/lib
 [ ! -d lib ] || { mv lib/modules usr/lib/modules; rmdir lib; }
 ln -s usr/lib lib
 mkdir "usr/lib/modules/$kernel/extra"
-cp /build/zfs/usr/src/zfs-*/module/zfs.ko /build/zfs/usr/src/zfs-*/module/spl.ko \
-    "usr/lib/modules/$kernel/extra/"
+find /build/zfs/usr/src/zfs-*/module -name '*.ko' -exec cp {} "usr/lib/modules/$kernel/extra/" \;
 depmod -b /build/image "$kernel"
 
 # Prints the files of the named modules and of what they need, in load order.
