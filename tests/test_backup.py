@@ -142,6 +142,25 @@ def test_a_lost_repository_is_not_replaced_by_an_empty_one(vault: LocalVault) ->
     assert "its repository was lost" in of(report, "web1").message
 
 
+def test_an_older_repository_in_the_dataset_is_kept(vault: LocalVault) -> None:
+    """It was never served append-only, so no commit was noted, and its file names are those of any init."""
+    vault.add("web1")
+    home = vault.zfs.directory("tank/borg/web1")
+    env = {**os.environ, "BORG_BASE_DIR": str(vault.directory / "older"), "BORG_PASSPHRASE": "x"}
+
+    def borg(*words: str) -> str:
+        argv = [find_borg(), *words]
+        return subprocess.run(argv, env=env, check=True, capture_output=True, text=True).stdout
+
+    borg("init", "-e", "repokey-blake2", str(home))
+    (vault.directory / "nothing").mkdir()
+    borg("create", f"{home}::years", str(vault.directory / "nothing"))
+    report = backup(vault.context(), Options())
+    assert report.exit is Exit.CONFLICT
+    assert "zfs rename" in of(report, "web1").remedy
+    assert borg("list", "--short", str(home)).split() == ["years"]
+
+
 def test_foreign_files_in_the_dataset_are_not_built_upon(vault: LocalVault) -> None:
     vault.add("web1")
     (vault.zfs.directory("tank/borg/web1") / "somebody").touch()

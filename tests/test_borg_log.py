@@ -29,6 +29,11 @@ def log_of(*lines: str) -> BorgLog:
     return log
 
 
+def ended(status: int) -> str:
+    """What the agent says when borg ran, whatever it came to."""
+    return f"zborg-agent: borg ended with {status}"
+
+
 # --- judge --------------------------------------------------------------------------------------------
 
 EXPECTED = {
@@ -82,10 +87,16 @@ def test_every_known_msgid_is_one_of_borgs() -> None:
     [
         (0, [], Status.OK, ""),
         (0, [message("WARNING", "x")], Status.OK, ""),
-        (1, [message("WARNING", "file changed")], Status.WARNING, "file changed"),
-        (100, [], Status.WARNING, "borg warned"),
-        (105, [message("WARNING", "a"), message("WARNING", "b")], Status.WARNING, "a / b"),
-        (126, [], Status.WARNING, "borg warned"),
+        (1, [message("WARNING", "file changed"), ended(1)], Status.WARNING, "file changed"),
+        (100, [ended(100)], Status.WARNING, "borg warned"),
+        (105, [message("WARNING", "a"), message("WARNING", "b"), ended(105)], Status.WARNING, "a / b"),
+        (126, [ended(126)], Status.WARNING, "borg warned"),
+        (
+            77,
+            ["zborg-agent: not there: path number 2"],
+            Status.FAILED,
+            "zborg-agent: not there: path number 2",
+        ),
         (1, [message("ERROR", "broken")], Status.FAILED, "broken"),
         (107, [message("ERROR", "broken")], Status.FAILED, "broken"),
         (2, [], Status.FAILED, "borg ended with status 2"),
@@ -103,9 +114,30 @@ def test_statuses(status: int, lines: list[str], expected: Status, words: str) -
     assert (judged, found) == (expected, words)
 
 
-@pytest.mark.parametrize("status", range(100, 127))
-def test_modern_warnings(status: int) -> None:
-    assert judge(status, BorgLog())[0] is Status.WARNING
+@pytest.mark.parametrize("status", [1, *range(100, 127)])
+def test_warnings_are_borg_s_and_nobody_else_s(status: int) -> None:
+    """An agent or a shell that ends with 1 before borg ran has done nothing."""
+    assert judge(status, log_of(ended(status)))[0] is Status.WARNING
+    assert judge(status, log_of(ended(status), *("filler" for _ in range(99))))[0] is Status.WARNING
+    assert judge(status, BorgLog())[0] is Status.FAILED
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n \t\n", None, 7, ["x"]])
+def test_an_error_without_words_is_an_error(text: object) -> None:
+    line = json.dumps({"type": "log_message", "levelname": "ERROR", "message": text, "msgid": ""})
+    assert judge(2, log_of(line))[0] is Status.FAILED
+
+
+def test_a_host_that_talks_without_end_fills_nothing() -> None:
+    log = BorgLog()
+    for _ in range(50):
+        log.feed("= " + "A" * 1_000_000)
+        log.feed(message("ERROR", "A" * 1_000_000))
+        log.feed(message("WARNING", "A" * 1_000_000))
+        log.feed("A" * 1_000_000)
+    kept = (*log.stdout, *log.plain, *log.warned, *(text for _, text in log.errors))
+    assert sum(map(len, kept)) < 17 << 20
+    assert log.json() == {}
 
 
 @given(status=st.integers(-64, 255), lines=st.lists(st.text(max_size=80), max_size=5))
@@ -253,7 +285,9 @@ def test_an_error_with_a_traceback_is_told_by_its_last_line() -> None:
 def test_warnings_are_told_where_the_host_lets_them_out() -> None:
     log = BorgLog()
     log.feed(json.dumps({"type": "log_message", "levelname": "WARNING", "message": "/x: file changed"}))
+    log.feed(ended(1))
     assert judge(1, log)[:2] == (Status.WARNING, "/x: file changed")
     hidden = BorgLog()
     hidden.feed(json.dumps({"type": "log_message", "levelname": "WARNING"}))
+    hidden.feed(ended(1))
     assert judge(1, hidden)[:2] == (Status.WARNING, "borg warned")

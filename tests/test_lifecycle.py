@@ -34,7 +34,7 @@ from zborg.steps.context import Context
 from zborg.steps.init import init
 from zborg.steps.night import night
 from zborg.steps.replicate import replicate
-from zborg.steps.restore import list_snapshots, restore_files
+from zborg.steps.restore import _newest_archive, _outermost, list_snapshots, restore_files
 from zborg.steps.rotate import rotate
 from zborg.steps.scrub import scrub
 from zborg.steps.snapshot import snapshot
@@ -443,8 +443,8 @@ def test_a_path_that_is_not_in_the_archive_is_a_failed_restore(vault: LocalVault
     assert "a path is not in the archive" in report.outcomes[0].message
 
 
-def test_a_restore_that_borg_warns_of_is_done_and_says_where(vault: LocalVault, clock: Hours) -> None:
-    """A lost attribute is worth a look, no reason to stop before the extract or to hide the directory."""
+def test_a_restore_that_borg_warns_of_is_partial_and_says_where(vault: LocalVault, clock: Hours) -> None:
+    """A warning may be a file that could not be written: no good end, and no reason to hide the rest."""
     host = vault.add("web1")
     context = world(vault, clock)
     backup(context, Options())
@@ -456,7 +456,7 @@ def test_a_restore_that_borg_warns_of_is_done_and_says_where(vault: LocalVault, 
     clock.tick()
     report = restore_files(context, "web1", [str(host.data)], "")
     (outcome,) = report.outcomes
-    assert (report.exit, outcome.status) == (Exit.OK, Status.WARNING), outcome
+    assert (report.exit, outcome.status) == (Exit.PARTIAL, Status.PARTIAL), outcome
     assert "borg warned" in outcome.message
     back = Path(outcome.data["restored"]) / str(host.data / "file").lstrip("/")
     assert back.read_text() == "of web1"
@@ -630,3 +630,27 @@ def test_dry_run_changes_nothing(vault: LocalVault, clock: Hours) -> None:
     report = night(world(vault, clock), dry_run=True)
     assert report.plan
     assert (vault.zfs.snapshots("tank"), vault.zfs.datasets("tank"), vault.far.datasets("vault")) == before
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], ""),
+        (["web1-2026-02-12T144933Z"], "web1-2026-02-12T144933Z"),
+        (["web1-2026-02-12T144933Z", "web1-by-hand", "before-upgrade"], "web1-2026-02-12T144933Z"),
+        (["web1-2026-02-12T144933Z", "web1-2026-02-13T144933Z"], "web1-2026-02-13T144933Z"),
+        (["web11-2026-02-12T144933Z", "zborg_2026-02-12T144933Z", "web1-2026-02-30T144933Z"], ""),
+        (["\ud800", "web1-2026-02-12T144933Z\n"], ""),
+    ],
+)
+def test_the_newest_archive_is_the_last_that_zborg_made(names: list[str], expected: str) -> None:
+    assert _newest_archive({"archives": [{"name": name} for name in names]}, "web1") == expected
+
+
+def test_an_archive_list_may_be_anything() -> None:
+    for listing in ({}, {"archives": 7}, {"archives": [None, 3, {}]}, {"archives": {"name": "x"}}):
+        assert _newest_archive(listing, "web1") == ""
+
+
+def test_paths_are_asked_for_once_and_by_the_outermost() -> None:
+    assert _outermost(["/etc", "/etc/nginx", "/etc", "/etcetera", "/var/"]) == ["/etc", "/etcetera", "/var"]

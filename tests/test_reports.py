@@ -321,9 +321,10 @@ def table(some: Sequence[Status], *, partial_ok: bool) -> tuple[Status, Exit]:
     """The rule in words, of which conclude() must be an implementation:
 
     * skipped subjects do not count; with none left all is well;
-    * an interruption, then damage, then a conflict outranks everything, allowed or not;
-    * without anything bad: ok, or warning when there was one; exit 0;
-    * some bad among good: partial, exit 3, or 0 when that is allowed;
+    * an interruption, then damage, then a conflict outranks everything;
+    * without anything bad or partial: ok, or warning when there was one; exit 0;
+    * something partial, or some bad among good: partial, exit 3;
+    * where partial is allowed, anything but an interruption is exit 0 if some were good;
     * all bad: all busy is busy (11); else failed (4).
     """
     counted = {status for status in some if status is not Status.SKIPPED}
@@ -336,16 +337,17 @@ def table(some: Sequence[Status], *, partial_ok: bool) -> tuple[Status, Exit]:
             Status.PARTIAL,
         },
     )
-    if not bad:
+    if not bad and Status.PARTIAL not in good:
         return (Status.WARNING if Status.WARNING in good else Status.OK), Exit.OK
     if Status.INTERRUPTED in bad:
         return Status.INTERRUPTED, Exit.INTERRUPTED
+    allowed = partial_ok and bool(good)
     if Status.DAMAGED in bad:
-        return Status.DAMAGED, Exit.DAMAGE
+        return Status.DAMAGED, Exit.OK if allowed else Exit.DAMAGE
     if Status.CONFLICT in bad:
-        return Status.CONFLICT, Exit.CONFLICT
+        return Status.CONFLICT, Exit.OK if allowed else Exit.CONFLICT
     if good:
-        return Status.PARTIAL, Exit.OK if partial_ok else Exit.PARTIAL
+        return Status.PARTIAL, Exit.OK if allowed else Exit.PARTIAL
     return (Status.BUSY, Exit.LOCKED) if bad == {Status.BUSY} else (Status.FAILED, Exit.FAILED)
 
 
@@ -361,7 +363,14 @@ def test_conclude_over_all_small_combinations(partial_ok: bool) -> None:
 
 
 def test_nothing_bad_ever_ends_with_0_unless_partial_is_allowed() -> None:
-    bad = {Status.FAILED, Status.BUSY, Status.CONFLICT, Status.DAMAGED, Status.INTERRUPTED}
+    bad = {
+        Status.PARTIAL,
+        Status.FAILED,
+        Status.BUSY,
+        Status.CONFLICT,
+        Status.DAMAGED,
+        Status.INTERRUPTED,
+    }
     for some in SMALL:
         assert (conclude([outcome(s) for s in some])[1] is Exit.OK) == (not bad & set(some)), some
 

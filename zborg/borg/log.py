@@ -16,9 +16,11 @@ from zborg.model import Status
 
 STDOUT_PREFIX = "= "
 # The agent's own statuses (docs/agent.md).
-AGENT_BUSY, AGENT_ALARM = 75, 76
+AGENT_BUSY, AGENT_ALARM, AGENT_PATH_MISSING = 75, 76, 77
 NOT_FOUND = 127  # the agent's, when borg is missing; the shell's, when the agent is
 _KEPT_LINES = 40
+_LONGEST = 4000  # characters of one message; what a host says may have no end
+_MOST = 16 << 20  # characters of borg's own output
 _AGENT = "zborg-agent: "
 _CHATTER = ("zborg-agent: borg ended with",)  # said after every verb
 _WITHHELD = "withheld (report_paths = no)"
@@ -113,11 +115,15 @@ class BorgLog:
     warned: list[str] = field(default_factory=list)  # their words, where the host lets them out
     stdout: list[str] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)  # the newest lines that are not JSON
+    ran: bool = False  # whether the agent says that borg ran to an end
+    _size: int = 0
 
     def feed(self, line: str) -> dict[str, Any] | None:
         """Take a line in; returns the counts if it was a progress line."""
         if line.startswith(STDOUT_PREFIX):
-            self.stdout.append(line[len(STDOUT_PREFIX) :])
+            self._size += len(line)
+            if self._size <= _MOST:  # more is no JSON of borg's, and then none at all is left
+                self.stdout.append(line[len(STDOUT_PREFIX) :])
         elif (entry := _json_object(line)) is None:
             self._keep(line)
         elif entry.get("type") == "archive_progress":
@@ -131,16 +137,17 @@ class BorgLog:
         return _json_object("\n".join(self.stdout)) or {}
 
     def _message(self, entry: dict[str, Any]) -> None:
-        level, text = str(entry.get("levelname", "")), str(entry.get("message", ""))
+        level, text = str(entry.get("levelname", "")), str(entry.get("message", "")).strip()[-_LONGEST:]
         if level in ("ERROR", "CRITICAL"):
-            self.errors.append((str(entry.get("msgid", "")), text))
+            self.errors = [*self.errors, (str(entry.get("msgid", ""))[:_LONGEST], text)][-_KEPT_LINES:]
         elif level == "WARNING":
             self.warnings += 1
             self.warned = [*self.warned, text][-_KEPT_LINES:] if text else self.warned
 
     def _keep(self, line: str) -> None:
+        self.ran = self.ran or line.startswith(_CHATTER)
         if line.strip():
-            self.plain.append(line)
+            self.plain.append(line[:_LONGEST])
             del self.plain[:-_KEPT_LINES]
 
 
@@ -181,7 +188,9 @@ def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
         return Status.FAILED, refusal, mend
     if status == NOT_FOUND or any(_NO_AGENT.search(line) for line in log.plain):
         return Status.FAILED, words or "there is no agent on the host", _INSTALL_AGENT
-    if (status == 1 or 100 <= status < NOT_FOUND) and not log.errors:
+    if status == AGENT_PATH_MISSING:
+        return Status.FAILED, words, "mend or remove that path in agent.conf on the host"
+    if log.ran and (status == 1 or 100 <= status < NOT_FOUND) and not log.errors:
         return Status.WARNING, " / ".join(log.warned[-3:]) or "borg warned", "" if log.warned else _TELL_PATHS
     if any(_FULL.search(text) for _, text in log.errors):
         return _KNOWN["Repository.InsufficientFreeSpaceError"]
@@ -197,8 +206,8 @@ def _last_words(log: BorgLog) -> str:
     told = [line for line in log.plain if not _is_chatter(line)]
     # That the connection closed is what borg sees of somebody else's reason.
     own = [text for msgid, text in log.errors if not msgid.startswith("ConnectionClosed")]
-    if reasons := [text for text in own if not text.startswith(_PLATFORM)]:
-        return reasons[-1].strip().splitlines()[-1]  # of a traceback the last line
+    if reasons := [text for text in own if text and not text.startswith(_PLATFORM)]:
+        return reasons[-1].splitlines()[-1]  # of a traceback the last line
     # borg answers a bad option with pages of usage and one line that says which.
     for mark in ("zborg-agent: ", ": error: ", "storage: zborg-serve: ", "storage: "):
         if lines := [line for line in told if mark in line]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from zborg.borg.log import BorgLog, judge, statistics
-from zborg.borg.repository import entries, last_transactions, of_init_only
+from zborg.borg.repository import entries, last_transactions, left_by_init
 from zborg.errors import Conflict, ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, State, Status
 from zborg.model.words import counted, moment
@@ -72,7 +72,6 @@ def _in_parallel(
         return [*outcomes, *(outcome_of("host", host.name, error) for host in hosts)]
     waiting = list(hosts)
     running: dict[Future[Outcome], Host] = {}
-    bugs: list[BaseException] = []
     with ThreadPoolExecutor(max_workers=begun.context.config.parallel) as pool:
         while waiting or running:
             while waiting and len(running) < begun.context.config.parallel:
@@ -80,16 +79,11 @@ def _in_parallel(
                 running[pool.submit(_one, begun, host, datasets)] = host
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[future]
-                if bug := future.exception():
-                    bugs.append(bug)  # the other hosts are not to blame: they finish and are saved
-                    continue
                 outcomes.append(future.result())
                 begun.context.runs.save(begun.report(outcomes))
             if stop := _reason_to_stop(outcomes, fail_fast=fail_fast):
                 outcomes += [Outcome("host", h.name, Status.SKIPPED, stop) for h in waiting]
                 waiting = []
-    if bugs:
-        raise bugs[0]
     return outcomes
 
 
@@ -110,12 +104,12 @@ def _reason_to_stop(outcomes: Sequence[Outcome], *, fail_fast: bool) -> str:
 
 
 def _one(begun: Begun, host: Host, datasets: Mapping[str, Dataset]) -> Outcome:
-    """One host, whatever happens to it, as an outcome."""
-    begun.context.emit(Event("started", host.name))
+    """One host, whatever happens to it, as an outcome: no host ends the night of the others."""
     try:
+        begun.context.emit(Event("started", host.name))
         with begun.context.locks.hold(f"host-{host.name}") as lock:
             outcome = _HostBackup(begun, host, lock).run(_home(begun.context, host, datasets))
-    except ZborgError as error:
+    except Exception as error:
         outcome = outcome_of("host", host.name, error)
     # The run may go on for hours with others: the outcome has its own time.
     outcome = replace(outcome, data={**outcome.data, "finished": moment(begun.context.clock())})
@@ -145,11 +139,7 @@ class _HostBackup:
 
     def run(self, home: str) -> Outcome:
         before = self._last(home)
-        found: Sequence[str] = entries(self.begun.context.storage, home)
-        if not before:
-            found = self._before_the_first(home, found)
-        if "config" not in found:
-            self._refuse_to_replace(found)
+        if not before and self._is_new(home):
             if (outcome := self._verb("init", self.host.name)).status.bad:
                 return replace(outcome, message=f"init: {outcome.message}")
             before = self._last(home)
@@ -160,19 +150,28 @@ class _HostBackup:
     def _last(self, home: str) -> int:
         return last_transactions(self.begun.context.storage, [home]).get(home, 0)
 
-    def _before_the_first(self, home: str, found: Sequence[str]) -> Sequence[str]:
-        """What is in the dataset once the remains of an init that was killed are cleared.
+    def _is_new(self, home: str) -> bool:
+        """Whether the repository is to be made. No commit was ever seen here; Conflict if that is odd.
 
-        They are that only if no commit was ever seen here, nothing but an init's files is there, and
-        the host itself says that it has no repository: then nothing was ever backed up into it.
+        What an init left that was killed is cleared, but only if the host was never seen good and says
+        itself that it has no repository, and the dataset holds no more than an init writes.
         """
         told = self.begun.context.tunnel.ask(self.host, "version").splitlines()
         self._check_name(told)
-        if not found or not of_init_only(found) or "initialised no" not in told:
-            return found
-        remains = [f"{home}/{name}" for name in found]
-        self.begun.context.storage.run(["rm", "-rf", "--", *remains])
-        return ()
+        storage, unknown = self.begun.context.storage, "initialised no" in told
+        found = entries(storage, home)
+        if "config" in found and not unknown:
+            return False  # killed between its init and its first commit
+        self._refuse_to_replace()
+        if found and not (unknown and left_by_init(storage, home, found)):
+            name = self.begun.context.config.storage.dataset_of(self.host.name)
+            raise Conflict(
+                f"{name} holds files that are not this host's repository: {', '.join(found[:5])}",
+                f"an older repository is kept by: zfs rename {name} {name}-older, then zborg init",
+            )
+        if found:
+            storage.run(["rm", "-rf", "--", *(f"{home}/{name}" for name in found)])
+        return True
 
     def _check_name(self, told: Sequence[str]) -> None:
         """A table that was renamed in zborg.toml alone would begin a second history."""
@@ -183,17 +182,12 @@ class _HostBackup:
                 f"rename the table to [hosts.{own}], or set name in the host's agent.conf",
             )
 
-    def _refuse_to_replace(self, found: Sequence[str]) -> None:
-        """A new repository only in an empty dataset of a host that was never seen good."""
+    def _refuse_to_replace(self) -> None:
+        """A new repository only in a dataset of a host that was never seen good."""
         name = self.begun.context.config.storage.dataset_of(self.host.name)
-        if found:
-            raise Conflict(
-                f"{name} holds files but no repository: {', '.join(found[:5])}",
-                "look at its snapshots; restore the repository or empty the dataset by hand",
-            )
         if any(s.state is State.OK for s in self.begun.context.zfs.snapshots(name)):
             raise Conflict(
-                f"{name} is empty but has good snapshots: its repository was lost",
+                f"{name} holds no commit but has good snapshots: its repository was lost",
                 f"restore it from the newest one: zfs rollback, or zborg restore list {self.host.name}",
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -75,21 +76,24 @@ def attempt(context: Context, command: str, work: Callable[[Begun], Report], *, 
 
 
 def conclude(outcomes: Sequence[Outcome], *, partial_ok: bool = False) -> tuple[Status, Exit]:
-    """The worst outcome decides; some bad among good is partial; skipped ones do not count."""
+    """The worst outcome decides; some bad among good is partial; skipped ones do not count.
+
+    With `partial_ok` some good is exit 0, whatever the others came to: one host must not keep the rest
+    from being snapshotted. The status tells it all the same.
+    """
     counted = [outcome.status for outcome in outcomes if outcome.status is not Status.SKIPPED]
     bad = [status for status in counted if status.bad]
     some_good = len(bad) < len(counted)
+    if Status.INTERRUPTED in bad:
+        return Status.INTERRUPTED, Exit.INTERRUPTED
+    enough = some_good and partial_ok
+    for status, code in ((Status.DAMAGED, Exit.DAMAGE), (Status.CONFLICT, Exit.CONFLICT)):
+        if status in bad:
+            return status, Exit.OK if enough else code
+    if bad and some_good or Status.PARTIAL in counted:
+        return Status.PARTIAL, Exit.OK if enough else Exit.PARTIAL
     if not bad:
         return (Status.WARNING if Status.WARNING in counted else Status.OK), Exit.OK
-    for status, code in (
-        (Status.INTERRUPTED, Exit.INTERRUPTED),
-        (Status.DAMAGED, Exit.DAMAGE),
-        (Status.CONFLICT, Exit.CONFLICT),
-    ):
-        if status in bad:
-            return status, code
-    if some_good:
-        return Status.PARTIAL, Exit.OK if partial_ok else Exit.PARTIAL
     if all(status is Status.BUSY for status in bad):
         return Status.BUSY, Exit.LOCKED
     return Status.FAILED, Exit.FAILED
@@ -101,8 +105,16 @@ def inspect(outcomes: Sequence[Outcome]) -> tuple[Status, Exit]:
     return (Status.FAILED, Exit.FAILED) if status in (Status.PARTIAL, Status.BUSY) else (status, code)
 
 
-def outcome_of(kind: str, subject: str, error: ZborgError) -> Outcome:
-    """An error that ended the work on one subject, as its outcome."""
+def outcome_of(kind: str, subject: str, error: Exception) -> Outcome:
+    """An error that ended the work on one subject, as its outcome. A bug keeps its traceback."""
+    if isinstance(error, OSError):
+        return Outcome(
+            kind, subject, Status.FAILED, f"this machine says: {error}", "see to it, and run again"
+        )
+    if not isinstance(error, ZborgError):
+        words = f"this is a bug in zborg: {type(error).__name__}: {error}"
+        data = {"traceback": "".join(traceback.format_exception(error))}
+        return Outcome(kind, subject, Status.FAILED, words, "please report it with `zborg --json`", data)
     kinds: tuple[tuple[type[ZborgError], Status], ...] = (
         (Busy, Status.BUSY),
         (Conflict, Status.CONFLICT),

@@ -16,13 +16,26 @@ from typing import Any
 from zborg.borg.log import BorgLog, count, judge
 from zborg.errors import UsageError, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import P_TRANSACTION, Event, Host, Outcome, Report, Snapshot, SnapshotName, State, Status
+from zborg.model import (
+    P_TRANSACTION,
+    PREFIX,
+    Event,
+    Host,
+    Outcome,
+    Report,
+    Snapshot,
+    SnapshotName,
+    State,
+    Status,
+)
 from zborg.model.words import counted, size
 from zborg.planning.choose import choose, parse_at
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
 
 _ALLOWED = 10_000_000_000  # bytes proposed in the line that root copies
+_LISTED = "20"  # archives looked at for the newest of ours
+_PERMISSION = ("restore is off on this host", "root allowed a restore", "root did not allow")  # the agent's
 
 
 def list_snapshots(context: Context, name: str) -> Report:
@@ -69,6 +82,7 @@ def restore_files(
         raise UsageError(
             f"not an absolute path: {', '.join(wrong)}", "name files as they are called on the host"
         )
+    paths = _outermost(paths)
     begun = begin(context, "restore files")
     snapshot = choose(_snapshots(context, host), _moment(begun, at))
     if dry_run:
@@ -78,6 +92,12 @@ def restore_files(
     report = begun.report([_restore(begun, host, paths, snapshot)])
     context.runs.save(report)
     return report
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """Each path once, and none below another: borg extracts those by the outer one and misses the inner."""
+    plain = list(dict.fromkeys(path.rstrip("/") or "/" for path in paths))
+    return [one for one in plain if not any(one.startswith(f"{other}/") for other in plain)]
 
 
 def _moment(begun: Begun, at: str) -> SnapshotName | datetime:
@@ -106,7 +126,8 @@ def _permission(snapshot: Snapshot, paths: Sequence[str]) -> str:
 
 def _restore(begun: Begun, host: Host, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
     try:
-        with begun.context.locks.hold(f"host-{host.name}") as lock, _clone(begun, host, snapshot):
+        # Not the lock of its backups: this reads a clone, and the repository goes on without it.
+        with begun.context.locks.hold(f"restore-{host.name}") as lock, _clone(begun, host, snapshot):
             return _Reading(begun, host, lock, snapshot).extract(paths)
     except ZborgError as error:
         return outcome_of("host", host.name, error)
@@ -132,18 +153,28 @@ def _clone(begun: Begun, host: Host, snapshot: Snapshot) -> Iterator[None]:
 
 
 def _clear_stale(begun: Begun, host: Host) -> None:
-    """We hold the host's lock: a clone of it that is still there belongs to a run that was killed."""
+    """We hold the lock of its restores: a clone that is still there belongs to a run that was killed."""
     scratch = begun.context.config.storage.scratch
     for dataset in begun.context.zfs.datasets(scratch):
         if dataset.name.count("/") == scratch.count("/") + 2 and dataset.name.endswith(f"/{host.name}"):
             begun.context.zfs.destroy_clone(dataset.name)
 
 
-def _newest_archive(listing: dict[str, Any]) -> str:
-    """Of `borg list --json`, oldest first; "" when there is none. The host may say anything."""
+def _newest_archive(listing: dict[str, Any], host: str) -> str:
+    """The last of zborg's own in `borg list --json`, which is oldest first; "" when there is none.
+
+    Somebody may have made others by hand, and the host may say anything.
+    """
     archives = listing.get("archives")
-    newest = archives[-1] if isinstance(archives, list) and archives else None
-    return str(newest.get("name") or newest.get("archive") or "") if isinstance(newest, dict) else ""
+    entries = [one for one in archives if isinstance(one, dict)] if isinstance(archives, list) else []
+    names = [str(one.get("name") or one.get("archive") or "") for one in entries]
+    return next((name for name in reversed(names) if _is_ours(name, host)), "")
+
+
+def _is_ours(archive: str, host: str) -> bool:
+    """HOST and the instant, as zborg names archives."""
+    name, dash, instant = archive[: len(host)], archive[len(host) : len(host) + 1], archive[len(host) + 1 :]
+    return (name, dash) == (host, "-") and SnapshotName.parse(PREFIX + instant) is not None
 
 
 @dataclass
@@ -157,9 +188,9 @@ class _Reading:
     log: BorgLog = field(default_factory=BorgLog)
 
     def extract(self, paths: Sequence[str]) -> Outcome:
-        if (listed := self._verb("list", self.host.name, "1")).status.bad:
+        if (listed := self._verb("list", self.host.name, _LISTED)).status.bad:
             return listed
-        archive = _newest_archive(self.log.json())
+        archive = _newest_archive(self.log.json(), self.host.name)
         if not archive:
             return self._failed("the repository in this snapshot has no archive", "choose another with --at")
         words = ("restore", self.host.name, archive, self.begun.run, self.snapshot.raw, *paths)
@@ -184,7 +215,7 @@ class _Reading:
         return Outcome("host", self.host.name, Status.FAILED, message, remedy)
 
     def _with_permission(self, outcome: Outcome, paths: Sequence[str]) -> Outcome:
-        if outcome.remedy or "refused" not in outcome.message:
+        if not any(words in outcome.message for words in _PERMISSION):
             return outcome
         allow = _permission(self.snapshot, paths)
         remedy = (
@@ -193,12 +224,15 @@ class _Reading:
         return replace(outcome, remedy=remedy)
 
     def _done(self, archive: str, extracted: Outcome) -> Outcome:
-        """Where the files are, and what borg warned of."""
+        """Where the files are. What borg warned of may be a file that could not be written: in part, then."""
         result = self.log.json()
         where = str(result.get("restored", ""))
+        if not where:
+            return self._failed("the host did not say where it restored to", "look at the agent on the host")
         data: dict[str, Any] = {"snapshot": self.snapshot.full, "archive": archive, "restored": where}
         data |= {"files": count(result, "files"), "original_bytes": count(result, "bytes")}
         message = f"restored from {archive} into {where} on {self.host.name}"
-        if extracted.message:
-            message += f"; {extracted.message}"
-        return replace(extracted, message=message, data=data)
+        if extracted.status is Status.OK:
+            return replace(extracted, message=message, data=data)
+        message = f"{message}, but not all of it may be there: {extracted.message}"
+        return replace(extracted, status=Status.PARTIAL, message=message, data=data)
