@@ -648,7 +648,13 @@ def test_the_newest_archive_is_the_last_that_zborg_made(names: list[str], expect
 
 
 def test_an_archive_list_may_be_anything() -> None:
-    for listing in ({}, {"archives": 7}, {"archives": [None, 3, {}]}, {"archives": {"name": "x"}}):
+    odd: list[dict[str, object]] = [
+        {},
+        {"archives": 7},
+        {"archives": [None, 3, {}]},
+        {"archives": {"name": "x"}},
+    ]
+    for listing in odd:
         assert _newest_archive(listing, "web1") == ""
 
 

@@ -15,7 +15,7 @@ from tests.harness.watch import next_second
 from tests.harness.world import guids, only, outcomes
 
 pytestmark = pytest.mark.lab
-DATASET = "tank/self"
+DATASET = "self/borg"  # a pool of its own: other tests rely on how their own was scrubbed
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +23,7 @@ def inside(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Inside:
     made = Inside(lab.vault)
     made.install(tmp_path_factory.mktemp("inside"))
     made.prepare(DATASET)
+    lab.vault.sh("truncate -s 1G /vdev/self; zpool create self /vdev/self")
     lab.vault.sh("mkdir -p /srv/data; head -c 100000 /dev/urandom >/srv/data/blob")
     return made
 
@@ -59,7 +60,7 @@ def test_a_file_comes_back_through_a_clone(inside: Inside) -> None:
     done = only(inside.report("restore", "files", "self", "/srv/data/blob"))
     back = Path(done["data"]["restored"]) / "srv/data/blob"
     assert inside.guest.sh(f"sha256sum {back}").split()[0] == before
-    assert "zborg-scratch/" not in inside.guest.sh("zfs list -H -o name -r tank")
+    assert "zborg-scratch/" not in inside.guest.sh("zfs list -H -o name -r self")
 
 
 def test_the_night_in_one_command_and_what_status_says_of_it(inside: Inside) -> None:

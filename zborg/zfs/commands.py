@@ -115,8 +115,9 @@ class CommandZfs:
             try:
                 self._run(command, timeout=DESTROYING)
             except CommandFailed as error:
-                if words.says(error, "it's being held"):
-                    holders = self._holders(dataset, chunk)
+                # OpenZFS 2.1 calls a held snapshot just as busy as one that is being sent.
+                held = words.says(error, "it's being held", "dataset is busy")
+                if held and (holders := self._holders(dataset, chunk)):
                     raise words.explain(error, command, f"held by {holders}") from error
                 raise
 
@@ -125,7 +126,7 @@ class CommandZfs:
             wanted = {f"{dataset}@{raw}" for raw in raws}
             held = [one.full for one in self.snapshots(dataset) if one.holds and one.full in wanted]
             return ", ".join(f"{hold.tag} on {hold.snapshot}" for hold in self.holds(held))
-        return "somebody"
+        return ""
 
     def destroy_bookmark(self, bookmark: str) -> None:
         with self._unless(f"bookmark '{bookmark}' does not exist"):

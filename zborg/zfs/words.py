@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from zborg.errors import CommandFailed, TimedOut, Unreachable
 
+_HELD = "zfs holds shows the tags; zborg releases its own, others are yours"
 # The first that is found in the error text. Several are ZFS's words for more than one cause.
 _REMEDIES = (
-    ("it's being held", "zfs holds shows the tags; zborg releases its own, others are yours"),
+    ("held by ", _HELD),
+    ("it's being held", _HELD),
     ("has dependent clones", "a restore or verify still uses it: wait, or zfs destroy the clone named above"),
     ("pool or dataset is busy", "a process still uses it: fuser -vm MOUNTPOINT"),
     ("dataset is busy", "it is being sent or received, or a clone of it is made: try again later"),
@@ -39,7 +41,8 @@ def explain(error: CommandFailed, argv: Sequence[str], note: str = "") -> Comman
     """The same failure in fewer words, with a remedy. Lost connections and timeouts stay as they are."""
     if isinstance(error, TimedOut | Unreachable):
         return error
-    remedy = next((remedy for words, remedy in _REMEDIES if words in error.stderr), error.remedy)
+    told = f"{note}\n{error.stderr}"
+    remedy = next((remedy for words, remedy in _REMEDIES if words in told), error.remedy)
     if error.status == _NOT_FOUND:
         remedy = "is OpenZFS installed there, and its folder in the PATH?"
     what = " ".join(argv[:2]) + " failed" + (f" ({note})" if note else "")
