@@ -78,6 +78,23 @@ def test_run_passes_stdin_whole() -> None:
     assert LocalRunner().run(["cat"], stdin=text).stdout == text
 
 
+def test_a_command_that_wants_no_input_is_not_blamed_for_it() -> None:
+    assert LocalRunner().run(["true"], stdin="x" * 1_000_000).status == 0
+
+
+def test_a_command_that_says_too_much_is_ended() -> None:
+    for script in ("exec yes", "exec yes >&2"):
+        began = time.monotonic()
+        with pytest.raises(CommandFailed, match="printed more than 1.0 MiB"):
+            LocalRunner().run(["sh", "-c", script], most=1 << 20, timeout=60)
+        assert time.monotonic() - began < SOON
+
+
+def test_a_command_that_closes_its_streams_and_stays_is_timed_out() -> None:
+    with pytest.raises(TimedOut, match="no answer within 1 s"):
+        LocalRunner().run(["sh", "-c", "exec >&- 2>&- <&-; exec sleep 60"], timeout=1)
+
+
 def test_a_failed_command_says_its_last_words() -> None:
     with pytest.raises(CommandFailed) as caught:
         LocalRunner().run(sh("echo the disk is gone >&2; exit 7"))

@@ -7,17 +7,22 @@ them: a killed zborg would otherwise leave `borg serve` running beside a free lo
 from __future__ import annotations
 
 import os
+import select
+import selectors
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import IO
 
 from zborg.errors import CommandFailed, Interrupted, TimedOut, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import Child, Completed
+from zborg.model import MOST, Child, Completed
+from zborg.model.words import size
 
 _TICK = 0.5  # how often a wait looks at `cancelled`
 
@@ -90,14 +95,17 @@ class LocalRunner:
         self._prefix = _prefix(user)
         self._env = dict(env or {})
 
-    def run(self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "") -> Completed:
+    def run(
+        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+    ) -> Completed:
         with self._popen(argv, subprocess.PIPE, subprocess.PIPE) as popen:
+            talk = _Talk(argv, popen, stdin.encode(), most)
             try:
-                stdout, stderr = _communicate(argv, popen, stdin.encode(), timeout)
+                talk.to_the_end(timeout)
             except BaseException:
                 Process(argv, popen).stop(grace=1)
                 raise
-        done = Completed(popen.returncode, _text(stdout), _text(stderr))
+        done = Completed(popen.returncode, _text(talk.stdout), _text(talk.stderr))
         if done.status:
             raise CommandFailed(tuple(argv), done.status, done.stderr)
         return done
@@ -147,23 +155,61 @@ def _group_of(user: str) -> str:
         raise ZborgError(f"there is no user {user} on this machine", f"useradd --system {user}") from None
 
 
-def _communicate(
-    argv: Sequence[str], popen: subprocess.Popen[bytes], stdin: bytes, timeout: float
-) -> tuple[bytes, bytes]:
-    """communicate() that also ends when zborg is asked to stop."""
-    deadline = time.monotonic() + timeout
-    data: bytes | None = stdin
-    while True:
+class _Talk:
+    """communicate() that also ends when zborg is asked to stop, and when a process says too much."""
+
+    def __init__(self, argv: Sequence[str], popen: subprocess.Popen[bytes], stdin: bytes, most: int) -> None:
+        self._argv, self._popen, self._most = tuple(argv), popen, most
+        self._left, self.stdout, self.stderr = stdin, bytearray(), bytearray()
+
+    def to_the_end(self, timeout: float) -> None:
+        """Until every stream and the process have ended. Raises TimedOut, Interrupted, CommandFailed."""
+        deadline = time.monotonic() + timeout
+        with selectors.DefaultSelector() as streams:
+            self._register(streams)
+            while streams.get_map():
+                for key, _ in streams.select(_TICK):
+                    if key.data():
+                        streams.unregister(key.fileobj)
+                self._check(deadline, timeout)
+        while self._popen.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._popen.wait(_TICK)
+            self._check(deadline, timeout)
+
+    def _register(self, streams: selectors.BaseSelector) -> None:
+        """Each stream with what to do when it is ready, which says whether it has ended."""
+        child = self._popen
+        assert child.stdin and child.stdout and child.stderr  # all three are pipes
+        streams.register(child.stdout, selectors.EVENT_READ, partial(self._hear, child.stdout, self.stdout))
+        streams.register(child.stderr, selectors.EVENT_READ, partial(self._hear, child.stderr, self.stderr))
+        streams.register(child.stdin, selectors.EVENT_WRITE, partial(self._tell, child.stdin))
+
+    def _hear(self, stream: IO[bytes], heard: bytearray) -> bool:
+        chunk = os.read(stream.fileno(), 1 << 16)
+        heard += chunk
+        if len(heard) > self._most:
+            message = f"{self._argv[0]} printed more than {size(self._most)}"
+            raise CommandFailed(self._argv, -1, "", message, "look at who answers there")
+        return not chunk
+
+    def _tell(self, stream: IO[bytes]) -> bool:
         try:
-            return popen.communicate(data, timeout=_TICK)
-        except subprocess.TimeoutExpired as error:
-            data = None
-            if cancelled.is_set():
-                raise Interrupted("interrupted") from None
-            if time.monotonic() > deadline:
-                words = _text(error.stderr or b"")
-                raise TimedOut(tuple(argv), -1, words, f"{argv[0]}: no answer within {timeout:g} s") from None
+            # What select() calls ready takes this much without making us wait.
+            self._left = self._left[os.write(stream.fileno(), self._left[: select.PIPE_BUF]) :]
+        except BrokenPipeError:  # it wants no more; its status will say whether that was right
+            self._left = b""
+        if not self._left:
+            stream.close()
+        return not self._left
+
+    def _check(self, deadline: float, timeout: float) -> None:
+        if cancelled.is_set():
+            raise Interrupted("interrupted")
+        if time.monotonic() > deadline:
+            words = f"{self._argv[0]}: no answer within {timeout:g} s"
+            raise TimedOut(self._argv, -1, _text(self.stderr), words)
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes | bytearray) -> str:
     return data.decode("utf-8", "replace")

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from zborg.model import Emit, Event
 from zborg.model.words import printable, size, span
@@ -51,7 +51,9 @@ class Plain:
         return True
 
     def _say(self, event: Event, words: str) -> None:
-        print(f"{event.subject}: {printable(words)}", file=sys.stderr, flush=True)
+        # A full disk under the log, or a pipe nobody reads, must not cost a host its backup.
+        with suppress(OSError, ValueError):
+            print(f"{event.subject}: {printable(words)}", file=sys.stderr, flush=True)
 
 
 def describe(event: Event) -> str:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, TimedOut, Unreachable
 from zborg.hosts.keys import algorithms, fingerprint
 from zborg.interrupt import cancelled
-from zborg.model import Child, Completed, Endpoint, Runner
+from zborg.model import MOST, Child, Completed, Endpoint, Runner
+from zborg.model.words import size
 
 if TYPE_CHECKING:
     import paramiko
@@ -125,10 +126,14 @@ class SshRunner:
         argv = ssh_argv(self.alias, self.endpoint, self._known_hosts, command)
         return self._local.start(argv, stdin=stdin, stdout=stdout)
 
-    def run(self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "") -> Completed:
-        return self.run_command(shlex.join(argv), timeout=timeout, stdin=stdin)
+    def run(
+        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+    ) -> Completed:
+        return self.run_command(shlex.join(argv), timeout=timeout, stdin=stdin, most=most)
 
-    def run_command(self, command: str, *, timeout: float = 60, stdin: str = "") -> Completed:
+    def run_command(
+        self, command: str, *, timeout: float = 60, stdin: str = "", most: int = MOST
+    ) -> Completed:
         import paramiko
 
         try:
@@ -137,7 +142,7 @@ class SshRunner:
                 channel.exec_command(command)
                 channel.sendall(stdin.encode())
                 channel.shutdown_write()
-                done = _collect(channel, command, timeout)
+                done = _collect(channel, command, timeout, most)
         except TimeoutError as error:
             raise TimedOut((command,), -1, "", f"{self.alias} took no input within {timeout:g} s") from error
         except (paramiko.SSHException, OSError, EOFError) as error:
@@ -232,8 +237,8 @@ def _verify(transport: paramiko.Transport, alias: str, endpoint: Endpoint) -> No
         raise key_changed(alias, endpoint, fingerprint(offered))
 
 
-def _collect(channel: paramiko.Channel, command: str, timeout: float) -> Completed:
-    """Read both streams until the command has ended."""
+def _collect(channel: paramiko.Channel, command: str, timeout: float, most: int) -> Completed:
+    """Read both streams until the command has ended, or has said more than `most` bytes."""
     deadline = time.monotonic() + timeout
     out, err = bytearray(), bytearray()
     while True:
@@ -241,10 +246,13 @@ def _collect(channel: paramiko.Channel, command: str, timeout: float) -> Complet
             channel.status_event.wait(_TICK)  # a channel at its end is always readable
         else:
             select.select([channel], [], [], _TICK)
-        while channel.recv_ready():
+        while channel.recv_ready() and len(out) <= most:
             out += channel.recv(1 << 16)
-        while channel.recv_stderr_ready():
+        while channel.recv_stderr_ready() and len(err) <= most:
             err += channel.recv_stderr(1 << 16)
+        if max(len(out), len(err)) > most:
+            message = f"the other side printed more than {size(most)}"
+            raise CommandFailed((command,), -1, "", message, "look at who answers there")
         if channel.exit_status_ready() and channel.eof_received and not _pending(channel):
             status = channel.recv_exit_status()
             return Completed(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))

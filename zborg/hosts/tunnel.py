@@ -21,6 +21,7 @@ Serve = Callable[[str, int, int], Child]
 _UNQUOTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/=@+-")
 _KEPT = 20
 _ASKING = 60.0  # seconds for a verb that only prints what the host knows
+_ANSWER = 64 << 10  # bytes of such an answer
 _FROM_AGENT = ("{", "= ", "zborg-agent: ")  # lines that prove that the agent was reached
 
 
@@ -64,7 +65,7 @@ class SshTunnel:
         """Run a verb without a `borg serve`. See model.Tunnel."""
         argv = ssh_argv(host.name, host.endpoint, self._known_hosts, " ".join(map(quote, words)))
         try:
-            return self._local.run(argv, timeout=_ASKING).stdout
+            return self._local.run(argv, timeout=_ASKING, most=_ANSWER).stdout
         except TimedOut:
             raise
         except CommandFailed as error:

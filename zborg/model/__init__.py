@@ -21,6 +21,7 @@ from zborg.model.report import (
     Verdict,
 )
 from zborg.model.running import (
+    MOST,
     Adopt,
     Child,
     Clock,
@@ -50,6 +51,7 @@ from zborg.model.zfs import (
 )
 
 __all__ = [
+    "MOST",
     "Adopt",
     "Lines",
     "Tunnel",

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from zborg.model.machines import Host
 
+MOST = 256 << 20  # bytes that a command may print: a million snapshots listed take 150 MiB
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -42,8 +44,13 @@ class Child(Protocol):
 class Runner(Protocol):
     """Runs commands on one machine, this one or another."""
 
-    def run(self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "") -> Completed:
-        """Run to the end. Raises CommandFailed on any status but 0, TimedOut, Unreachable."""
+    def run(
+        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+    ) -> Completed:
+        """Run to the end. Raises CommandFailed on any status but 0, TimedOut, Unreachable.
+
+        `most` bytes of its stdout and of its stderr are taken; more is CommandFailed as well.
+        """
 
     def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:
         """Start with its data on two file descriptors; no byte of it passes through Python."""
