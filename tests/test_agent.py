@@ -246,6 +246,37 @@ def test_restore_of_what_is_not_there_fails(lab: Lab) -> None:
         assert not any(line.startswith("= ") for line in result.stderr.splitlines())
 
 
+def test_a_path_that_is_a_symbolic_link_is_refused(lab: Lab) -> None:
+    """borg would archive the link alone, and call it a good backup of what it points to."""
+    link = lab.host.directory / "link"
+    link.symlink_to(lab.host.data)
+    for path in (str(link), f"{link}/"):
+        lab.configure(f"path = {path}")
+        refused = lab.verb("create", "web1", A1)
+        assert refused.status == 2
+        assert "path number 2 in agent.conf is a symbolic link" in refused.stderr
+        assert str(link) not in refused.stderr
+
+
+def test_a_path_that_is_not_there_fails_once_the_rest_is_done(lab: Lab) -> None:
+    gone = lab.host.directory / "gone"
+    lab.configure(f"path = {gone}", f"path = {lab.host.directory}/also-gone")
+    failed = lab.verb("create", "web1", A1)
+    assert failed.status == 77
+    assert "not there: path number 2 3 of agent.conf" in failed.stderr
+    assert str(gone) not in failed.stderr
+    assert output(failed)["archive"]["stats"]["nfiles"] > 0
+    gone.mkdir()
+    lab.configure(f"path = {gone}")
+    lab.ok("create", "web1", A2)
+
+
+def test_the_whole_machine_is_a_path(tmp_path: Path) -> None:
+    host = BackedUpHost(tmp_path / "host")
+    host.setup("web1", [Path("/")])
+    assert "path = /" in (host.confdir / "agent.conf").read_text().splitlines()
+
+
 def test_restore_over_the_cap_is_stopped_and_removed(lab: Lab) -> None:
     (lab.data / "big").write_bytes(os.urandom(30_000_000))
     lab.ok("create", "web1", A2)

@@ -9,7 +9,7 @@
 #   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version` alone prints text)
 #   stderr          "= TEXT" a line of borg's output; "{...}" a line of borg's log;
 #                   "zborg-agent: TEXT" our words; anything else is borg's, outside its log
-#   exit status     2 refused, 75 another run is going on, 76 alarm, 127 no borg; else borg's own
+#   exit status     2 refused, 75 another run is going on, 76 alarm, 77 a path is not there, 127 no borg; else borg's own
 
 sh=/bin/sh
 safe_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -70,7 +70,8 @@ plain() { is_plain_path "$value" || refuse "agent.conf: $key is an absolute path
 set_key() { # the value of one line into its variable; lists are kept one to a line
     case $key in
     name) is_name "$value" || refuse "agent.conf: name is [a-z0-9-], at most 31" && name=$value ;;
-    path) is_path "$value" || refuse "agent.conf: path is absolute, without . or .." && paths=$paths$value$newline ;;
+    path) [ "$value" = / ] || is_path "$value" || refuse "agent.conf: path is absolute, without . or .."
+        paths=$paths$value$newline ;;
     exclude) excludes=$excludes$value$newline ;;
     exclude_if_present) markers=$markers$value$newline ;;
     compression) case $value in *[!a-z0-9,]*) refuse "agent.conf: compression" ;; *) compression=$value ;; esac ;;
@@ -405,8 +406,21 @@ init() { # init REPO
     if ! printf '%s\n' "$id" >"$record.new" || ! mv "$record.new" "$record"; then die 2 "cannot write $record"; fi
 }
 
+look_at_paths() { # sets absent to the numbers of those that are not there; their names stay here
+    absent='' count=0
+    IFS=$newline
+    for value in $paths; do
+        count=$((count + 1))
+        # borg would archive the link and not what it points to, without a word.
+        [ ! -L "${value%/}" ] || refuse "path number $count in agent.conf is a symbolic link: name what it points to"
+        [ -e "$value" ] || absent="$absent $count"
+    done
+    unset IFS
+}
+
 create() { # create REPO ARCHIVE
     [ -n "$paths" ] || refuse "no path in $confdir/agent.conf"
+    look_at_paths
     # Without its memory borg would trust, and go on counting from, whatever it is shown.
     [ -d "$base/.config/borg/security/$id" ] || alarm "borg's memory of the repository is gone: $base/.config/borg/security/$id"
     url=ssh://$1/./$1::$2
@@ -420,6 +434,10 @@ create() { # create REPO ARCHIVE
     unset IFS
     tunnel "$@"
     only_ours "$base"
+    case $absent:$rc in
+    :*) ;;
+    *:[01] | *:1[0-2][0-9]) die 77 "the rest is backed up, but not there: path number$absent of agent.conf" ;;
+    esac
 }
 
 list() { # list REPO N
@@ -454,13 +472,14 @@ permit() { # permit ID SNAPSHOT PATH...: sets cap, or refuses. A permission serv
 passed_limit() { # fails while all is well; figures that cannot be had count as passed
     in_use=$(du -sk "$destination" 2>/dev/null)
     in_use=${in_use%%[!0-9]*}
-    # shellcheck disable=SC2046 # blocks, used, available in KiB
-    set -- $(df -Pk "$destination" | tail -n 1)
-    is_number "$in_use" && is_number "${2-}" && is_number "${4-}" || return 0
-    floor=$(($2 / 20))
+    # Blocks, used, available in KiB; the names before and behind them may hold blanks.
+    # shellcheck disable=SC2046
+    set -- $(df -Pk "$destination" | sed -n 's/^.* \([0-9][0-9]*  *[0-9][0-9]*  *-\{0,1\}[0-9][0-9]*\)  *[0-9][0-9]*% .*$/\1/p')
+    is_number "$in_use" && is_number "${1-}" && is_number "${3-}" || return 0
+    floor=$(($1 / 20))
     [ "$floor" -gt 1048576 ] || floor=1048576
     [ -z "$restore_free_floor" ] || floor=$((restore_free_floor / 1024))
-    [ "$in_use" -gt $((cap / 1024)) ] || [ "$4" -lt "$floor" ]
+    [ "$in_use" -gt $((cap / 1024)) ] || [ "$3" -lt "$floor" ]
 }
 
 watch_limits() { # in the background beside borg; status 1 when it had to end borg
