@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ from tests.harness.keys import make_key
 from tests.harness.local import LocalVault
 from zborg.errors import Exit, UsageError
 from zborg.hosts.keys import fingerprint
-from zborg.model import Outcome, Report, State, Status
+from zborg.hosts.tunnel import SshTunnel
+from zborg.model import Host, Outcome, Report, State, Status
 from zborg.steps.backup import Options, backup
 from zborg.steps.snapshot import snapshot
 
@@ -140,6 +142,52 @@ def test_a_lost_repository_is_not_replaced_by_an_empty_one(vault: LocalVault) ->
     report = backup(vault.context(), Options())
     assert report.exit is Exit.CONFLICT
     assert "its repository was lost" in of(report, "web1").message
+
+
+def test_a_server_without_hosts_has_no_good_night(vault: LocalVault) -> None:
+    report = backup(vault.context(), Options())
+    assert (report.exit, report.outcomes[0].message) == (
+        Exit.FAILED,
+        f"{vault.directory}/zborg.toml names no host",
+    )
+    vault.add("web1")
+    assert backup(vault.context(), Options(exclude=["web1"])).exit is Exit.OK
+
+
+def test_a_dataset_that_is_mounted_elsewhere_is_refused(vault: LocalVault) -> None:
+    """borg serve, started below the parent, would fill a plain directory there."""
+    vault.add("web1")
+    context = vault.context()
+    moved = [
+        replace(d, mountpoint="/elsewhere") if d.name.endswith("/web1") else d
+        for d in vault.zfs.datasets("tank/borg")
+    ]
+    context.zfs.datasets = lambda root: tuple(moved)  # type: ignore[method-assign]
+    outcome = of(backup(context, Options()), "web1")
+    assert outcome.status is Status.FAILED
+    assert "is mounted at /elsewhere, not at " in outcome.message
+    assert outcome.remedy == "zfs inherit mountpoint tank/borg/web1"
+
+
+def test_what_goes_wrong_with_one_host_is_its_own(vault: LocalVault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug of ours, or a limit of this machine: the others go on, and the report is saved with all."""
+    vault.add("web1")
+    vault.add("web2")
+    real = SshTunnel.verb
+
+    def verb(self: SshTunnel, host: Host, *rest: Any, **named: Any) -> int:
+        if host.name == "web1":
+            raise RuntimeError("odd")
+        return real(self, host, *rest, **named)
+
+    monkeypatch.setattr(SshTunnel, "verb", verb)
+    report = backup(vault.context(), Options())
+    assert report.exit is Exit.PARTIAL
+    assert of(report, "web1").message == "this is a bug in zborg: RuntimeError: odd"
+    assert "raise RuntimeError" in of(report, "web1").data["traceback"]
+    assert of(report, "web2").status is Status.OK
+    newest = vault.context().runs.newest("backup")
+    assert newest is not None and newest.outcomes == report.outcomes
 
 
 def test_an_older_repository_in_the_dataset_is_kept(vault: LocalVault) -> None:

@@ -202,6 +202,36 @@ def test_without_a_state_directory_init_is_the_way_out(config: Path) -> None:
     assert done.stderr.endswith("does not exist\n  -> zborg init\n")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_bug(config: Path, closed: str) -> None:
+    argv = ["sh", "-c", f'"$@" {closed}', "sh", str(ZBORG), "status", "--config", str(config)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == Exit.FAILED, done.stderr  # web1 was never backed up
+    assert "bug" not in done.stderr
+
+
+def test_a_log_that_cannot_be_written_costs_no_host_its_backup(config: Path) -> None:
+    argv = ["sh", "-c", '"$@" 2>/dev/full', "sh", str(ZBORG), "backup", "--json", "--config", str(config)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    (outcome,) = json.loads(done.stdout)["outcomes"]
+    assert (done.returncode, outcome["subject"], outcome["status"]) == (Exit.FAILED, "web1", "failed")
+    assert "bug" not in outcome["message"]
+
+
+def test_a_disk_that_became_read_only_is_no_bug(config: Path) -> None:
+    """No file of ours can be written then, a saved traceback neither."""
+    assert os.geteuid() == 0, "mounting needs root"
+    state = config.parent / "state"
+    remount = f"mount --bind {state} {state} && mount -o remount,ro,bind {state} && exec "
+    argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{remount} "$@"', "sh"]
+    done = subprocess.run(
+        [*argv, str(ZBORG), "backup", "--config", str(config)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == Exit.FAILED, done.stderr
+    assert "Read-only file system" in done.stderr + done.stdout
+    assert "bug" not in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="chattr of a directory that root cannot write either")
 def test_a_state_directory_that_cannot_be_made(config: Path) -> None:
     text = config.read_text().replace('"state"', '"/proc/zborg"')

@@ -57,6 +57,7 @@ def uncommented(text: str) -> str:
 
 def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
     path = tmp_path / "zborg.toml"
+    (tmp_path / "hosts.d").mkdir()
     path.write_text(uncommented((ROOT / "zborg.toml").read_text()))
     path.chmod(0o600)
     identity = "/etc/zborg/id_ed25519"
@@ -113,12 +114,15 @@ def test_relative_paths_start_at_the_file_and_hosts_keep_their_order(tmp_path: P
         ("ssh://root@nas", "root", "nas", 22),
         ("ssh://backup_1@10.0.0.7:2222", "backup_1", "10.0.0.7", 2222),
         ("ssh://root@[fe80::1]:65535", "root", "fe80::1", 65535),
+        ("ssh://root@[2001:DB8::7]", "root", "2001:DB8::7", 22),
+        ("ssh://root@[fe80::1%eth0]:22", "root", "fe80::1%eth0", 22),
     ],
 )
 def test_ssh_urls(tmp_path: Path, url: str, user: str, address: str, port: int) -> None:
     path = write(tmp_path / "zborg.toml", LEAST | {"hosts": {"web1": HOST | {"ssh": url}}})
     endpoint = load(path).hosts[0].endpoint
     assert (endpoint.user, endpoint.address, endpoint.port) == (user, address, port)
+    assert str(endpoint) == (url if url.count(":") > 1 and url[-1] != "]" else f"{url}:22")
 
 
 @given(number=st.integers(0, 999_999), unit=st.sampled_from("smhdw"))
@@ -267,6 +271,23 @@ def test_drop_ins_bring_hosts_in_the_order_of_their_names(tmp_path: Path) -> Non
         tmp_path, {"hosts": {"main": HOST}}, b={"hosts": {"two": HOST}}, a={"hosts": {"one": HOST}}
     )
     assert [host.name for host in load(path).hosts] == ["main", "one", "two"]
+
+
+def test_drop_ins_whose_directory_is_lost_are_missed(tmp_path: Path) -> None:
+    """A mount that failed would otherwise be a server without hosts, and every night of it a good one."""
+    (wrong,) = problems(tmp_path, include=["hosts.d/*.toml"])
+    assert wrong == f"include: there is no directory {tmp_path}/hosts.d"
+    (tmp_path / "hosts.d").mkdir()
+    assert load(tmp_path / "zborg.toml").hosts == ()
+
+
+@pytest.mark.parametrize("name", ["my state", "50%", 'quo"te', "${HOME}", "back\\slash"])
+def test_paths_that_ssh_would_take_apart_are_refused(tmp_path: Path, name: str) -> None:
+    """It would look for known_hosts elsewhere, find nothing, and every host would seem to have changed."""
+    hosts = {"web1": HOST | {"identity": name}}
+    first, second = problems(tmp_path, state_dir=name, identity="plain", hosts=hosts)
+    assert first.startswith("state_dir: ssh cannot")
+    assert second.startswith(f"identity {tmp_path}/{name}: ssh cannot")
 
 
 def test_a_drop_in_without_hosts_in_the_main_file(tmp_path: Path) -> None:

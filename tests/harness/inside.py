@@ -21,6 +21,7 @@ _SHIM = f'#!/bin/sh\nPYTHONPATH={_PLACE} exec python3 -m zborg.cli.main "$@"\n'
 _HOSTS = Path(zborg.__file__).parent / "hosts"
 # README, "Setting up": the server, and a host that is the same machine.
 _PREPARE = """
+rm -rf /etc/zborg /var/lib/zborg /run/zborg
 id zborg-serve >/dev/null 2>&1 || useradd --system zborg-serve
 install -d -m 0700 /etc/zborg
 cat >/etc/zborg/agent.conf <<EOF

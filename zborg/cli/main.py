@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -29,6 +30,19 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich doubles the time of --help
     pretty_exceptions_enable=False,
     add_completion=False,
+)
+
+
+# What the machine refuses, and no bug of ours.
+_MACHINE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENFILE,
 )
 
 
@@ -67,9 +81,18 @@ app.add_typer(restore.restore, name="restore")
 
 def run() -> NoReturn:
     """The console script. Whatever happens, the exit code is one of zborg.errors.Exit."""
+    _own_streams()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
     sys.exit(_guarded())
+
+
+def _own_streams() -> None:
+    """Closed by the caller they would be None here, and their numbers those of the next files we open."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, "r" if number == 0 else "w", encoding="utf-8")  # noqa: SIM115  # for good
+            setattr(sys, name, stream)
 
 
 def _guarded() -> int:
@@ -85,9 +108,10 @@ def _guarded() -> int:
         _tell(error)
         return int(error.exit)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if error.errno not in _MACHINE:
             return _bug()
-        print(f"zborg: cannot write: {error.strerror}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        _tell(ZborgError(f"this machine says: {place}{error.strerror}", "see to it, and run again"))
         return int(Exit.FAILED)
     except Exception:
         return _bug()
@@ -121,12 +145,17 @@ def _tell_script(code: Exit, message: str, remedy: str = "", problems: tuple[str
 
 def _bug() -> int:
     """A traceback is for us: saved where the user can find it, and not thrown at them."""
-    with tempfile.NamedTemporaryFile("w", prefix="zborg-bug-", suffix=".txt", delete=False) as file:
-        traceback.print_exc(file=file)
-    words = traceback.format_exc().strip().splitlines()[-1]
-    _tell_script(Exit.BUG, f"this is a bug in zborg: {words}", f"please report it with {file.name}")
-    print(f"zborg: this is a bug in zborg: {words}", file=sys.stderr)
-    print(f"  -> please report it with {file.name}", file=sys.stderr)
+    told = traceback.format_exc()
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="zborg-bug-", suffix=".txt", delete=False) as file:
+            file.write(told)
+        place = file.name
+    except OSError as error:
+        place = f"what you did; the traceback could not be saved ({error.strerror})"
+    words = f"this is a bug in zborg: {told.strip().splitlines()[-1]}"
+    _tell_script(Exit.BUG, words, f"please report it with {place}")
+    print(f"zborg: {words}", file=sys.stderr)
+    print(f"  -> please report it with {place}", file=sys.stderr)
     return int(Exit.BUG)
 
 

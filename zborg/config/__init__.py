@@ -8,6 +8,7 @@ file that somebody else could have written.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Any
 from zborg.config.shape import URL, Misshapen, Raw, RawStorage, structure
 from zborg.errors import ConfigError
 from zborg.model import NAME_PATTERN, Endpoint, Host, Policy, Storage, Target
+
+_SPEAKABLE = re.compile(r"[\w./@+=,:-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,15 @@ def _patterns(table: Mapping[str, Any]) -> list[str]:
 
 
 def _drop_ins(path: Path, pattern: str) -> list[Path]:
+    """An empty directory is a beginning; one that is not there is a typing error or a lost mount."""
     try:
-        return sorted(path.parent.glob(pattern))
+        found = sorted(path.parent.glob(pattern))
     except (ValueError, NotImplementedError):
         raise _config_error(path, [f'include: must be like "hosts.d/*.toml", not {pattern!r}']) from None
+    folder = (path.parent / pattern).parent
+    if not found and not set("*?[") & set(str(folder)) and not folder.is_dir():
+        raise _config_error(path, [f"include: there is no directory {folder}"])
+    return found
 
 
 def _merge_hosts(table: dict[str, Any], extra: dict[str, Any], path: Path) -> None:
@@ -129,7 +137,23 @@ def _checked(raw: Raw, path: Path) -> Config:
         problems.append("backup.parallel: must be 1 or more, not 0")
     if problems:
         raise _config_error(path, problems)
-    return _build(raw, path)
+    return _speakable(_build(raw, path))
+
+
+def _speakable(config: Config) -> Config:
+    """ssh splits its options at blanks and expands % and $ in them: these paths are among them."""
+    endpoints = [host.endpoint for host in config.hosts] + [target.endpoint for target in config.targets]
+    endpoints += [config.storage.endpoint] if config.storage.endpoint else []
+    paths = dict.fromkeys(["state_dir"], str(config.state_dir))
+    paths |= {f"identity {one.identity}": one.identity for one in endpoints}
+    problems = [
+        f"{key}: ssh cannot be given a path with other characters than letters, digits and ._/@+=,:-"
+        for key, value in paths.items()
+        if not _SPEAKABLE.fullmatch(value)
+    ]
+    if problems:
+        raise _config_error(config.path, problems)
+    return config
 
 
 def _build(raw: Raw, path: Path) -> Config:

@@ -24,7 +24,8 @@ DatasetName = NewType("DatasetName", str)
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 URL = re.compile(
-    r"ssh://(?P<user>[a-z_][\w.-]*)@(?P<address>\[[0-9a-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?", re.ASCII
+    r"ssh://(?P<user>[a-z_][\w.-]*)@(?P<address>\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+)(:(?P<port>\d{1,5}))?",
+    re.ASCII,
 )
 _DATASET = re.compile(r"[A-Za-z][\w.:-]*(/[\w.:-]+)*", re.ASCII)
 

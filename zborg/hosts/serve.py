@@ -32,8 +32,9 @@ class LocalServe:
         return self._runner({"COMMAND": command}).start(argv, stdin=stdin, stdout=stdout)
 
     def _place(self, dataset: str) -> str:
+        """Its mountpoint. A parent need not be mounted itself for what is mounted below it."""
         found = next((d for d in self._zfs.datasets(dataset) if d.name == dataset), None)
-        return found.mountpoint if found and found.mounted and found.mountpoint else _NOWHERE
+        return found.mountpoint if found and found.mountpoint else _NOWHERE
 
 
 class RemoteServe:

@@ -19,7 +19,8 @@ class Endpoint:
     identity: str  # path of the private key on this machine
 
     def __str__(self) -> str:
-        return f"ssh://{self.user}@{self.address}:{self.port}"
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"ssh://{self.user}@{address}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,17 @@ from zborg.errors import Conflict, ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, State, Status
 from zborg.model.words import counted, moment
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, Context, begin, conclude, missing, outcome_of, select_hosts
+from zborg.steps.context import (
+    Begun,
+    Context,
+    begin,
+    check_place,
+    conclude,
+    missing,
+    nobody,
+    outcome_of,
+    select_hosts,
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ def backup(context: Context, options: Options) -> Report:
     skipped = [
         Outcome("host", name, Status.SKIPPED, "excluded on the command line") for name in options.exclude
     ]
-    outcomes = _in_parallel(begun, hosts, skipped, fail_fast=options.fail_fast)
+    outcomes = _in_parallel(begun, hosts, skipped, fail_fast=options.fail_fast) or [nobody(context.config)]
     report = begun.report(outcomes, rule=partial(conclude, partial_ok=partial_ok))
     context.runs.save(report)
     return report
@@ -126,6 +136,7 @@ def _home(context: Context, host: Host, datasets: Mapping[str, Dataset]) -> str:
         raise ZborgError(f"the dataset {name} does not exist", f"zborg init {host.name}")
     if not dataset.mounted or not dataset.mountpoint:
         raise ZborgError(f"the dataset {name} is not mounted; nothing was sent", f"zfs mount {name}")
+    check_place(dataset, datasets.get(context.config.storage.dataset))
     return dataset.mountpoint
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from zborg.config import Config
 from zborg.errors import Busy, Conflict, Damage, Exit, Interrupted, UsageError, ZborgError
-from zborg.model import Clock, Emit, Host, Outcome, Report, Runner, Status, Target, Tunnel, Zfs
+from zborg.model import Clock, Dataset, Emit, Host, Outcome, Report, Runner, Status, Target, Tunnel, Zfs
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, new_run
 
@@ -129,6 +129,29 @@ def missing(zfs: Zfs, dataset: str, where: str, remedy: str) -> ZborgError:
     """Why a dataset was not listed: its pool cannot be asked (that error is raised), or it was never made."""
     zfs.pool(dataset.split("/")[0])
     return ZborgError(f"the dataset {dataset} does not exist{where}", remedy)
+
+
+def check_place(child: Dataset, root: Dataset | None) -> None:
+    """`borg serve` is started in the root's directory: what is mounted elsewhere it would not see."""
+    place = (
+        f"{root.mountpoint.rstrip('/')}/{child.name.rpartition('/')[2]}" if root and root.mountpoint else ""
+    )
+    if child.mountpoint != place:
+        raise ZborgError(
+            f"{child.name} is mounted at {child.mountpoint}, not at {place or 'a place below its parent'}",
+            f"zfs inherit mountpoint {child.name}",
+        )
+
+
+def nobody(config: Config) -> Outcome:
+    """A server without hosts keeps nothing: drop-ins that got lost must not look like a good night."""
+    return Outcome(
+        "host",
+        "hosts",
+        Status.FAILED,
+        f"{config.path} names no host",
+        "add a [hosts.NAME] table, or look at include",
+    )
 
 
 def select_hosts(config: Config, names: Sequence[str], exclude: Sequence[str] = ()) -> tuple[Host, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Dataset, Host, Outcome, Report, Runner, Status
-from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+from zborg.steps.context import Begun, Context, begin, check_place, outcome_of, select_hosts
 
 # borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
 _STORAGE = {
@@ -163,6 +163,7 @@ def _homes(begun: Begun, names: Sequence[str]) -> dict[str, str]:
         dataset = existing[name]
         if not dataset.mountpoint:
             raise ZborgError(f"{name} has no mountpoint", f"zfs set mountpoint=/somewhere {name}")
+        check_place(dataset, existing.get(begun.context.config.storage.dataset))
         if dataset.mounted:
             homes[dataset.mountpoint] = name
     return homes

@@ -16,12 +16,12 @@ from zborg.model.words import duration
 from zborg.planning.health import host_findings
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, ended, new_run
-from zborg.steps.context import Context, inspect
+from zborg.steps.context import Context, inspect, nobody
 
 
 def saved(config: Config, runs: Runs, locks: Locks, now: datetime) -> Report:
     """The report of the last saved facts. Exit 4 for an overdue host or a failed step, 13 for damage."""
-    outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)]
+    outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
     outcomes += [*_last(runs, "snapshot", now), *_last(runs, "rotate", now)]
     if config.targets:
         outcomes += _last(runs, "replicate", now)
