@@ -74,9 +74,15 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
         parallel=4,
         allow_partial=False,
         keep=Policy(last=3, hourly=0, daily=14, weekly=8, monthly=12, yearly=3, within=2 * 86400),
+        snapshot_max_age=26 * 3600,
         scrub_max_age=35 * 86400,
         targets=(
-            Target("offsite", Endpoint("root", "offsite.example.net", 22, KEY, identity), "vault/zborg"),
+            Target(
+                "offsite",
+                Endpoint("root", "offsite.example.net", 22, KEY, identity),
+                "vault/zborg",
+                26 * 3600,
+            ),
         ),
         hosts=(Host("web1", Endpoint("root", "web1.example.net", 22, KEY, identity), 26 * 3600, 4 * 3600),),
     )

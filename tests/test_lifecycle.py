@@ -156,6 +156,50 @@ def test_a_snapshot_without_a_backup_before_it_is_never_called_good(vault: Local
     assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [State.OK, None]
 
 
+def test_a_backup_whose_commit_is_gone_is_not_called_good(vault: LocalVault, clock: Hours) -> None:
+    """Between backup and snapshot somebody set the dataset aside and made a new one, or rolled it back."""
+    vault.add("web1")
+    backup(world(vault, clock), Options())
+    (vault.zfs.directory("tank/borg/web1") / "transactions").unlink()
+    clock.tick()
+    snapshot(world(vault, clock))
+    assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [State.FAILED]
+
+
+def test_what_was_snapshotted_is_old_although_the_roots_snapshots_are_gone(
+    vault: LocalVault, clock: Hours
+) -> None:
+    vault.add("web1")
+    backup(world(vault, clock), Options())
+    clock.tick()
+    snapshot(world(vault, clock))
+    vault.zfs.destroy("tank/borg", raws(vault, "tank/borg"))
+    clock.tick()
+    snapshot(world(vault, clock))
+    assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [State.OK, None]
+
+
+def test_a_restore_meanwhile_costs_no_good_mark(vault: LocalVault, clock: Hours) -> None:
+    vault.add("web1")
+    context = world(vault, clock)
+    backup(context, Options())
+    clock.tick()
+    with context.locks.hold("restore-web1"):
+        snapshot(world(vault, clock))
+    assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [State.OK]
+
+
+def test_a_host_without_a_dataset_is_said(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    vault.endpoints["new"] = vault.endpoints["web1"]
+    report = snapshot(world(vault, clock))
+    assert report.exit is Exit.OK
+    assert (of(report, "tank/borg/new").status, of(report, "tank/borg/new").remedy) == (
+        Status.WARNING,
+        "zborg init new",
+    )
+
+
 def test_a_host_at_work_is_marked_busy(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1")
     context = world(vault, clock)
@@ -557,6 +601,56 @@ def test_status_tells_overdue_hosts_from_saved_facts(vault: LocalVault, clock: H
     assert "overdue" in of(late, "web1").message
 
 
+def shown(vault: LocalVault, clock: Hours, subject: str) -> Outcome:
+    context = world(vault, clock)
+    return of(saved(context.config, context.runs, context.locks, clock.now), subject)
+
+
+def test_status_calls_nothing_good_that_has_grown_old(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    for step in ("snapshot", "rotate", "replicate offsite", "scrub"):
+        assert (shown(vault, clock, step).status, shown(vault, clock, step).message) == (
+            Status.FAILED,
+            "never run",
+        )
+    scrubbed(vault, clock)
+    night(world(vault, clock))
+    clock.tick(20)
+    for step in ("snapshot", "rotate", "replicate offsite", "scrub"):
+        assert shown(vault, clock, step).status is Status.OK
+    clock.tick(400 * 24)
+    for step in ("snapshot", "rotate", "replicate offsite"):
+        assert shown(vault, clock, step).message.startswith("overdue: the limit is 24 hours; 400 days ago")
+    assert "scrub overdue" in shown(vault, clock, "tank").message
+
+
+def test_status_tells_each_target_by_its_own_last_run(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    snapshot(world(vault, clock))
+    context = world(vault, clock)
+    (target,) = context.config.targets
+    two = replace(context.config, targets=(target, replace(target, name="other", dataset="vault/nowhere")))
+    context = replace(context, config=two)
+    replicate(context, ["other"])
+    clock.tick()
+    replicate(context, ["offsite"])
+    found = saved(two, context.runs, context.locks, clock.now)
+    assert of(found, "replicate other").status is Status.FAILED
+    assert of(found, "replicate offsite").status is Status.OK
+
+
+def test_a_run_that_was_refused_hides_nothing(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    snapshot(world(vault, clock))
+    backup(world(vault, clock), Options())
+    clock.tick()
+    with world(vault, clock).locks.hold("snapshot"):
+        assert snapshot(world(vault, clock)).status is Status.BUSY
+    backup(world(vault, clock), Options(exclude=["web1"]))
+    assert shown(vault, clock, "snapshot").status is Status.OK
+    assert "the last try failed" in shown(vault, clock, "web1").message
+
+
 def test_status_tells_who_is_at_work(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1", "web2")
     context = world(vault, clock)
@@ -605,7 +699,8 @@ def test_a_step_that_cannot_begin_leaves_a_report(
     report = step(world(vault, clock))
     assert report.exit is Exit.FAILED
     assert all("no such pool" in one.message and one.remedy for one in report.outcomes), report.outcomes
-    shown = of(saved(context.config, context.runs, context.locks, clock.now), report.command)
+    line = "replicate offsite" if step is replicate else report.command
+    shown = of(saved(context.config, context.runs, context.locks, clock.now), line)
     assert shown.status is Status.FAILED
     step(world(vault, clock), dry_run=True)  # type: ignore[call-arg]  # they all have it
     assert context.runs.newest(report.command) == report

@@ -24,7 +24,7 @@ def inside(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Inside:
     made.install(tmp_path_factory.mktemp("inside"))
     made.prepare(DATASET)
     lab.vault.sh("truncate -s 1G /vdev/self; zpool create self /vdev/self")
-    lab.vault.sh("mkdir -p /srv/data; head -c 100000 /dev/urandom >/srv/data/blob")
+    lab.vault.sh("rm -rf /srv/data; mkdir -p /srv/data; head -c 100000 /dev/urandom >/srv/data/blob")
     return made
 
 

@@ -166,6 +166,13 @@ def test_a_long_run_counts_by_its_end(tmp_path: Path) -> None:
     assert told(found) == {"big": [Status.OK]}
 
 
+def test_the_last_that_ended_comes_first_whoever_began_first(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    saved(runs, 1, outcome(Status.FAILED, "web1"), lasting=4)
+    saved(runs, 2, outcome(Status.OK, "web1"))
+    assert told(runs.outcomes_since("backup", NOON)) == {"web1": [Status.FAILED, Status.OK]}
+
+
 def test_an_outcome_counts_by_its_own_end(tmp_path: Path) -> None:
     """web1 was done, and snapshotted, hours before the run with a slow host ended: it is not new again."""
     runs = Runs(tmp_path)
@@ -232,8 +239,13 @@ def test_old_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs(tmp_path)
     for hour in (4, 1, 3, 2, 5):
         saved(runs, hour)
+    saved(runs, 0, command="rotate")
+    for minute in range(5):
+        saved(runs, minute / 60, command="scrub")
     runs.prune()
     assert [r.started.hour for r in runs.newest_first("backup")] == [17, 16, 15]
+    assert runs.newest("rotate") is not None
+    assert len(list(runs.newest_first("scrub"))) == 3
 
 
 # --- text ---------------------------------------------------------------------------------------------

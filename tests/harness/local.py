@@ -66,7 +66,7 @@ class LocalVault:
             Host(name, endpoint, 3600, self.timeouts.get(name, 60))
             for name, endpoint in self.endpoints.items()
         )
-        target = Target("offsite", self.endpoint(1, "ssh-ed25519 AAAA"), "vault/zborg")
+        target = Target("offsite", self.endpoint(1, "ssh-ed25519 AAAA"), "vault/zborg", 86400)
         return Config(
             path=self.directory / "zborg.toml",
             name="test",
@@ -75,6 +75,7 @@ class LocalVault:
             parallel=4,
             allow_partial=False,
             keep=self.keep,
+            snapshot_max_age=86400,
             scrub_max_age=86400,
             targets=(target,),
             hosts=hosts,

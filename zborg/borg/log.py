@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,7 +162,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def count(entry: dict[str, Any], key: str) -> int:
+def count(entry: Mapping[str, Any], key: str) -> int:
     """A number that a host reports, 0 when it is missing or none: what it says may be anything."""
     value = entry.get(key, 0)
     return value if isinstance(value, int) and _is_count(value) else 0

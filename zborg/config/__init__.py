@@ -33,6 +33,7 @@ class Config:
     parallel: int
     allow_partial: bool
     keep: Policy
+    snapshot_max_age: int  # seconds after which the last snapshot, or rotation, is overdue
     scrub_max_age: int  # seconds
     targets: tuple[Target, ...]
     hosts: tuple[Host, ...]
@@ -166,9 +167,15 @@ def _build(raw: Raw, path: Path) -> Config:
         parallel=raw.backup.parallel,
         allow_partial=raw.backup.allow_partial,
         keep=Policy(k.last, k.hourly, k.daily, k.weekly, k.monthly, k.yearly, k.within),
+        snapshot_max_age=raw.snapshots.max_age,
         scrub_max_age=raw.scrub.max_age,
         targets=tuple(
-            Target(name, _endpoint(t.ssh, t.host_key, here / (t.identity or raw.identity)), t.dataset)
+            Target(
+                name,
+                _endpoint(t.ssh, t.host_key, here / (t.identity or raw.identity)),
+                t.dataset,
+                t.max_age,
+            )
             for name, t in raw.targets.items()
         ),
         hosts=tuple(

@@ -61,6 +61,7 @@ class RawKeep:
 @dataclass(frozen=True)
 class RawSnapshots:
     keep: RawKeep = field(default_factory=RawKeep)
+    max_age: Duration = Duration(26 * 3600)
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class RawTarget:
     host_key: HostKey
     dataset: DatasetName
     identity: str | None = None
+    max_age: Duration = Duration(26 * 3600)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class Target:
     name: str
     endpoint: Endpoint
     dataset: str
+    max_age: int  # seconds after which the last replication is overdue
 
 
 @dataclass(frozen=True, slots=True)

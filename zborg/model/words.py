@@ -44,6 +44,15 @@ def printable(text: str) -> str:
     return text.translate(_UNPRINTABLE)
 
 
+def moment_of(text: object) -> datetime | None:
+    """The instant that such words tell, None for anything else: they come from files."""
+    try:
+        at = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return at if at and at.tzinfo else None
+
+
 def moment(at: datetime) -> str:
     """UTC to the second, with Z."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

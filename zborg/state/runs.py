@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from zborg.model import Outcome, Report
 from zborg.model.serial import from_dict, to_dict
+from zborg.model.words import moment_of
 
-_KEEP = 10_000  # files; a month of 300 hosts that have a cron line each
+_KEEP = 10_000  # files of a command; a month of backups of 300 hosts that have a cron line each
 _STAMP = len("20260212T144933Z")
 _TORN = 86400.0  # seconds after which a half-written file has no writer any more
 _LONGEST = timedelta(days=7)  # no run takes longer: a host's time is limited, and hosts run side by side
@@ -57,35 +59,43 @@ class Runs:
         return next(self.newest_first(command), None)
 
     def outcomes_since(self, command: str, since: datetime | None) -> dict[str, list[Outcome]]:
-        """Each subject's outcomes of one command that came after `since`, newest run first.
+        """Each subject's outcomes of one command that came after `since`, the last that ended first.
 
         A long run may end after a later short one: order of start is not order of end, so the search
         goes back behind the first run that is too old.
         """
-        found: dict[str, list[Outcome]] = {}
+        found: dict[str, list[tuple[datetime, Outcome]]] = {}
         for report in self.newest_first(command):
             if since and report.started < since - _LONGEST:
                 break
             for outcome in report.outcomes:
-                if since is None or ended(report, outcome) > since:
-                    found.setdefault(outcome.subject, []).append(outcome)
+                at = ended(report, outcome)
+                if since is None or at > since:
+                    found.setdefault(outcome.subject, []).append((at, outcome))
+        return {name: _last_ended_first(some) for name, some in found.items()}
+
+    def _by_command(self) -> dict[str, list[Path]]:
+        """All run files: one command that is run every minute must not push out those of the others."""
+        found: dict[str, list[Path]] = {}
+        for path in self._directory.glob("*.*.json"):
+            found.setdefault(path.name.split(".")[1], []).append(path)
         return found
 
     def prune(self) -> None:
-        """Drop the oldest files; ZFS is the database of snapshots, these are hand-over notes."""
-        old = sorted(self._directory.glob("*.json"), reverse=True)[_KEEP:]
+        """Drop each command's oldest files; ZFS is the database of snapshots, these are hand-over notes."""
+        old = [path for paths in self._by_command().values() for path in sorted(paths, reverse=True)[_KEEP:]]
         torn = [path for path in self._directory.glob("*.new") if time.time() - _changed(path) > _TORN]
         for path in (*old, *torn):
             path.unlink(missing_ok=True)
 
 
+def _last_ended_first(dated: list[tuple[datetime, Outcome]]) -> list[Outcome]:
+    return [outcome for _, outcome in sorted(dated, key=itemgetter(0), reverse=True)]
+
+
 def ended(report: Report, outcome: Outcome) -> datetime:
     """When the work on this subject ended: the hosts of a long run end hours apart."""
-    try:
-        at = datetime.fromisoformat(outcome.data["finished"])
-    except (KeyError, TypeError, ValueError):
-        return report.finished
-    return at if at.tzinfo else report.finished
+    return moment_of(outcome.data.get("finished")) or report.finished
 
 
 def _by_age(paths: Iterable[Path]) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from zborg.borg.log import count
 from zborg.borg.repository import last_transactions
 from zborg.errors import Conflict, ZborgError
 from zborg.model import (
@@ -56,28 +57,44 @@ def _gather(begun: Begun) -> _Facts:
     datasets = context.zfs.datasets(storage.dataset)
     if not datasets:
         raise missing(context.zfs, storage.dataset, "", "zborg init")
-    ours = [s for s in context.zfs.snapshots(storage.dataset) if s.dataset == storage.dataset and s.name]
+    # Of all datasets: somebody may have destroyed the root's own, which hold nothing.
+    ours = [s for s in context.zfs.snapshots(storage.dataset) if s.name]
     newest = max(ours, key=lambda s: s.createtxg, default=None)
     since = newest.name.at if newest and newest.name else None
-    return _Facts(datasets, newest, _states(context, since), _transactions(context, datasets))
+    committed = _transactions(context, datasets)
+    return _Facts(datasets, newest, _states(context, since, committed), committed)
 
 
-def _states(context: Context, since: datetime | None) -> dict[str, State | None]:
-    """A running `borg serve` makes a host busy; else its newest outcome since the last snapshot decides."""
+def _states(
+    context: Context, since: datetime | None, committed: Mapping[str, int]
+) -> dict[str, State | None]:
+    """A running `borg serve` makes a host busy; else its last outcome since the last snapshot decides."""
     outcomes = context.runs.outcomes_since("backup", since)
-    names = [host.name for host in context.config.hosts]
-    return {name: _state(context, name, outcomes.get(name, [])) for name in names}
+    storage = context.config.storage
+    return {
+        host.name: _state(
+            outcomes.get(host.name, []),
+            committed.get(storage.dataset_of(host.name), 0),
+            busy=context.locks.is_held(f"host-{host.name}"),
+        )
+        for host in context.config.hosts
+    }
 
 
-def _state(context: Context, host: str, outcomes: Sequence[Outcome]) -> State | None:
-    """A run that found the host busy or left it out says nothing of what another run came to."""
-    if context.locks.is_held(f"host-{host}"):
+def _state(outcomes: Sequence[Outcome], committed: int, *, busy: bool) -> State | None:
+    """What the dataset is marked with. Good only if what that backup committed is still there.
+
+    A run that found the host busy or left it out says nothing of what another run came to.
+    """
+    if busy:
         return State.BUSY
-    telling = [outcome.status for outcome in outcomes if outcome.status is not Status.SKIPPED]
-    decided = [status for status in telling if status is not Status.BUSY]
+    telling = [outcome for outcome in outcomes if outcome.status is not Status.SKIPPED]
+    decided = [outcome for outcome in telling if outcome.status is not Status.BUSY]
     if not telling:
         return None
-    return State.OK if decided and decided[0].good else State.FAILED
+    if not decided or not decided[0].status.good:
+        return State.FAILED
+    return State.OK if 0 < count(decided[0].data, "transaction") <= committed else State.FAILED
 
 
 def _transactions(context: Context, datasets: Sequence[Dataset]) -> dict[str, int]:
@@ -119,7 +136,15 @@ def _take(begun: Begun, facts: _Facts, name: SnapshotName) -> list[Outcome]:
             outcomes += [outcome_of("dataset", one, error) for one in names]
     told = {outcome.subject for outcome in outcomes}
     fine = [_outcome(facts, storage.dataset_of(host), state, name) for host, state in facts.states.items()]
-    return outcomes + [one for one in fine if one.subject in present and one.subject not in told]
+    outcomes += [one for one in fine if one.subject in present and one.subject not in told]
+    lost = [one.subject for one in fine if one.subject not in present]
+    return outcomes + [_without_dataset(name) for name in lost]
+
+
+def _without_dataset(name: str) -> Outcome:
+    """A warning only: its backup fails, and that is told there. The others are to be replicated."""
+    mend = f"zborg init {name.rpartition('/')[2]}"
+    return Outcome("dataset", name, Status.WARNING, "does not exist: there is nothing to snapshot", mend)
 
 
 def _grouped(begun: Begun, facts: _Facts, present: set[str]) -> dict[tuple[tuple[str, str], ...], list[str]]:

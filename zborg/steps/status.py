@@ -5,27 +5,31 @@ The saved facts cost no connection: the answer comes at once, also when the stor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from zborg.config import Config
 from zborg.model import Finding, Outcome, Report, Status
-from zborg.model.words import duration
+from zborg.model.words import duration, moment, moment_of
 from zborg.planning.health import host_findings
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, ended, new_run
-from zborg.steps.context import Context, inspect, nobody
+from zborg.steps.context import Context, conclude, inspect, nobody
 
 
 def saved(config: Config, runs: Runs, locks: Locks, now: datetime) -> Report:
-    """The report of the last saved facts. Exit 4 for an overdue host or a failed step, 13 for damage."""
+    """The report of the last saved facts. Exit 4 for what failed, is overdue or never was, 13 for damage."""
     outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
-    outcomes += [*_last(runs, "snapshot", now), *_last(runs, "rotate", now)]
-    if config.targets:
-        outcomes += _last(runs, "replicate", now)
-    outcomes += _last(runs, "scrub", now)
+    outcomes += _shown("snapshot", _last(runs, "snapshot"), config.snapshot_max_age, now)
+    if not config.keep.empty:
+        outcomes += _shown("rotate", _last(runs, "rotate"), config.snapshot_max_age, now)
+    for target in config.targets:
+        about = partial(_is_about, target.name)
+        outcomes += _shown(f"replicate {target.name}", _last(runs, "replicate", about), target.max_age, now)
+    outcomes += _shown("scrub", _scrubs(config, runs, now), config.scrub_max_age, now)
     return _report(config, now, outcomes)
 
 
@@ -78,7 +82,8 @@ def _last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Ou
     newest: dict[str, Outcome] = {}
     for report in runs.newest_first("backup"):
         for outcome in report.outcomes:
-            newest.setdefault(outcome.subject, outcome)
+            if outcome.status not in (Status.SKIPPED, Status.BUSY):  # those say nothing of the host itself
+                newest.setdefault(outcome.subject, outcome)
             if outcome.status.good:
                 good.setdefault(outcome.subject, (ended(report, outcome), outcome))
         if all(host.name in good for host in config.hosts):
@@ -86,22 +91,66 @@ def _last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Ou
     return good, newest
 
 
-def _last(runs: Runs, command: str, now: datetime) -> list[Outcome]:
-    """The last report of a step: in one line when all was well, else each bad outcome."""
-    report = runs.newest(command)
-    if report is None:
-        return [Outcome("step", command, Status.WARNING, "never run", f"zborg {command}")]
-    age = f"{duration((now - report.finished).total_seconds())} ago"
-    bad = [one for one in report.outcomes if one.status.bad]
-    told = [replace(one, subject=one.subject, kind=command, data={}) for one in bad]
-    count = (
-        f"{len(report.outcomes) - len(bad)} of {len(report.outcomes)} good"
-        if report.outcomes
-        else "nothing to do"
-    )
-    words = report.outcomes[0].message if len(report.outcomes) == 1 and not bad else count
-    return [Outcome("step", command, report.status, f"{age}: {words}", data=_facts(report)), *told]
+Found = tuple[Report, list[Outcome]]
+
+
+def _last(runs: Runs, command: str, about: Callable[[Outcome], bool] = lambda _: True) -> Found | None:
+    """The newest report that has something to tell of a subject, and that part of it.
+
+    One that only found another run at work tells nothing: that other run's report does.
+    """
+    for report in runs.newest_first(command):
+        telling = [one for one in report.outcomes if about(one) and one.status is not Status.BUSY]
+        if telling or not report.outcomes:
+            return report, telling
+    return None
+
+
+def _is_about(target: str, outcome: Outcome) -> bool:
+    """Outcomes of a target, of its datasets, and of a step that could not begin."""
+    return outcome.kind == "step" or outcome.subject.partition(":")[0] == target
+
+
+def _scrubs(config: Config, runs: Runs, now: datetime) -> Found | None:
+    """The pools as they were seen last, each judged by how old its scrub has become meanwhile."""
+    found = _last(runs, "scrub")
+    if found is None:
+        return None
+    report, pools = found
+    return report, [_aged(pool, config.scrub_max_age, now) for pool in pools]
+
+
+def _aged(pool: Outcome, limit: int, now: datetime) -> Outcome:
+    finished = moment_of(pool.data.get("scrub_finished"))
+    if pool.status is not Status.OK or finished is None:
+        return pool
+    age = (now - finished).total_seconds()
+    if age <= limit:
+        return replace(pool, message=f"scrubbed {duration(age)} ago")
+    words = f"scrub overdue: the last known ended {duration(age)} ago, the limit is {duration(limit)}"
+    return replace(pool, status=Status.FAILED, message=words, remedy="zborg scrub --start --wait")
+
+
+def _shown(step: str, found: Found | None, limit: int, now: datetime) -> list[Outcome]:
+    """The last of a step: in one line when all was well, else each bad outcome too."""
+    if found is None:
+        return [Outcome("step", step, Status.FAILED, "never run", f"zborg {step}")]
+    report, outcomes = found
+    age = (now - report.finished).total_seconds()
+    bad = [one for one in outcomes if one.status.bad]
+    status, message, remedy = conclude(outcomes)[0], f"{duration(age)} ago: {_words(outcomes, bad)}", ""
+    if age > limit and not bad:
+        status, remedy = Status.FAILED, f"zborg {step}"
+        message = f"overdue: the limit is {duration(limit)}; {message}"
+    told = [replace(one, kind=step, data={}) for one in bad]
+    return [Outcome("step", step, status, message, remedy, _facts(report)), *told]
+
+
+def _words(outcomes: Sequence[Outcome], bad: Sequence[Outcome]) -> str:
+    if len(outcomes) == 1 and not bad:
+        return outcomes[0].message
+    return f"{len(outcomes) - len(bad)} of {len(outcomes)} good" if outcomes else "nothing to do"
 
 
 def _facts(report: Report) -> dict[str, Any]:
-    return {"run": report.run, "finished": f"{report.finished:%Y-%m-%dT%H:%M:%SZ}", "exit": int(report.exit)}
+    return {"run": report.run, "finished": moment(report.finished), "exit": int(report.exit)}
