@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -557,6 +558,26 @@ def test_restore_list_shows_every_snapshot_with_its_state(vault: LocalVault, clo
     assert [outcome.subject for outcome in report.outcomes] == raws(vault, "tank/borg/web1")
 
 
+@pytest.mark.parametrize(
+    ("typed", "utc"),
+    [("2026-01-15", "22:59:59"), ("2026-07-15", "21:59:59"), ("2026-01-15T03:15", "02:15:00")],
+)
+def test_a_local_time_is_that_of_its_own_day(
+    vault: LocalVault, clock: Hours, monkeypatch: pytest.MonkeyPatch, typed: str, utc: str
+) -> None:
+    """Asked in summer for a day in winter, and the other way round."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        with pytest.raises(UsageError, match=f"at or before {typed[:10]}T{utc}Z"):
+            restore_files(world(vault, clock), "web1", ["/etc"], typed)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_relative_paths_and_unknown_hosts_are_refused(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1")
     with pytest.raises(UsageError, match="not an absolute path"):
@@ -716,6 +737,22 @@ def test_a_backup_without_its_pool_fails_every_host(vault: LocalVault, clock: Ho
     assert "no such pool" in of(report, "web1").message
     shown = saved(vault.config, vault.context().runs, vault.context().locks, clock.now)
     assert "the last try failed" in of(shown, "web1").message
+
+
+def test_a_bug_in_one_step_is_not_the_end_of_the_night(
+    vault: LocalVault, clock: Hours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset_only(vault, "web1")
+    scrubbed(vault, clock)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr("zborg.steps.rotate.plan_rotation", broken)
+    report = night(world(vault, clock))
+    assert report.exit is Exit.BUG
+    assert guids(vault.far, "vault/zborg/web1") == guids(vault.zfs, "tank/borg/web1")
+    assert shown(vault, clock, "rotate").status is Status.FAILED
 
 
 def test_dry_run_changes_nothing(vault: LocalVault, clock: Hours) -> None:

@@ -11,10 +11,16 @@ from hypothesis import strategies as st
 
 from zborg.errors import UsageError
 from zborg.model import P_STATE, Snapshot, SnapshotName
-from zborg.planning.choose import choose, parse_at
+from zborg.planning.choose import ToUtc, choose, parse_at
 
-BERLIN = ZoneInfo("Europe/Berlin")
-SAO_PAULO = ZoneInfo("America/Sao_Paulo")  # its clocks went back at midnight, until 2019
+
+def in_zone(name: str) -> ToUtc:
+    zone = ZoneInfo(name)
+    return lambda local: local.replace(tzinfo=zone).astimezone(UTC)
+
+
+BERLIN = in_zone("Europe/Berlin")
+SAO_PAULO = in_zone("America/Sao_Paulo")  # its clocks went back at midnight, until 2019
 
 
 def utc(text: str) -> datetime:

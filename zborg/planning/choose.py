@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, tzinfo
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time
 
 from zborg.errors import UsageError
 from zborg.model import PREFIX, Snapshot, SnapshotName, State
@@ -12,7 +12,11 @@ from zborg.model.words import counted, moment
 _FORMS = f"give a snapshot's name ({PREFIX}2026-02-12T144933Z), a date (2026-02-12) or 2026-02-12T14:49"
 
 
-def parse_at(text: str, local_zone: tzinfo) -> SnapshotName | datetime:
+ToUtc = Callable[[datetime], datetime]
+"""A local time without a zone (and its fold) to UTC, by the offset that was in force on that very day."""
+
+
+def parse_at(text: str, to_utc: ToUtc) -> SnapshotName | datetime:
     """A snapshot's exact name, or a moment in UTC. Raises UsageError on anything else.
 
     Without an offset a time is local, and a date means its last microsecond. A local time that the
@@ -26,7 +30,7 @@ def parse_at(text: str, local_zone: tzinfo) -> SnapshotName | datetime:
             raise UsageError(f"--at {text}: not the name of a snapshot", _FORMS)
         return name
     try:
-        return _utc(_read(text), local_zone)
+        return _utc(_read(text), to_utc)
     except (ValueError, OverflowError) as error:
         raise UsageError(f"--at {text}: neither a snapshot's name nor a date or time", _FORMS) from error
 
@@ -38,10 +42,10 @@ def _read(text: str) -> datetime:
         return datetime.fromisoformat(text)
 
 
-def _utc(at: datetime, local_zone: tzinfo) -> datetime:
+def _utc(at: datetime, to_utc: ToUtc) -> datetime:
     if at.tzinfo is not None:
         return at.astimezone(UTC)
-    return max(at.replace(tzinfo=local_zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return max(to_utc(at.replace(fold=fold)) for fold in (0, 1))
 
 
 def choose(snapshots: Sequence[Snapshot], at: SnapshotName | datetime) -> Snapshot:

@@ -70,6 +70,10 @@ def attempt(context: Context, command: str, work: Callable[[Begun], Report], *, 
         raise
     except ZborgError as error:
         report = begun.report([outcome_of("step", command, error)])
+    except Exception as error:
+        if not dry_run:
+            context.runs.save(begun.report([outcome_of("step", command, error)]))
+        raise
     if not dry_run:
         context.runs.save(report)
     return report

@@ -16,7 +16,18 @@ from zborg.steps.scrub import scrub
 from zborg.steps.snapshot import snapshot
 
 # From harmless to what must not be overlooked.
-_WORSE = (Exit.OK, Exit.PARTIAL, Exit.LOCKED, Exit.FAILED, Exit.CONFIG, Exit.CONFLICT, Exit.DAMAGE)
+_WORSE = (
+    Exit.OK,
+    Exit.PARTIAL,
+    Exit.LOCKED,
+    Exit.FAILED,
+    Exit.BUG,
+    Exit.CONFIG,
+    Exit.CONFLICT,
+    Exit.DAMAGE,
+)
+# What may stand beside exit 0 (--allow-partial), the worst first.
+_ALLOWED = (Status.DAMAGED, Status.CONFLICT, Status.PARTIAL, Status.WARNING)
 
 
 def night(context: Context, *, allow_partial: bool = False, dry_run: bool = False) -> Report:
@@ -37,11 +48,15 @@ def night(context: Context, *, allow_partial: bool = False, dry_run: bool = Fals
 
 
 def _unless_stopped(begun: Begun, name: str, step: Callable[[], Report]) -> Report:
-    """Every step reports its own failures; here only the word to stop is heeded."""
-    if not cancelled.is_set():
+    """Every step reports its own failures. A bug in one must not keep the others from their work."""
+    if cancelled.is_set():
+        skipped = begun.report([outcome_of("step", name, Interrupted("not started: interrupted"))])
+        return replace(skipped, command=name)
+    try:
         return step()
-    skipped = begun.report([outcome_of("step", name, Interrupted("not started: interrupted"))])
-    return replace(skipped, command=name)
+    except Exception as error:
+        broken = begun.report([outcome_of("step", name, error)])
+        return replace(broken, command=name, exit=broken.exit if isinstance(error, OSError) else Exit.BUG)
 
 
 def _gathered(begun: Begun, reports: list[Report]) -> Report:
@@ -49,12 +64,9 @@ def _gathered(begun: Begun, reports: list[Report]) -> Report:
     plan = [f"{report.command}: {line}" for report in reports for line in report.plan]
     outcomes = [outcome for report in reports for outcome in _named(report)]
     whole = begun.report(outcomes, plan)
-    status = (
-        Status.PARTIAL
-        if any(r.status is Status.PARTIAL for r in reports) and not worst.exit
-        else worst.status
-    )
-    return replace(whole, exit=worst.exit, status=status)
+    told = [report.status for report in reports]
+    allowed = next((status for status in _ALLOWED if status in told), Status.OK)
+    return replace(whole, exit=worst.exit, status=worst.status if worst.exit else allowed)
 
 
 def _rank(code: Exit) -> int:

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from zborg.borg.log import BorgLog, count, judge
@@ -103,9 +103,7 @@ def _outermost(paths: Sequence[str]) -> list[str]:
 def _moment(begun: Begun, at: str) -> SnapshotName | datetime:
     if not at:
         return begun.started
-    zone = begun.started.astimezone().tzinfo
-    assert zone is not None  # astimezone() always sets one
-    return parse_at(at, zone)
+    return parse_at(at, lambda local: local.astimezone(UTC))
 
 
 def _plan(host: Host, paths: Sequence[str], snapshot: Snapshot) -> list[str]:
