@@ -41,14 +41,19 @@ def the_scrub(pool: Pool) -> Finding:
         (Scrub.FINISHED, None, Status.WARNING, "the last scrub ended at an unknown time"),
         (Scrub.NEVER, None, Status.FAILED, "never scrubbed"),
         (Scrub.RUNNING, None, Status.OK, "scrub running, 42% done"),
-        (Scrub.CANCELED, None, Status.WARNING, "the last scrub was canceled"),
-        (Scrub.CANCELED, ago(days=3), Status.WARNING, "the last scrub was canceled 3 days ago"),
-        (
-            Scrub.CANCELED,
-            ago(days=40),
-            Status.FAILED,
-            "the last scrub was canceled 40 days ago and none followed",
-        ),
+        *[
+            row
+            for scrub, words in (
+                (Scrub.CANCELED, "the last scrub was canceled or paused"),
+                (Scrub.HIDDEN, "the last scrub is hidden by a resilver"),
+            )
+            for row in (
+                (scrub, None, Status.WARNING, words),
+                (scrub, ago(days=3), Status.WARNING, f"{words} 3 days ago"),
+                (scrub, ago(seconds=MAX_AGE), Status.WARNING, f"{words} 35 days ago"),
+                (scrub, ago(days=40), Status.FAILED, f"{words} 40 days ago and no scrub followed"),
+            )
+        ],
     ],
 )
 def test_each_state_of_a_scrub_has_its_own_words(
@@ -59,9 +64,10 @@ def test_each_state_of_a_scrub_has_its_own_words(
     assert finding == Finding("tank", level, words, remedy)
 
 
-def test_a_scrub_that_is_still_to_come_is_the_clocks_fault() -> None:
-    assert the_scrub(replace(TANK, finished=ago(seconds=-SKEW))).level is Status.OK
-    finding = the_scrub(replace(TANK, finished=ago(seconds=-SKEW - 1)))
+@pytest.mark.parametrize("scrub", [Scrub.FINISHED, Scrub.CANCELED, Scrub.HIDDEN])
+def test_a_scrub_that_is_still_to_come_is_the_clocks_fault(scrub: Scrub) -> None:
+    assert the_scrub(replace(TANK, scrub=scrub, finished=ago(seconds=-SKEW))).level is not Status.FAILED
+    finding = the_scrub(replace(TANK, scrub=scrub, finished=ago(seconds=-SKEW - 1)))
     assert finding.level is Status.FAILED and "clock" in finding.message
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,8 +42,8 @@ def at(year: int, month: int, day: int, hour: int, minute: int, second: int = 0)
         ("never-2.1", status.Scan(Scrub.NEVER), 0),
         ("running-2.3", status.Scan(Scrub.RUNNING, done=0.0201), 0),
         ("running-2.1", status.Scan(Scrub.RUNNING, repaired=12800, done=0.1309), 0),
-        ("paused-2.3", status.Scan(Scrub.CANCELED, done=0.9027), 0),
-        ("canceled-2.3", status.Scan(Scrub.CANCELED), 343),
+        ("paused-2.3", status.Scan(Scrub.CANCELED, at(2026, 11, 23, 6, 26, 37), done=0.9027), 0),
+        ("canceled-2.3", status.Scan(Scrub.CANCELED, at(2026, 11, 23, 6, 29, 32)), 343),
         ("finished-2.3", status.Scan(Scrub.FINISHED, at(2026, 11, 23, 6, 26, 37), done=1.0), 0),
         (
             "healed-2.3",
@@ -57,7 +58,7 @@ def at(year: int, month: int, day: int, hour: int, minute: int, second: int = 0)
             2,
         ),
         ("resilvering-2.3", status.Scan(Scrub.HIDDEN), 0),
-        ("resilvered-2.3", status.Scan(Scrub.HIDDEN), 0),
+        ("resilvered-2.3", status.Scan(Scrub.HIDDEN, at(2026, 11, 23, 6, 26, 52)), 0),
         ("draid-2.2", status.Scan(Scrub.FINISHED, at(2026, 2, 8, 9, 24, 2), done=1.0), 0),
         ("unavail-2.1", status.Scan(Scrub.NEVER), 0),
     ],
@@ -84,7 +85,21 @@ def test_pool_counts_what_a_scrub_found_and_zfs_remembers_once() -> None:
 
 def test_a_resilver_s_errors_count() -> None:
     text = golden("status-resilvered-2.3").replace("with 0 errors", "with 5 errors")
-    assert status.scan(text) == status.Scan(Scrub.HIDDEN, errors=5)
+    assert status.scan(text) == status.Scan(Scrub.HIDDEN, at(2026, 11, 23, 6, 26, 52), errors=5)
+
+
+@pytest.mark.parametrize("name", ["paused-2.3", "canceled-2.3", "resilvered-2.3"])
+def test_a_date_that_cannot_be_read_hides_nothing_else(name: str) -> None:
+    known = status.scan(golden(f"status-{name}"))
+    assert known.finished
+    unreadable = golden(f"status-{name}").replace("Mon Nov 23", "23. November")
+    assert status.scan(unreadable) == replace(known, finished=None)
+
+
+def test_a_canceled_resilver_has_ended() -> None:
+    for word in ("resilver", "resilver (draid1:4d:6c:0s-0)"):
+        found = status.scan(f"  scan: {word} canceled on Mon Nov 23 06:26:52 2026\n")
+        assert found == status.Scan(Scrub.HIDDEN, at(2026, 11, 23, 6, 26, 52))
 
 
 def test_unknown_words_about_errors_are_not_taken_for_none() -> None:

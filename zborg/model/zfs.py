@@ -154,7 +154,11 @@ class Scrub(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool's health and last scrub. `errors`: the larger of the scrub's and the known data errors."""
+    """A pool's health and last scrub. `errors`: the larger of the scrub's and the known data errors.
+
+    `finished` is when the last scan ended, whole or not: also when a scrub was canceled or paused, or the
+    resilver that hides it was done. No scrub can have ended later.
+    """
 
     name: str
     health: str  # ONLINE, DEGRADED, FAULTED ... in ZFS's own words

@@ -18,6 +18,11 @@ FULL_PERCENT = 80
 SKEW = 300
 """Seconds by which a fact may seem to be younger than `now`: gathering takes time, clocks differ a little."""
 
+_FORGOTTEN = {
+    Scrub.CANCELED: "the last scrub was canceled or paused",
+    Scrub.HIDDEN: "the last scrub is hidden by a resilver",
+}
+
 
 def scrub_findings(pools: Iterable[Pool], max_age_seconds: int, now: datetime) -> tuple[Finding, ...]:
     """Per pool its health and errors where they are bad, and always one finding about its scrub."""
@@ -66,26 +71,26 @@ def _scrub(pool: Pool, max_age: int, now: datetime) -> Finding:
     start = f"zpool scrub {pool.name}"
     if pool.scrub is Scrub.RUNNING:
         return Finding(pool.name, Status.OK, f"scrub running, {pool.done:.0%} done")
-    if pool.scrub is Scrub.HIDDEN:
-        return Finding(pool.name, Status.WARNING, "a resilver hides when the last scrub was", start)
     if pool.scrub is Scrub.NEVER:
         return Finding(pool.name, Status.FAILED, "never scrubbed", start)
-    if pool.scrub is Scrub.CANCELED:
-        return _canceled(pool, max_age, now)
+    if pool.scrub in _FORGOTTEN:
+        return _forgotten(pool, max_age, now)
     if pool.finished is None:
         return Finding(pool.name, Status.WARNING, "the last scrub ended at an unknown time", start)
     return _finished(pool, pool.finished, max_age, now)
 
 
-def _canceled(pool: Pool, max_age: int, now: datetime) -> Finding:
-    """ZFS forgets the scrub before the canceled one: when all data was last read is not known."""
-    start = f"zpool scrub {pool.name}"
+def _forgotten(pool: Pool, max_age: int, now: datetime) -> Finding:
+    """ZFS knows of the last scan only. When all data was last read is not known, but not since then."""
+    message, start = _FORGOTTEN[pool.scrub], f"zpool scrub {pool.name}"
     if pool.finished is None:
-        return Finding(pool.name, Status.WARNING, "the last scrub was canceled", start)
+        return Finding(pool.name, Status.WARNING, message, start)
     age = (now - pool.finished).total_seconds()
-    message = f"the last scrub was canceled {duration(max(age, 0))} ago"
+    if age < -SKEW:
+        return _from_the_future(pool.name, f"{message} at {moment(pool.finished)}")
+    message += f" {duration(max(age, 0))} ago"
     if age > max_age:
-        return Finding(pool.name, Status.FAILED, f"{message} and none followed", start)
+        return Finding(pool.name, Status.FAILED, f"{message} and no scrub followed", start)
     return Finding(pool.name, Status.WARNING, message, start)
 
 

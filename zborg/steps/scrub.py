@@ -8,6 +8,7 @@ from functools import partial
 from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
+from zborg.model.words import moment
 from zborg.planning.health import capacity_findings, scrub_findings
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of
 
@@ -102,10 +103,12 @@ def _severity(finding: Finding) -> int:
 
 
 def pool_facts(pool: Pool) -> dict[str, object]:
+    ended = moment(pool.finished) if pool.finished else None
     return {
         "health": pool.health,
         "scrub": pool.scrub.value,
-        "scrub_finished": f"{pool.finished:%Y-%m-%dT%H:%M:%SZ}" if pool.finished else None,
+        "scrub_finished": ended if pool.scrub is Scrub.FINISHED else None,
+        "scan_ended": ended,
         "errors": pool.errors,
         "repaired": pool.repaired,
         "size": pool.size,

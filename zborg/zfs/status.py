@@ -5,11 +5,14 @@ scrub what was known of the one before; what ZFS no longer knows is not guessed:
 
     scan:                                   Scrub      finished  done
     nothing, "none requested"               NEVER
-    resilver, running or finished           HIDDEN                       scrub again after a resilver
+    resilver in progress since DATE         HIDDEN
+    resilvered ..., canceled on DATE        HIDDEN     yes               scrub again after a resilver
     scrub in progress                       RUNNING              yes
-    scrub paused                            CANCELED             yes     it will not go on by itself
-    scrub canceled                          CANCELED
+    scrub paused since DATE                 CANCELED   yes       yes     it will not go on by itself
+    scrub canceled on DATE                  CANCELED   yes
     scrub repaired ... on DATE              FINISHED   yes       1
+
+`finished` is when that scan ended, of whatever kind and however far it came: no scrub ended later.
 
 `Pool.errors` is the larger of what the last scan (a resilver too) could not repair and the known data
 errors: a scrub that found 343 leaves 343 known ones.
@@ -18,6 +21,7 @@ errors: a scrub that found 343 leaves 343 known ones.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,6 +32,7 @@ from zborg.zfs import parse
 _SCAN = re.compile(r"^ *scan: (.*(?:\n\t.*)*)", re.MULTILINE)
 _ERRORS = re.compile(r"^ *errors: (.*)$", re.MULTILINE)
 _FINISHED = re.compile(r"scrub repaired (\S+) in .* with ([0-9]{1,20}) errors on (.*)")
+_ENDED = re.compile(r".* (?:on|since) (.+)")
 _RESILVERED = re.compile(r"resilvered .* with ([0-9]{1,20}) errors on ")
 _DONE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)% done")
 _REPAIRED = re.compile(r"^\t(\S+) repaired", re.MULTILINE)
@@ -38,7 +43,7 @@ _LIST = "Permanent errors have been detected"
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The last scan of a pool, as far as it was a scrub."""
+    """The last scan of a pool, as far as it was a scrub; `finished` of any that is not going on."""
 
     scrub: Scrub
     finished: datetime | None = None
@@ -85,14 +90,22 @@ def _scan(text: str) -> Scan:
     if text.startswith("scrub in progress"):
         return Scan(Scrub.RUNNING, repaired=_repaired(text), done=_done(text))
     if text.startswith("scrub paused"):
-        return Scan(Scrub.CANCELED, repaired=_repaired(text), done=_done(text))
+        return Scan(Scrub.CANCELED, _ended(text), repaired=_repaired(text), done=_done(text))
     if text.startswith("scrub canceled"):
-        return Scan(Scrub.CANCELED)
-    if match := _RESILVERED.match(text):
-        return Scan(Scrub.HIDDEN, errors=int(match[1]))
+        return Scan(Scrub.CANCELED, _ended(text))
     if text.startswith("resilver"):
-        return Scan(Scrub.HIDDEN)
+        match = _RESILVERED.match(text)
+        return Scan(Scrub.HIDDEN, _ended(text), int(match[1]) if match else 0)
     return Scan(Scrub.NEVER)
+
+
+def _ended(text: str) -> datetime | None:
+    """None while it goes on, and for a date that cannot be read: the rest is worth knowing without it."""
+    match = _ENDED.match(text)
+    if match and " in progress " not in match[0]:
+        with suppress(ZborgError):
+            return parse.date(match[1])
+    return None
 
 
 def _done(text: str) -> float:
