@@ -45,7 +45,7 @@ def the_scrub(pool: Pool) -> Finding:
             row
             for scrub, words in (
                 (Scrub.CANCELED, "the last scrub was canceled or paused"),
-                (Scrub.HIDDEN, "the last scrub is hidden by a resilver"),
+                (Scrub.HIDDEN, "the last scrub is hidden by a resilver or an error scrub"),
             )
             for row in (
                 (scrub, None, Status.WARNING, words),

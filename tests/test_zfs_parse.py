@@ -59,6 +59,7 @@ def at(year: int, month: int, day: int, hour: int, minute: int, second: int = 0)
         ),
         ("resilvering-2.3", status.Scan(Scrub.HIDDEN), 0),
         ("resilvered-2.3", status.Scan(Scrub.HIDDEN, at(2026, 11, 23, 6, 26, 52)), 0),
+        ("errorscrub-2.3", status.Scan(Scrub.HIDDEN, at(2026, 11, 24, 7, 2, 5)), 123),
         ("draid-2.2", status.Scan(Scrub.FINISHED, at(2026, 2, 8, 9, 24, 2), done=1.0), 0),
         ("unavail-2.1", status.Scan(Scrub.NEVER), 0),
     ],
@@ -94,6 +95,21 @@ def test_a_date_that_cannot_be_read_hides_nothing_else(name: str) -> None:
     assert known.finished
     unreadable = golden(f"status-{name}").replace("Mon Nov 23", "23. November")
     assert status.scan(unreadable) == replace(known, finished=None)
+
+
+@pytest.mark.parametrize(
+    ("words", "finished"),
+    [
+        ("error scrub in progress since Tue Nov 24 07:02:05 2026\n\t1.00% done, issued I/O for 1", None),
+        (
+            "error scrub paused since Tue Nov 24 07:02:05 2026\n\terror scrub started on Mon",
+            at(2026, 11, 24, 7, 2, 5),
+        ),
+        ("error scrub canceled on Tue Nov 24 07:02:05 2026", at(2026, 11, 24, 7, 2, 5)),
+    ],
+)
+def test_an_error_scrub_is_no_scrub(words: str, finished: datetime | None) -> None:
+    assert status.scan(f" scrub: {words}\n") == status.Scan(Scrub.HIDDEN, finished)
 
 
 def test_a_canceled_resilver_has_ended() -> None:

@@ -149,15 +149,15 @@ class Scrub(StrEnum):
     RUNNING = "running"
     CANCELED = "canceled"
     FINISHED = "finished"
-    HIDDEN = "hidden"  # behind a resilver: ZFS remembers one scan per pool
+    HIDDEN = "hidden"  # behind a resilver or an error scrub: ZFS remembers one scan per pool
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """A pool's health and last scrub. `errors`: the larger of the scrub's and the known data errors.
 
-    `finished` is when the last scan ended, whole or not: also when a scrub was canceled or paused, or the
-    resilver that hides it was done. No scrub can have ended later.
+    `finished` is when the last scan ended, whole or not: also when a scrub was canceled or paused, or what
+    hides it was done. No scrub can have ended later.
     """
 
     name: str

@@ -20,7 +20,7 @@ SKEW = 300
 
 _FORGOTTEN = {
     Scrub.CANCELED: "the last scrub was canceled or paused",
-    Scrub.HIDDEN: "the last scrub is hidden by a resilver",
+    Scrub.HIDDEN: "the last scrub is hidden by a resilver or an error scrub",
 }
 
 

@@ -11,6 +11,9 @@ scrub what was known of the one before; what ZFS no longer knows is not guessed:
     scrub paused since DATE                 CANCELED   yes       yes     it will not go on by itself
     scrub canceled on DATE                  CANCELED   yes
     scrub repaired ... on DATE              FINISHED   yes       1
+    scrub: (zpool scrub -e, from 2.2)
+    error scrub in progress, paused         HIDDEN     paused
+    error scrub canceled, scrubbed on DATE  HIDDEN     yes               reads known bad blocks only
 
 `finished` is when that scan ended, of whatever kind and however far it came: no scrub ended later.
 
@@ -29,7 +32,7 @@ from zborg.errors import ZborgError
 from zborg.model import Pool, Scrub
 from zborg.zfs import parse
 
-_SCAN = re.compile(r"^ *scan: (.*(?:\n\t.*)*)", re.MULTILINE)
+_SCAN = re.compile(r"^ *(?:scan|scrub): (.*(?:\n\t.*)*)", re.MULTILINE)
 _ERRORS = re.compile(r"^ *errors: (.*)$", re.MULTILINE)
 _FINISHED = re.compile(r"scrub repaired (\S+) in .* with ([0-9]{1,20}) errors on (.*)")
 _ENDED = re.compile(r".* (?:on|since) (.+)")
@@ -93,7 +96,7 @@ def _scan(text: str) -> Scan:
         return Scan(Scrub.CANCELED, _ended(text), repaired=_repaired(text), done=_done(text))
     if text.startswith("scrub canceled"):
         return Scan(Scrub.CANCELED, _ended(text))
-    if text.startswith("resilver"):
+    if text.startswith(("resilver", "scrubbed ", "error scrub ")):
         match = _RESILVERED.match(text)
         return Scan(Scrub.HIDDEN, _ended(text), int(match[1]) if match else 0)
     return Scan(Scrub.NEVER)
