@@ -608,6 +608,15 @@ def test_scrub_tells_never_fresh_overdue_and_damaged_apart(vault: LocalVault, cl
     assert scrub(world(vault, clock)).exit is Exit.DAMAGE
 
 
+def test_scrub_warns_of_a_failing_disk(vault: LocalVault, clock: Hours) -> None:
+    scrubbed(vault, clock, device_errors=7)
+    report = scrub(world(vault, clock))
+    assert (report.exit, report.status) == (Exit.OK, Status.WARNING)
+    assert "7 read, write or checksum errors" in of(report, "tank").message
+    assert of(report, "tank").data["device_errors"] == 7
+    assert "zpool clear" in of(report, "tank").remedy
+
+
 def test_status_tells_overdue_hosts_from_saved_facts(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
     dataset_only(vault, "never")

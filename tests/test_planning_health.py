@@ -90,6 +90,15 @@ def test_a_pool_that_is_not_well_is_reported_beside_its_scrub(sick: Pool, level:
     assert second.level is Status.OK
 
 
+def test_a_disk_that_fails_while_its_pool_is_online_is_told() -> None:
+    """Redundancy repairs what it gets wrong, so that all else about the pool looks fine."""
+    failing, scrubbed = scrub_findings([replace(TANK, device_errors=539)], MAX_AGE, NOW)
+    message = "one device shows 539 read, write or checksum errors: a disk may be failing"
+    remedy = "zpool status -v tank; once it is mended: zpool clear tank"
+    assert failing == Finding("tank", Status.WARNING, message, remedy)
+    assert scrubbed.level is Status.OK
+
+
 def test_damage_during_a_running_scrub_is_not_hidden_by_it() -> None:
     pool = replace(TANK, scrub=Scrub.RUNNING, errors=2, health="FAULTED")
     levels = [finding.level for finding in scrub_findings([pool], MAX_AGE, NOW)]

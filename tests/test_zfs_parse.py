@@ -60,6 +60,7 @@ def at(year: int, month: int, day: int, hour: int, minute: int, second: int = 0)
         ("resilvering-2.3", status.Scan(Scrub.HIDDEN), 0),
         ("resilvered-2.3", status.Scan(Scrub.HIDDEN, at(2026, 11, 23, 6, 26, 52)), 0),
         ("errorscrub-2.3", status.Scan(Scrub.HIDDEN, at(2026, 11, 24, 7, 2, 5)), 123),
+        ("devices-2.3", status.Scan(Scrub.HIDDEN, at(2026, 11, 24, 7, 2, 40)), 0),
         ("draid-2.2", status.Scan(Scrub.FINISHED, at(2026, 2, 8, 9, 24, 2), done=1.0), 0),
         ("unavail-2.1", status.Scan(Scrub.NEVER), 0),
     ],
@@ -82,6 +83,32 @@ def test_pool_counts_what_a_scrub_found_and_zfs_remembers_once() -> None:
     assert status.pool("tank\tUNAVAIL\t-\t-\n", golden("status-unavail-2.1")).health == "UNAVAIL"
     with pytest.raises(ZborgError, match="one pool"):
         status.pool("", golden("status-never-2.3"))
+
+
+def test_the_worst_row_of_the_table_counts() -> None:
+    assert status.device_errors(golden("status-devices-2.3")) == 539
+    assert status.device_errors(golden("status-errorscrub-2.3")) == 542
+    assert status.device_errors(golden("status-healed-2.3")) == 0
+    listed = "tank\tONLINE\t8053063680\t7819339264\n"
+    assert status.pool(listed, golden("status-devices-2.3")).device_errors == 539
+
+
+@pytest.mark.parametrize(
+    ("row", "count"),
+    [
+        ("vdb       ONLINE       1     2     4", 7),
+        ("vdb       ONLINE       1     2     4     9", 7),  # with the column SLOW
+        ("vdb       FAULTED     10     -     0  too many errors", 10),
+        ("my disk   UNAVAIL      3     0     0", 3),
+        ("vdb       ONLINE       -     -     -", 0),
+        ("vdb       AVAIL   ", 0),
+        ("vdb       ONLINE", 0),
+        ("vdb       REMOVED      0     0", 0),
+    ],
+)
+def test_columns_that_are_missing_count_nothing(row: str, count: int) -> None:
+    table = "\tNAME        STATE     READ WRITE CKSUM\n\ttank        ONLINE       0     0     0\n"
+    assert status.device_errors(f"config:\n\n{table}\t  {row}\n\nerrors: No known data errors\n") == count
 
 
 def test_a_resilver_s_errors_count() -> None:
@@ -239,6 +266,7 @@ def test_a_token_that_unpacks_to_much_is_refused() -> None:
 PARSERS: list[Callable[[str], object]] = [
     status.scan,
     status.data_errors,
+    status.device_errors,
     status.human,
     lambda text: status.pool(text, text),
     lambda text: status.pool("tank\tONLINE\t1\t1\n", text),

@@ -169,6 +169,7 @@ class Pool:
     done: float  # 0..1 while running
     size: int
     free: int
+    device_errors: int = 0  # reads, writes and checksums that failed, of the worst device
 
 
 class Zfs(Protocol):

@@ -65,6 +65,11 @@ def _integrity(pool: Pool) -> Iterator[Finding]:
     if pool.repaired:
         message = f"the last scrub repaired {size(pool.repaired)}: a disk may be failing"
         yield Finding(pool.name, Status.WARNING, message, remedy)
+    if pool.device_errors:
+        failed = counted(pool.device_errors, "read, write or checksum error")
+        message = f"one device shows {failed}: a disk may be failing"
+        mended = f"{remedy}; once it is mended: zpool clear {pool.name}"
+        yield Finding(pool.name, Status.WARNING, message, mended)
 
 
 def _scrub(pool: Pool, max_age: int, now: datetime) -> Finding:

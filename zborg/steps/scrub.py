@@ -111,6 +111,7 @@ def pool_facts(pool: Pool) -> dict[str, object]:
         "scan_ended": ended,
         "errors": pool.errors,
         "repaired": pool.repaired,
+        "device_errors": pool.device_errors,
         "size": pool.size,
         "free": pool.free,
     }

@@ -18,7 +18,8 @@ scrub what was known of the one before; what ZFS no longer knows is not guessed:
 `finished` is when that scan ended, of whatever kind and however far it came: no scrub ended later.
 
 `Pool.errors` is the larger of what the last scan (a resilver too) could not repair and the known data
-errors: a scrub that found 343 leaves 343 known ones.
+errors: a scrub that found 343 leaves 343 known ones. `Pool.device_errors` is what the worst row of the
+table of devices counts.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ _DONE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)% done")
 _REPAIRED = re.compile(r"^\t(\S+) repaired", re.MULTILINE)
 _KNOWN = re.compile(r"([0-9]{1,20}) data errors")
 _HUMAN = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,6})?)([BKMGTPEZ]?)")
+_DEVICE = re.compile(
+    r"^\t *\S.* [A-Z]{1,20} +([0-9]{1,20}|-) +([0-9]{1,20}|-) +([0-9]{1,20}|-)(?: |$)", re.MULTILINE
+)
 _LIST = "Permanent errors have been detected"
 
 
@@ -70,13 +74,14 @@ def pool(listed: str, status: str) -> Pool:
         errors=max(last.errors, data_errors(status)),
         repaired=last.repaired,
         done=last.done,
-        size=_bytes_or_nothing(size),
-        free=_bytes_or_nothing(free),
+        size=_number_or_nothing(size),
+        free=_number_or_nothing(free),
+        device_errors=device_errors(status),
     )
 
 
-def _bytes_or_nothing(text: str) -> int:
-    return 0 if text == "-" else parse.number(text)  # a faulted pool has no sizes
+def _number_or_nothing(text: str) -> int:
+    return 0 if text == "-" else parse.number(text)  # a faulted pool has no sizes, a spare no counters
 
 
 def scan(status: str) -> Scan:
@@ -127,6 +132,16 @@ def human(text: str) -> int:
     if match is None:
         raise ZborgError(f"zpool printed something else than a size: {text[:80]!r}")
     return int(float(match[1]) * 1024 ** "BKMGTPEZ".index(match[2] or "B"))
+
+
+def device_errors(status: str) -> int:
+    """READ, WRITE and CKSUM of the row that counts most, of a disk or of what is made of disks.
+
+    Not the sum of rows: a raidz or pool counts again what its disks do. And not disks alone: what could
+    not be repaired may count for their raidz only.
+    """
+    rows = _DEVICE.findall(status)
+    return max((sum(map(_number_or_nothing, row)) for row in rows), default=0)
 
 
 def data_errors(status: str) -> int:
