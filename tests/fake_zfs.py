@@ -48,7 +48,11 @@ class FakeZfs(Streams):
         argv.list_snapshots(root)
         with self._lock:
             self._begin("snapshots", root)
-            found = [_snapshot(one.name, raw, s) for one in self._below(root) for raw, s in one.snaps.items()]
+            found = [
+                replace(_snapshot(one.name, raw, s), clones=tuple(self._clones(f"{one.name}@{raw}")))
+                for one in self._below(root)
+                for raw, s in one.snaps.items()
+            ]
         return tuple(sorted(found, key=lambda snapshot: (snapshot.dataset, snapshot.createtxg)))
 
     def bookmarks(self, root: str) -> tuple[Bookmark, ...]:

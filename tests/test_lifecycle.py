@@ -266,6 +266,37 @@ def test_rotate_leaves_foreign_names_and_the_empty_policy_alone(vault: LocalVaul
     assert raws(vault, "tank/borg/web1") == kept
 
 
+def test_a_clone_keeps_its_snapshot_and_no_other(vault: LocalVault, clock: Hours) -> None:
+    """README's own `zfs clone tank/borg/web1@... tank/rescue`, and what a killed restore leaves."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 6)
+    before = raws(vault, "tank/borg/web1")
+    vault.zfs.clone(f"tank/borg/web1@{before[1]}", "tank/rescue")
+    dry = rotate(world(vault, clock), dry_run=True)
+    assert any(before[1] in line and "cloned as tank/rescue" in line for line in dry.plan)
+    assert rotate(world(vault, clock)).exit is Exit.OK
+    assert raws(vault, "tank/borg/web1") == [before[1], *before[-2:]]
+
+
+@pytest.mark.parametrize("act", ["hold", "clone"])
+def test_what_was_taken_into_use_since_the_plan_is_left_alone(
+    vault: LocalVault, clock: Hours, act: str
+) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 6)
+    before = raws(vault, "tank/borg/web1")
+    used = f"tank/borg/web1@{before[1]}"
+
+    def use(method: str, arguments: tuple[object, ...]) -> None:
+        if (method, arguments) == ("snapshots", ("tank/borg/web1",)):  # the second look
+            vault.zfs.fail = None
+            vault.zfs.hold("mine", used) if act == "hold" else vault.zfs.clone(used, "tank/rescue")
+
+    vault.zfs.fail = use
+    assert rotate(world(vault, clock)).exit is Exit.OK
+    assert raws(vault, "tank/borg/web1") == [before[1], *before[-2:]]
+
+
 def test_rotate_keeps_the_last_good_one_however_old(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
     backup(world(vault, clock), Options())

@@ -353,7 +353,7 @@ def test_a_policy_that_asks_for_more_never_keeps_less(
 
 
 @given(situations(), st.data())
-def test_a_hold_or_a_veto_more_saves_that_snapshot_and_changes_no_other(
+def test_a_hold_a_clone_or_a_veto_more_saves_that_snapshot_and_changes_no_other(
     situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]], data: st.DataObject
 ) -> None:
     snapshots, policy, now, vetoes = situation
@@ -361,6 +361,10 @@ def test_a_hold_or_a_veto_more_saves_that_snapshot_and_changes_no_other(
     before = guids(rotate(snapshots, policy, now, vetoes), keep=True)
     held = [replace(s, holds=9) if s is chosen else s for s in snapshots]
     assert guids(rotate(held, policy, now, vetoes), keep=True) == before | {chosen.guid}
+    cloned = [replace(s, clones=("tank/rescue", "tank/x")) if s is chosen else s for s in snapshots]
+    said = rotate(cloned, policy, now, vetoes)
+    assert guids(said, keep=True) == before | {chosen.guid}
+    assert "cloned as tank/rescue, tank/x" in reasons_of(said)[chosen.guid]
     more = {**vetoes, chosen.guid: ""}
     assert guids(rotate(snapshots, policy, now, more), keep=True) == before | {chosen.guid}
 

@@ -360,7 +360,9 @@ def test_clone_is_mounted_and_goes_with_its_run(zfs_pair: Pair) -> None:
     run = f"{zfs_pair.pool}/zborg-scratch/{zfs_pair.root.rpartition('/')[2]}"
     place = zfs.clone(full, f"{run}/web1")
     assert zfs_pair.exists(f"{place}/data") and zfs.datasets(f"{run}/web1")[0].mounted
+    assert zfs.snapshots(name)[0].clones == (f"{run}/web1",)
     other = zfs.clone(full, f"{run}/web2")
+    assert sorted(zfs.snapshots(name)[0].clones) == [f"{run}/web1", f"{run}/web2"]
     with pytest.raises(CommandFailed, match="already exists"):
         zfs.clone(full, f"{run}/web2")
     with pytest.raises(CommandFailed, match="dependent clones"):
@@ -371,7 +373,7 @@ def test_clone_is_mounted_and_goes_with_its_run(zfs_pair: Pair) -> None:
     zfs.destroy_clone(f"{run}/web2")
     assert zfs.datasets(run) == () and len(zfs.datasets(f"{zfs_pair.pool}/zborg-scratch")) == 1
     zfs.destroy_clone(f"{run}/web2")
-    assert zfs_pair.names(name) == ["a"]
+    assert zfs_pair.names(name) == ["a"] and zfs.snapshots(name)[0].clones == ()
 
 
 def test_a_failed_clone_leaves_no_parent(zfs_pair: Pair) -> None:

@@ -164,10 +164,28 @@ def test_snapshots_in_order_with_properties() -> None:
         "tank/borg/web1@s1",
         "tank/borg/web1@s2",
     ]
-    made = datetime.fromtimestamp(1795414902, UTC)
-    assert found[3] == Snapshot("tank/borg/web1", "s2", "6874594683294231258", 15, made, 0, 1, {})
+    made = datetime.fromtimestamp(1795504086, UTC)
+    assert found[3] == Snapshot("tank/borg/web1", "s2", "3719043449328009551", 13, made, 0, 1, {})
+    assert found[2].clones == ("tank/my rescue", "tank/rescue")
     assert found[1].properties == {"zborg:run": "r1", "zborg:state": "ok"}
     assert found[2].properties == {"zborg:run": "a\tb"}
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("snapshots", argv.SNAPSHOT_COLUMNS),
+        ("datasets", argv.DATASET_COLUMNS),
+        ("bookmarks", argv.BOOKMARK_COLUMNS),
+    ],
+)
+def test_what_is_asked_for_is_what_is_parsed(name: str, columns: str) -> None:
+    assert parse.rows(golden(name), len(columns.split(",")))
+
+
+def test_no_clone_is_a_dash_or_nothing() -> None:
+    for none in ("-", ""):
+        assert parse.snapshots(f"tank@a\t1\t2\t3\t4\t0\t{none}\n")[0].clones == ()
 
 
 def test_a_newline_in_a_value_cannot_overwrite_another_property() -> None:

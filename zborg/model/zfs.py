@@ -84,6 +84,7 @@ class Snapshot:
     used: int
     holds: int  # number of user references
     properties: Mapping[str, str] = field(default_factory=dict)  # zborg:* only
+    clones: tuple[str, ...] = ()  # datasets; while there is one, the snapshot cannot be destroyed
 
     @property
     def name(self) -> SnapshotName | None:

@@ -191,6 +191,8 @@ def _own(entry: _Entry, vetoes: Mapping[str, str]) -> Iterator[str]:
         yield "its time is not known"
     if entry.snapshot.holds:
         yield counted(entry.snapshot.holds, "hold")
+    if entry.snapshot.clones:
+        yield f"cloned as {', '.join(entry.snapshot.clones)}"
     if entry.snapshot.guid in vetoes:
         yield vetoes[entry.snapshot.guid]
 

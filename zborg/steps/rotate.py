@@ -76,6 +76,10 @@ def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict]) -> Outcome:
 
 
 def _still_the_same(begun: Begun, dataset: str, doomed: Sequence[Snapshot]) -> list[str]:
-    """Identity is the guid: a name that was reused since the plan, or got a hold, is left alone."""
-    now = {s.guid: s for s in begun.context.zfs.snapshots(dataset) if s.dataset == dataset}
-    return [s.raw for s in doomed if s.guid in now and now[s.guid].raw == s.raw and not now[s.guid].holds]
+    """Identity is the guid: a name that was reused since the plan, or got a hold or a clone, is left alone.
+
+    ZFS destroys all or none of what it is asked to: one that it refuses would keep all the others.
+    """
+    found = begun.context.zfs.snapshots(dataset)
+    free = {(s.guid, s.full) for s in found if not s.holds and not s.clones}
+    return [s.raw for s in doomed if (s.guid, s.full) in free]

@@ -25,7 +25,7 @@ SEND_WORD = "lec"
 # (9.7 instead of 1.5 s for 210 snapshots in the lab's slow guest).
 SNAPSHOT_PROPERTIES = (P_RUN, P_STATE, P_TRANSACTION, P_ARRIVED)
 
-SNAPSHOT_COLUMNS = "name,guid,createtxg,creation,used,userrefs"
+SNAPSHOT_COLUMNS = "name,guid,createtxg,creation,used,userrefs,clones"
 DATASET_COLUMNS = "name,guid,mounted,used,available,receive_resume_token,mountpoint"
 BOOKMARK_COLUMNS = "name,guid,createtxg"
 

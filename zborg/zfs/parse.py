@@ -97,15 +97,23 @@ def place(mountpoint: str) -> str | None:
 
 def snapshots(text: str) -> tuple[Snapshot, ...]:
     """`zfs list -o` argv.SNAPSHOT_COLUMNS; oldest first within each dataset."""
-    found = [_snapshot(row) for row in rows(text, 6)]
+    found = [_snapshot(row) for row in rows(text, 7)]
     return tuple(sorted(found, key=lambda snapshot: (snapshot.dataset, snapshot.createtxg)))
 
 
 def _snapshot(row: list[str]) -> Snapshot:
-    name, guid, createtxg, created, used, holds = row
+    name, guid, createtxg, created, used, holds, clones = row
     dataset, raw = split(name, "@")
-    txg, bytes_used, count = number(createtxg), number(used), number(holds)
-    return Snapshot(dataset, raw, str(number(guid)), txg, instant(created), bytes_used, count)
+    return Snapshot(
+        dataset=dataset,
+        raw=raw,
+        guid=str(number(guid)),
+        createtxg=number(createtxg),
+        created=instant(created),
+        used=number(used),
+        holds=number(holds),
+        clones=() if clones in ("-", "") else tuple(clones.split(",")),
+    )
 
 
 def with_properties(found: Iterable[Snapshot], properties: Properties) -> tuple[Snapshot, ...]:
