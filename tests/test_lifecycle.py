@@ -262,8 +262,35 @@ def test_rotate_leaves_foreign_names_and_the_empty_policy_alone(vault: LocalVaul
     assert "manual" in raws(vault, "tank/borg/web1")
     vault.keep = replace(vault.keep, last=0)
     kept = raws(vault, "tank/borg/web1")
-    rotate(world(vault, clock))
+    report = rotate(world(vault, clock))
     assert raws(vault, "tank/borg/web1") == kept
+    (outcome,) = report.outcomes
+    assert (report.exit, outcome.status) == (Exit.OK, Status.WARNING)
+    assert "no retention rule is set" in outcome.message and "[snapshots.keep]" in outcome.remedy
+
+
+def test_rotate_under_a_clock_that_went_back_is_a_conflict(vault: LocalVault, clock: Hours) -> None:
+    """Or an ok would hide for years that nothing is destroyed any more."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 5)
+    kept = raws(vault, "tank/borg/web1")
+    clock.tick(-48)
+    assert any("the clock (" in line for line in rotate(world(vault, clock), dry_run=True).plan)
+    report = rotate(world(vault, clock))
+    assert (report.exit, raws(vault, "tank/borg/web1")) == (Exit.CONFLICT, kept)
+    (outcome,) = report.outcomes
+    assert kept[-1] in outcome.message and "2026-02-15T144933Z" in outcome.message.replace(":", "")
+    assert "set the clock" in outcome.remedy and report.plan
+
+
+def test_a_stranger_s_snapshot_from_the_future_stops_no_rotation(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 5)
+    clock.tick(24 * 3650)
+    vault.zfs.snapshot("tank/borg/web1", "autosnap", {})
+    clock.tick(-24 * 3650)
+    assert rotate(world(vault, clock)).exit is Exit.OK
+    assert [len(raws(vault, f"tank/borg/{host}")) for host in ("web1", "web2")] == [3, 2]
 
 
 def test_a_clone_keeps_its_snapshot_and_no_other(vault: LocalVault, clock: Hours) -> None:

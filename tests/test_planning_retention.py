@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from zborg.model import P_STATE, Policy, Snapshot, SnapshotName, Verdict
-from zborg.planning.retention import RotatePlan, keep_reasons, plan_rotation, rotate
+from zborg.planning.retention import RotatePlan, by_name, keep_reasons, plan_rotation, rotate
 
 GOLDEN = Path(__file__).parent / "golden" / "planning"
 DATASET = "tank/borg/web1"
@@ -320,8 +320,11 @@ def test_a_clock_behind_the_newest_snapshot_destroys_nothing(
     situation: tuple[list[Snapshot], Policy, datetime, dict[str, str]], behind: int
 ) -> None:
     snapshots, policy, _, vetoes = situation
-    now = max(s.name.at if s.name else s.created for s in snapshots) - timedelta(seconds=behind)
+    assume(any(s.name for s in snapshots))
+    newest = max((s for s in snapshots if s.name), key=lambda s: str(s.name))
+    now = newest.created - timedelta(seconds=behind)
     verdicts = rotate(snapshots, policy, now, vetoes)
+    assert plan_rotation(snapshots, policy, now, vetoes).ahead == newest
     assert all(any("clock" in word for word in v.reasons) for v in verdicts)
 
 
@@ -427,8 +430,21 @@ def test_one_dataset_from_the_future_stops_the_rotation_of_all() -> None:
     snapshots = fleet(3, 40)
     now = max(s.created for s in snapshots)
     ahead = replace(snap(now + timedelta(seconds=1), 99), dataset="tank/borg/h9")
-    assert plan_rotation(snapshots, Policy(daily=5), now, {}).destroy
-    assert not plan_rotation([*snapshots, ahead], Policy(daily=5), now, {}).destroy
+    fine = plan_rotation(snapshots, Policy(daily=5), now, {})
+    assert fine.destroy and fine.ahead is None
+    plan = plan_rotation([*snapshots, ahead], Policy(daily=5), now, {})
+    assert not plan.destroy and plan.ahead == ahead
+
+
+def test_a_foreign_snapshot_from_the_future_stops_nothing() -> None:
+    """What was received was created when its sender's clock says."""
+    snapshots = fleet(2, 40)
+    now = max(s.created for s in snapshots)
+    foreign = replace(snap(now + timedelta(days=3_650), 99, raw="autosnap"), dataset="tank/borg/h1")
+    for when in (by_name, lambda snapshot: snapshot.created):
+        plan = plan_rotation([*snapshots, foreign], Policy(daily=5), now, {}, when)
+        assert len(plan.destroy["tank/borg/h1"]) == 35 and plan.ahead is None
+        assert next(v for v in plan.verdicts if v.snapshot == foreign).reasons == ("not named by zborg",)
 
 
 def test_an_empty_listing_is_an_empty_plan() -> None:

@@ -132,7 +132,8 @@ def rotate(
     `vetoes` maps guids to why they must stay, in words: the last common base of each target.
     """
     entries = [_Entry.of(snapshot, when) for snapshot in snapshots]
-    return _judge(entries, _Terms(policy, now, vetoes, _standstill(entries, policy, now)))
+    standstill = _standstill(policy, now, _ahead(entries, now))
+    return _judge(entries, _Terms(policy, now, vetoes, standstill))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,26 @@ class _Terms:
     standstill: tuple[str, ...]
 
 
-def _standstill(entries: Iterable[_Entry], policy: Policy, now: datetime) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    at: datetime
+    snapshot: Snapshot
+
+
+def _ahead(entries: Iterable[_Entry], now: datetime) -> _Ahead | None:
+    """The newest snapshot that zborg named, if it is still to come: the clock is wrong, and so is every age.
+
+    Others prove nothing: a received snapshot was created when its sender's clock says.
+    """
+    ours = (_Ahead(e.at, e.snapshot) for e in entries if e.ours and e.at is not None)
+    newest = max(ours, key=lambda one: one.at, default=None)
+    return newest if newest and now < newest.at else None
+
+
+def _standstill(policy: Policy, now: datetime, ahead: _Ahead | None) -> tuple[str, ...]:
     reasons = ["no retention rule is set"] if policy.empty else []
-    # A clock behind what was already written is wrong, and then so is every age.
-    newest = max((e.at or e.snapshot.created for e in entries), default=now)
-    if now < newest:
-        reasons.append(f"the clock ({moment(now)}) is behind the newest snapshot ({moment(newest)})")
+    if ahead:
+        reasons.append(f"the clock ({moment(now)}) is behind the newest snapshot ({moment(ahead.at)})")
     return tuple(reasons)
 
 
@@ -199,9 +214,13 @@ def _own(entry: _Entry, vetoes: Mapping[str, str]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class RotatePlan:
-    """The verdicts of many datasets, by dataset name, then oldest first."""
+    """The verdicts of many datasets, by dataset name, then oldest first.
+
+    `ahead` is the newest snapshot when the clock is behind it; then nothing is destroyed.
+    """
 
     verdicts: tuple[Verdict, ...]
+    ahead: Snapshot | None = None
 
     @property
     def destroy(self) -> Mapping[str, tuple[str, ...]]:
@@ -237,9 +256,10 @@ def plan_rotation(
     datasets: defaultdict[str, list[_Entry]] = defaultdict(list)
     for snapshot in snapshots:
         datasets[snapshot.dataset].append(_Entry.of(snapshot, when))
-    everything = chain.from_iterable(datasets.values())
-    terms = _Terms(policy, now, vetoes, _standstill(everything, policy, now))
-    return RotatePlan(tuple(v for name in sorted(datasets) for v in _judge(datasets[name], terms)))
+    ahead = _ahead(chain.from_iterable(datasets.values()), now)
+    terms = _Terms(policy, now, vetoes, _standstill(policy, now, ahead))
+    verdicts = tuple(v for name in sorted(datasets) for v in _judge(datasets[name], terms))
+    return RotatePlan(verdicts, ahead.snapshot if ahead else None)
 
 
 def _dataset(verdict: Verdict) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from zborg.errors import ZborgError
+from zborg.errors import Conflict, ZborgError
 from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status, Verdict
+from zborg.model.words import moment
 from zborg.planning.replica import Recorded
 from zborg.planning.retention import RotatePlan, plan_rotation
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
@@ -24,7 +25,24 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     if not datasets:
         raise missing(context.zfs, root, "", "zborg init")
     plan = plan_rotation(snapshots, context.config.keep, begun.started, _vetoes(datasets))
-    return begun.report(() if dry_run else _execute(begun, plan), plan.lines())
+    outcomes = [] if dry_run else _standstill(begun, plan) or _execute(begun, plan)
+    return begun.report(outcomes, plan.lines())
+
+
+def _standstill(begun: Begun, plan: RotatePlan) -> list[Outcome]:
+    """Why nothing at all is destroyed: "kept 40" of each dataset would look like all is well, for ever."""
+    if plan.ahead:
+        conflict = Conflict(
+            f"the clock ({moment(begun.started)}) is behind the newest snapshot, {plan.ahead.full}; "
+            "nothing was destroyed",
+            "set the clock; was it a wrong clock that named the snapshot, then zfs rename that",
+        )
+        return [outcome_of("step", "rotate", conflict)]
+    if begun.context.config.keep.empty:
+        words = "no retention rule is set: nothing is ever destroyed"
+        remedy = f"set one under [snapshots.keep] in {begun.context.config.path}"
+        return [Outcome("step", "rotate", Status.WARNING, words, remedy)]
+    return []
 
 
 def _vetoes(datasets: Sequence[Dataset]) -> dict[str, str]:
