@@ -293,6 +293,21 @@ def test_a_stranger_s_snapshot_from_the_future_stops_no_rotation(vault: LocalVau
     assert [len(raws(vault, f"tank/borg/{host}")) for host in ("web1", "web2")] == [3, 2]
 
 
+def test_a_record_that_cannot_be_read_stops_its_own_dataset_only(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 5)
+    kept = raws(vault, "tank/borg/web1")
+    vault.zfs.set(["tank/borg/web1"], {"zborg:target.old": "guid=1"})
+    dry = rotate(world(vault, clock), dry_run=True)
+    assert sum("zborg:target.old cannot be read" in line for line in dry.plan) == len(kept)
+    report = rotate(world(vault, clock))
+    assert (report.exit, raws(vault, "tank/borg/web1")) == (Exit.PARTIAL, kept)
+    assert raws(vault, "tank/borg/web2") == kept[-2:]
+    outcome = of(report, "tank/borg/web1")
+    assert outcome.status is Status.FAILED and "'guid=1'" in outcome.message
+    assert outcome.remedy == "zfs inherit zborg:target.old tank/borg/web1, then zborg replicate"
+
+
 def test_a_clone_keeps_its_snapshot_and_no_other(vault: LocalVault, clock: Hours) -> None:
     """README's own `zfs clone tank/borg/web1@... tank/rescue`, and what a killed restore leaves."""
     dataset_only(vault, "web1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from zborg.errors import Conflict, ZborgError
@@ -11,6 +11,8 @@ from zborg.model.words import moment
 from zborg.planning.replica import Recorded
 from zborg.planning.retention import RotatePlan, plan_rotation
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
+
+_Unreadable = Mapping[str, ZborgError]  # by dataset: a record of a target that says nothing
 
 
 def rotate(context: Context, *, dry_run: bool = False) -> Report:
@@ -24,8 +26,9 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
         datasets, snapshots = context.zfs.datasets(root), context.zfs.snapshots(root)
     if not datasets:
         raise missing(context.zfs, root, "", "zborg init")
-    plan = plan_rotation(snapshots, context.config.keep, begun.started, _vetoes(datasets))
-    outcomes = [] if dry_run else _standstill(begun, plan) or _execute(begun, plan)
+    vetoes, unreadable = _vetoes(datasets, snapshots)
+    plan = plan_rotation(snapshots, context.config.keep, begun.started, vetoes)
+    outcomes = [] if dry_run else _standstill(begun, plan) or _execute(begun, plan, unreadable)
     return begun.report(outcomes, plan.lines())
 
 
@@ -45,32 +48,44 @@ def _standstill(begun: Begun, plan: RotatePlan) -> list[Outcome]:
     return []
 
 
-def _vetoes(datasets: Sequence[Dataset]) -> dict[str, str]:
-    """The last common base of every target stays, whatever its hold says."""
+def _vetoes(datasets: Sequence[Dataset], snapshots: Sequence[Snapshot]) -> tuple[dict[str, str], _Unreadable]:
+    """Why snapshots stay, whatever their holds say: each is the last common base of a target, or could be."""
     vetoes: dict[str, str] = {}
+    unreadable: dict[str, ZborgError] = {}
     for dataset in datasets:
-        for key, value in dataset.properties.items():
-            if key.startswith(P_TARGET):
-                target = key.removeprefix(P_TARGET)
-                if base := _base(dataset, value):
-                    vetoes[base] = f"last common snapshot with {target}"
-    return vetoes
+        try:
+            vetoes |= _bases(dataset)
+        except ZborgError as error:
+            unreadable[dataset.name] = error
+            vetoes |= {one.guid: error.message for one in snapshots if one.dataset == dataset.name}
+    return vetoes, unreadable
 
 
-def _base(dataset: Dataset, value: str) -> str | None:
+def _bases(dataset: Dataset) -> dict[str, str]:
+    records = {key: value for key, value in dataset.properties.items() if key.startswith(P_TARGET)}
+    bases = {_base(dataset, key, value): key.removeprefix(P_TARGET) for key, value in records.items()}
+    return {guid: f"last common snapshot with {target}" for guid, target in bases.items() if guid}
+
+
+def _base(dataset: Dataset, key: str, value: str) -> str | None:
     try:
         return Recorded.parse(value).base
     except ValueError as error:
         raise ZborgError(
-            f"{dataset.name} has a property that zborg cannot read: {error}", "zfs inherit it, then replicate"
+            f"{key} cannot be read: {error}", f"zfs inherit {key} {dataset.name}, then zborg replicate"
         ) from error
 
 
-def _execute(begun: Begun, plan: RotatePlan) -> list[Outcome]:
+def _execute(begun: Begun, plan: RotatePlan, unreadable: _Unreadable) -> list[Outcome]:
     by_dataset: dict[str, list[Verdict]] = {}
     for verdict in plan.verdicts:
         by_dataset.setdefault(verdict.snapshot.dataset, []).append(verdict)
-    return [_one(begun, dataset, verdicts) for dataset, verdicts in by_dataset.items()]
+    return [
+        outcome_of("dataset", dataset, unreadable[dataset])
+        if dataset in unreadable
+        else _one(begun, dataset, verdicts)
+        for dataset, verdicts in by_dataset.items()
+    ]
 
 
 def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict]) -> Outcome:
