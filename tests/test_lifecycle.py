@@ -17,6 +17,7 @@ import pytest
 from tests.harness.host import BackedUpHost, find_borg
 from tests.harness.local import LocalVault
 from zborg.errors import Exit, UsageError
+from zborg.interrupt import cancelled
 from zborg.model import (
     P_RUN,
     P_STATE,
@@ -291,6 +292,29 @@ def test_a_stranger_s_snapshot_from_the_future_stops_no_rotation(vault: LocalVau
     clock.tick(-24 * 3650)
     assert rotate(world(vault, clock)).exit is Exit.OK
     assert [len(raws(vault, f"tank/borg/{host}")) for host in ("web1", "web2")] == [3, 2]
+
+
+def test_the_word_to_stop_is_heeded_between_two_datasets(
+    vault: LocalVault, clock: Hours, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(cancelled.clear)
+    dataset_only(vault, "web1", "web2", "web3")
+    nights(vault, clock, 5)
+    subjects = ["tank/borg", "tank/borg/web1", "tank/borg/web2", "tank/borg/web3"]
+
+    def stop(method: str, arguments: tuple[object, ...]) -> None:
+        if method == "destroy" and arguments[0] == "tank/borg/web1":
+            cancelled.set()
+
+    vault.zfs.fail = stop
+    report = rotate(world(vault, clock))
+    assert report.exit is Exit.INTERRUPTED
+    assert [of(report, one).message for one in subjects[2:]] == ["not started: interrupted"] * 2
+    assert [len(raws(vault, one)) for one in subjects] == [2, 2, 5, 5]
+    assert rotate(world(vault, clock)).exit is Exit.INTERRUPTED
+    cancelled.clear()
+    assert rotate(world(vault, clock)).exit is Exit.OK
+    assert [len(raws(vault, one)) for one in subjects] == [2, 2, 2, 2]
 
 
 def test_a_record_that_cannot_be_read_stops_its_own_dataset_only(vault: LocalVault, clock: Hours) -> None:

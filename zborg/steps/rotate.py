@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from zborg.errors import Conflict, ZborgError
+from zborg.errors import Conflict, Interrupted, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status, Verdict
 from zborg.model.words import moment
 from zborg.planning.replica import Recorded
@@ -80,12 +81,12 @@ def _execute(begun: Begun, plan: RotatePlan, unreadable: _Unreadable) -> list[Ou
     by_dataset: dict[str, list[Verdict]] = {}
     for verdict in plan.verdicts:
         by_dataset.setdefault(verdict.snapshot.dataset, []).append(verdict)
-    return [
-        outcome_of("dataset", dataset, unreadable[dataset])
-        if dataset in unreadable
-        else _one(begun, dataset, verdicts)
-        for dataset, verdicts in by_dataset.items()
-    ]
+    outcomes = []
+    for dataset, verdicts in by_dataset.items():
+        # A single destroy may be too quick to notice the word to stop; all of them take hours.
+        error = Interrupted("not started: interrupted") if cancelled.is_set() else unreadable.get(dataset)
+        outcomes.append(outcome_of("dataset", dataset, error) if error else _one(begun, dataset, verdicts))
+    return outcomes
 
 
 def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict]) -> Outcome:
