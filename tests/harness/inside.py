@@ -53,7 +53,12 @@ class Inside:
         """The accounts, the agent, and a zborg.toml whose only host is the guest."""
         self.guest.sh(_PREPARE)
         endpoint = {"ssh": "ssh://root@127.0.0.1:22", "host_key": self.guest.host_key}
-        table: dict[str, Any] = {"name": "self", "storage": {"dataset": dataset}, "hosts": {"self": endpoint}}
+        table: dict[str, Any] = {
+            "name": "self",
+            "storage": {"dataset": dataset},
+            "snapshots": {"keep": {"last": 5}},
+            "hosts": {"self": endpoint},
+        }
         self.guest.write("/etc/zborg/zborg.toml", tomli_w.dumps(table))
 
     def admit(self) -> None:
