@@ -686,9 +686,9 @@ def test_relative_paths_and_unknown_hosts_are_refused(vault: LocalVault, clock: 
 # --- scrub, status, run -----------------------------------------------------------------------------
 
 
-def scrubbed(vault: LocalVault, clock: Hours, **changes: object) -> None:
+def scrubbed(vault: LocalVault, clock: Hours, scrub_state: Scrub = Scrub.FINISHED, **changes: object) -> None:
     for zfs, name in ((vault.zfs, "tank"), (vault.far, "vault")):
-        fine = replace(zfs.pools[name], scrub=Scrub.FINISHED, finished=clock.now, **changes)  # type: ignore[arg-type]
+        fine = replace(zfs.pools[name], scrub=scrub_state, finished=clock.now, **changes)  # type: ignore[arg-type]
         zfs.pools[name] = fine
 
 
@@ -749,6 +749,19 @@ def test_status_calls_nothing_good_that_has_grown_old(vault: LocalVault, clock: 
     for step in ("snapshot", "rotate", "replicate offsite"):
         assert shown(vault, clock, step).message.startswith("overdue: the limit is 24 hours; 400 days ago")
     assert "scrub overdue" in shown(vault, clock, "tank").message
+
+
+def test_status_judges_a_pool_by_what_it_has_become_since(vault: LocalVault, clock: Hours) -> None:
+    """Seen once a day after a scrub was canceled: a warning then, overdue when nothing followed."""
+    dataset_only(vault, "web1")
+    scrubbed(vault, clock, scrub_state=Scrub.CANCELED)
+    clock.tick()
+    assert scrub(world(vault, clock)).status is Status.WARNING
+    assert shown(vault, clock, "tank").status is Status.WARNING
+    assert "2 of 2 good" in shown(vault, clock, "scrub").message
+    clock.tick(48)
+    assert shown(vault, clock, "tank").status is Status.FAILED
+    assert "no scrub followed" in shown(vault, clock, "offsite:vault").message
 
 
 def test_status_tells_each_target_by_its_own_last_run(vault: LocalVault, clock: Hours) -> None:

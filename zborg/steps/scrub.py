@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
+from typing import Any
 
 from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
-from zborg.model.words import moment
+from zborg.model.words import moment, moment_of
 from zborg.planning.health import capacity_findings, scrub_findings
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of
 
@@ -77,13 +79,12 @@ def _verify(begun: Begun) -> Iterator[Outcome]:
         except ZborgError as error:
             yield outcome_of("pool", subject, error)
             continue
-        yield judged(begun, subject, pool)
+        yield judged(subject, pool, begun.context.config.scrub_max_age, begun.context.clock())
 
 
-def judged(begun: Begun, subject: str, pool: Pool) -> Outcome:
+def judged(subject: str, pool: Pool, limit: int, now: datetime) -> Outcome:
     """A pool's findings as one outcome: the worst decides, all are told."""
-    limit = begun.context.config.scrub_max_age
-    found = (*scrub_findings([pool], limit, begun.context.clock()), *capacity_findings([pool]))
+    found = (*scrub_findings([pool], limit, now), *capacity_findings([pool]))
     worst = max(found, key=_severity)
     target, colon, _ = subject.rpartition(":")
     where = f"on {target}: " if colon else ""
@@ -100,6 +101,25 @@ def judged(begun: Begun, subject: str, pool: Pool) -> Outcome:
 
 def _severity(finding: Finding) -> int:
     return (Status.OK, Status.WARNING, Status.FAILED, Status.DAMAGED).index(finding.level)
+
+
+def pool_of_facts(name: str, facts: Mapping[str, Any]) -> Pool | None:
+    """The pool that pool_facts() wrote down, None for anything else."""
+    try:
+        return Pool(
+            name=name,
+            health=str(facts["health"]),
+            scrub=Scrub(facts["scrub"]),
+            finished=moment_of(facts["scan_ended"]),
+            errors=int(facts["errors"]),
+            repaired=int(facts["repaired"]),
+            done=0.0,
+            size=int(facts["size"]),
+            free=int(facts["free"]),
+            device_errors=int(facts["device_errors"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def pool_facts(pool: Pool) -> dict[str, object]:

@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any
 
 from zborg.config import Config
-from zborg.model import Finding, Outcome, Report, Status
-from zborg.model.words import duration, moment, moment_of
+from zborg.model import Finding, Outcome, Report, Scrub, Status
+from zborg.model.words import duration, moment
 from zborg.planning.health import host_findings
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, ended, new_run
 from zborg.steps.context import Context, conclude, inspect, nobody
+from zborg.steps.scrub import judged, pool_of_facts, scrub
 
 
 def saved(config: Config, runs: Runs, locks: Locks, now: datetime) -> Report:
@@ -35,8 +36,6 @@ def saved(config: Config, runs: Runs, locks: Locks, now: datetime) -> Report:
 
 def live(context: Context) -> Report:
     """The same, after asking every pool now."""
-    from zborg.steps.scrub import scrub
-
     scrub(context)
     now = context.clock()
     return saved(context.config, context.runs, context.locks, now)
@@ -120,36 +119,33 @@ def _scrubs(config: Config, runs: Runs, now: datetime) -> Found | None:
     return report, [_aged(pool, config.scrub_max_age, now) for pool in pools]
 
 
-def _aged(pool: Outcome, limit: int, now: datetime) -> Outcome:
-    finished = moment_of(pool.data.get("scrub_finished"))
-    if pool.status is not Status.OK or finished is None:
-        return pool
-    age = (now - finished).total_seconds()
-    if age <= limit:
-        return replace(pool, message=f"scrubbed {duration(age)} ago")
-    words = f"scrub overdue: the last known ended {duration(age)} ago, the limit is {duration(limit)}"
-    return replace(pool, status=Status.FAILED, message=words, remedy="zborg scrub --start --wait")
+def _aged(seen: Outcome, limit: int, now: datetime) -> Outcome:
+    """Judged afresh; a scrub that was running then is not asked how far it came."""
+    pool = pool_of_facts(seen.subject.rpartition(":")[2], seen.data)
+    return judged(seen.subject, pool, limit, now) if pool and pool.scrub is not Scrub.RUNNING else seen
 
 
 def _shown(step: str, found: Found | None, limit: int, now: datetime) -> list[Outcome]:
-    """The last of a step: in one line when all was well, else each bad outcome too."""
+    """The last of a step: in one line when all was well, else each that was not too."""
     if found is None:
         return [Outcome("step", step, Status.FAILED, "never run", f"zborg {step}")]
     report, outcomes = found
     age = (now - report.finished).total_seconds()
-    bad = [one for one in outcomes if one.status.bad]
-    status, message, remedy = conclude(outcomes)[0], f"{duration(age)} ago: {_words(outcomes, bad)}", ""
-    if age > limit and not bad:
+    odd = [one for one in outcomes if one.status not in (Status.OK, Status.SKIPPED)]
+    status, message, remedy = conclude(outcomes)[0], f"{duration(age)} ago: {_words(outcomes)}", ""
+    if age > limit and not status.bad:
         status, remedy = Status.FAILED, f"zborg {step}"
         message = f"overdue: the limit is {duration(limit)}; {message}"
-    told = [replace(one, kind=step, data={}) for one in bad]
+    told = [replace(one, kind=step, data={}) for one in odd]
     return [Outcome("step", step, status, message, remedy, _facts(report)), *told]
 
 
-def _words(outcomes: Sequence[Outcome], bad: Sequence[Outcome]) -> str:
-    if len(outcomes) == 1 and not bad:
+def _words(outcomes: Sequence[Outcome]) -> str:
+    """Of a single one its own words, unless they follow in a line of their own."""
+    if len(outcomes) == 1 and outcomes[0].status in (Status.OK, Status.SKIPPED):
         return outcomes[0].message
-    return f"{len(outcomes) - len(bad)} of {len(outcomes)} good" if outcomes else "nothing to do"
+    good = sum(not one.status.bad for one in outcomes)
+    return f"{good} of {len(outcomes)} good" if outcomes else "nothing to do"
 
 
 def _facts(report: Report) -> dict[str, Any]:
