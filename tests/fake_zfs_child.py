@@ -82,6 +82,11 @@ class FakeChild:
             if select.select([source], [], [], 0.05)[0]:
                 return os.read(source, size)
 
+    def pause(self, seconds: float) -> None:
+        """Do nothing for so long, unless the child is stopped."""
+        if self._stopping.wait(seconds):
+            raise Stopped
+
     def _check(self) -> None:
         if self._stopping.is_set():
             raise Stopped

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fake_zfs_child import FakeChild
 from tests.harness.host import BackedUpHost, find_borg
 from tests.harness.local import LocalVault
 from zborg.errors import Exit, UsageError
@@ -500,6 +501,40 @@ def copy(reading: int, out: int, count: int) -> None:
         count -= len(data)
     os.close(out)
     os.close(reading)
+
+
+@pytest.mark.parametrize("patience", [60, 0])
+def test_a_receiver_has_time_after_the_senders_end(
+    vault: LocalVault, clock: Hours, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    """A slow line, a full queue, a pool whose last transaction group takes its time."""
+    monkeypatch.setattr("zborg.streams._LAST_WORDS", 0)
+    monkeypatch.setattr("zborg.steps.replicate._ARRIVING", patience)
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    slow_receiver(vault, seconds=1.5)
+    report = replicate(world(vault, clock))
+    if patience:
+        assert report.exit is Exit.OK, report.outcomes
+    else:
+        (outcome,) = report.outcomes
+        assert "zfs receive was stopped" in outcome.message
+        assert "zborg replicate again" in outcome.remedy
+
+
+def slow_receiver(vault: LocalVault, seconds: float) -> None:
+    """Begins to read long after the sender is done: what it sent is still in the pipe."""
+
+    def receive(dataset: str, stdin: int) -> Child:
+        source = os.dup(stdin)
+
+        def work(child: FakeChild) -> int:
+            child.pause(seconds)
+            return vault.far._receive(child, dataset, source)
+
+        return FakeChild(("zfs", "receive", dataset), work)
+
+    vault.far.receive = receive  # type: ignore[method-assign]
 
 
 def test_a_target_that_does_not_exist_is_told_with_the_command_that_makes_it(

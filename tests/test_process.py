@@ -322,6 +322,24 @@ def test_pump_gives_the_other_side_time_for_last_words_only(monkeypatch: pytest.
     assert statuses == {"child0": 0, "child1": -signal.SIGTERM}
 
 
+def test_pump_tells_whom_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ssh answers SIGTERM with 255 and no word, as it does when a connection is lost."""
+    monkeypatch.setattr("zborg.streams._LAST_WORDS", 0.2)
+    like_ssh = "trap 'exit 255' TERM; echo ready >&2; while :; do sleep 0.05; done"
+    assert pumped("exit 0", like_ssh)[0]["child1"] == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(("first", "last"), [("exit 0", 0), ("exit 3", -signal.SIGTERM)])
+def test_pump_can_be_more_patient_after_a_good_end(
+    monkeypatch: pytest.MonkeyPatch, first: str, last: int
+) -> None:
+    """A receiver goes on for long after a sender that ended well, never after one that did not."""
+    monkeypatch.setattr("zborg.streams._LAST_WORDS", 0.2)
+    children: dict[str, Child] = {"send": start(first), "receive": start("exec sleep 1.5")}
+    statuses = pump(children, lambda _, __: None, timeout=60, after={"send": 60})
+    assert statuses["receive"] == last
+
+
 # --- join and chain --------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -93,24 +94,28 @@ def pump(
     timeout: float,
     adopt: Adopt | None = None,
     spare: Spare | None = None,
+    after: Mapping[str, float] | None = None,
 ) -> dict[str, int]:
     """Hand every stderr line to `on_line` until all children have ended; returns their statuses.
 
     Raises TimedOut after `timeout` seconds and Interrupted when asked to stop. However it is left,
-    every child has ended. Once one is gone the others get `_LAST_WORDS` seconds.
+    every child has ended. Once one is gone the others get `_LAST_WORDS` seconds, or what `after` says
+    of the one that is gone, if it ended well. Who was stopped then has the status -SIGTERM.
     """
+    patience = _Patience(timeout, after or {})
     try:
         if adopt:
             adopt(*children.values())
         with _Ears(children, on_line) as ears:
-            _listen(children, ears, _Patience(timeout), spare)
+            _listen(children, ears, patience, spare)
     finally:
         statuses = {who: child.stop(grace=2) for who, child in children.items()}
         for child in children.values():
             child.close()
         if spare:
             os.close(spare.end)
-    return statuses
+    # ssh makes 255 of SIGTERM, without a word: it would pass for a lost connection.
+    return statuses | dict.fromkeys(patience.stopped, -signal.SIGTERM)
 
 
 def _listen(children: Mapping[str, Child], ears: _Ears, patience: _Patience, spare: Spare | None) -> None:
@@ -124,11 +129,15 @@ def _listen(children: Mapping[str, Child], ears: _Ears, patience: _Patience, spa
 
 
 class _Patience:
-    """How long the children may take: all of them together, and the last after the first."""
+    """How long the children may take: all of them together, and the last after the first.
 
-    def __init__(self, timeout: float) -> None:
+    `stopped` names those who did not end by themselves after the first.
+    """
+
+    def __init__(self, timeout: float, after: Mapping[str, float]) -> None:
         self._timeout, self._deadline = timeout, time.monotonic() + timeout
-        self._last_words: float | None = None
+        self._after, self._last_words = after, 0.0
+        self.stopped: list[str] = []
 
     def check(self, children: Mapping[str, Child]) -> None:
         if cancelled.is_set():
@@ -137,11 +146,20 @@ class _Patience:
         if now > self._deadline:
             argv = next(iter(children.values())).argv
             raise TimedOut(argv, -1, "", f"not finished within {self._timeout:g} s")
-        if self._last_words is None and any(child.poll() is not None for child in children.values()):
-            self._last_words = now + _LAST_WORDS
-        if self._last_words is not None and now > self._last_words:
-            for child in children.values():
-                child.stop()
+        if ended := {who: status for who, child in children.items() if (status := child.poll()) is not None}:
+            self._last_words = self._last_words or now + self._left(ended)
+            if now > self._last_words:
+                self._stop(children)
+
+    def _left(self, ended: Mapping[str, int]) -> float:
+        return min(
+            _LAST_WORDS if status else self._after.get(who, _LAST_WORDS) for who, status in ended.items()
+        )
+
+    def _stop(self, children: Mapping[str, Child]) -> None:
+        for who, child in children.items():
+            if child.poll() is None and child.stop():
+                self.stopped.append(who)
 
 
 _NOBODY = ""  # the `who` of bytes that are thrown away

@@ -6,6 +6,7 @@ has, and only that becomes the base of the next one.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ from zborg.zfs.parse import progress, size
 
 # A first full stream over a slow line takes days; a dead line is noticed by ssh's keepalives.
 _LONGEST = 14 * 86400.0
+# After the sender's end the pipe, ssh's buffers and the receiver's queue still hold data, and the last
+# transaction group is to come: hours on a slow line or a busy pool.
+_ARRIVING = 6 * 3600.0
+_AGAIN = "run zborg replicate again: what arrived is kept"
 _BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
 
 
@@ -216,15 +221,13 @@ class _Sending:
             lambda stdin: self.far.receive(self.plan.target, stdin),
         )
         pair = {"send": source, "receive": sink}
-        statuses = pump(pair, listen, timeout=_LONGEST, adopt=self.lock.adopt)
+        statuses = pump(pair, listen, timeout=_LONGEST, adopt=self.lock.adopt, after={"send": _ARRIVING})
         # A short stream ends before its first line of progress: then what was announced is all we know.
         self.sent += max(meter.bytes, meter.total)
         self.streams += 1
         for who in ("receive", "send"):  # a receive that refuses breaks the sender's pipe
             if statuses[who]:
-                argv = (source if who == "send" else sink).argv
-                words, mend = "\n".join(said[who]), "run zborg replicate again: what arrived is kept"
-                raise CommandFailed(argv, statuses[who], words, f"zfs {who} failed", mend)
+                raise _failure(who, statuses[who], "\n".join(said[who]))
 
     def _confirm(self, snapshot: Snapshot) -> None:
         """Only what the target says it has is a base: a resumed stream brings an older snapshot."""
@@ -262,6 +265,13 @@ class _Sending:
         bases = [self.base, *(base for base in others if base)]
         for bookmark in stale_bookmarks(self.side, bases, keep=_BOOKMARKS):
             self.near.destroy_bookmark(bookmark.full)
+
+
+def _failure(who: str, status: int, words: str) -> CommandFailed:
+    if status == -signal.SIGTERM:
+        why = f"zfs {who} was stopped: it went on for too long after the other end was gone"
+        return CommandFailed(("zfs", who), status, words, why, f"zpool status there; then {_AGAIN}")
+    return CommandFailed(("zfs", who), status, words, f"zfs {who} failed", _AGAIN)
 
 
 class _Meter:
