@@ -420,7 +420,7 @@ def test_a_base_that_is_only_a_bookmark_still_serves(vault: LocalVault, clock: H
 def test_bookmarks_that_no_target_needs_are_forgotten(
     vault: LocalVault, clock: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zborg.steps.replicate._BOOKMARKS", 2)
+    monkeypatch.setattr("zborg.steps.sending._BOOKMARKS", 2)
     dataset_only(vault, "web1")
     nights(vault, clock, 5)
     replicate(world(vault, clock))
@@ -509,7 +509,7 @@ def test_a_receiver_has_time_after_the_senders_end(
 ) -> None:
     """A slow line, a full queue, a pool whose last transaction group takes its time."""
     monkeypatch.setattr("zborg.streams._LAST_WORDS", 0)
-    monkeypatch.setattr("zborg.steps.replicate._ARRIVING", patience)
+    monkeypatch.setattr("zborg.steps.transfer._ARRIVING", patience)
     dataset_only(vault, "web1")
     nights(vault, clock, 1)
     slow_receiver(vault, seconds=1.5)

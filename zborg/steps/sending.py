@@ -1,0 +1,181 @@
+"""What happens to one dataset of a replication.
+
+Before a stream its snapshot is held and its base bookmarked; after it the target is asked what it
+has, and only that becomes the base of the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zborg.errors import ZborgError
+from zborg.model import P_TARGET, Dataset, Outcome, ResumeToken, Snapshot, Status, Target, Zfs
+from zborg.model.words import counted
+from zborg.planning.replica import (
+    Abandon,
+    DatasetPlan,
+    Full,
+    Increment,
+    Link,
+    Recorded,
+    ReplicationPlan,
+    Resume,
+    Side,
+    Tree,
+    stale_bookmarks,
+)
+from zborg.planning.replication import plan_all
+from zborg.state.locks import Lock
+from zborg.steps.context import Begun, missing
+from zborg.steps.transfer import Meter, transfer
+from zborg.zfs.argv import SEND_WORD
+
+_BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The storage and one target."""
+
+    begun: Begun
+    target: Target
+    far: Zfs
+
+    @property
+    def near(self) -> Zfs:
+        return self.begun.context.zfs
+
+    @property
+    def root(self) -> str:
+        return self.begun.context.config.storage.dataset
+
+    @property
+    def hold(self) -> str:
+        """The tag says whose it is, why, and for whom."""
+        return f"zborg:to:{self.target.name}"
+
+    @property
+    def record(self) -> str:
+        return P_TARGET + self.target.name
+
+    def compare(self) -> tuple[Tree, ReplicationPlan]:
+        """One listing of each kind per side, however many datasets there are."""
+        root, target = self.root, self.target.dataset
+        there = self.far.datasets(target)
+        if not there:
+            raise missing(
+                self.far,
+                target,
+                f" on {self.target.name}",
+                "on the target: zfs create -o mountpoint=none -o canmount=off -o readonly=on "
+                f"-o volmode=none {target}",
+            )
+        here = self.near.datasets(root)
+        source = Tree.of(root, here, self.near.snapshots(root), self.near.bookmarks(root))
+        copy = Tree.of(target, there, self.far.snapshots(target))
+        recorded = {_below(root, d): d.properties[self.record] for d in here if self.record in d.properties}
+        plan = plan_all(source, copy, recorded, self._tokens(there), Link(self.target.name, SEND_WORD))
+        return source, plan
+
+    def _tokens(self, there: Sequence[Dataset]) -> dict[str, ResumeToken]:
+        """Tokens that can be read; the plan says what becomes of the others."""
+        found = {}
+        for dataset in there:
+            if dataset.resume_token:
+                try:
+                    found[_below(self.target.dataset, dataset)] = self.near.decode(dataset.resume_token)
+                except ZborgError:
+                    continue
+        return found
+
+
+def _below(root: str, dataset: Dataset) -> str:
+    return dataset.name.removeprefix(f"{root}/")
+
+
+class Sending:
+    """One dataset's steps in order."""
+
+    def __init__(self, ends: Ends, source: Side, plan: DatasetPlan, subject: str, lock: Lock) -> None:
+        self.ends, self.side, self.plan, self.subject, self.lock = ends, source, plan, subject, lock
+        self.near, self.far = ends.near, ends.far
+        assert self.side.dataset is not None  # plans are made for datasets that exist
+        self.dataset, self.base = self.side.dataset, ""
+        self.sent, self.lost, self.streams = 0, 0, 0
+        # Snapshots that may carry our hold, oldest first: whatever an earlier run left is let go too.
+        self.held = [s.full for s in self.side.snapshots if s.holds]
+
+    def run(self) -> Outcome:
+        if self.ends.record not in self.dataset.properties:
+            self._remember(None)  # whose dataset it was that the first stream began with
+        for step in self.plan.steps:
+            if isinstance(step, Abandon):
+                self.far.abort_receive(self.plan.target)
+                self.lost = step.lost_bytes or 0
+            else:
+                self._stream(step)
+        self._forget_old_bookmarks()
+        newest = self.plan.steps[-1]
+        reached = newest.snapshot.raw if not isinstance(newest, Abandon) else "nothing newer"
+        words = f"now at {reached}, {counted(self.streams, 'stream')}"
+        if self.lost:
+            words += f"; a cut stream of {self.lost} bytes had to be given up"
+        data = {"streams": self.streams, "bytes": self.sent, "lost_bytes": self.lost, "snapshot": reached}
+        return Outcome("replica", self.subject, Status.OK, words, data=data)
+
+    def _stream(self, step: Resume | Full | Increment) -> None:
+        snapshot = step.snapshot
+        self.near.hold(self.ends.hold, snapshot.full)
+        self.held = [*(name for name in self.held if name != snapshot.full), snapshot.full]
+        self._transfer(step)
+        self._confirm(snapshot)
+        self._advance(snapshot)
+
+    def _transfer(self, step: Resume | Full | Increment) -> None:
+        meter = Meter(self.ends.begun.context.emit, self.subject)
+        transfer(
+            lambda stdout: self.near.send(step.stream, stdout),
+            lambda stdin: self.far.receive(self.plan.target, stdin),
+            meter,
+            self.lock.adopt,
+        )
+        self.sent += meter.sent
+        self.streams += 1
+
+    def _confirm(self, snapshot: Snapshot) -> None:
+        """Only what the target says it has is a base: a resumed stream brings an older snapshot."""
+        there = [s for s in self.far.snapshots(self.plan.target) if s.dataset == self.plan.target]
+        newest = max(there, key=lambda s: s.createtxg, default=None)
+        if newest is None or newest.guid != snapshot.guid:
+            shown = f"@{newest.raw} (guid {newest.guid})" if newest else "no snapshot"
+            raise ZborgError(
+                f"after the stream of @{snapshot.raw} (guid {snapshot.guid}) the target shows {shown}",
+                "run zborg replicate again; it compares both sides afresh",
+            )
+
+    def _advance(self, snapshot: Snapshot) -> None:
+        """The new base: bookmarked, held and recorded before the old one is let go."""
+        self.near.bookmark(snapshot.full, snapshot.raw)
+        self._remember(snapshot.guid)
+        self.base = snapshot.guid
+        while len(self.held) > 1:
+            self.near.release(self.ends.hold, self.held.pop(0))
+
+    def _remember(self, base: str | None) -> None:
+        record = Recorded(self.dataset.guid, base, SEND_WORD)
+        self.near.set([self.dataset.name], {self.ends.record: str(record)})
+
+    def _forget_old_bookmarks(self) -> None:
+        """One more every night for ever: those that are older than any target's base may go."""
+        records = {key: v for key, v in self.dataset.properties.items() if key.startswith(P_TARGET)}
+        records.pop(self.ends.record, None)
+        try:
+            others = [Recorded.parse(value).base for value in records.values()]
+        except ValueError:
+            return  # the run for that target ends in a conflict that says so
+        if not self.base:
+            return
+        bases = [self.base, *(base for base in others if base)]
+        for bookmark in stale_bookmarks(self.side, bases, keep=_BOOKMARKS):
+            self.near.destroy_bookmark(bookmark.full)
