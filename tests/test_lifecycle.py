@@ -526,6 +526,7 @@ def slow_receiver(vault: LocalVault, seconds: float) -> None:
     """Begins to read long after the sender is done: what it sent is still in the pipe."""
 
     def receive(dataset: str, stdin: int) -> Child:
+        vault.far._begin("receive", dataset)
         source = os.dup(stdin)
 
         def work(child: FakeChild) -> int:
@@ -535,6 +536,53 @@ def slow_receiver(vault: LocalVault, seconds: float) -> None:
         return FakeChild(("zfs", "receive", dataset), work)
 
     vault.far.receive = receive  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def sent(vault: LocalVault) -> Iterator[list[str]]:
+    """The snapshots whose stream was started."""
+    started: list[str] = []
+    real = vault.zfs.send
+
+    def send(stream: Stream, stdout: int) -> Child:
+        started.append(stream.snapshot)
+        return real(stream, stdout)
+
+    vault.zfs.send = send  # type: ignore[method-assign]
+    yield started
+    cancelled.clear()
+
+
+def test_an_interrupted_replication_begins_nothing_more(
+    vault: LocalVault, clock: Hours, sent: list[str]
+) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 1)
+    context = world(vault, clock)
+    (target,) = context.config.targets
+    two = replace(context.config, targets=(target, replace(target, name="other")))
+    slow_receiver(vault, seconds=60)
+    vault.far.fail = lambda method, _: cancelled.set() if method == "receive" else None
+    report = replicate(replace(context, config=two))
+    assert report.exit is Exit.INTERRUPTED
+    assert {one.subject: one.message for one in report.outcomes} == {
+        "offsite:vault/zborg/web1": "interrupted",
+        "offsite:vault/zborg/web2": "not started: interrupted",
+        "other": "not started: interrupted",
+    }
+    assert len(sent) == 1
+    assert "zborg:target.offsite" not in vault.zfs.datasets("tank/borg/web2")[0].properties
+
+
+def test_an_interrupted_dataset_ends_with_the_stream_that_arrived(
+    vault: LocalVault, clock: Hours, sent: list[str]
+) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 3)
+    vault.zfs.fail = lambda method, _: cancelled.set() if method == "bookmark" else None
+    report = replicate(world(vault, clock))
+    assert (report.exit, len(sent)) == (Exit.INTERRUPTED, 1)
+    assert report.outcomes[0].message == "interrupted after 1 stream"
 
 
 def test_a_target_that_does_not_exist_is_told_with_the_command_that_makes_it(

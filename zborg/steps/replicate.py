@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from zborg.errors import ZborgError
+from zborg.errors import Interrupted, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
 from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan, Tree
 from zborg.steps.context import Begun, Context, attempt, outcome_of, select_targets
 from zborg.steps.sending import Ends, Sending
+
+_NOT_STARTED = Interrupted("not started: interrupted")
 
 
 def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
@@ -27,6 +30,9 @@ def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Rep
     plans: list[str] = []
     outcomes: list[Outcome] = []
     for target in targets:
+        if cancelled.is_set():
+            outcomes.append(outcome_of("target", target.name, _NOT_STARTED))
+            continue
         try:
             # One run per target: a second one's plan would be old before its turn came.
             with begun.context.locks.hold(f"target-{target.name}"):
@@ -70,6 +76,8 @@ def _one(ends: Ends, source: Tree, plan: DatasetPlan) -> Outcome:
     context, subject = ends.begun.context, f"{ends.target.name}:{plan.target}"
     if not plan.steps:
         return Outcome("replica", subject, Status.OK, "up to date", data={"streams": 0, "bytes": 0})
+    if cancelled.is_set():
+        return outcome_of("replica", subject, _NOT_STARTED)
     context.emit(Event("started", subject))
     try:
         with context.locks.hold(f"dataset-{plan.source.replace('/', ':')}") as lock:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zborg.errors import ZborgError
+from zborg.errors import Interrupted, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Dataset, Outcome, ResumeToken, Snapshot, Status, Target, Zfs
 from zborg.model.words import counted
 from zborg.planning.replica import (
@@ -110,6 +111,8 @@ class Sending:
         if self.ends.record not in self.dataset.properties:
             self._remember(None)  # whose dataset it was that the first stream began with
         for step in self.plan.steps:
+            if cancelled.is_set():
+                raise Interrupted(f"interrupted after {counted(self.streams, 'stream')}")
             if isinstance(step, Abandon):
                 self.far.abort_receive(self.plan.target)
                 self.lost = step.lost_bytes or 0
