@@ -538,6 +538,56 @@ def slow_receiver(vault: LocalVault, seconds: float) -> None:
     vault.far.receive = receive  # type: ignore[method-assign]
 
 
+def during_the_first_stream(vault: LocalVault, act: Callable[[], object]) -> None:
+    """What others do while the first dataset is sent, which may take days."""
+
+    def once(method: str, arguments: tuple[object, ...]) -> None:
+        if method == "receive":
+            vault.far.fail = None
+            act()
+
+    vault.far.fail = once
+
+
+def test_a_plan_is_made_again_when_a_datasets_turn_comes(vault: LocalVault, clock: Hours) -> None:
+    """Meanwhile a rotation may have destroyed what the first plan names."""
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 5)
+    during_the_first_stream(vault, lambda: rotate(world(vault, clock)))
+    report = replicate(world(vault, clock))
+    assert report.exit is Exit.OK, report.outcomes
+    assert guids(vault.far, "vault/zborg/web2") == guids(vault.zfs, "tank/borg/web2")
+    assert len(guids(vault.far, "vault/zborg/web1")) == 5, "its lock kept the rotation away"
+
+
+def test_a_conflict_that_appears_during_the_run_is_one(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2", "web3")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    nights(vault, clock, 1)
+
+    def meddle() -> None:
+        vault.far.snapshot("vault/zborg/web2", "stranger", {})
+        vault.zfs._remove(vault.zfs._all["tank/borg/web3"])
+
+    during_the_first_stream(vault, meddle)
+    report = replicate(world(vault, clock))
+    assert report.exit is Exit.CONFLICT
+    assert of(report, "offsite:vault/zborg/web2").data["conflict"] == "diverged"
+    assert "is gone since" in of(report, "offsite:vault/zborg/web3").message
+
+
+def test_only_a_dataset_with_work_is_listed_again(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    vault.zfs.snapshot("tank/borg/web2", "zborg_2026-03-01T000000Z", {})
+    listed: list[object] = []
+    vault.zfs.fail = lambda method, given: listed.append(given[0]) if method == "datasets" else None
+    assert replicate(world(vault, clock)).exit is Exit.OK
+    assert listed == ["tank/borg", "tank/borg/web2"]
+
+
 @pytest.fixture
 def sent(vault: LocalVault) -> Iterator[list[str]]:
     """The snapshots whose stream was started."""

@@ -11,9 +11,9 @@ from functools import partial
 from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
-from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan, Tree
+from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan
 from zborg.steps.context import Begun, Context, attempt, outcome_of, select_targets
-from zborg.steps.sending import Ends, Sending
+from zborg.steps.sending import Diverged, Ends, idle, send
 
 _NOT_STARTED = Interrupted("not started: interrupted")
 
@@ -37,10 +37,10 @@ def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Rep
             # One run per target: a second one's plan would be old before its turn came.
             with begun.context.locks.hold(f"target-{target.name}"):
                 ends = Ends(begun, target, begun.context.zfs_of(target))
-                source, plan = ends.compare()
+                plan = ends.compare().plan
                 plans += plan.lines()
                 if not dry_run:
-                    outcomes += _execute(ends, source, plan)
+                    outcomes += _execute(ends, plan)
         except ZborgError as error:
             outcomes.append(outcome_of("target", target.name, error))
     if not targets:
@@ -48,7 +48,7 @@ def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Rep
     return begun.report(outcomes, plans)
 
 
-def _execute(ends: Ends, source: Tree, plan: ReplicationPlan) -> Iterator[Outcome]:
+def _execute(ends: Ends, plan: ReplicationPlan) -> Iterator[Outcome]:
     for conflict in plan.conflicts:
         yield _conflict(ends, conflict)
     for name in plan.kept:
@@ -57,7 +57,7 @@ def _execute(ends: Ends, source: Tree, plan: ReplicationPlan) -> Iterator[Outcom
             "replica", subject, Status.WARNING, "is no longer on the source; kept", f"zfs list {name}"
         )
     for one in plan.datasets:
-        yield _one(ends, source, one)
+        yield _one(ends, one)
 
 
 def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
@@ -72,17 +72,18 @@ def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
     )
 
 
-def _one(ends: Ends, source: Tree, plan: DatasetPlan) -> Outcome:
+def _one(ends: Ends, plan: DatasetPlan) -> Outcome:
     context, subject = ends.begun.context, f"{ends.target.name}:{plan.target}"
     if not plan.steps:
-        return Outcome("replica", subject, Status.OK, "up to date", data={"streams": 0, "bytes": 0})
+        return idle(subject)
     if cancelled.is_set():
         return outcome_of("replica", subject, _NOT_STARTED)
     context.emit(Event("started", subject))
     try:
         with context.locks.hold(f"dataset-{plan.source.replace('/', ':')}") as lock:
-            side = source.side(plan.source.removeprefix(f"{source.root}/"))
-            outcome = Sending(ends, side, plan, subject, lock).run()
+            outcome = send(ends, plan.source, subject, lock)
+    except Diverged as error:
+        outcome = _conflict(ends, error.divergence)
     except ZborgError as error:
         outcome = outcome_of("replica", subject, error)
     context.emit(Event("finished", subject, outcome.message))

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zborg.errors import Interrupted, ZborgError
+from zborg.errors import Conflict, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Dataset, Outcome, ResumeToken, Snapshot, Status, Target, Zfs
 from zborg.model.words import counted
 from zborg.planning.replica import (
     Abandon,
     DatasetPlan,
+    Divergence,
     Full,
     Increment,
     Link,
@@ -60,24 +61,36 @@ class Ends:
     def record(self) -> str:
         return P_TARGET + self.target.name
 
-    def compare(self) -> tuple[Tree, ReplicationPlan]:
-        """One listing of each kind per side, however many datasets there are."""
-        root, target = self.root, self.target.dataset
-        there = self.far.datasets(target)
-        if not there:
-            raise missing(
-                self.far,
-                target,
-                f" on {self.target.name}",
-                "on the target: zfs create -o mountpoint=none -o canmount=off -o readonly=on "
-                f"-o volmode=none {target}",
-            )
-        here = self.near.datasets(root)
-        source = Tree.of(root, here, self.near.snapshots(root), self.near.bookmarks(root))
-        copy = Tree.of(target, there, self.far.snapshots(target))
-        recorded = {_below(root, d): d.properties[self.record] for d in here if self.record in d.properties}
-        plan = plan_all(source, copy, recorded, self._tokens(there), Link(self.target.name, SEND_WORD))
-        return source, plan
+    def compare(self, name: str = "") -> Compared:
+        """Both sides as they are now, and what is to happen; with a `name` of that dataset and its children.
+
+        One listing of each kind per side, however many datasets there are.
+        """
+        here, there = (f"{root}/{name}" if name else root for root in (self.root, self.target.dataset))
+        datasets, copies = self.near.datasets(here), self.far.datasets(there)
+        if not copies and not name:
+            raise self._missing()
+        source = Tree.of(self.root, datasets, self.near.snapshots(here), self.near.bookmarks(here))
+        copy = Tree.of(self.target.dataset, copies, self.far.snapshots(there))
+        recorded = {
+            self.name_of(one.name): one.properties[self.record]
+            for one in datasets
+            if self.record in one.properties
+        }
+        plan = plan_all(source, copy, recorded, self._tokens(copies), Link(self.target.name, SEND_WORD))
+        return Compared(source, copy, plan)
+
+    def name_of(self, source: str) -> str:
+        """A source's name below the root: what it is called on both sides."""
+        return source.removeprefix(f"{self.root}/")
+
+    def _missing(self) -> ZborgError:
+        where = self.target.dataset
+        remedy = (
+            "on the target: zfs create -o mountpoint=none -o canmount=off -o readonly=on "
+            f"-o volmode=none {where}"
+        )
+        return missing(self.far, where, f" on {self.target.name}", remedy)
 
     def _tokens(self, there: Sequence[Dataset]) -> dict[str, ResumeToken]:
         """Tokens that can be read; the plan says what becomes of the others."""
@@ -85,17 +98,53 @@ class Ends:
         for dataset in there:
             if dataset.resume_token:
                 try:
-                    found[_below(self.target.dataset, dataset)] = self.near.decode(dataset.resume_token)
+                    found[dataset.name.removeprefix(f"{self.target.dataset}/")] = self.near.decode(
+                        dataset.resume_token
+                    )
                 except ZborgError:
                     continue
         return found
 
 
-def _below(root: str, dataset: Dataset) -> str:
-    return dataset.name.removeprefix(f"{root}/")
+@dataclass(frozen=True)
+class Compared:
+    """Both sides at one time, and what is to happen."""
+
+    source: Tree
+    copy: Tree
+    plan: ReplicationPlan
 
 
-class Sending:
+class Diverged(Conflict):
+    """What was found when the dataset's turn came."""
+
+    def __init__(self, divergence: Divergence) -> None:
+        super().__init__(divergence.message, divergence.remedy)
+        self.divergence = divergence
+
+
+def send(ends: Ends, source: str, subject: str, lock: Lock) -> Outcome:
+    """What a dataset whose turn has come needs. Planned once more, now that its lock is held: the others
+    may have taken days, and a rotation may have destroyed what the first plan names."""
+    now = ends.compare(ends.name_of(source))
+    for conflict in now.plan.conflicts:
+        if conflict.source.name == source:
+            raise Diverged(conflict)
+    for plan in now.plan.datasets:
+        if plan.source == source:
+            side = now.source.side(ends.name_of(source))
+            return _Sending(ends, side, plan, subject, lock).run() if plan.steps else idle(subject)
+    raise ZborgError(
+        f"{source} is gone since this run began", "zborg replicate --dry-run shows what is there"
+    )
+
+
+def idle(subject: str) -> Outcome:
+    """Nothing to do."""
+    return Outcome("replica", subject, Status.OK, "up to date", data={"streams": 0, "bytes": 0})
+
+
+class _Sending:
     """One dataset's steps in order."""
 
     def __init__(self, ends: Ends, source: Side, plan: DatasetPlan, subject: str, lock: Lock) -> None:
