@@ -137,14 +137,20 @@ class Streams(Machine):
         if not header.from_guid:
             return f"{cannot} destination '{dataset}' exists\nmust specify -F to overwrite it" if one else ""
         newest = one.newest() if one else None
-        if newest is None:
+        if one is None or newest is None:
             return f"{cannot} destination '{dataset}' does not exist"
-        matches = newest.guid == header.from_guid
-        return (
-            ""
-            if matches
-            else f"{cannot} most recent snapshot of {dataset} does not\nmatch incremental source"
-        )
+        if newest.guid != header.from_guid:
+            return f"{cannot} most recent snapshot of {dataset} does not\nmatch incremental source"
+        if self._modified(one, newest):
+            return f"{cannot} destination {dataset} has been modified\nsince most recent snapshot"
+        return ""
+
+    def _modified(self, one: Filesystem, newest: Snap) -> bool:
+        now = self._copy(self.directory(one.name))
+        try:
+            return pack_tree(now) != pack_tree(newest.tree)
+        finally:
+            shutil.rmtree(now)
 
     def _take(self, child: FakeChild, dataset: str, header: Header, source: int) -> int:
         with self._lock:

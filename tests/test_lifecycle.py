@@ -538,6 +538,68 @@ def slow_receiver(vault: LocalVault, seconds: float) -> None:
     vault.far.receive = receive  # type: ignore[method-assign]
 
 
+def test_a_target_that_was_written_to_is_a_conflict(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    (last,) = raws(vault, "tank/borg/web1")
+    nights(vault, clock, 1)
+    (vault.far.directory("vault/zborg/web1") / "note").write_text("by somebody who looked around")
+    report = replicate(world(vault, clock))
+    outcome = of(report, "offsite:vault/zborg/web1")
+    assert (report.exit, outcome.data["conflict"]) == (Exit.CONFLICT, "modified")
+    assert f"zfs rollback vault/zborg/web1@{last}" in outcome.remedy
+    assert "2 snapshots" in outcome.data["sides"][0] and f"newest @{last}" in outcome.data["sides"][1]
+    assert of(report, "offsite:vault/zborg/web2").status is Status.OK
+
+
+PARTIAL = "cannot receive incremental stream: checksum mismatch or incomplete stream."
+FULL = "cannot receive: destination vault/zborg/web1 space quota exceeded."
+STALE = 'destination vault/zborg/web1 contains partially-complete state from "zfs receive -s".'
+GONE = "cannot open 'tank/borg/web1@a': dataset does not exist"
+AGAIN = "zborg replicate again"
+
+
+@pytest.mark.parametrize(
+    ("send", "receive", "message", "remedy"),
+    [
+        (("ssh", 255, ""), ("ssh", 1, FULL), "zfs receive failed", "zfs get -r quota"),
+        (("zfs", -13, ""), ("ssh", 1, "x: out of space"), "zfs receive failed", "zfs list -o space"),
+        (("zfs", -13, ""), ("ssh", 1, "x: permission denied"), "zfs receive failed", "delegate"),
+        (("zfs", -13, ""), ("ssh", 1, STALE), "zfs receive failed", "try again later"),
+        (("zfs", -13, ""), ("ssh", 1, "never seen"), "zfs receive failed: never seen", AGAIN),
+        (("zfs", -13, ""), ("ssh", 255, "Timeout"), "lost the connection to the target: Timeout", AGAIN),
+        (("ssh", 255, "reset"), ("ssh", 1, PARTIAL), "lost the connection to the storage: reset", AGAIN),
+        (("zfs", 1, GONE), ("ssh", 1, PARTIAL), "zfs send failed", "zfs list"),
+        (("zfs", 1, GONE), ("ssh", -15, ""), "zfs send failed", "zfs list"),
+        (("zfs", -13, ""), ("ssh", -15, ""), "zfs receive was stopped", AGAIN),
+        (("zfs", 0, ""), ("ssh", 1, PARTIAL), "zfs receive failed", AGAIN),
+    ],
+)
+def test_a_failed_stream_names_the_end_that_is_to_blame_and_the_mend(
+    vault: LocalVault, clock: Hours, send: Ending, receive: Ending, message: str, remedy: str
+) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    vault.zfs.send = lambda stream, stdout: ending(*send)  # type: ignore[method-assign]
+    vault.far.receive = lambda dataset, stdin: ending(*receive)  # type: ignore[method-assign]
+    (outcome,) = replicate(world(vault, clock)).outcomes
+    assert outcome.status is Status.FAILED
+    assert outcome.message.startswith(message)
+    assert remedy in outcome.remedy
+
+
+Ending = tuple[str, int, str]  # what was run, its status, its words
+
+
+def ending(command: str, status: int, words: str) -> FakeChild:
+    def work(child: FakeChild) -> int:
+        child.say(words)
+        return status
+
+    return FakeChild((command, "..."), work)
+
+
 def during_the_first_stream(vault: LocalVault, act: Callable[[], object]) -> None:
     """What others do while the first dataset is sent, which may take days."""
 

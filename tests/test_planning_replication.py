@@ -32,7 +32,7 @@ from zborg.planning.replica import (
     Tree,
     stale_bookmarks,
 )
-from zborg.planning.replication import plan_all, plan_dataset
+from zborg.planning.replication import modified, plan_all, plan_dataset
 
 GOLDEN = Path(__file__).parent / "golden" / "planning"
 HERE, THERE = "tank/borg/web1", "vault/zborg/web1"
@@ -86,6 +86,14 @@ def conflict(pair: Pair, link: Link = OFFSITE) -> Divergence:
     plan = plan_dataset(pair, link)
     assert isinstance(plan, Divergence), plan.lines()
     return plan
+
+
+def test_a_target_that_was_written_to_shows_both_sides_and_both_ways_out() -> None:
+    found = modified(source(1, 2), target(1))
+    last = f"{THERE}@{snap(1).raw}"
+    assert found.kind is Kind.MODIFIED
+    assert f"zfs diff {last}" in found.remedy and f"zfs rollback {last}" in found.remedy
+    assert HERE in found.lines()[0] and "newest" in found.lines()[2] and snap(1).raw in found.lines()[3]
 
 
 # --- the model: what `zfs send` and `zfs receive` without -F accept ------------------------------------

@@ -515,6 +515,17 @@ def test_receive_refuses_what_does_not_fit_and_leaves_the_target(zfs_pair: Pair)
     assert len(zfs.datasets(zfs_pair.away)) == 2
 
 
+def test_a_target_that_was_written_to_refuses_an_increment(zfs_pair: Pair) -> None:
+    zfs, name, target = zfs_pair.zfs, zfs_pair.child("web1", 10), f"{zfs_pair.root}/copy"
+    a = zfs_pair.snap(name, "a")
+    assert zfs_pair.transfer(Stream(a), target)[:2] == (0, 0)
+    zfs.mount(target)
+    zfs_pair.write(target, "more", 10)
+    status, words = zfs_pair.transfer(Stream(zfs_pair.snap(name, "b"), base=a), target)[1:]
+    assert status != 0 and "has been modified" in words
+    assert zfs_pair.names(target) == ["a"]
+
+
 def test_send_of_what_is_not_there_fails(zfs_pair: Pair) -> None:
     name = zfs_pair.child("web1")
     a, b = zfs_pair.snap(name, "a"), zfs_pair.snap(name, "b")

@@ -211,6 +211,7 @@ class Kind(StrEnum):
     """Why two sides cannot be brought together without losing something."""
 
     DIVERGED = "diverged"
+    MODIFIED = "modified"
     NO_COMMON_BASE = "no-common-base"
     SOURCE_RECREATED = "source-recreated"
     SOURCE_SHRUNK = "source-shrunk"

@@ -194,6 +194,17 @@ def _apart(pair: Pair, newest: Snapshot) -> Divergence:
     return _conflict(Kind.DIVERGED, pair, message, remedy)
 
 
+def modified(source: Side, target: Side) -> Divergence:
+    """What only the receive can tell: the target was written to, so its newest snapshot is not its state."""
+    pair, last = Pair(source, target), f"{target.name}@{target.newest.raw if target.newest else 'SNAPSHOT'}"
+    message = f"the target was written to since {last}, and an increment would have to overwrite that"
+    remedy = (
+        f"on the target: zfs get written {target.name} (how much), zfs diff {last} (what; only while it is "
+        f"mounted); if that may be lost: zfs rollback {last}"
+    )
+    return _conflict(Kind.MODIFIED, pair, message, remedy)
+
+
 def _goes_back(pair: Pair) -> bool:
     """By the names: one side's createtxg means nothing to the other."""
     here, there = pair.source.ours, pair.target.ours

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zborg.errors import Conflict, Interrupted, ZborgError
+from zborg.errors import CommandFailed, Conflict, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Dataset, Outcome, ResumeToken, Snapshot, Status, Target, Zfs
 from zborg.model.words import counted
@@ -27,11 +27,12 @@ from zborg.planning.replica import (
     Tree,
     stale_bookmarks,
 )
-from zborg.planning.replication import plan_all
+from zborg.planning.replication import modified, plan_all
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, missing
 from zborg.steps.transfer import Meter, transfer
 from zborg.zfs.argv import SEND_WORD
+from zborg.zfs.words import says
 
 _BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
 
@@ -186,14 +187,25 @@ class _Sending:
 
     def _transfer(self, step: Resume | Full | Increment) -> None:
         meter = Meter(self.ends.begun.context.emit, self.subject)
-        transfer(
-            lambda stdout: self.near.send(step.stream, stdout),
-            lambda stdin: self.far.receive(self.plan.target, stdin),
-            meter,
-            self.lock.adopt,
-        )
+        try:
+            transfer(
+                lambda stdout: self.near.send(step.stream, stdout),
+                lambda stdin: self.far.receive(self.plan.target, stdin),
+                meter,
+                self.lock.adopt,
+            )
+        except CommandFailed as error:
+            if says(error, "has been modified"):
+                raise Diverged(self._modified()) from error
+            raise
         self.sent += meter.sent
         self.streams += 1
+
+    def _modified(self) -> Divergence:
+        """Both sides as they are now: streams of this run may have arrived before."""
+        name = self.ends.name_of(self.dataset.name)
+        now = self.ends.compare(name)
+        return modified(now.source.side(name), now.copy.side(name))
 
     def _confirm(self, snapshot: Snapshot) -> None:
         """Only what the target says it has is a base: a resumed stream brings an older snapshot."""

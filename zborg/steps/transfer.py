@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from zborg.errors import CommandFailed
+from zborg.errors import CommandFailed, Unreachable
 from zborg.model import Adopt, Child, Emit, Event
 from zborg.streams import chain, pump
 from zborg.zfs.parse import progress, size
+from zborg.zfs.words import explain
 
 # A first full stream over a slow line takes days; a dead line is noticed by ssh's keepalives.
 _LONGEST = 14 * 86400.0
@@ -17,12 +18,15 @@ _LONGEST = 14 * 86400.0
 # transaction group is to come: hours on a slow line or a busy pool.
 _ARRIVING = 6 * 3600.0
 _AGAIN = "run zborg replicate again: what arrived is kept"
+_CUT = ("incomplete stream", "failed to read from stream")  # a receiver's words
+_NO_LINE = 255  # ssh's own status, and what it makes of a command that a signal ended
+_WHERE = {"send": "the storage", "receive": "the target"}
 
 Start = Callable[[int], Child]  # with its end of the pipe
 
 
 def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt) -> None:
-    """Send one stream to its end. Raises CommandFailed for the end that is to blame."""
+    """Send one stream to its end. Raises CommandFailed, of the end that is to blame, or Unreachable."""
     said: dict[str, list[str]] = {"send": [], "receive": []}
 
     def listen(who: str, line: str) -> None:
@@ -32,16 +36,26 @@ def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt) -> None:
     source, sink = chain(send, receive)
     pair = {"send": source, "receive": sink}
     statuses = pump(pair, listen, timeout=_LONGEST, adopt=adopt, after={"send": _ARRIVING})
-    for who in ("receive", "send"):  # a receive that refuses breaks the sender's pipe
-        if statuses[who]:
-            raise _failure(who, statuses[who], "\n".join(said[who]))
+    if any(statuses.values()):
+        who = _to_blame(statuses, said["receive"])
+        raise _failure(who, pair[who].argv, statuses[who], "\n".join(said[who]))
 
 
-def _failure(who: str, status: int, words: str) -> CommandFailed:
+def _to_blame(statuses: Mapping[str, int], received: Sequence[str]) -> str:
+    """A receive that refuses breaks the sender's pipe; one that got a part only does not know why."""
+    stopped = statuses["receive"] == -signal.SIGTERM
+    unaware = stopped or any(words in line for line in received for words in _CUT)
+    sender_failed = statuses["send"] not in (0, -signal.SIGPIPE)
+    return "send" if sender_failed and unaware or not statuses["receive"] else "receive"
+
+
+def _failure(who: str, argv: Sequence[str], status: int, words: str) -> CommandFailed:
+    if status == _NO_LINE and argv[0] == "ssh":
+        return Unreachable(("zfs", who), status, words, f"lost the connection to {_WHERE[who]}", _AGAIN)
     if status == -signal.SIGTERM:
         why = f"zfs {who} was stopped: it went on for too long after the other end was gone"
         return CommandFailed(("zfs", who), status, words, why, f"zpool status there; then {_AGAIN}")
-    return CommandFailed(("zfs", who), status, words, f"zfs {who} failed", _AGAIN)
+    return explain(CommandFailed(("zfs", who), status, words, remedy=_AGAIN), ("zfs", who))
 
 
 class Meter:
