@@ -30,11 +30,13 @@ class Streams(Machine):
         return tokens.decode(token)
 
     def abort_receive(self, dataset: str) -> None:
-        argv.abort_receive(dataset)
+        command = argv.abort_receive(dataset)
         with self._lock:
             self._begin("abort_receive", dataset)
             one = self._all.get(dataset)
             if one and one.partial:
+                if not one.snaps and len(list(self._below(dataset))) > 1:
+                    self._refuse(command, f"cannot destroy '{dataset}': dataset already exists")
                 one.partial = None
                 if not one.snaps:
                     self._remove(one)

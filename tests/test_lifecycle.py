@@ -600,6 +600,43 @@ def ending(command: str, status: int, words: str) -> FakeChild:
     return FakeChild((command, "..."), work)
 
 
+def nested(vault: LocalVault, clock: Hours) -> None:
+    """web1 with a child, and the first stream of web1 cut on its way."""
+    dataset_only(vault, "web1")
+    vault.zfs.create("tank/borg/web1/sub", {})
+    (vault.zfs.directory("tank/borg/web1") / "data").write_bytes(os.urandom(400_000))
+    nights(vault, clock, 1)
+    cut_next_stream(vault, after=100_000)
+
+
+def test_a_child_waits_for_its_parents_first_stream(vault: LocalVault, clock: Hours) -> None:
+    nested(vault, clock)
+    cut = replicate(world(vault, clock))
+    assert cut.exit is Exit.FAILED
+    child = of(cut, "offsite:vault/zborg/web1/sub")
+    assert (child.status, child.message[:9]) == (Status.FAILED, "not begun"), child
+    assert "zborg:target.offsite" not in vault.zfs.datasets("tank/borg/web1/sub")[0].properties
+    (gone,) = raws(vault, "tank/borg/web1")
+    vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{gone}")
+    vault.zfs.destroy("tank/borg/web1", [gone])
+    nights(vault, clock, 1)
+    mended = replicate(world(vault, clock))
+    assert mended.exit is Exit.OK, mended.outcomes
+    assert guids(vault.far, "vault/zborg/web1/sub") == guids(vault.zfs, "tank/borg/web1/sub")
+
+
+def test_a_cut_first_stream_above_other_datasets_says_the_way_out(vault: LocalVault, clock: Hours) -> None:
+    nested(vault, clock)
+    replicate(world(vault, clock))
+    vault.far.create("vault/zborg/web1/sub", {})
+    vault.zfs.release("zborg:to:offsite", vault.zfs.snapshots("tank/borg/web1")[0].full)
+    vault.zfs.destroy("tank/borg/web1", raws(vault, "tank/borg/web1"))
+    nights(vault, clock, 1)
+    parent = of(replicate(world(vault, clock)), "offsite:vault/zborg/web1")
+    assert "cannot be given up" in parent.message
+    assert "zfs rename" in parent.remedy
+
+
 def during_the_first_stream(vault: LocalVault, act: Callable[[], object]) -> None:
     """What others do while the first dataset is sent, which may take days."""
 

@@ -479,6 +479,17 @@ def test_abort_receive(zfs_pair: Pair) -> None:
     assert zfs_pair.names(target) == ["a"]
 
 
+def test_a_cut_first_stream_with_a_child_below_cannot_be_given_up(zfs_pair: Pair) -> None:
+    zfs, name, target = zfs_pair.zfs, zfs_pair.child("web1", 3 * KIB), f"{zfs_pair.away}/web1"
+    child = zfs_pair.child("web1/sub")
+    full = zfs_pair.snap(name, "a")
+    zfs_pair.cut(Stream(full), target, 1000 * KIB)
+    assert zfs_pair.transfer(Stream(f"{child}@a"), f"{target}/sub")[:2] == (0, 0)
+    with pytest.raises(CommandFailed, match="dataset already exists"):
+        zfs.abort_receive(target)
+    assert zfs_pair.token(target)
+
+
 def test_a_token_must_ask_for_the_snapshot_we_mean(zfs_pair: Pair) -> None:
     zfs, name, target = zfs_pair.zfs, zfs_pair.child("web1", 3 * KIB), f"{zfs_pair.away}/web1"
     full, other = zfs_pair.snap(name, "a"), zfs_pair.snap(zfs_pair.child("other"), "a")

@@ -85,6 +85,20 @@ class Ends:
         """A source's name below the root: what it is called on both sides."""
         return source.removeprefix(f"{self.root}/")
 
+    def check_parent(self, target: str) -> None:
+        """A new dataset needs a whole parent: with a child below it ZFS cannot give up the rest of a cut
+        first stream, should that ever be needed."""
+        parent = target.rpartition("/")[0]
+        if parent == self.target.dataset:
+            return
+        found = next((one for one in self.far.datasets(parent) if one.name == parent), None)
+        cut = found and found.resume_token and all(s.dataset != parent for s in self.far.snapshots(parent))
+        if found is None or cut:
+            raise ZborgError(
+                f"not begun: {parent}, its parent, is not whole on {self.target.name} yet",
+                "mend what is told of the parent; the next run goes on here",
+            )
+
     def _missing(self) -> ZborgError:
         where = self.target.dataset
         remedy = (
@@ -158,14 +172,11 @@ class _Sending:
         self.held = [s.full for s in self.side.snapshots if s.holds]
 
     def run(self) -> Outcome:
-        if self.ends.record not in self.dataset.properties:
-            self._remember(None)  # whose dataset it was that the first stream began with
         for step in self.plan.steps:
             if cancelled.is_set():
                 raise Interrupted(f"interrupted after {counted(self.streams, 'stream')}")
             if isinstance(step, Abandon):
-                self.far.abort_receive(self.plan.target)
-                self.lost = step.lost_bytes or 0
+                self._abandon(step)
             else:
                 self._stream(step)
         self._forget_old_bookmarks()
@@ -177,8 +188,24 @@ class _Sending:
         data = {"streams": self.streams, "bytes": self.sent, "lost_bytes": self.lost, "snapshot": reached}
         return Outcome("replica", self.subject, Status.OK, words, data=data)
 
+    def _abandon(self, step: Abandon) -> None:
+        try:
+            self.far.abort_receive(self.plan.target)
+        except CommandFailed as error:
+            if not says(error, "dataset already exists"):  # what ZFS says of children
+                raise
+            raise ZborgError(
+                f"the cut first stream of {self.plan.target} cannot be given up: datasets are below it",
+                "on the target: zfs rename each of them to a place beside it, then zborg replicate again",
+            ) from error
+        self.lost = step.lost_bytes or 0
+
     def _stream(self, step: Resume | Full | Increment) -> None:
         snapshot = step.snapshot
+        if isinstance(step, Full):
+            self.ends.check_parent(self.plan.target)
+        if not self.base and self.ends.record not in self.dataset.properties:
+            self._remember(None)  # whose dataset it was that the first stream began with
         self.near.hold(self.ends.hold, snapshot.full)
         self.held = [*(name for name in self.held if name != snapshot.full), snapshot.full]
         self._transfer(step)
