@@ -600,6 +600,36 @@ def ending(command: str, status: int, words: str) -> FakeChild:
     return FakeChild((command, "..."), work)
 
 
+def test_a_dry_run_ends_as_its_conflicts_would(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 1)
+    assert replicate(world(vault, clock), dry_run=True).exit is Exit.OK
+    replicate(world(vault, clock))
+    vault.far.snapshot("vault/zborg/web1", "stranger", {})
+    nights(vault, clock, 1)
+    dry = replicate(world(vault, clock), dry_run=True)
+    assert (dry.exit, dry.outcomes) == (Exit.CONFLICT, ())
+    assert any("CONFLICT diverged" in line for line in dry.plan)
+
+
+def test_a_dataset_without_a_snapshot_is_no_good_outcome(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    report = replicate(world(vault, clock))
+    (outcome,) = report.outcomes
+    assert (report.exit, outcome.status, outcome.message) == (Exit.OK, Status.SKIPPED, "no snapshot yet")
+
+
+def test_a_copy_that_is_kept_is_shown_and_makes_nothing_partial(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    vault.far.create("vault/zborg/old", {})
+    nights(vault, clock, 1)
+    cut_next_stream(vault, after=100)
+    failed = replicate(world(vault, clock))
+    assert (failed.exit, of(failed, "offsite:vault/zborg/old").status) == (Exit.FAILED, Status.WARNING)
+    fine = replicate(world(vault, clock))
+    assert (fine.exit, fine.status) == (Exit.OK, Status.WARNING)
+
+
 def nested(vault: LocalVault, clock: Hours) -> None:
     """web1 with a child, and the first stream of web1 cut on its way."""
     dataset_only(vault, "web1")

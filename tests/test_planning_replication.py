@@ -96,6 +96,13 @@ def test_a_target_that_was_written_to_shows_both_sides_and_both_ways_out() -> No
     assert HERE in found.lines()[0] and "newest" in found.lines()[2] and snap(1).raw in found.lines()[3]
 
 
+def test_a_dataset_without_a_snapshot_is_not_up_to_date() -> None:
+    nothing = plan_dataset(Pair(source(), ABSENT), OFFSITE)
+    assert isinstance(nothing, DatasetPlan) and nothing.lines() == (f"{HERE} -> {THERE}: no snapshot yet",)
+    same = plan_dataset(Pair(source(1), target(1)), OFFSITE)
+    assert isinstance(same, DatasetPlan) and same.lines() == (f"{HERE} -> {THERE}: up to date",)
+
+
 # --- the model: what `zfs send` and `zfs receive` without -F accept ------------------------------------
 
 

@@ -195,15 +195,16 @@ Step = Resume | Abandon | Full | Increment
 
 @dataclass(frozen=True, slots=True)
 class DatasetPlan:
-    """The steps for one dataset, in order; none when the copy is up to date."""
+    """The steps for one dataset, in order; none when the copy is up to date, or there is nothing to copy."""
 
     source: str
     target: str
     steps: tuple[Step, ...]
+    empty: bool = False  # neither side has a snapshot that could be a backup
 
     def lines(self) -> tuple[str, ...]:
         if not self.steps:
-            return (f"{self.source} -> {self.target}: up to date",)
+            return (f"{self.source} -> {self.target}: {'no snapshot yet' if self.empty else 'up to date'}",)
         return (f"{self.source} -> {self.target}:", *(f"  {step}" for step in self.steps))
 
 

@@ -76,7 +76,8 @@ def plan_dataset(pair: Pair, link: Link) -> DatasetPlan | Divergence:
     steps = _steps(pair)
     if isinstance(steps, Divergence):
         return steps
-    return _collision(pair, steps) or DatasetPlan(pair.source.name, pair.target.name, steps)
+    empty = not pair.source.ours and pair.target.newest is None
+    return _collision(pair, steps) or DatasetPlan(pair.source.name, pair.target.name, steps, empty)
 
 
 def _against_record(pair: Pair, link: Link) -> Divergence | None:

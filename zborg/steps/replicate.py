@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from zborg.errors import Interrupted, ZborgError
+from zborg.errors import Exit, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
 from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan
-from zborg.steps.context import Begun, Context, attempt, outcome_of, select_targets
+from zborg.steps.context import Begun, Context, attempt, conclude, outcome_of, select_targets
 from zborg.steps.sending import Diverged, Ends, idle, send
 
 _NOT_STARTED = Interrupted("not started: interrupted")
@@ -29,6 +29,7 @@ def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = Fa
 def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Report:
     plans: list[str] = []
     outcomes: list[Outcome] = []
+    foreseen: list[Outcome] = []
     for target in targets:
         if cancelled.is_set():
             outcomes.append(outcome_of("target", target.name, _NOT_STARTED))
@@ -39,13 +40,23 @@ def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Rep
                 ends = Ends(begun, target, begun.context.zfs_of(target))
                 plan = ends.compare().plan
                 plans += plan.lines()
-                if not dry_run:
+                if dry_run:
+                    foreseen += [_conflict(ends, conflict) for conflict in plan.conflicts]
+                else:
                     outcomes += _execute(ends, plan)
         except ZborgError as error:
             outcomes.append(outcome_of("target", target.name, error))
     if not targets:
         outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
-    return begun.report(outcomes, plans)
+    return begun.report(outcomes, plans, rule=partial(_conclude, foreseen=foreseen))
+
+
+def _conclude(outcomes: Sequence[Outcome], *, foreseen: Sequence[Outcome]) -> tuple[Status, Exit]:
+    """A dry run shows its conflicts in the plan, and ends as they would. A copy that is kept is worth a
+    look, but it is nothing that was done: where all else failed the run failed."""
+    tried = [one for one in outcomes if one.status is not Status.WARNING]
+    status, code = conclude([*tried, *foreseen])
+    return (Status.WARNING, code) if status is Status.OK and len(tried) < len(outcomes) else (status, code)
 
 
 def _execute(ends: Ends, plan: ReplicationPlan) -> Iterator[Outcome]:
@@ -75,7 +86,7 @@ def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
 def _one(ends: Ends, plan: DatasetPlan) -> Outcome:
     context, subject = ends.begun.context, f"{ends.target.name}:{plan.target}"
     if not plan.steps:
-        return idle(subject)
+        return idle(subject, plan)
     if cancelled.is_set():
         return outcome_of("replica", subject, _NOT_STARTED)
     context.emit(Event("started", subject))

@@ -148,14 +148,16 @@ def send(ends: Ends, source: str, subject: str, lock: Lock) -> Outcome:
     for plan in now.plan.datasets:
         if plan.source == source:
             side = now.source.side(ends.name_of(source))
-            return _Sending(ends, side, plan, subject, lock).run() if plan.steps else idle(subject)
+            return _Sending(ends, side, plan, subject, lock).run() if plan.steps else idle(subject, plan)
     raise ZborgError(
         f"{source} is gone since this run began", "zborg replicate --dry-run shows what is there"
     )
 
 
-def idle(subject: str) -> Outcome:
-    """Nothing to do."""
+def idle(subject: str, plan: DatasetPlan) -> Outcome:
+    """Nothing to do; without a snapshot that is no good end."""
+    if plan.empty:
+        return Outcome("replica", subject, Status.SKIPPED, "no snapshot yet", "zborg snapshot")
     return Outcome("replica", subject, Status.OK, "up to date", data={"streams": 0, "bytes": 0})
 
 
