@@ -1,6 +1,6 @@
 """replicate: the snapshots a target lacks, oldest first, one stream per snapshot, never forced.
 
-What happens to one dataset is in `sending`, what happens to one stream in `transfer`.
+What happens to one dataset is in `sending`, to one stream in `transfer`.
 """
 
 from __future__ import annotations

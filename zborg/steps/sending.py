@@ -7,6 +7,7 @@ has, and only that becomes the base of the next one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from zborg.errors import CommandFailed, Conflict, Interrupted, ZborgError
@@ -107,17 +108,14 @@ class Ends:
         )
         return missing(self.far, where, f" on {self.target.name}", remedy)
 
-    def _tokens(self, there: Sequence[Dataset]) -> dict[str, ResumeToken]:
+    def _tokens(self, copies: Sequence[Dataset]) -> dict[str, ResumeToken]:
         """Tokens that can be read; the plan says what becomes of the others."""
+        root = f"{self.target.dataset}/"
         found = {}
-        for dataset in there:
-            if dataset.resume_token:
-                try:
-                    found[dataset.name.removeprefix(f"{self.target.dataset}/")] = self.near.decode(
-                        dataset.resume_token
-                    )
-                except ZborgError:
-                    continue
+        for one in copies:
+            if one.resume_token:
+                with suppress(ZborgError):
+                    found[one.name.removeprefix(root)] = self.near.decode(one.resume_token)
         return found
 
 
@@ -155,7 +153,7 @@ def send(ends: Ends, source: str, subject: str, lock: Lock) -> Outcome:
 
 
 def idle(subject: str, plan: DatasetPlan) -> Outcome:
-    """Nothing to do; without a snapshot that is no good end."""
+    """Nothing to do. Where there is no snapshot that is not called good."""
     if plan.empty:
         return Outcome("replica", subject, Status.SKIPPED, "no snapshot yet", "zborg snapshot")
     return Outcome("replica", subject, Status.OK, "up to date", data={"streams": 0, "bytes": 0})
