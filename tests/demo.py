@@ -5,6 +5,7 @@ Two guests with real OpenZFS (storage and off-site) and two hosts, each with a r
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -35,9 +36,14 @@ def say(text: str) -> None:
 def shell(where: str, command: str) -> None:
     """Show a command and run it in demo/; the demo ends where one fails."""
     print(f"{where}{command}", flush=True)
-    done = subprocess.run(["sh", "-c", command], cwd=DEMO, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(["sh", "-c", command], cwd=DEMO, env=_ours(), stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         sys.exit(f"demo: this ended with {done.returncode}")
+
+
+def _ours() -> dict[str, str]:
+    """Whoever has a zborg of their own must not see the demo work on that."""
+    return {**os.environ, "ZBORG_CONFIG": str(DEMO / "zborg.toml")}
 
 
 def on_guest(guest: Guest, where: str, command: str) -> None:
@@ -46,7 +52,9 @@ def on_guest(guest: Guest, where: str, command: str) -> None:
 
 
 def main() -> None:
-    if "--down" in sys.argv[1:]:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description="The whole life of a backup, in a lab.")
+    parser.add_argument("--down", action="store_true", help="end the hosts and guests, remove demo/")
+    if parser.parse_args().down:
         clear()
         down(*GUESTS)
         print("demo: hosts and guests are gone, demo/ is removed")
@@ -153,7 +161,12 @@ def newest_snapshot() -> str:
     import json
 
     done = subprocess.run(
-        ["zborg", "restore", "list", "web1", "--json"], cwd=DEMO, capture_output=True, text=True, check=True
+        ["zborg", "restore", "list", "web1", "--json"],
+        cwd=DEMO,
+        env=_ours(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return str(json.loads(done.stdout)["outcomes"][-1]["subject"])
 

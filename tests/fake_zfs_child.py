@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CHUNK = 4096  # PIPE_BUF: a write of this size into a writable pipe does not block
 SIGPIPE_STATUS = -13
@@ -144,7 +145,9 @@ def pack_tree(tree: Path) -> bytes:
 
 def unpack_tree(data: bytes, tree: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        tar.extractall(tree, filter="tar")
+        # Python 3.11.2, which is Debian 12's, has no filters yet.
+        options: dict[str, Any] = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
+        tar.extractall(tree, **options)
 
 
 def pack_token(facts: Mapping[str, int | str | None]) -> str:

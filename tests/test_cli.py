@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,29 @@ def test_without_a_state_directory_init_is_the_way_out(config: Path) -> None:
     done = zborg("backup", "--config", str(config))
     assert done.returncode == Exit.CONFIG
     assert done.stderr.endswith("does not exist\n  -> zborg init\n")
+
+
+def test_a_machine_that_hangs_up_is_told_in_two_lines(config: Path) -> None:
+    """As sshd does with an address that failed to log in too often; paramiko logs a traceback of it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=hang_up, args=(server,), daemon=True).start()
+        text = config.read_text().replace(
+            "[storage]\n",
+            f'[storage]\nssh = "ssh://root@127.0.0.1:{server.getsockname()[1]}"\nhost_key = "{KEY}"\n',
+        )
+        config.write_text(text)
+        done = zborg("snapshot", "--config", str(config))
+    assert done.returncode == Exit.FAILED
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "PerSourcePenalties" in done.stdout
+
+
+def hang_up(server: socket.socket) -> None:
+    while True:
+        try:
+            server.accept()[0].close()
+        except OSError:
+            return
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])

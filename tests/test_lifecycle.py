@@ -17,7 +17,7 @@ import pytest
 from tests.fake_zfs_child import FakeChild
 from tests.harness.host import BackedUpHost, find_borg
 from tests.harness.local import LocalVault
-from zborg.errors import Exit, UsageError
+from zborg.errors import Exit, UsageError, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import (
     P_RUN,
@@ -32,6 +32,7 @@ from zborg.model import (
     Stream,
 )
 from zborg.process import LocalRunner
+from zborg.reporting.text import render
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Context
 from zborg.steps.init import init
@@ -375,6 +376,22 @@ def test_rotate_keeps_the_last_good_one_however_old(vault: LocalVault, clock: Ho
 
 
 # --- replicate --------------------------------------------------------------------------------------
+
+
+def test_a_source_that_is_not_there_is_no_reason_to_call_every_copy_kept(
+    vault: LocalVault, clock: Hours
+) -> None:
+    """As with a pool that is not imported; and whoever wants to restore then must not read "no snapshot"."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    vault.zfs.pools.clear()
+    vault.zfs._all.clear()
+    report = replicate(world(vault, clock))
+    assert report.exit is Exit.FAILED
+    assert "no such pool" in report.outcomes[0].message
+    with pytest.raises(ZborgError, match="no such pool"):
+        list_snapshots(world(vault, clock), "web1")
 
 
 def test_replicate_sends_every_snapshot_and_then_nothing(vault: LocalVault, clock: Hours) -> None:
@@ -821,7 +838,10 @@ def test_a_lost_file_comes_back_from_the_chosen_snapshot(vault: LocalVault, cloc
     clock.tick()
     refused = restore_files(context, "web1", [str(lost)], first)
     assert refused.exit is Exit.FAILED
-    assert f"--allow-restore {first}" in refused.outcomes[0].remedy
+    allow, again = refused.outcomes[0].data["commands"]
+    assert f"--allow-restore {first}" in allow
+    assert again == f"zborg restore files web1 {lost} --at {first}"
+    assert f"    {allow}" in [line.text for line in render(refused)], "whole, to be copied"
     host.local("--allow-restore", first, "1000000", str(lost)).check_returncode()
     clock.tick()
     report = restore_files(context, "web1", [str(lost)], first)
@@ -1024,6 +1044,23 @@ def test_status_judges_a_pool_by_what_it_has_become_since(vault: LocalVault, clo
     clock.tick(48)
     assert shown(vault, clock, "tank").status is Status.FAILED
     assert "no scrub followed" in shown(vault, clock, "offsite:vault").message
+
+
+@pytest.mark.parametrize(("status", "code"), [(76, Exit.CONFLICT), (2, Exit.OK)])
+def test_an_alarm_of_a_host_is_one_in_status_too(
+    vault: LocalVault, clock: Hours, status: int, code: Exit
+) -> None:
+    """However young its last good backup is; a plain failure meanwhile is a warning."""
+    host = vault.add("web1")
+    scrubbed(vault, clock)
+    night(world(vault, clock))
+    clock.tick(0.5)
+    host.agent.write_text(f"#!/bin/sh\necho 'zborg-agent: refused' >&2\nexit {status}\n")
+    backup(world(vault, clock), Options())
+    context = world(vault, clock)
+    report = saved(context.config, context.runs, context.locks, clock.now)
+    assert report.exit is code, report.outcomes
+    assert "last good backup 30 minutes ago; the last try" in of(report, "web1").message
 
 
 def test_status_tells_each_target_by_its_own_last_run(vault: LocalVault, clock: Hours) -> None:

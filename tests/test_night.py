@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,28 @@ def connections(night: World, which: str) -> object:
     guest = night.vault if which == "storage" else night.offsite
     assert guest is not None
     return guest.sh("zpool history tank 2>/dev/null | tail -n 1; zpool history vault 2>/dev/null | tail -n 1")
+
+
+def test_a_new_server_takes_a_copy_back_and_goes_on(night: World) -> None:
+    """README, "The server is gone": what was sent back is backed up to, snapshotted and replicated again."""
+    assert night.offsite is not None
+    next_second()
+    night.report("backup", "web1")
+    raw = str(outcomes(night.report("snapshot"))["tank/borg/web1"]["data"]["snapshot"]).partition("@")[2]
+    night.report("replicate")
+    night.vault.sh("zfs rename tank/borg/web1 tank/lost")
+    send = night.offsite.remote().argv(["zfs", "send", "-L", "-e", "-c", f"vault/zborg/web1@{raw}"])
+    receive = night.vault.remote().argv(["zfs", "receive", "-u", "tank/borg/web1"])
+    with subprocess.Popen(send, stdout=subprocess.PIPE) as sending:
+        subprocess.run(receive, stdin=sending.stdout, check=True, timeout=120)
+    night.vault.sh("zfs mount tank/borg/web1")
+    next_second()
+    assert only(night.report("backup", "web1"))["status"] == "ok"
+    night.report("snapshot")
+    again = outcomes(night.report("replicate"))["offsite:vault/zborg/web1"]
+    assert (again["status"], again["data"]["streams"]) == ("ok", 1)
+    here, there = both_sides(night)
+    assert {k: v for k, v in here.items() if k.startswith("/web1@")}.items() <= there.items()
 
 
 # --- replication and rotation, without hosts ----------------------------------------------------------

@@ -35,6 +35,11 @@ _TELL_PATHS = "report_paths = yes in the host's agent.conf lets it name the file
 _REFUSALS = (
     ("borg is not installed", "install borg on the host (1.2 or newer), or set borg in its agent.conf"),
     ("/passphrase must be there", "on the host: zborg-agent --setup NAME"),
+    (
+        "init comes first",
+        "the dataset holds a repository for which the host has no key: README, The host is gone",
+    ),
+    ("a second init needs root", "the host has a key, the dataset no repository: README, The host is gone"),
     ("no path in", "name what to back up in /etc/zborg/agent.conf on the host"),
     ("a path is not in the archive", "look for it in another snapshot: --at"),
     ("restore stopped", "allow more bytes, or free space on the host"),
@@ -182,15 +187,15 @@ def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
     if status == AGENT_BUSY:
         return Status.BUSY, words or "another verb runs on the host", "wait for it"
     if status == AGENT_ALARM:
-        return Status.CONFLICT, words or "the host raised an alarm", "read docs/agent.md, alarms"
+        return Status.CONFLICT, words or "the host raised an alarm", "read docs/agent.md, Keys"
+    if status == AGENT_PATH_MISSING:
+        return Status.FAILED, words, "mend or remove that path in agent.conf on the host"
     refusal = next((line for line in log.plain if line.startswith(_AGENT) and not _is_chatter(line)), "")
     mend = next((mend for part, mend in _REFUSALS if part in refusal), "")
     if refusal and (mend or not log.errors):
         return Status.FAILED, refusal, mend
     if status == NOT_FOUND or any(_NO_AGENT.search(line) for line in log.plain):
         return Status.FAILED, words or "there is no agent on the host", _INSTALL_AGENT
-    if status == AGENT_PATH_MISSING:
-        return Status.FAILED, words, "mend or remove that path in agent.conf on the host"
     if log.ran and (status == 1 or 100 <= status < NOT_FOUND) and not log.errors:
         return Status.WARNING, " / ".join(log.warned[-3:]) or "borg warned", "" if log.warned else _TELL_PATHS
     if any(_FULL.search(text) for _, text in log.errors):

@@ -174,7 +174,9 @@ def _ssh_url(text: str) -> str:
 
 def _host_key(text: str) -> str:
     if not is_host_key(text):
-        raise ValueError('must be a public host key such as "ssh-ed25519 AAAA..." (ssh-keyscan shows it)')
+        raise ValueError(
+            'must be a public host key such as "ssh-ed25519 AAAA...", as in /etc/ssh/ssh_host_ed25519_key.pub'
+        )
     return text
 
 

@@ -634,6 +634,7 @@ is_plain_path "$confdir" || refuse "the configuration directory is an absolute p
 read_config
 defaults_and_environment
 
+[ ! -e "$confdir" ] || [ -r "$confdir" ] || refuse "this is for root"
 case ${COMMAND+set}:${1-}:$# in
 set::0)
     case $COMMAND in
@@ -646,5 +647,5 @@ set::0)
 :--setup:2) setup "$2" ;;
 :--allow-restore:*) shift && allow_restore "$@" ;;
 :--key-export:1) key_export ;;
-*) refuse "no command; see docs/agent.md" ;;
+*) refuse "no command. As root: --setup NAME, --allow-restore SNAPSHOT MAX_BYTES PATH..., --key-export" ;;
 esac

@@ -6,6 +6,7 @@ data is OpenSSH's, because no byte of it may pass through Python.
 
 from __future__ import annotations
 
+import logging
 import re
 import select
 import shlex
@@ -32,6 +33,7 @@ _ALIVE_COUNT = 4
 # AES-GCM is about twice the speed of chacha20 where the processor has AES instructions.
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com"
 _TICK = 0.5  # how often a wait looks at `cancelled`
+_NOT_FOUND = 127  # the shell's
 _REFUSED = 255  # ssh's own status: the connection, not the command, failed
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
@@ -66,7 +68,10 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
     """What ssh's status 255 and its last words mean. For other statuses: the command's own failure."""
     argv = ("ssh", str(endpoint))
     if status != _REFUSED:
-        return CommandFailed(argv, status, stderr, f"a command on {shown(alias)} ended with status {status}")
+        words, mend = f"a command on {shown(alias)} ended with status {status}", ""
+        if status == _NOT_FOUND:
+            mend = "has our key its forced command in authorized_keys there, with the right path? (README)"
+        return CommandFailed(argv, status, stderr, words, mend)
     if "Host key verification failed" in stderr or "IDENTIFICATION HAS CHANGED" in stderr:
         offered = _FINGERPRINT.search(stderr)
         return key_changed(alias, endpoint, offered.group() if offered else "an unknown fingerprint")
@@ -79,6 +84,8 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
         remedy = f"is {endpoint.identity}.pub in the authorized_keys of {endpoint.user} there?"
         return Unreachable(argv, status, "", f"{shown(alias)} ({endpoint}) refuses our key", remedy)
     remedy = "is it up, and the port right?"
+    if "banner" in stderr or "Connection reset" in stderr or "Not allowed at this time" in stderr:
+        remedy += " It may refuse this address after failed logins (PerSourcePenalties): wait a minute"
     return Unreachable(argv, status, stderr, f"no connection to {shown(alias)} ({endpoint})", remedy)
 
 
@@ -189,6 +196,8 @@ def connect(alias: str, endpoint: Endpoint) -> paramiko.Transport:
     """
     import paramiko
 
+    # Its threads log tracebacks of what is raised here as well, and without a handler they reach the user.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     try:
         sock = socket.create_connection((endpoint.address, endpoint.port), timeout=_CONNECT_TIMEOUT)
     except (OSError, ValueError) as error:  # ValueError: a name that no resolver takes

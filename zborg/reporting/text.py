@@ -67,12 +67,14 @@ def _outcome(outcome: Outcome, width: int) -> Iterator[Line]:
     yield from (Line(text) for text in rest)
     for extra in (*outcome.data.get("sides", ()), *([f"-> {outcome.remedy}"] if outcome.remedy else [])):
         yield from (Line(text) for text in _wrapped(printable(extra).strip(), " " * min(len(head), _INDENT)))
+    for command in outcome.data.get("commands", ()):  # to be copied: never broken into lines
+        yield Line(f"    {printable(command)}")
 
 
 def _facts(outcome: Outcome) -> Iterator[Line]:
     """What the JSON form has as data, but for what was told already."""
     for key, value in outcome.data.items():
-        if key not in ("step", "sides") and value not in (None, "", [], ()):
+        if key not in ("step", "sides", "commands") and value not in (None, "", [], ()):
             told = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             yield from (Line(text) for text in _wrapped(printable(f"{key}: {told}"), " " * _INDENT))
 

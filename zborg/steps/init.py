@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zborg.errors import CommandFailed, ZborgError
-from zborg.model import Dataset, Host, Outcome, Report, Runner, Status
+from zborg.model import Dataset, Endpoint, Event, Host, Outcome, Report, Runner, Status, Storage
 from zborg.steps.context import Begun, Context, begin, check_place, outcome_of, select_hosts
 
 # borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
@@ -31,12 +31,17 @@ def init(context: Context, local: Runner, names: Sequence[str] = (), *, dry_run:
     begun = begin(context, "init")
     if dry_run:
         return begun.report((), _plan(begun, hosts))
+    # Who sits in a folder with another zborg.toml must see that before a dataset is made.
+    context.emit(Event("warning", "config", f"this is what {context.config.path} asks for"))
     outcomes = [_key(local, identity, context.config.name) for identity in identities(context)]
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         return begun.report(outcomes)
-    storage = context.config.storage.endpoint
-    if storage and any(outcome.data["made"] for outcome in outcomes if outcome.subject == storage.identity):
-        return begun.report([*outcomes, _hand_out(context)])
+    storage = context.config.storage
+    made = {one.subject: one.data["public"] for one in outcomes if one.data["made"]}
+    if storage.endpoint and storage.endpoint.identity in made:
+        return begun.report(
+            [*outcomes, _hand_out(storage, storage.endpoint, made[storage.endpoint.identity])]
+        )
     try:
         outcomes += _datasets(begun, hosts)
         outcomes += [_served(context, host.name) for host in hosts[:1]]
@@ -56,16 +61,17 @@ def _served(context: Context, name: str) -> Outcome:
     return Outcome("storage", "borg serve", Status.OK, f"can be started for {name}")
 
 
-def _hand_out(context: Context) -> Outcome:
+def _hand_out(storage: Storage, endpoint: Endpoint, public: str) -> Outcome:
     """A key that was made a moment ago opens no door yet."""
-    storage = context.config.storage
+    command = f"/usr/local/libexec/zborg-serve /{storage.dataset} /{storage.scratch}"
     return Outcome(
         "storage",
         storage.dataset,
         Status.SKIPPED,
-        f"the new key has to reach {storage.endpoint} first",
-        f"add it to authorized_keys there, for {storage.user} with the forced command (README), on the hosts "
-        "and targets too; then run zborg init again",
+        f"the new key has to reach {endpoint} first",
+        f"there, the first line is for the authorized_keys of {endpoint.user}, "
+        f"the second for that of {storage.user} (with the datasets' mountpoints); then run zborg init again",
+        {"commands": [public, f'restrict,command="{command}" {public}']},
     )
 
 

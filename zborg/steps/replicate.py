@@ -64,9 +64,9 @@ def _execute(ends: Ends, plan: ReplicationPlan) -> Iterator[Outcome]:
         yield _conflict(ends, conflict)
     for name in plan.kept:
         subject = f"{ends.target.name}:{name}"
-        yield Outcome(
-            "replica", subject, Status.WARNING, "is no longer on the source; kept", f"zfs list {name}"
-        )
+        out = f"{name.partition('/')[0]}/{name.rpartition('/')[2]}-kept"
+        mend = f"on {ends.target.name}: zfs rename -u {name} {out}, or zfs destroy -r {name} when it may go"
+        yield Outcome("replica", subject, Status.WARNING, "is no longer on the source; kept", mend)
     for one in plan.datasets:
         yield _one(ends, one)
 

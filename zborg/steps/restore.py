@@ -31,7 +31,7 @@ from zborg.model import (
 from zborg.model.words import counted, size
 from zborg.planning.choose import choose, parse_at
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+from zborg.steps.context import Begun, Context, begin, missing, outcome_of, select_hosts
 
 _ALLOWED = 10_000_000_000  # bytes proposed in the line that root copies
 _LISTED = "20"  # archives looked at for the newest of ours
@@ -49,6 +49,8 @@ def _snapshots(context: Context, host: Host) -> list[Snapshot]:
     dataset = context.config.storage.dataset_of(host.name)
     found = [s for s in context.zfs.snapshots(dataset) if s.dataset == dataset and s.name]
     if not found:
+        if not context.zfs.datasets(dataset):
+            raise missing(context.zfs, dataset, "", f"zborg init {host.name}")
         raise UsageError(f"there is no snapshot of {host.name} ({dataset})", "zborg backup && zborg snapshot")
     return found
 
@@ -215,11 +217,10 @@ class _Reading:
     def _with_permission(self, outcome: Outcome, paths: Sequence[str]) -> Outcome:
         if not any(words in outcome.message for words in _PERMISSION):
             return outcome
-        allow = _permission(self.snapshot, paths)
-        remedy = (
-            f"root on {self.host.name} allows one restore with: {allow} (then add --at {self.snapshot.raw})"
-        )
-        return replace(outcome, remedy=remedy)
+        remedy = f"root on {self.host.name} allows one restore with the first line; then run the second here"
+        again = f"zborg restore files {self.host.name} {shlex.join(paths)} --at {self.snapshot.raw}"
+        commands = [_permission(self.snapshot, paths), again]
+        return replace(outcome, remedy=remedy, data={"commands": commands})
 
     def _done(self, archive: str, extracted: Outcome) -> Outcome:
         """Where the files are. What borg warned of may be a file that could not be written: in part, then."""

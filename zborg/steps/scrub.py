@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -88,6 +89,8 @@ def judged(subject: str, pool: Pool, limit: int, now: datetime) -> Outcome:
     worst = max(found, key=_severity)
     target, colon, _ = subject.rpartition(":")
     where = f"on {target}: " if colon else ""
+    if worst.remedy.startswith("zpool scrub") and not colon:
+        worst = replace(worst, remedy="zborg scrub --start --wait")
     told = [f for f in found if f.level is not Status.OK] or [worst]
     return Outcome(
         "pool",

@@ -70,7 +70,9 @@ class Ends:
         """
         here, there = (f"{root}/{name}" if name else root for root in (self.root, self.target.dataset))
         datasets, copies = self.near.datasets(here), self.far.datasets(there)
-        if not copies and not name:
+        if not name and not datasets:  # every copy would look as if its source had gone
+            raise missing(self.near, here, "", "zborg init")
+        if not name and not copies:
             raise self._missing()
         source = Tree.of(self.root, datasets, self.near.snapshots(here), self.near.bookmarks(here))
         copy = Tree.of(self.target.dataset, copies, self.far.snapshots(there))

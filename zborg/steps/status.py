@@ -61,9 +61,17 @@ def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
     level = finding.level
     if newest and newest.status.bad:
         message += f"; the last try {newest.status.value}: {newest.message}"
-        level = Status.WARNING if level is Status.OK else level
+        level = _graver(level, newest.status)
+        numbers = {}  # they are of an older run, and would read as if they were of this one
     remedy = "" if level is Status.OK else (newest.remedy if newest and newest.remedy else finding.remedy)
     return Outcome("host", finding.subject, level, message, remedy, numbers)
+
+
+def _graver(level: Status, last: Status) -> Status:
+    """A failed try among young good ones is a warning; an alarm or damage is one at once."""
+    if last in (Status.CONFLICT, Status.DAMAGED):
+        return last
+    return Status.WARNING if level is Status.OK else level
 
 
 def _at_work(host: Outcome, locks: Locks) -> Outcome:
@@ -132,17 +140,18 @@ def _shown(step: str, found: Found | None, limit: int, now: datetime) -> list[Ou
     report, outcomes = found
     age = (now - report.finished).total_seconds()
     odd = [one for one in outcomes if one.status not in (Status.OK, Status.SKIPPED)]
-    status, message, remedy = conclude(outcomes)[0], f"{duration(age)} ago: {_words(outcomes)}", ""
+    status, message = conclude(outcomes)[0], f"{duration(age)} ago: {_words(outcomes)}"
+    remedy = outcomes[0].remedy if len(outcomes) == 1 else ""
     if age > limit and not status.bad:
         status, remedy = Status.FAILED, f"zborg {step}"
         message = f"overdue: the limit is {duration(limit)}; {message}"
-    told = [replace(one, kind=step, data={}) for one in odd]
+    told = [replace(one, kind=step, data={}) for one in odd if len(outcomes) > 1]
     return [Outcome("step", step, status, message, remedy, _facts(report)), *told]
 
 
 def _words(outcomes: Sequence[Outcome]) -> str:
-    """Of a single one its own words, unless they follow in a line of their own."""
-    if len(outcomes) == 1 and outcomes[0].status in (Status.OK, Status.SKIPPED):
+    """Of a single one its own words; of several how many were good, the others follow."""
+    if len(outcomes) == 1:
         return outcomes[0].message
     good = sum(not one.status.bad for one in outcomes)
     return f"{good} of {len(outcomes)} good" if outcomes else "nothing to do"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from zborg.errors import CommandFailed, TimedOut, Unreachable
@@ -15,6 +16,10 @@ _REMEDIES = (
     ("pool or dataset is busy", "a process still uses it: fuser -vm MOUNTPOINT"),
     ("dataset is busy", "it is being sent or received, or a clone of it is made: try again later"),
     ("ermission denied", "run as root, or delegate it with zfs allow"),
+    (
+        "requires -L",
+        "the copy there was received without -L: send it again with zfs send -L -e -c, or set it aside",
+    ),
     ("partially-complete state", "an earlier receive still runs there, or was left: try again later"),
     ("quota exceeded", "zfs get -r quota,refquota shows which one is full"),
     ("out of space", "the pool or a quota is full: zfs list -o space"),
@@ -39,6 +44,11 @@ def tidy(stderr: str) -> str:
     return "\n".join(line for line in lines if not line.startswith("use '-"))
 
 
+def _command(argv: Sequence[str]) -> list[str]:
+    """Without the `env` and its settings before it."""
+    return [word for word in argv if word != "env" and not re.fullmatch(r"[A-Z_]+=.*", word)]
+
+
 def explain(error: CommandFailed, argv: Sequence[str], note: str = "") -> CommandFailed:
     """The same failure in fewer words, with a remedy. Lost connections and timeouts stay as they are."""
     if isinstance(error, TimedOut | Unreachable):
@@ -47,5 +57,5 @@ def explain(error: CommandFailed, argv: Sequence[str], note: str = "") -> Comman
     remedy = next((remedy for words, remedy in _REMEDIES if words in told), error.remedy)
     if error.status == _NOT_FOUND:
         remedy = "is OpenZFS installed there, and its folder in the PATH?"
-    what = " ".join(argv[:2]) + " failed" + (f" ({note})" if note else "")
+    what = " ".join(_command(argv)[:2]) + " failed" + (f" ({note})" if note else "")
     return CommandFailed(tuple(argv), error.status, tidy(error.stderr), what, remedy)
