@@ -1,4 +1,4 @@
-"""The lab of the end-to-end tests: a storage and an off-site guest, booted when a test first asks."""
+"""A vault for tests of steps; for the end-to-end tests a lab, booted when a test first asks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,25 @@ import pytest
 
 from tests.harness.host import BackedUpHost
 from tests.harness.keys import KeyPair, make_key
+from tests.harness.local import LocalVault
+from tests.harness.steps import Hours
 from tests.harness.world import World, make_parent, prepare_storage, prepare_target
 from tests.lab import Guest
 
 VAULT, OFFSITE = "test-vault", "test-offsite"
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[LocalVault]:
+    """A vault without a lab; its hosts' sshd end with the test."""
+    made = LocalVault(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def clock() -> Hours:
+    return Hours()
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,13 +22,6 @@ from zborg.steps.backup import Options, backup
 from zborg.steps.snapshot import snapshot
 
 SOON = 5.0  # seconds within which every foreseeable failure has ended on both sides
-
-
-@pytest.fixture
-def vault(tmp_path: Path) -> Iterator[LocalVault]:
-    made = LocalVault(tmp_path)
-    yield made
-    made.close()
 
 
 def of(report: Report, subject: str) -> Outcome:

@@ -1,0 +1,150 @@
+"""rotate on the in-memory ZFS: what is destroyed, what stays, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.harness.local import LocalVault
+from tests.harness.steps import Hours, dataset_only, nights, of, raws, world
+from zborg.errors import Exit
+from zborg.interrupt import cancelled
+from zborg.model import State, Status
+from zborg.steps.backup import Options, backup
+from zborg.steps.rotate import rotate
+
+
+def test_rotate_destroys_what_no_rule_keeps_and_says_why_the_rest_stays(
+    vault: LocalVault, clock: Hours
+) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 5)
+    before = raws(vault, "tank/borg/web1")
+    vault.zfs.hold("mine", f"tank/borg/web2@{before[0]}")
+    dry = rotate(world(vault, clock), dry_run=True)
+    assert raws(vault, "tank/borg/web1") == before
+    assert any("1 hold" in line for line in dry.plan)
+    report = rotate(world(vault, clock))
+    assert report.exit is Exit.OK
+    assert raws(vault, "tank/borg/web1") == before[-2:]
+    assert raws(vault, "tank/borg/web2") == [before[0], *before[-2:]]
+    assert of(report, "tank/borg/web1").data["destroyed"] == before[:3]
+
+
+def test_rotate_leaves_foreign_names_and_the_empty_policy_alone(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    vault.zfs.snapshot("tank/borg/web1", "manual", {})
+    nights(vault, clock, 4)
+    rotate(world(vault, clock))
+    assert "manual" in raws(vault, "tank/borg/web1")
+    vault.keep = replace(vault.keep, last=0)
+    kept = raws(vault, "tank/borg/web1")
+    report = rotate(world(vault, clock))
+    assert raws(vault, "tank/borg/web1") == kept
+    (outcome,) = report.outcomes
+    assert (report.exit, outcome.status) == (Exit.OK, Status.WARNING)
+    assert "no retention rule is set" in outcome.message and "[snapshots.keep]" in outcome.remedy
+
+
+def test_rotate_under_a_clock_that_went_back_is_a_conflict(vault: LocalVault, clock: Hours) -> None:
+    """Or an ok would hide for years that nothing is destroyed any more."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 5)
+    kept = raws(vault, "tank/borg/web1")
+    clock.tick(-48)
+    assert any("the clock (" in line for line in rotate(world(vault, clock), dry_run=True).plan)
+    report = rotate(world(vault, clock))
+    assert (report.exit, raws(vault, "tank/borg/web1")) == (Exit.CONFLICT, kept)
+    (outcome,) = report.outcomes
+    assert kept[-1] in outcome.message and "2026-02-15T144933Z" in outcome.message.replace(":", "")
+    assert "set the clock" in outcome.remedy and report.plan
+
+
+def test_a_stranger_s_snapshot_from_the_future_stops_no_rotation(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 5)
+    clock.tick(24 * 3650)
+    vault.zfs.snapshot("tank/borg/web1", "autosnap", {})
+    clock.tick(-24 * 3650)
+    assert rotate(world(vault, clock)).exit is Exit.OK
+    assert [len(raws(vault, f"tank/borg/{host}")) for host in ("web1", "web2")] == [3, 2]
+
+
+def test_the_word_to_stop_is_heeded_between_two_datasets(
+    vault: LocalVault, clock: Hours, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(cancelled.clear)
+    dataset_only(vault, "web1", "web2", "web3")
+    nights(vault, clock, 5)
+    subjects = ["tank/borg", "tank/borg/web1", "tank/borg/web2", "tank/borg/web3"]
+
+    def stop(method: str, arguments: tuple[object, ...]) -> None:
+        if method == "destroy" and arguments[0] == "tank/borg/web1":
+            cancelled.set()
+
+    vault.zfs.fail = stop
+    report = rotate(world(vault, clock))
+    assert report.exit is Exit.INTERRUPTED
+    assert [of(report, one).message for one in subjects[2:]] == ["not started: interrupted"] * 2
+    assert [len(raws(vault, one)) for one in subjects] == [2, 2, 5, 5]
+    assert rotate(world(vault, clock)).exit is Exit.INTERRUPTED
+    cancelled.clear()
+    assert rotate(world(vault, clock)).exit is Exit.OK
+    assert [len(raws(vault, one)) for one in subjects] == [2, 2, 2, 2]
+
+
+def test_a_record_that_cannot_be_read_stops_its_own_dataset_only(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 5)
+    kept = raws(vault, "tank/borg/web1")
+    vault.zfs.set(["tank/borg/web1"], {"zborg:target.old": "guid=1"})
+    dry = rotate(world(vault, clock), dry_run=True)
+    assert sum("zborg:target.old cannot be read" in line for line in dry.plan) == len(kept)
+    report = rotate(world(vault, clock))
+    assert (report.exit, raws(vault, "tank/borg/web1")) == (Exit.PARTIAL, kept)
+    assert raws(vault, "tank/borg/web2") == kept[-2:]
+    outcome = of(report, "tank/borg/web1")
+    assert outcome.status is Status.FAILED and "'guid=1'" in outcome.message
+    assert outcome.remedy == "zfs inherit zborg:target.old tank/borg/web1, then zborg replicate"
+
+
+def test_a_clone_keeps_its_snapshot_and_no_other(vault: LocalVault, clock: Hours) -> None:
+    """README's own `zfs clone tank/borg/web1@... tank/rescue`, and what a killed restore leaves."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 6)
+    before = raws(vault, "tank/borg/web1")
+    vault.zfs.clone(f"tank/borg/web1@{before[1]}", "tank/rescue")
+    dry = rotate(world(vault, clock), dry_run=True)
+    assert any(before[1] in line and "cloned as tank/rescue" in line for line in dry.plan)
+    assert rotate(world(vault, clock)).exit is Exit.OK
+    assert raws(vault, "tank/borg/web1") == [before[1], *before[-2:]]
+
+
+@pytest.mark.parametrize("act", ["hold", "clone"])
+def test_what_was_taken_into_use_since_the_plan_is_left_alone(
+    vault: LocalVault, clock: Hours, act: str
+) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 6)
+    before = raws(vault, "tank/borg/web1")
+    used = f"tank/borg/web1@{before[1]}"
+
+    def use(method: str, arguments: tuple[object, ...]) -> None:
+        if (method, arguments) == ("snapshots", ("tank/borg/web1",)):  # the second look
+            vault.zfs.fail = None
+            vault.zfs.hold("mine", used) if act == "hold" else vault.zfs.clone(used, "tank/rescue")
+
+    vault.zfs.fail = use
+    assert rotate(world(vault, clock)).exit is Exit.OK
+    assert raws(vault, "tank/borg/web1") == [before[1], *before[-2:]]
+
+
+def test_rotate_keeps_the_last_good_one_however_old(vault: LocalVault, clock: Hours) -> None:
+    vault.add("web1")
+    backup(world(vault, clock), Options())
+    clock.tick()
+    nights(vault, clock, 6)
+    good = next(s.raw for s in vault.zfs.snapshots("tank/borg/web1") if s.state is State.OK)
+    rotate(world(vault, clock))
+    assert good in raws(vault, "tank/borg/web1")
