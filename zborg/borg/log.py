@@ -189,7 +189,8 @@ def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
     if status == AGENT_ALARM:
         return Status.CONFLICT, words or "the host raised an alarm", "read docs/agent.md, Keys"
     if status == AGENT_PATH_MISSING:
-        return Status.FAILED, words, "mend or remove that path in agent.conf on the host"
+        told = words or "a path of agent.conf is not there"
+        return Status.FAILED, told, "mend or remove that path in agent.conf on the host"
     refusal = next((line for line in log.plain if line.startswith(_AGENT) and not _is_chatter(line)), "")
     mend = next((mend for part, mend in _REFUSALS if part in refusal), "")
     if refusal and (mend or not log.errors):
