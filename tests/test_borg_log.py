@@ -91,6 +91,7 @@ def test_every_known_msgid_is_one_of_borgs() -> None:
         (100, [ended(100)], Status.WARNING, "borg warned"),
         (105, [message("WARNING", "a"), message("WARNING", "b"), ended(105)], Status.WARNING, "a / b"),
         (126, [ended(126)], Status.WARNING, "borg warned"),
+        (77, [], Status.FAILED, "a path of agent.conf is not there"),
         (
             77,
             ["zborg-agent: not there: path number 2"],
