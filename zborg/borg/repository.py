@@ -20,7 +20,7 @@ _TRANSACTION = re.compile(r"transaction (?P<number>\d{1,18}), UTC time \S+")
 # tells is how much is in `data`: an init writes two segments of 530 and 17 bytes (borg 1.4.5), the first
 # archive, of nothing at all, four more.
 _OF_INIT = re.compile(
-    r"README|config(\.\w+)?|data|nonce|(hints|index|integrity)\.\d+(\.tmp)?|lock\.(exclusive|roster)"
+    r"data|(README|config|nonce|lock\.(exclusive|roster)|(hints|index|integrity)\.\d+)([.-]\w{1,20})?(\.tmp)?"
 )
 _SEGMENTS = 2
 _BLOCKS = 2  # of 512 bytes, as find(1) counts them
