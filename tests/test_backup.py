@@ -153,7 +153,7 @@ def test_a_dataset_that_is_mounted_elsewhere_is_refused(vault: LocalVault) -> No
         replace(d, mountpoint="/elsewhere") if d.name.endswith("/web1") else d
         for d in vault.zfs.datasets("tank/borg")
     ]
-    context.zfs.datasets = lambda root: tuple(moved)  # type: ignore[method-assign]
+    context.zfs.datasets = lambda root: tuple(moved)  # type: ignore[method-assign]  # for this test
     outcome = of(backup(context, Options()), "web1")
     assert outcome.status is Status.FAILED
     assert "is mounted at /elsewhere, not at " in outcome.message

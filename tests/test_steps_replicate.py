@@ -144,7 +144,7 @@ def cut_next_stream(vault: LocalVault, after: int) -> None:
     real = vault.zfs.send
 
     def send(stream: Stream, stdout: int) -> Child:
-        vault.zfs.send = real  # type: ignore[method-assign]
+        vault.zfs.send = real  # type: ignore[method-assign]  # for this test
         reading, writing = os.pipe()
         out = os.dup(stdout)
         child = real(stream, writing)
@@ -152,7 +152,7 @@ def cut_next_stream(vault: LocalVault, after: int) -> None:
         threading.Thread(target=copy, args=(reading, out, after)).start()
         return child
 
-    vault.zfs.send = send  # type: ignore[method-assign]
+    vault.zfs.send = send  # type: ignore[method-assign]  # for this test
 
 
 def copy(reading: int, out: int, count: int) -> None:
@@ -195,7 +195,7 @@ def slow_receiver(vault: LocalVault, seconds: float) -> None:
 
         return FakeChild(("zfs", "receive", dataset), work)
 
-    vault.far.receive = receive  # type: ignore[method-assign]
+    vault.far.receive = receive  # type: ignore[method-assign]  # for this test
 
 
 def test_a_target_that_was_written_to_is_a_conflict(vault: LocalVault, clock: Hours) -> None:
@@ -241,8 +241,8 @@ def test_a_failed_stream_names_the_end_that_is_to_blame_and_the_mend(
 ) -> None:
     dataset_only(vault, "web1")
     nights(vault, clock, 1)
-    vault.zfs.send = lambda stream, stdout: ending(*send)  # type: ignore[method-assign]
-    vault.far.receive = lambda dataset, stdin: ending(*receive)  # type: ignore[method-assign]
+    vault.zfs.send = lambda stream, stdout: ending(*send)  # type: ignore[method-assign]  # for this test
+    vault.far.receive = lambda dataset, stdin: ending(*receive)  # type: ignore[method-assign]  # for this test
     (outcome,) = replicate(world(vault, clock)).outcomes
     assert outcome.status is Status.FAILED
     assert outcome.message.startswith(message)
@@ -387,7 +387,7 @@ def sent(vault: LocalVault) -> Iterator[list[str]]:
         started.append(stream.snapshot)
         return real(stream, stdout)
 
-    vault.zfs.send = send  # type: ignore[method-assign]
+    vault.zfs.send = send  # type: ignore[method-assign]  # for this test
     yield started
     cancelled.clear()
 
@@ -458,4 +458,4 @@ class Blind:
     def __init__(self, context: Context) -> None:
         (target,) = context.config.targets
         self.far = context.zfs_of(target)
-        self.far.snapshots = lambda root: ()  # type: ignore[method-assign]
+        self.far.snapshots = lambda root: ()  # type: ignore[method-assign]  # for this test

@@ -17,8 +17,19 @@ from zborg.errors import Exit, UsageError
 from zborg.model import Status
 from zborg.reporting.text import render
 from zborg.steps.backup import Options, backup
+from zborg.steps.context import Context
 from zborg.steps.restore import _newest_archive, _outermost, list_snapshots, restore_files
 from zborg.steps.snapshot import snapshot
+
+
+def backed_up(vault: LocalVault, clock: Hours) -> tuple[BackedUpHost, Context, str]:
+    """web1 with one good snapshot: (the host, the world, the snapshot's name)."""
+    host, context = vault.add("web1"), world(vault, clock)
+    backup(context, Options())
+    clock.tick()
+    snapshot(context)
+    (raw,) = raws(vault, "tank/borg/web1")
+    return host, context, raw
 
 
 def test_a_lost_file_comes_back_from_the_chosen_snapshot(vault: LocalVault, clock: Hours) -> None:
@@ -54,12 +65,7 @@ def test_a_lost_file_comes_back_from_the_chosen_snapshot(vault: LocalVault, cloc
 
 def test_a_path_that_is_not_in_the_archive_is_a_failed_restore(vault: LocalVault, clock: Hours) -> None:
     """The agent ends with 101 then, which among borg's own statuses would be a mere warning."""
-    host = vault.add("web1")
-    context = world(vault, clock)
-    backup(context, Options())
-    clock.tick()
-    snapshot(context)
-    raw = raws(vault, "tank/borg/web1")[0]
+    host, context, raw = backed_up(vault, clock)
     host.local("--allow-restore", raw, "1000000", "/nope").check_returncode()
     clock.tick()
     report = restore_files(context, "web1", ["/nope"], raw)
@@ -69,12 +75,7 @@ def test_a_path_that_is_not_in_the_archive_is_a_failed_restore(vault: LocalVault
 
 def test_a_restore_that_borg_warns_of_is_partial_and_says_where(vault: LocalVault, clock: Hours) -> None:
     """A warning may be a file that could not be written: no good end, and no reason to hide the rest."""
-    host = vault.add("web1")
-    context = world(vault, clock)
-    backup(context, Options())
-    clock.tick()
-    snapshot(context)
-    (raw,) = raws(vault, "tank/borg/web1")
+    host, context, raw = backed_up(vault, clock)
     host.setup("web1", [host.data], borg=warning_borg(host))
     host.local("--allow-restore", raw, "1000000", str(host.data)).check_returncode()
     clock.tick()
@@ -115,12 +116,7 @@ def test_the_exported_key_opens_a_copy_of_the_repository_elsewhere(vault: LocalV
 
 
 def test_a_clone_that_a_killed_restore_left_is_cleared(vault: LocalVault, clock: Hours) -> None:
-    host = vault.add("web1")
-    context = world(vault, clock)
-    backup(context, Options())
-    clock.tick()
-    snapshot(context)
-    raw = raws(vault, "tank/borg/web1")[0]
+    host, context, raw = backed_up(vault, clock)
     vault.zfs.clone(f"tank/borg/web1@{raw}", "tank/zborg-scratch/20260101T000000Z-dead/web1")
     host.local("--allow-restore", raw, "1000000", str(host.data)).check_returncode()
     clock.tick()

@@ -72,7 +72,7 @@ def test_status(name: str, scan: status.Scan, errors: int) -> None:
 
 
 def test_every_golden_status_is_tested() -> None:
-    (mark,) = test_status.pytestmark  # type: ignore[attr-defined]
+    (mark,) = test_status.pytestmark  # type: ignore[attr-defined]  # set by the decorator
     tested = {row[0] for row in mark.args[1]}
     assert {f"status-{name}.txt" for name in tested} == {p.name for p in GOLDEN.glob("status-*")}
 

@@ -57,7 +57,7 @@ def nights(vault: LocalVault, clock: Hours, count: int) -> None:
 
 def scrubbed(vault: LocalVault, clock: Hours, scrub_state: Scrub = Scrub.FINISHED, **changes: object) -> None:
     for zfs, name in ((vault.zfs, "tank"), (vault.far, "vault")):
-        fine = replace(zfs.pools[name], scrub=scrub_state, finished=clock.now, **changes)  # type: ignore[arg-type]
+        fine = replace(zfs.pools[name], scrub=scrub_state, finished=clock.now, **changes)  # type: ignore[arg-type]  # a test names them
         zfs.pools[name] = fine
 
 

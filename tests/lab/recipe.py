@@ -75,7 +75,7 @@ class Stage:
 
     def changed(self, **values: object) -> Stage:
         """The same stage with some fields replaced."""
-        return replace(self, **values)  # type: ignore[arg-type]
+        return replace(self, **values)  # type: ignore[arg-type]  # its own fields
 
 
 @dataclass(frozen=True)

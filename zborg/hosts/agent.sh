@@ -164,7 +164,7 @@ clear_leftovers() { # of runs that were killed
 
 # One direction, 0 to 1, until 0 ends. Pipes of 1 MiB and splice (no copy) are what makes this faster than cat.
 # splice exists from Python 3.10 on Linux and refuses some files (EINVAL, 22): then read and write.
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016 # Python, not sh: nothing is to be expanded
 python_relay='import fcntl, os
 for fd in 0, 1:
     try: fcntl.fcntl(fd, 1031, 1 << 20)  # F_SETPIPE_SZ
@@ -473,7 +473,7 @@ passed_limit() { # fails while all is well; figures that cannot be had count as 
     in_use=$(du -sk "$destination" 2>/dev/null)
     in_use=${in_use%%[!0-9]*}
     # Blocks, used, available in KiB; the names before and behind them may hold blanks.
-    # shellcheck disable=SC2046
+    # shellcheck disable=SC2046 # three words are wanted
     set -- $(df -Pk "$destination" | sed -n 's/^.* \([0-9][0-9]*  *[0-9][0-9]*  *-\{0,1\}[0-9][0-9]*\)  *[0-9][0-9]*% .*$/\1/p')
     is_number "$in_use" && is_number "${1-}" && is_number "${3-}" || return 0
     floor=$(($1 / 20))

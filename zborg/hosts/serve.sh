@@ -35,7 +35,7 @@ case $root:$scratch in /*:/*) ;; *) refuse "ROOT and SCRATCH are absolute" ;; es
 # Only these characters, so that the one unquoted use below splits at spaces and at nothing else.
 case $COMMAND in *[!A-Za-z0-9\ -]*) refuse "a character that no command of ours has" ;; esac
 [ ${#COMMAND} -le 200 ] || refuse "too long"
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # the one place where it is split
 set -- $COMMAND
 case ${1-}:$# in
 serve:2) parent=$root name=$2 ;;
