@@ -96,6 +96,7 @@ class LocalVault:
             storage=LocalRunner(),
             tunnel=self.tunnel(),
             zfs_of=lambda _: self.far,
+            machine_of=lambda _: LocalRunner(),
             locks=Locks(self.state / "locks", "zborg test"),
             runs=Runs(self.state / "runs"),
             clock=utc_now,

@@ -47,7 +47,8 @@ def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
             zfs=zfs,
             storage=storage,
             tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(zfs), world.serving),
-            zfs_of=world.target,
+            zfs_of=lambda target: CommandZfs(world.target(target)),
+            machine_of=world.target,
             locks=Locks(state / "locks", f"zborg {' '.join(sys.argv[1:])}"),
             runs=runs,
             clock=utc_now,
@@ -73,16 +74,16 @@ class _World:
     def __init__(self, config: Config, known_hosts: Path, closing: ExitStack) -> None:
         self._config, self._known_hosts, self._closing = config, known_hosts, closing
         self._local = LocalRunner()
-        self._targets: dict[str, Zfs] = {}
+        self._targets: dict[str, Runner] = {}
 
     def storage(self) -> Runner:
         endpoint = self._config.storage.endpoint
         return self._ssh(_STORAGE, endpoint) if endpoint else self._local
 
-    def target(self, target: Target) -> Zfs:
+    def target(self, target: Target) -> Runner:
+        """One connection for all that is done there."""
         if target.name not in self._targets:
-            runner = self._ssh(_alias(target), target.endpoint)
-            self._targets[target.name] = CommandZfs(runner)
+            self._targets[target.name] = self._ssh(_alias(target), target.endpoint)
         return self._targets[target.name]
 
     @property

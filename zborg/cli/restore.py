@@ -1,7 +1,8 @@
-"""zborg restore list, zborg restore files."""
+"""zborg restore list, files, repo."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,11 +18,18 @@ restore = typer.Typer(
 )
 
 HostName = Annotated[str, typer.Argument(help="The host, as zborg.toml names it.")]
+At = Annotated[
+    str, typer.Option("--at", help="Snapshot name or ISO time; the newest good one not later is used.")
+]
+From = Annotated[
+    str, typer.Option("--from", help="A target's copy instead of the storage's.", metavar="TARGET")
+]
 
 
 @restore.command("list")
 def list_(
     host: HostName,
+    target: From = "",
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
@@ -32,7 +40,7 @@ def list_(
 
     perform(
         Common("restore list", config, as_json, verbose, dry_run),
-        lambda context: list_snapshots(context, host),
+        lambda context: list_snapshots(context, host, target),
     )
 
 
@@ -40,9 +48,7 @@ def list_(
 def files(
     host: HostName,
     paths: Annotated[list[str], typer.Argument(help="Absolute paths of files or directories on the host.")],
-    at: Annotated[
-        str, typer.Option("--at", help="Snapshot name or ISO time; the newest good one not later is used.")
-    ] = "",
+    at: At = "",
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
@@ -54,4 +60,25 @@ def files(
     perform(
         Common("restore files", config, as_json, verbose, dry_run),
         lambda context: restore_files(context, host, paths, at, dry_run=dry_run),
+    )
+
+
+@restore.command()
+def repo(
+    host: HostName,
+    to: Annotated[Path, typer.Option("--to", help="A directory on this machine, empty or new.")],
+    at: At = "",
+    target: From = "",
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Copy a host's whole repository out of a snapshot. For whoever holds its key."""
+    from zborg.process import LocalRunner
+    from zborg.steps.restore_repo import Wanted, restore_repo
+
+    perform(
+        Common("restore repo", config, as_json, verbose, dry_run),
+        lambda context: restore_repo(context, LocalRunner(), Wanted(host, to, at, target), dry_run=dry_run),
     )

@@ -23,6 +23,7 @@ class Context:
     storage: Runner  # plain commands on the storage
     tunnel: Tunnel
     zfs_of: Callable[[Target], Zfs]
+    machine_of: Callable[[Target], Runner]  # plain commands on a target
     locks: Locks
     runs: Runs
     clock: Clock

@@ -7,15 +7,12 @@ snapshot, with a key that never leaves it. Files land in a fresh directory, neve
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from zborg.borg.log import BorgLog, count, judge
 from zborg.errors import UsageError, ZborgError
-from zborg.interrupt import cancelled
 from zborg.model import (
     P_TRANSACTION,
     PREFIX,
@@ -29,30 +26,20 @@ from zborg.model import (
     Status,
 )
 from zborg.model.words import counted, size
-from zborg.planning.choose import choose, parse_at
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, Context, begin, missing, outcome_of, select_hosts
+from zborg.steps.clones import Place, chosen, clone, place_of
+from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
 
 _ALLOWED = 10_000_000_000  # bytes proposed in the line that root copies
 _LISTED = "20"  # archives looked at for the newest of ours
 _PERMISSION = ("restore is off on this host", "root allowed a restore", "root did not allow")  # the agent's
 
 
-def list_snapshots(context: Context, name: str) -> Report:
+def list_snapshots(context: Context, name: str, target: str = "") -> Report:
     """Every snapshot of one host's dataset, oldest first, with what its backup came to."""
     (host,) = select_hosts(context.config, [name])
     begun = begin(context, "restore list")
-    return begun.report([_listed(snapshot) for snapshot in _snapshots(context, host)])
-
-
-def _snapshots(context: Context, host: Host) -> list[Snapshot]:
-    dataset = context.config.storage.dataset_of(host.name)
-    found = [s for s in context.zfs.snapshots(dataset) if s.dataset == dataset and s.name]
-    if not found:
-        if not context.zfs.datasets(dataset):
-            raise missing(context.zfs, dataset, "", f"zborg init {host.name}")
-        raise UsageError(f"there is no snapshot of {host.name} ({dataset})", "zborg backup && zborg snapshot")
-    return found
+    return begun.report([_listed(snapshot) for snapshot in place_of(context, host, target).snapshots()])
 
 
 def _listed(snapshot: Snapshot) -> Outcome:
@@ -86,12 +73,13 @@ def restore_files(
         )
     paths = _outermost(paths)
     begun = begin(context, "restore files")
-    snapshot = choose(_snapshots(context, host), _moment(begun, at))
+    place = place_of(context, host)
+    snapshot = chosen(begun, place.snapshots(), at)
     if dry_run:
         return begun.report((), _plan(host, paths, snapshot))
     context.emit(Event("started", host.name))
     context.emit(Event("warning", host.name, f"restoring from {snapshot.full}"))
-    report = begun.report([_restore(begun, host, paths, snapshot)])
+    report = begun.report([_restore(begun, host, place, paths, snapshot)])
     context.runs.save(report)
     return report
 
@@ -100,12 +88,6 @@ def _outermost(paths: Sequence[str]) -> list[str]:
     """Each path once, and none below another: borg extracts those by the outer one and misses the inner."""
     plain = list(dict.fromkeys(path.rstrip("/") or "/" for path in paths))
     return [one for one in plain if not any(one.startswith(f"{other}/") for other in plain)]
-
-
-def _moment(begun: Begun, at: str) -> SnapshotName | datetime:
-    if not at:
-        return begun.started
-    return parse_at(at, lambda local: local.astimezone(UTC))
 
 
 def _plan(host: Host, paths: Sequence[str], snapshot: Snapshot) -> list[str]:
@@ -124,40 +106,13 @@ def _permission(snapshot: Snapshot, paths: Sequence[str]) -> str:
     return f"/usr/local/libexec/zborg-agent --allow-restore {snapshot.raw} {_ALLOWED} {shlex.join(paths)}"
 
 
-def _restore(begun: Begun, host: Host, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
+def _restore(begun: Begun, host: Host, place: Place, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
     try:
         # Not the lock of its backups: this reads a clone, and the repository goes on without it.
-        with begun.context.locks.hold(f"restore-{host.name}") as lock, _clone(begun, host, snapshot):
+        with begun.context.locks.hold(f"restore-{host.name}") as lock, clone(begun, place, snapshot):
             return _Reading(begun, host, lock, snapshot).extract(paths)
     except ZborgError as error:
         return outcome_of("host", host.name, error)
-
-
-@contextmanager
-def _clone(begun: Begun, host: Host, snapshot: Snapshot) -> Iterator[None]:
-    """The snapshot as a writable file system: borg needs to lock what it reads.
-
-    A snapshot taken during a backup contains that backup's lock; it is removed here, in the clone.
-    """
-    zfs, scratch = begun.context.zfs, begun.context.config.storage.scratch
-    _clear_stale(begun, host)
-    clone = f"{scratch}/{begun.run}/{host.name}"
-    try:
-        home = zfs.clone(snapshot.full, clone)
-        locks = [f"{home}/lock.exclusive", f"{home}/lock.roster"]
-        begun.context.storage.run(["rm", "-rf", "--", *locks])
-        yield
-    finally:
-        with cancelled.shielded():
-            zfs.destroy_clone(clone)
-
-
-def _clear_stale(begun: Begun, host: Host) -> None:
-    """We hold the lock of its restores: a clone that is still there belongs to a run that was killed."""
-    scratch = begun.context.config.storage.scratch
-    for dataset in begun.context.zfs.datasets(scratch):
-        if dataset.name.count("/") == scratch.count("/") + 2 and dataset.name.endswith(f"/{host.name}"):
-            begun.context.zfs.destroy_clone(dataset.name)
 
 
 def _newest_archive(listing: dict[str, Any], host: str) -> str:
