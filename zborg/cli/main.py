@@ -19,7 +19,7 @@ import typer
 # click package, installed or not, are never raised.
 from typer._click.exceptions import ClickException
 
-from zborg.cli import backup, lifecycle, replicate, restore, status
+from zborg.cli import backup, holds, lifecycle, replicate, restore, status
 from zborg.errors import ConfigError, Exit, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model.words import printable
@@ -77,6 +77,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 for name, command in _COMMANDS.items():
     app.command(name)(command)
 app.add_typer(restore.restore, name="restore")
+app.add_typer(holds.holds, name="holds")
 
 
 def run() -> NoReturn:

@@ -1,0 +1,84 @@
+"""zborg holds list, place, release."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from typing import Annotated
+
+import typer
+
+from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.perform import perform
+from zborg.errors import UsageError
+
+holds = typer.Typer(
+    help="Holds on snapshots: what keeps them from being destroyed.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+@holds.command("list")
+def list_(
+    config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
+) -> None:
+    """List every hold with its purpose, owner, age and end; the stale ones are marked."""
+    from zborg.steps.holds import list_holds
+
+    perform(Common("holds list", config, as_json, verbose, dry_run), list_holds)
+
+
+@holds.command()
+def place(
+    at: Annotated[str, typer.Argument(help="Snapshot name or ISO time, as for restore.", metavar="SNAPSHOT")],
+    hosts: Annotated[list[str] | None, typer.Argument(help="Of these hosts; none means all.")] = None,
+    until: Annotated[str, typer.Option("--until", help="The last day, 2027-01-31; none: for good.")] = "",
+    owner: Annotated[str, typer.Option("--owner", help="Whose hold it is; default: who you are.")] = "",
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Hold hosts' snapshots by hand: nothing destroys them until they are released."""
+    from zborg.steps.holds import Placing, place_holds
+
+    placing = Placing(at, hosts or (), owner or _me(), _day(until))
+    perform(
+        Common("holds place", config, as_json, verbose, dry_run),
+        lambda context: place_holds(context, placing, dry_run=dry_run),
+    )
+
+
+def _me() -> str:
+    """Who called sudo, else who is logged in."""
+    return (os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or "root").lower()
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise UsageError(f"--until {text}: not a date", "write it as 2027-01-31") from error
+
+
+@holds.command()
+def release(
+    snapshot: Annotated[str, typer.Argument(help="DATASET@NAME, as the list shows it.")] = "",
+    tag: Annotated[str, typer.Argument(help="The hold's tag.")] = "",
+    stale: Annotated[bool, typer.Option("--stale", help="Release every stale one instead.")] = False,
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Release one hold, or all that are stale."""
+    from zborg.steps.holds import release_hold, release_stale
+
+    common = Common("holds release", config, as_json, verbose, dry_run)
+    if stale == bool(snapshot and tag):
+        raise UsageError("give a snapshot and a tag, or --stale", "zborg holds list shows both")
+    if stale:
+        perform(common, lambda context: release_stale(context, dry_run=dry_run))
+    perform(common, lambda context: release_hold(context, snapshot, tag, dry_run=dry_run))
