@@ -423,11 +423,11 @@ def test_contradictions_end_in_12_and_touch_neither_side(copies: World) -> None:
 _DAMAGE = """
 truncate -s 128M /vdev/bad
 zpool create -O compression=off -O recordsize=128k bad /vdev/bad
-zfs create bad/borg
-head -c 131072 /dev/urandom >/bad/borg/data
+zfs create -p bad/borg/web1
+head -c 131072 /dev/urandom >/bad/borg/web1/data
 zpool sync bad
-object=$(stat -c %i /bad/borg/data)
-at=$(zdb -ddddd bad/borg "$object" | sed -n 's/^ *0 *L0 [^:]*:\\([0-9a-f]*\\):.*/\\1/p' | head -n 1)
+object=$(stat -c %i /bad/borg/web1/data)
+at=$(zdb -ddddd bad/borg/web1 "$object" | sed -n 's/^ *0 *L0 [^:]*:\\([0-9a-f]*\\):.*/\\1/p' | head -n 1)
 zpool export bad
 dd if=/dev/zero of=/vdev/bad bs=4096 seek=$(( (0x$at + 0x400000) / 4096 )) count=8 conv=notrunc status=none
 zpool import -d /vdev bad
@@ -447,3 +447,5 @@ def test_damaged_data_is_told_by_13(lab: Lab) -> None:
         lab.vault.sh("zpool destroy -f bad; rm -f /vdev/bad")
     assert only(report)["status"] == "damaged"
     assert only(report)["data"]["errors"] > 0
+    assert "in web1 (1 file)" in only(report)["message"]
+    assert only(report)["data"]["devices"]

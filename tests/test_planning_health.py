@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zborg.model import Finding, Pool, Scrub, Status
+from zborg.model import Dataset, Finding, Pool, Scrub, Status
 from zborg.model.words import duration, size
+from zborg.planning.damage import damaged_in
 from zborg.planning.health import SKEW, capacity_findings, host_findings, scrub_findings
 
 NOW = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
@@ -159,3 +160,51 @@ def test_durations_have_at_least_two_of_their_unit(seconds: int, words: str) -> 
 )
 def test_sizes_are_binary(number: int, words: str) -> None:
     assert size(number) == words
+
+
+# --- where damage is --------------------------------------------------------------------------------------
+
+
+def mounted(name: str, mountpoint: str | None) -> Dataset:
+    return Dataset(name, "1", mountpoint is not None, mountpoint, 0, 0)
+
+
+def test_damaged_files_are_told_by_host() -> None:
+    datasets = [
+        mounted("tank/borg", "/tank/borg"),
+        mounted("tank/borg/web1", "/tank/borg/web1"),
+        mounted("tank/borg/web11", "/srv/web11"),
+        mounted("tank/borg/mail", None),
+    ]
+    files = [
+        "/tank/borg/web1/data/0/3",
+        "tank/borg/web1@zborg_2026-02-12T144933Z:/data/0/3",
+        "tank/borg/mail:<0x1a>",
+        "/srv/web11/config",
+        "/tank/borg/stray",
+        "tank/other:/x",
+        "<metadata>:<0x0>",
+        "/elsewhere/x",
+    ]
+    assert damaged_in(files, datasets, "tank/borg") == (
+        "web1 (2 files)",
+        "mail (1 file)",
+        "web11 (1 file)",
+        "tank/borg (1 file)",
+        "tank/other (1 file)",
+        "the pool's own metadata (1 file)",
+        "/elsewhere/x (1 file)",
+    )
+
+
+def test_damage_and_ailing_devices_are_named_and_long_lists_are_cut() -> None:
+    hosts = tuple(f"h{number} (1 file)" for number in range(7))
+    pool = replace(
+        TANK, health="DEGRADED", errors=7, device_errors=3, devices=("sda FAULTED, 3 errors",), damaged=hosts
+    )
+    health, damage, device, _ = scrub_findings([pool], MAX_AGE, NOW)
+    assert health.message == "the pool is DEGRADED (sda FAULTED, 3 errors)"
+    assert damage.message == (
+        "7 data errors, in h0 (1 file), h1 (1 file), h2 (1 file), h3 (1 file), h4 (1 file) and 2 more"
+    )
+    assert "(sda FAULTED, 3 errors)" in device.message

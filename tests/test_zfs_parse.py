@@ -85,6 +85,32 @@ def test_pool_counts_what_a_scrub_found_and_zfs_remembers_once() -> None:
         status.pool("", golden("status-never-2.3"))
 
 
+@pytest.mark.parametrize(
+    ("name", "devices"),
+    [
+        ("devices-2.3", ("/vdev/e3 OFFLINE, 539 errors",)),
+        ("errorscrub-2.3", ("/vdev/e1 ONLINE, 542 errors",)),
+        ("unavail-2.1", ("vdb UNAVAIL",)),
+        ("finished-2.3", ()),
+    ],
+)
+def test_the_devices_that_are_not_well_are_named(name: str, devices: tuple[str, ...]) -> None:
+    assert status.ailing(golden(f"status-{name}")) == devices
+
+
+def test_errors_that_a_group_alone_counts_name_the_group() -> None:
+    """What raidz could not repair may count for none of its disks."""
+    rows = "\ttank  ONLINE 0 0 0\n\t  raidz1-0  ONLINE 0 0 4\n\t    sda  ONLINE 0 0 0\n"
+    assert status.ailing(f"config:\n\n{rows}\nerrors: No known data errors\n") == (
+        "raidz1-0 ONLINE, 4 errors",
+    )
+
+
+def test_damaged_files_are_listed() -> None:
+    assert status.damaged_files(golden("status-damaged-v-2.3")) == ("q/borg@a:/f", "/srv/q/f")
+    assert status.damaged_files(golden("status-damaged-2.3")) == ()
+
+
 def test_the_worst_row_of_the_table_counts() -> None:
     assert status.device_errors(golden("status-devices-2.3")) == 539
     assert status.device_errors(golden("status-errorscrub-2.3")) == 542
@@ -285,6 +311,8 @@ PARSERS: list[Callable[[str], object]] = [
     status.scan,
     status.data_errors,
     status.device_errors,
+    status.ailing,
+    status.damaged_files,
     status.human,
     lambda text: status.pool(text, text),
     lambda text: status.pool("tank\tONLINE\t1\t1\n", text),

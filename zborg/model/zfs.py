@@ -171,6 +171,8 @@ class Pool:
     size: int
     free: int
     device_errors: int = 0  # reads, writes and checksums that failed, of the worst device
+    devices: tuple[str, ...] = ()  # those that are not well, in words: "sda FAULTED, 3 errors"
+    damaged: tuple[str, ...] = ()  # files as zpool names them; a step may say which datasets they are in
 
 
 class Zfs(Protocol):

@@ -6,7 +6,7 @@ that data is known to be broken (exit 13).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from zborg.model import Finding, Pool, Scrub, Status
@@ -17,6 +17,8 @@ FULL_PERCENT = 80
 
 SKEW = 300
 """Seconds by which a fact may seem to be younger than `now`: gathering takes time, clocks differ a little."""
+
+_TOLD = 5  # names in one message; the JSON form has all
 
 _FORGOTTEN = {
     Scrub.CANCELED: "the last scrub was canceled or paused",
@@ -58,18 +60,25 @@ def _used(pool: Pool) -> int:
 
 def _integrity(pool: Pool) -> Iterator[Finding]:
     remedy = f"zpool status -v {pool.name}"
+    named = f" ({_some(pool.devices)})" if pool.devices else ""
     if pool.health != "ONLINE":
-        yield Finding(pool.name, Status.FAILED, f"the pool is {pool.health}", remedy)
+        yield Finding(pool.name, Status.FAILED, f"the pool is {pool.health}{named}", remedy)
     if pool.errors:
-        yield Finding(pool.name, Status.DAMAGED, counted(pool.errors, "data error"), remedy)
+        where = f", in {_some(pool.damaged)}" if pool.damaged else ""
+        yield Finding(pool.name, Status.DAMAGED, counted(pool.errors, "data error") + where, remedy)
     if pool.repaired:
         message = f"the last scrub repaired {size(pool.repaired)}: a disk may be failing"
         yield Finding(pool.name, Status.WARNING, message, remedy)
     if pool.device_errors:
         failed = counted(pool.device_errors, "read, write or checksum error")
-        message = f"one device shows {failed}: a disk may be failing"
+        message = f"one device shows {failed}{named}: a disk may be failing"
         mended = f"{remedy}; once it is mended: zpool clear {pool.name}"
         yield Finding(pool.name, Status.WARNING, message, mended)
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _TOLD
+    return ", ".join(names[:_TOLD]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _scrub(pool: Pool, max_age: int, now: datetime) -> Finding:

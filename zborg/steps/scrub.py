@@ -12,6 +12,7 @@ from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
 from zborg.model.words import moment, moment_of
+from zborg.planning.damage import damaged_in
 from zborg.planning.health import capacity_findings, scrub_findings
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of
 
@@ -65,22 +66,29 @@ def _wait(begun: Begun, name: str) -> None:
 
 
 def _pools(begun: Begun) -> Iterator[tuple[str, Zfs, str]]:
-    """(subject, adapter, pool) of the storage and of every target."""
+    """(subject, adapter, our root there) of the storage and of every target."""
     context = begun.context
-    yield pool_of(context.config.storage.dataset), context.zfs, pool_of(context.config.storage.dataset)
+    root = context.config.storage.dataset
+    yield pool_of(root), context.zfs, root
     for target in context.config.targets:
-        pool = pool_of(target.dataset)
-        yield f"{target.name}:{pool}", context.zfs_of(target), pool
+        yield f"{target.name}:{pool_of(target.dataset)}", context.zfs_of(target), target.dataset
 
 
 def _verify(begun: Begun) -> Iterator[Outcome]:
-    for subject, zfs, name in _pools(begun):
+    for subject, zfs, root in _pools(begun):
         try:
-            pool = zfs.pool(name)
+            pool = _located(zfs, zfs.pool(pool_of(root)), root)
         except ZborgError as error:
             yield outcome_of("pool", subject, error)
             continue
         yield judged(subject, pool, begun.context.config.scrub_max_age, begun.context.clock())
+
+
+def _located(zfs: Zfs, pool: Pool, root: str) -> Pool:
+    """With the hosts whose repositories are damaged in place of the files."""
+    if not pool.damaged:
+        return pool
+    return replace(pool, damaged=damaged_in(pool.damaged, zfs.datasets(root), root))
 
 
 def judged(subject: str, pool: Pool, limit: int, now: datetime) -> Outcome:
@@ -120,6 +128,8 @@ def pool_of_facts(name: str, facts: Mapping[str, Any]) -> Pool | None:
             size=int(facts["size"]),
             free=int(facts["free"]),
             device_errors=int(facts["device_errors"]),
+            devices=tuple(map(str, facts.get("devices", ()))),
+            damaged=tuple(map(str, facts.get("damaged", ()))),
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -135,6 +145,8 @@ def pool_facts(pool: Pool) -> dict[str, object]:
         "errors": pool.errors,
         "repaired": pool.repaired,
         "device_errors": pool.device_errors,
+        "devices": list(pool.devices),
+        "damaged": list(pool.damaged),
         "size": pool.size,
         "free": pool.free,
     }

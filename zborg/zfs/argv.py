@@ -165,6 +165,10 @@ def pool_status(pool: str, prefix: Sequence[str] = ()) -> Argv:
     return (*_PLAIN, *prefix, "zpool", "status", "-p", names.pool(pool))
 
 
+def damaged_files(pool: str, prefix: Sequence[str] = ()) -> Argv:
+    return (*_PLAIN, *prefix, "zpool", "status", "-v", names.pool(pool))
+
+
 def pool_list(pool: str) -> Argv:
     return ("zpool", "list", "-Hp", "-o", "name,health,size,free", names.pool(pool))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from zborg.errors import CommandFailed, Conflict, ZborgError
 from zborg.model import Bookmark, Child, Dataset, Hold, Pool, ResumeToken, Runner, Snapshot, Stream
@@ -206,7 +207,15 @@ class CommandZfs:
 
     def pool(self, name: str) -> Pool:
         text = self._run(argv.pool_status(name, self._prefix), bare=True)
-        return status.pool(self._run(argv.pool_list(name)), text)
+        found = status.pool(self._run(argv.pool_list(name)), text)
+        return replace(found, damaged=self._damaged(name)) if found.errors else found
+
+    def _damaged(self, pool: str) -> tuple[str, ...]:
+        """A command of its own: with many errors the list takes long, and mostly there are none."""
+        with suppress(ZborgError):  # that there is damage matters more than where
+            command = argv.damaged_files(pool, self._prefix)
+            return status.damaged_files(self._run(command, timeout=LISTING, bare=True))
+        return ()
 
     def scrub(self, pool: str) -> None:
         self._run(argv.scrub(pool))

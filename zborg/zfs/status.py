@@ -31,6 +31,7 @@ from datetime import datetime
 
 from zborg.errors import ZborgError
 from zborg.model import Pool, Scrub
+from zborg.model.words import counted
 from zborg.zfs import parse
 
 _SCAN = re.compile(r"^ *(?:scan|scrub): (.*(?:\n\t.*)*)", re.MULTILINE)
@@ -43,8 +44,12 @@ _REPAIRED = re.compile(r"^\t(\S+) repaired", re.MULTILINE)
 _KNOWN = re.compile(r"([0-9]{1,20}) data errors")
 _HUMAN = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,6})?)([BKMGTPEZ]?)")
 _DEVICE = re.compile(
-    r"^\t *\S.* [A-Z]{1,20} +([0-9]{1,20}|-) +([0-9]{1,20}|-) +([0-9]{1,20}|-)(?: |$)", re.MULTILINE
+    r"^\t *(\S.*?) +([A-Z]{1,20}) +([0-9]{1,20}|-) +([0-9]{1,20}|-) +([0-9]{1,20}|-)(?: |$)", re.MULTILINE
 )
+_WELL = ("ONLINE", "AVAIL", "INUSE")  # the last two are a spare's
+_GROUP = re.compile(r"(mirror|raidz[123]?|draid[123]?.*|spare|replacing|indirect)-\d+$")
+_NAMED = 20  # devices
+_FILES = 1000
 _LIST = "Permanent errors have been detected"
 
 
@@ -77,6 +82,7 @@ def pool(listed: str, status: str) -> Pool:
         size=_number_or_nothing(size),
         free=_number_or_nothing(free),
         device_errors=device_errors(status),
+        devices=ailing(status),
     )
 
 
@@ -140,8 +146,33 @@ def device_errors(status: str) -> int:
     Not the sum of rows: a raidz or pool counts again what its disks do. And not disks alone: what could
     not be repaired may count for their raidz only.
     """
+    return max((errors for _, _, errors in _devices(status)), default=0)
+
+
+def ailing(status: str) -> tuple[str, ...]:
+    """The devices that count errors or are not ONLINE, in words; what is made of them is not named too."""
+    rows = _devices(status)[1:]  # without the pool's own
+    found = [row for row in rows if row[1] not in _WELL or row[2]]
+    leaves = [row for row in found if not _GROUP.match(row[0])] or found
+    return tuple(
+        f"{name} {state}, {counted(errors, 'error')}" if errors else f"{name} {state}"
+        for name, state, errors in leaves[:_NAMED]
+    )
+
+
+def _devices(status: str) -> list[tuple[str, str, int]]:
+    """(name, state, errors of all kinds) of each row; the first is the pool's."""
     rows = _DEVICE.findall(status)
-    return max((sum(map(_number_or_nothing, row)) for row in rows), default=0)
+    return [(name, state, sum(map(_number_or_nothing, errors))) for name, state, *errors in rows]
+
+
+def damaged_files(status: str) -> tuple[str, ...]:
+    """From `zpool status -v`: the first of the files it lists, without blanks around."""
+    match = _ERRORS.search(status)
+    if match is None or not match[1].startswith(_LIST):
+        return ()
+    listed = [line.strip() for line in status[match.end() :].split("\n")]
+    return tuple(line for line in listed if line)[:_FILES]
 
 
 def data_errors(status: str) -> int:
