@@ -14,6 +14,7 @@ from zborg.hosts.serve import LocalServe
 from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Emit, Endpoint, Event, Host, Policy, Storage, Target, utc_now
 from zborg.process import LocalRunner
+from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs
 from zborg.steps.context import Context
@@ -99,6 +100,7 @@ class LocalVault:
             machine_of=lambda _: LocalRunner(),
             locks=Locks(self.state / "locks", "zborg test"),
             runs=Runs(self.state / "runs"),
+            frozen=Frozen(self.state / "frozen"),
             clock=utc_now,
             emit=emit or self.events.append,
         )

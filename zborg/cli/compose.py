@@ -19,6 +19,7 @@ from zborg.hosts.tunnel import Serve, SshTunnel
 from zborg.model import Endpoint, Runner, Target, Zfs, utc_now
 from zborg.process import LocalRunner
 from zborg.state.directory import prepare_state
+from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs
 from zborg.steps.context import Context
@@ -51,6 +52,7 @@ def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
             machine_of=world.target,
             locks=Locks(state / "locks", f"zborg {' '.join(sys.argv[1:])}"),
             runs=runs,
+            frozen=Frozen(state / "frozen"),
             clock=utc_now,
             emit=emit,
         )

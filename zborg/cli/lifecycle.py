@@ -8,6 +8,7 @@ import typer
 
 from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
 from zborg.cli.perform import perform
+from zborg.errors import UsageError
 
 
 def init(
@@ -42,14 +43,30 @@ def snapshot(
 
 
 def rotate(
-    config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
+    freeze: Annotated[
+        list[str] | None, typer.Option("--freeze", help="Rotate this host no more.", metavar="HOST")
+    ] = None,
+    release: Annotated[
+        list[str] | None,
+        typer.Option("--release", help="Rotate it again: the alarm is clear.", metavar="HOST"),
+    ] = None,
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Destroy the snapshots that no rule keeps. --dry-run shows each verdict with its reasons."""
+    from zborg.steps import freeze as freezing
     from zborg.steps.rotate import rotate as step
 
-    perform(
-        Common("rotate", config, as_json, verbose, dry_run), lambda context: step(context, dry_run=dry_run)
-    )
+    common = Common("rotate", config, as_json, verbose, dry_run)
+    if (freeze or release) and (dry_run or (freeze and release)):
+        raise UsageError("--freeze and --release stand alone", "zborg status names what is frozen")
+    if freeze:
+        perform(common, lambda context: freezing.freeze(context, freeze))
+    if release:
+        perform(common, lambda context: freezing.release(context, release))
+    perform(common, lambda context: step(context, dry_run=dry_run))
 
 
 def scrub(

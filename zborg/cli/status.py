@@ -34,10 +34,12 @@ def _saved(common: Common) -> Report:
     from zborg.config import find, load
     from zborg.model import utc_now
     from zborg.state.directory import prepare_state
+    from zborg.state.frozen import Frozen
     from zborg.state.locks import Locks
     from zborg.state.runs import Runs
     from zborg.steps.status import saved
 
     config = load(find(common.config or None))
     state = prepare_state(config.state_dir, make=False)
-    return saved(config, Runs(state / "runs"), Locks(state / "locks", "zborg status"), utc_now())
+    locks, frozen = Locks(state / "locks", "zborg status"), Frozen(state / "frozen").now()
+    return saved(config, Runs(state / "runs"), locks, utc_now(), frozen)

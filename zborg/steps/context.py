@@ -10,6 +10,7 @@ from datetime import datetime
 from zborg.config import Config
 from zborg.errors import Busy, Conflict, Damage, Exit, Interrupted, UsageError, ZborgError
 from zborg.model import Clock, Dataset, Emit, Host, Outcome, Report, Runner, Status, Target, Tunnel, Zfs
+from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, new_run
 
@@ -26,6 +27,7 @@ class Context:
     machine_of: Callable[[Target], Runner]  # plain commands on a target
     locks: Locks
     runs: Runs
+    frozen: Frozen
     clock: Clock
     emit: Emit
 

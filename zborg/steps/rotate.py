@@ -11,7 +11,9 @@ from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status, Ve
 from zborg.model.words import moment
 from zborg.planning.replica import Recorded
 from zborg.planning.retention import RotatePlan, plan_rotation
+from zborg.state.frozen import Freeze
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
+from zborg.steps.freeze import alarmed, keep, mend, told
 
 _Unreadable = Mapping[str, ZborgError]  # by dataset: a record of a target that says nothing
 
@@ -28,9 +30,13 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     if not datasets:
         raise missing(context.zfs, root, "", "zborg init")
     vetoes, unreadable = _vetoes(datasets, snapshots)
+    frozen = {context.config.storage.dataset_of(host): one for host, one in alarmed(begun).items()}
+    vetoes |= {s.guid: told(frozen[s.dataset]) for s in snapshots if s.dataset in frozen}
     plan = plan_rotation(snapshots, context.config.keep, begun.started, vetoes)
-    outcomes = [] if dry_run else _standstill(begun, plan) or _execute(begun, plan, unreadable)
-    return begun.report(outcomes, plan.lines())
+    if dry_run:
+        return begun.report([], plan.lines())
+    keep(begun, {one.host: one for one in frozen.values()})
+    return begun.report(_standstill(begun, plan) or _execute(begun, plan, unreadable, frozen), plan.lines())
 
 
 def _standstill(begun: Begun, plan: RotatePlan) -> list[Outcome]:
@@ -77,7 +83,9 @@ def _base(dataset: Dataset, key: str, value: str) -> str | None:
         ) from error
 
 
-def _execute(begun: Begun, plan: RotatePlan, unreadable: _Unreadable) -> list[Outcome]:
+def _execute(
+    begun: Begun, plan: RotatePlan, unreadable: _Unreadable, frozen: Mapping[str, Freeze]
+) -> list[Outcome]:
     by_dataset: dict[str, list[Verdict]] = {}
     for verdict in plan.verdicts:
         by_dataset.setdefault(verdict.snapshot.dataset, []).append(verdict)
@@ -85,8 +93,18 @@ def _execute(begun: Begun, plan: RotatePlan, unreadable: _Unreadable) -> list[Ou
     for dataset, verdicts in by_dataset.items():
         # A single destroy may be too quick to notice the word to stop; all of them take hours.
         error = Interrupted("not started: interrupted") if cancelled.is_set() else unreadable.get(dataset)
-        outcomes.append(outcome_of("dataset", dataset, error) if error else _one(begun, dataset, verdicts))
+        if error:
+            outcomes.append(outcome_of("dataset", dataset, error))
+        elif dataset in frozen:
+            outcomes.append(_kept(dataset, verdicts, frozen[dataset]))
+        else:
+            outcomes.append(_one(begun, dataset, verdicts))
     return outcomes
+
+
+def _kept(dataset: str, verdicts: Sequence[Verdict], freeze: Freeze) -> Outcome:
+    words = f"kept all {len(verdicts)}: {told(freeze)}"
+    return Outcome("dataset", dataset, Status.WARNING, words, mend(freeze), {"destroyed": [], "frozen": True})
 
 
 def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict]) -> Outcome:

@@ -5,7 +5,7 @@ The saved facts cost no connection: the answer comes at once, also when the stor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,18 +15,23 @@ from zborg.config import Config
 from zborg.model import Finding, Outcome, Report, Scrub, Status
 from zborg.model.words import duration, moment
 from zborg.planning.health import host_findings
+from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, ended, new_run
 from zborg.steps.context import Context, conclude, inspect, nobody
+from zborg.steps.freeze import mend, told
 from zborg.steps.scrub import judged, pool_of_facts, scrub
 
 
-def saved(config: Config, runs: Runs, locks: Locks, now: datetime) -> Report:
+def saved(
+    config: Config, runs: Runs, locks: Locks, now: datetime, frozen: Mapping[str, Freeze] | None = None
+) -> Report:
     """The report of the last saved facts. Exit 4 for what failed, is overdue or never was, 13 for damage."""
     outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
     outcomes += _shown("snapshot", _last(runs, "snapshot"), config.snapshot_max_age, now)
     if not config.keep.empty:
         outcomes += _shown("rotate", _last(runs, "rotate"), config.snapshot_max_age, now)
+    outcomes += [_frozen(freeze) for freeze in (frozen or {}).values()]
     for target in config.targets:
         about = partial(_is_about, target.name)
         outcomes += _shown(f"replicate {target.name}", _last(runs, "replicate", about), target.max_age, now)
@@ -38,7 +43,11 @@ def live(context: Context) -> Report:
     """The same, after asking every pool now."""
     scrub(context)
     now = context.clock()
-    return saved(context.config, context.runs, context.locks, now)
+    return saved(context.config, context.runs, context.locks, now, context.frozen.now())
+
+
+def _frozen(freeze: Freeze) -> Outcome:
+    return Outcome("rotate", freeze.host, Status.WARNING, told(freeze), mend(freeze), {"frozen": True})
 
 
 def _report(config: Config, now: datetime, outcomes: list[Outcome]) -> Report:

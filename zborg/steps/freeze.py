@@ -1,0 +1,78 @@
+"""Rotation frozen by an alarm: a host's snapshots may be all that is left of a good history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from zborg.errors import UsageError
+from zborg.model import Outcome, Report, Status
+from zborg.model.words import moment, moment_of, printable
+from zborg.state.frozen import Freeze
+from zborg.steps.context import Begun, Context, begin, select_hosts
+
+_ALARMS = (Status.CONFLICT, Status.DAMAGED)
+_LONGEST = 300  # characters of a reason: it is another machine's word
+
+
+def alarmed(begun: Begun) -> dict[str, Freeze]:
+    """All hosts that are frozen, and those to be frozen since the last rotation: their backup ended in a
+    conflict or found damage, after whatever freeze was released by hand."""
+    context = begun.context
+    found = dict(context.frozen.now())
+    last = context.runs.newest("rotate")
+    for host, outcomes in context.runs.outcomes_since("backup", last.started if last else None).items():
+        before = context.frozen.get(host)
+        for outcome in outcomes:
+            at = moment_of(outcome.data.get("finished"))
+            done_with = before and before.released and at and at <= before.released
+            if outcome.status in _ALARMS and not done_with and host not in found:
+                reason = printable(outcome.message)[:_LONGEST]
+                found[host] = Freeze(
+                    host, f"its backup ended in {outcome.status}: {reason}", at or begun.started
+                )
+    return found
+
+
+def keep(begun: Begun, frozen: Mapping[str, Freeze]) -> None:
+    """Write down the new ones, before anything is destroyed."""
+    known = begun.context.frozen.now()
+    for host, freeze in frozen.items():
+        if host not in known:
+            begun.context.frozen.put(freeze)
+
+
+def told(freeze: Freeze) -> str:
+    since = f" since {moment(freeze.since)}" if freeze.since else ""
+    return f"rotation is frozen{since}: {freeze.reason}"
+
+
+def mend(freeze: Freeze) -> str:
+    return f"look into it; once it is clear: zborg rotate --release {freeze.host}"
+
+
+def release(context: Context, names: Sequence[str]) -> Report:
+    """Let the hosts' snapshots be rotated again. Raises UsageError for one that is not frozen."""
+    hosts = select_hosts(context.config, names)
+    begun = begin(context, "rotate --release")
+    frozen = context.frozen.now()
+    if warm := [host.name for host in hosts if host.name not in frozen]:
+        raise UsageError(f"not frozen: {', '.join(warm)}", "zborg status names those that are")
+    return begun.report(list(_released(begun, [frozen[host.name] for host in hosts])))
+
+
+def _released(begun: Begun, freezes: Sequence[Freeze]) -> Iterator[Outcome]:
+    for freeze in freezes:
+        begun.context.frozen.put(replace(freeze, released=begun.context.clock()))
+        yield Outcome("host", freeze.host, Status.OK, f"released; it was frozen: {freeze.reason}")
+
+
+def freeze(context: Context, names: Sequence[str]) -> Report:
+    """Freeze by hand, in the middle of an incident. What is frozen already keeps its reason."""
+    hosts = select_hosts(context.config, names)
+    begun = begin(context, "rotate --freeze")
+    frozen = context.frozen.now()
+    for host in hosts:
+        if host.name not in frozen:
+            context.frozen.put(Freeze(host.name, "by hand", begun.started))
+    return begun.report([Outcome("host", host.name, Status.OK, "frozen") for host in hosts])
