@@ -12,15 +12,19 @@ from zborg.cli.perform import perform
 
 def replicate(
     targets: Annotated[list[str] | None, typer.Argument(help="Targets to send to; none means all.")] = None,
+    check: Annotated[
+        bool, typer.Option("--verify", help="Send nothing: compare all guids of both sides.")
+    ] = False,
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
     """Send the snapshots that a target lacks. A cut stream is resumed, nothing is ever forced."""
+    from zborg.steps.compare import verify
     from zborg.steps.replicate import replicate as step
 
-    perform(
-        Common("replicate", config, as_json, verbose, dry_run),
-        lambda context: step(context, targets or (), dry_run=dry_run),
-    )
+    common = Common("replicate", config, as_json, verbose, dry_run)
+    if check:
+        perform(common, lambda context: verify(context, targets or ()))
+    perform(common, lambda context: step(context, targets or (), dry_run=dry_run))
