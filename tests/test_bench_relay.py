@@ -102,6 +102,7 @@ def test_a_slow_taker_makes_the_sender_wait() -> None:
         carrying = asyncio.create_task(carry(Endless(), page, ONE_WAY))  # type: ignore[arg-type]  # a stand-in
         await asyncio.sleep(10)
         carrying.cancel()
+        await asyncio.wait([carrying])
 
     at_once(work())
     assert reads == 1 + 32 + 1  # being written, in the queue, and one that waits for room
@@ -118,16 +119,17 @@ def test_a_half_closed_connection_still_answers_and_both_ends_are_reported() -> 
     async def work() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        ended: asyncio.Queue[Connection] = asyncio.Queue()
-        near = await Relay(port, 0.001, ended).listen()
+        told: asyncio.Queue[Connection] = asyncio.Queue()
+        near = await Relay(port, 0.001, told).listen()
         reader, writer = await asyncio.open_connection("127.0.0.1", near)
         question = bytes(range(256)) * 5000
         writer.write(question)
         writer.write_eof()
         assert await reader.read() == question[::-1]
-        connection = await ended.get()
-        assert connection.port == port
-        assert connection.closed - connection.opened >= 0.004  # the handshake, there and back
+        began, ended = await told.get(), await told.get()
+        assert began == Connection(port, ended.opened, None)
+        assert ended.closed
+        assert ended.closed - ended.opened >= 0.004  # the handshake, there and back
         writer.close()
         server.close()
 
@@ -144,14 +146,14 @@ def test_a_broken_connection_is_broken_on_the_other_side_too() -> None:
             writer.close()
 
         server = await asyncio.start_server(listen, "127.0.0.1", 0)
-        ended: asyncio.Queue[Connection] = asyncio.Queue()
-        near = await Relay(server.sockets[0].getsockname()[1], 0.001, ended).listen()
+        told: asyncio.Queue[Connection] = asyncio.Queue()
+        near = await Relay(server.sockets[0].getsockname()[1], 0.001, told).listen()
         _, writer = await asyncio.open_connection("127.0.0.1", near)
         writer.write(b"hello\n")
         assert await heard.get() == b"hello\n"
         writer.transport.abort()
         assert await heard.get() == b""
-        await ended.get()
+        assert [bool((await told.get()).closed) for _ in range(2)] == [False, True]
         server.close()
 
     asyncio.run(asyncio.wait_for(work(), 20))

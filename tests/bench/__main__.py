@@ -1,23 +1,60 @@
-"""`python -m tests.bench tunnel|status`."""
+"""`python -m tests.bench tunnel|status|fleet`."""
 
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
 
-from tests.bench import status, tunnel
+from tests.bench import fleet, status, tunnel
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Paired measurements.")
-    parser.add_argument("what", choices=["tunnel", "status"])
-    parser.add_argument("--rounds", type=int, default=5, help="paired rounds (default 5)")
-    parser.add_argument("--small", action="store_true", help="a hundredth of the data, to see it work")
+    which = parser.add_subparsers(dest="what", required=True)
+    one = which.add_parser("tunnel", help="the ways of a backup against each other")
+    one.add_argument("--small", action="store_true", help="a hundredth of the data, to see it work")
+    two = which.add_parser("status", help="zborg status against borg --version")
+    for each in (one, two):
+        each.add_argument("--rounds", type=int, default=5, help="paired rounds (default 5)")
+    _fleet_options(which.add_parser("fleet", help="many hosts at once with nothing new"))
     given = parser.parse_args()
     if given.what == "tunnel":
         tunnel.main(given.rounds, small=given.small)
-    else:
+    elif given.what == "status":
         status.main(given.rounds)
+    else:
+        fleet.main(_sizes(given), given.json)
+
+
+def _fleet_options(parser: argparse.ArgumentParser) -> None:
+    usual = fleet.Sizes()
+    parser.add_argument("--hosts", type=int, default=usual.hosts, help=f"default {usual.hosts}")
+    parser.add_argument("--quick", action="store_true", help="one round of few runs, to see it work")
+    parser.add_argument("--rounds", type=int, help=f"paired rounds (default {usual.rounds})")
+    parser.add_argument(
+        "--parallel", type=int, nargs="+", metavar="N", help="hosts at once, one run for each N"
+    )
+    parser.add_argument("--alone", type=int, metavar="N", help="hosts in the run of one after another")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run to FILE")
+
+
+def _sizes(given: argparse.Namespace) -> fleet.Sizes:
+    sizes = fleet.Sizes.quick(given.hosts) if given.quick else fleet.Sizes.of(given.hosts)
+    asked = {key: getattr(given, key) for key in ("rounds", "parallel", "alone")}
+    return replace(sizes, **{key: value for key, value in asked.items() if value is not None})
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C: everything that was started is ended
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -4,8 +4,8 @@
 
 For each PORT of loopback it listens on a port of its own and passes connections on, each way ONE_WAY
 seconds late. Not every kernel has netem, and a relay needs no rights. On stdout it prints first the list
-of its ports in the order given, then one Connection per line as each one ends, all of it JSON. It lives
-until its stdin ends, so it goes with whoever started it.
+of its ports in the order given, then a Connection as each one begins and as it ends, each a line of JSON. It
+lives until its stdin ends, so it goes with whoever started it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Queue = asyncio.Queue[tuple[float, bytes]]  # (when it is due on the loop's cloc
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One that ended: through which of the given ports, and when (time.monotonic) it began and ended."""
+    """To which of the given ports, and when (time.monotonic) it began and ended; None while it lasts."""
 
     port: int
     opened: float
-    closed: float
+    closed: float | None
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, one_way: float) -> None:
@@ -60,27 +60,36 @@ async def _give(queue: Queue, writer: asyncio.StreamWriter) -> None:
 
 
 class Relay:
-    """Listens for one port. The connections that ended are handed to `ended`."""
+    """Listens for one port. Connections are handed to `told` when they begin and when they have ended."""
 
-    def __init__(self, port: int, one_way: float, ended: asyncio.Queue[Connection]) -> None:
-        self._port, self._one_way, self._ended = port, one_way, ended
+    def __init__(self, port: int, one_way: float, told: asyncio.Queue[Connection]) -> None:
+        self._port, self._one_way, self._told = port, one_way, told
+        # Python 3.11 forgets the task that serves a connection once that is lost, and its loop holds tasks
+        # weakly: with bytes still under way it might be collected.
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> int:
         """The port it listens on."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._begin, "127.0.0.1", 0)
         port: int = server.sockets[0].getsockname()[1]
         return port
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         clock = asyncio.get_running_loop().time
         opened = clock()
+        self._told.put_nowait(Connection(self._port, opened, None))
         # The kernel has accepted at once; over a long line TCP's own handshake takes a round trip.
         await asyncio.sleep(2 * self._one_way)
-        # A side that breaks the connection off has it broken off on the other side too.
-        with suppress(OSError, ExceptionGroup):
+        # Who breaks a connection off breaks both halves; the relay's own end (cancelled) is no error.
+        with suppress(OSError, ExceptionGroup, asyncio.CancelledError):
             await self._join(reader, writer)
         writer.close()
-        self._ended.put_nowait(Connection(self._port, opened, clock()))
+        self._told.put_nowait(Connection(self._port, opened, clock()))
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -100,15 +109,15 @@ async def _until_stdin_ends() -> None:
     await reader.read()
 
 
-async def _report(ended: asyncio.Queue[Connection]) -> None:
+async def _report(told: asyncio.Queue[Connection]) -> None:
     while True:
-        print(json.dumps(asdict(await ended.get())), flush=True)
+        print(json.dumps(asdict(await told.get())), flush=True)
 
 
 async def main(one_way: float, ports: list[int]) -> None:
-    ended: asyncio.Queue[Connection] = asyncio.Queue()
-    print(json.dumps([await Relay(port, one_way, ended).listen() for port in ports]), flush=True)
-    reporting = asyncio.create_task(_report(ended))
+    told: asyncio.Queue[Connection] = asyncio.Queue()
+    print(json.dumps([await Relay(port, one_way, told).listen() for port in ports]), flush=True)
+    reporting = asyncio.create_task(_report(told))
     await _until_stdin_ends()
     reporting.cancel()
 

@@ -94,6 +94,12 @@ class Sshd:
             argv += ["-o", option]
         return [*argv, f"{self.user}@127.0.0.1"]
 
+    @property
+    def pid(self) -> int:
+        """Of the one that listens; each connection has a child of it."""
+        assert self._process is not None  # started
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process:
             self._process.kill()
