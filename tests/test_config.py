@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from zborg.config import Config, find, load
 from zborg.errors import ConfigError, Exit
-from zborg.model import Endpoint, Host, Policy, Storage, Target
+from zborg.model import Endpoint, Host, Policy, Reverse, Storage, Target
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "config"
@@ -84,7 +84,16 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
                 26 * 3600,
             ),
         ),
-        hosts=(Host("web1", Endpoint("root", "web1.example.net", 22, KEY, identity), 26 * 3600, 4 * 3600),),
+        hosts=(
+            Host("web1", Endpoint("root", "web1.example.net", 22, KEY, identity), 26 * 3600, 4 * 3600),
+            Host(
+                "old1",
+                Endpoint("root", "old1.example.net", 22, KEY, identity),
+                26 * 3600,
+                23 * 3600,
+                Reverse(64065, "127.0.0.1:22"),
+            ),
+        ),
     )
 
 
@@ -101,8 +110,26 @@ def test_what_the_sample_comments_out_are_the_defaults(tmp_path: Path) -> None:
     config = load(write(tmp_path / "zborg.toml", LEAST | {"hosts": {"web1": HOST}}))
     assert (config.parallel, config.allow_partial, config.scrub_max_age) == (4, False, 35 * 86400)
     assert (config.hosts[0].max_age, config.hosts[0].timeout) == (26 * 3600, 23 * 3600)
+    assert config.hosts[0].reverse is None
     assert config.keep.empty
     assert (config.storage.user, config.storage.borg) == ("zborg-serve", "borg")
+
+
+def test_the_tunnel_of_all_hosts_and_of_one(tmp_path: Path) -> None:
+    hosts = {
+        "fleet": HOST,
+        "new": HOST | {"tunnel": "stdio"},
+        "auto": HOST | {"reverse_port": "auto"},
+        "own": HOST | {"tunnel": "reverse", "reverse_port": 2222},
+    }
+    table = {"backup": {"tunnel": "reverse"}, "reverse": {"sshd": "[::1]:2200"}, "hosts": hosts}
+    config = load(write(tmp_path / "zborg.toml", LEAST | table))
+    assert {host.name: host.reverse for host in config.hosts} == {
+        "fleet": Reverse(64064, "[::1]:2200"),
+        "new": None,
+        "auto": Reverse(0, "[::1]:2200"),
+        "own": Reverse(2222, "[::1]:2200"),
+    }
 
 
 def test_relative_paths_start_at_the_file_and_hosts_keep_their_order(tmp_path: Path) -> None:
@@ -173,7 +200,7 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
         "backup.paralel: is not known; did you mean parallel?",
     )
     assert problems(tmp_path, backup={"xyzzy": 4}) == (
-        "backup.xyzzy: is not known; known here: parallel, timeout, allow_partial",
+        "backup.xyzzy: is not known; known here: parallel, timeout, allow_partial, tunnel",
     )
 
 
@@ -203,6 +230,14 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
         ({"include": [1]}, "include: must be a list of texts"),
         ({"include": ["/etc/zborg/*.toml"]}, 'include: must be like "hosts.d/*.toml"'),
         ({"include": [""]}, 'include: must be like "hosts.d/*.toml"'),
+        ({"backup": {"tunnel": "ssh"}}, 'backup.tunnel: must be "stdio" or "reverse", not \'ssh\''),
+        ({"reverse": {"port": "any"}}, 'reverse.port: must be a port such as 64064, or "auto"'),
+        ({"reverse": {"port": True}}, "reverse.port: must be a port such as 64064"),
+        ({"reverse": {"port": 0}}, "reverse.port: must be a port such as 64064"),
+        ({"reverse": {"sshd": "127.0.0.1"}}, "reverse.sshd: must be address:port"),
+        ({"reverse": {"sshd": "a b:22"}}, "reverse.sshd: must be address:port"),
+        ({"reverse": {"sshd": "nas:99999"}}, "reverse.sshd: must be address:port"),
+        ({"hosts": {"web1": HOST | {"reverse_port": 1}}}, "hosts.web1.reverse_port: only goes with tunnel ="),
         ({"snapshots": {"keep": {"daily": 1.5}}}, "snapshots.keep.daily: must be a whole number, not 1.5"),
     ],
 )

@@ -12,7 +12,7 @@ from zborg.config import Config
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.serve import LocalServe
 from zborg.hosts.tunnel import SshTunnel
-from zborg.model import Emit, Endpoint, Event, Host, Policy, Storage, Target, utc_now
+from zborg.model import Emit, Endpoint, Event, Host, Policy, Reverse, Storage, Target, utc_now
 from zborg.process import LocalRunner
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
@@ -36,6 +36,7 @@ class LocalVault:
         self.hosts: dict[str, BackedUpHost] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.timeouts: dict[str, int] = {}
+        self.reverse: dict[str, Reverse] = {}
         self.keep = Policy(last=2)
         self.events: list[Event] = []
         self.state = directory / "state"
@@ -64,7 +65,7 @@ class LocalVault:
     @property
     def config(self) -> Config:
         hosts = tuple(
-            Host(name, endpoint, 3600, self.timeouts.get(name, 60))
+            Host(name, endpoint, 3600, self.timeouts.get(name, 60), self.reverse.get(name))
             for name, endpoint in self.endpoints.items()
         )
         target = Target("offsite", self.endpoint(1, "ssh-ed25519 AAAA"), "vault/zborg", 86400)

@@ -64,7 +64,7 @@ class Sshd:
         """Return once it answers. Raises RuntimeError with its log when it does not within START seconds."""
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its privilege separation directory
         for _ in range(ATTEMPTS):
-            self.port = _free_port()
+            self.port = free_port()
             self._process = subprocess.Popen(
                 self._argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
@@ -136,7 +136,7 @@ class Sshd:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

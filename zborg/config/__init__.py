@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zborg.config.shape import URL, Misshapen, Raw, RawStorage, structure
+from zborg.config.shape import URL, Misshapen, Raw, RawHost, RawStorage, structure
 from zborg.errors import ConfigError
-from zborg.model import NAME_PATTERN, Endpoint, Host, Policy, Storage, Target
+from zborg.model import NAME_PATTERN, Endpoint, Host, Policy, Reverse, Storage, Target
 
 _SPEAKABLE = re.compile(r"[\w./@+=,:-]+")
 
@@ -134,6 +134,11 @@ def _checked(raw: Raw, path: Path) -> Config:
     ]
     if raw.storage.ssh and not raw.storage.host_key:
         problems.append("storage.host_key: is missing (storage.ssh needs it)")
+    problems += [
+        f'hosts.{name}.reverse_port: only goes with tunnel = "reverse"'
+        for name, host in raw.hosts.items()
+        if host.reverse_port is not None and not _is_reverse(host, raw)
+    ]
     if raw.backup.parallel < 1:
         problems.append("backup.parallel: must be 1 or more, not 0")
     if problems:
@@ -184,10 +189,21 @@ def _build(raw: Raw, path: Path) -> Config:
                 _endpoint(h.ssh, h.host_key, here / (h.identity or raw.identity)),
                 h.max_age,
                 timeout if h.timeout is None else h.timeout,
+                _reverse(h, raw),
             )
             for name, h in raw.hosts.items()
         ),
     )
+
+
+def _is_reverse(host: RawHost, raw: Raw) -> bool:
+    return (host.tunnel or raw.backup.tunnel) == "reverse"
+
+
+def _reverse(host: RawHost, raw: Raw) -> Reverse | None:
+    if not _is_reverse(host, raw):
+        return None
+    return Reverse(raw.reverse.port if host.reverse_port is None else host.reverse_port, raw.reverse.sshd)
 
 
 def _storage(raw: RawStorage, identity: Path) -> Storage:

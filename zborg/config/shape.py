@@ -21,12 +21,16 @@ Duration = NewType("Duration", int)  # seconds, written "26h"
 SshUrl = NewType("SshUrl", str)
 HostKey = NewType("HostKey", str)
 DatasetName = NewType("DatasetName", str)
+TunnelKind = NewType("TunnelKind", str)
+ReversePort = NewType("ReversePort", int)  # 0, written "auto": another one for each run
+SshdAddress = NewType("SshdAddress", str)
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 URL = re.compile(
     r"ssh://(?P<user>[a-z_][\w.-]*)@(?P<address>\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+)(:(?P<port>\d{1,5}))?",
     re.ASCII,
 )
+_SSHD = re.compile(r"(\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+):(?P<port>[0-9]{1,5})", re.ASCII)
 _DATASET = re.compile(r"[A-Za-z][\w.:-]*(/[\w.:-]+)*", re.ASCII)
 
 
@@ -45,6 +49,13 @@ class RawBackup:
     parallel: int = 4
     timeout: Duration = Duration(23 * 3600)
     allow_partial: bool = False
+    tunnel: TunnelKind = TunnelKind("stdio")
+
+
+@dataclass(frozen=True)
+class RawReverse:
+    port: ReversePort = ReversePort(64064)  # the one of qb.backup
+    sshd: SshdAddress = SshdAddress("127.0.0.1:22")
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,8 @@ class RawHost:
     identity: str | None = None
     max_age: Duration = Duration(26 * 3600)
     timeout: Duration | None = None
+    tunnel: TunnelKind | None = None
+    reverse_port: ReversePort | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,7 @@ class Raw:
     identity: str = "/etc/zborg/id_ed25519"
     include: list[str] = field(default_factory=list)
     backup: RawBackup = field(default_factory=RawBackup)
+    reverse: RawReverse = field(default_factory=RawReverse)
     snapshots: RawSnapshots = field(default_factory=RawSnapshots)
     scrub: RawScrub = field(default_factory=RawScrub)
     targets: dict[str, RawTarget] = field(default_factory=dict)
@@ -134,8 +148,11 @@ def _converter() -> Converter:
         (SshUrl, _ssh_url),
         (HostKey, _host_key),
         (DatasetName, _dataset),
+        (TunnelKind, _tunnel),
+        (SshdAddress, _sshd),
     ):
         converter.register_structure_hook(new_type, _parsing(parse))
+    converter.register_structure_hook(ReversePort, lambda value, _: _reverse_port(value))
     return converter
 
 
@@ -184,6 +201,27 @@ def _dataset(text: str) -> str:
     if not _DATASET.fullmatch(text):
         raise ValueError(f'must be a ZFS dataset such as "tank/borg", not {text!r}')
     return text
+
+
+def _tunnel(text: str) -> str:
+    if text not in ("stdio", "reverse"):
+        raise ValueError(f'must be "stdio" or "reverse", not {text!r}')
+    return text
+
+
+def _sshd(text: str) -> str:
+    found = _SSHD.fullmatch(text)
+    if not found or not 1 <= int(found["port"]) <= 65535:
+        raise ValueError(f'must be address:port such as "127.0.0.1:22", not {text!r}')
+    return text
+
+
+def _reverse_port(value: Any) -> int:
+    if value == "auto":
+        return 0
+    if type(value) is not int or not 1 <= value <= 65535:
+        raise ValueError(f'must be a port such as 64064, or "auto", not {value!r}')
+    return value
 
 
 # --- every problem with its key path ----------------------------------------------------------------------

@@ -38,8 +38,15 @@ _REFUSED = 255  # ssh's own status: the connection, not the command, failed
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
-def ssh_argv(alias: str, endpoint: Endpoint, known_hosts: Path, command: str) -> list[str]:
-    """OpenSSH without any configuration but ours: the user's ~/.ssh and /etc/ssh play no part."""
+def ssh_argv(
+    alias: str, endpoint: Endpoint, known_hosts: Path, command: str, *, forward: str = ""
+) -> list[str]:
+    """OpenSSH without any configuration but ours: the user's ~/.ssh and /etc/ssh play no part.
+
+    `forward` is what ssh -R takes. The command starts only once that port is open: ssh asks for it first, the
+    answers come in order, and with ExitOnForwardFailure a refusal ends ssh before it has sent the command.
+    Without a command the far side runs the one that authorized_keys forces, or the account's shell.
+    """
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",
@@ -56,12 +63,15 @@ def ssh_argv(alias: str, endpoint: Endpoint, known_hosts: Path, command: str) ->
         "ServerAliveInterval": str(_ALIVE_INTERVAL),
         "ServerAliveCountMax": str(_ALIVE_COUNT),
         "Ciphers": CIPHERS,
-        "ClearAllForwardings": "yes",
+        "ClearAllForwardings": "no" if forward else "yes",
+        "ExitOnForwardFailure": "yes",
         "LogLevel": "INFO",  # at ERROR ssh ends without a word when the peers find no common host key
     }
     flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     where = ["-i", endpoint.identity, "-p", str(endpoint.port), "-l", endpoint.user]
-    return ["ssh", "-F", "none", "-T", "-x", "-a", *flags, *where, "--", endpoint.address, command]
+    where += ["-R", forward] if forward else []
+    what = [endpoint.address, *([command] if command else [])]
+    return ["ssh", "-F", "none", "-T", "-x", "-a", *flags, *where, "--", *what]
 
 
 def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> CommandFailed:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from zborg.errors import CommandFailed, TimedOut
+from zborg.hosts.reverse import ReverseTunnel
 from zborg.hosts.ssh import explain, lost, ssh_argv
 from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner
 from zborg.streams import Spare, join, pump
@@ -70,6 +71,11 @@ class SshTunnel:
             raise
         except CommandFailed as error:
             raise explain(host.name, host.endpoint, error.status, error.stderr) from error
+
+    def forced(self, host: Host, lines: Lines, *, adopt: Adopt | None = None) -> int:
+        """See model.Tunnel."""
+        assert host.reverse is not None  # whoever has none has our agent
+        return ReverseTunnel(self._known_hosts, self._local).run(host, host.reverse, lines, adopt)
 
     def try_serve(self, name: str) -> None:
         """`borg serve` ends well when its input ends. See model.Tunnel."""

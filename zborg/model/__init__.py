@@ -8,6 +8,7 @@ from zborg.model.machines import (
     Endpoint,
     Host,
     Policy,
+    Reverse,
     Storage,
     Target,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "Pool",
     "Report",
     "ResumeToken",
+    "Reverse",
     "Runner",
     "Scrub",
     "Snapshot",

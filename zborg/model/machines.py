@@ -24,6 +24,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Reverse:
+    """The way back of a host without our agent: a port on its loopback that ends at the server's sshd."""
+
+    port: int  # 0: another one for each run
+    sshd: str  # "address:port", as seen from this machine
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """A backed-up host. Its dataset is STORAGE/NAME, its archives begin with NAME-."""
 
@@ -31,6 +39,7 @@ class Host:
     endpoint: Endpoint
     max_age: int  # seconds after which a missing good backup is overdue
     timeout: int  # seconds one verb may take
+    reverse: Reverse | None = None  # None: our agent, through the SSH session itself
 
 
 @dataclass(frozen=True, slots=True)

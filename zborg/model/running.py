@@ -90,6 +90,13 @@ class Tunnel(Protocol):
         when the serving side failed.
         """
 
+    def forced(self, host: Host, lines: Lines, *, adopt: Adopt | None = None) -> int:
+        """Run the forced command of a host with a `reverse`; the port there is open while it runs.
+
+        Every line it says on stderr goes to `lines`; returns its exit status. Raises Unreachable
+        (HostKeyChanged) and TimedOut; when the port cannot be opened, before anything was started.
+        """
+
 
 class Clock(Protocol):
     def __call__(self) -> datetime:

@@ -28,6 +28,7 @@ from zborg.steps.context import (
     outcome_of,
     select_hosts,
 )
+from zborg.steps.reverse import ReverseBackup
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,14 @@ def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
     config = begun.context.config
     at_once = min(config.parallel, len(hosts))
     lines = [
-        f"back up {h.name} ({h.endpoint}) into {config.storage.dataset_of(h.name)} as {_archive(begun, h)}"
+        f"back up {h.name} ({h.endpoint}) into {config.storage.dataset_of(h.name)} {_as(begun, h)}"
         for h in hosts
     ]
     return [*lines, f"{counted(len(hosts), 'host')}, {at_once} at once"]
+
+
+def _as(begun: Begun, host: Host) -> str:
+    return "by its own borgmatic" if host.reverse else f"as {_archive(begun, host)}"
 
 
 def _archive(begun: Begun, host: Host) -> str:
@@ -118,7 +123,8 @@ def _one(begun: Begun, host: Host, datasets: Mapping[str, Dataset]) -> Outcome:
     try:
         begun.context.emit(Event("started", host.name))
         with begun.context.locks.hold(f"host-{host.name}") as lock:
-            outcome = _HostBackup(begun, host, lock).run(_home(begun.context, host, datasets))
+            way = ReverseBackup if host.reverse else _HostBackup
+            outcome = way(begun, host, lock).run(_home(begun.context, host, datasets))
     except Exception as error:
         outcome = outcome_of("host", host.name, error)
     # The run may go on for hours with others: the outcome has its own time.

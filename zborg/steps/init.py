@@ -44,7 +44,9 @@ def init(context: Context, local: Runner, names: Sequence[str] = (), *, dry_run:
         )
     try:
         outcomes += _datasets(begun, hosts)
-        outcomes += [_served(context, host.name) for host in hosts[:1]]
+        # Those with a reverse tunnel reach their repository through the server's sshd instead.
+        served = [host for host in hosts if host.reverse is None]
+        outcomes += [_served(context, host.name) for host in served[:1]]
     except ZborgError as error:
         outcomes.append(outcome_of("storage", context.config.storage.dataset, error))
     return begun.report(outcomes)

@@ -67,6 +67,11 @@ def restore_files(
 ) -> Report:
     """Restore `paths` (absolute, on the host) from the newest good snapshot not later than `at`."""
     (host,) = select_hosts(context.config, [name])
+    if host.reverse:
+        raise UsageError(
+            f"{name} has no agent to restore with: its tunnel is reverse",
+            f"zborg restore repo {name} --to DIRECTORY, and borg extract from there (docs/reverse.md)",
+        )
     if wrong := [path for path in paths if not path.startswith("/")]:
         raise UsageError(
             f"not an absolute path: {', '.join(wrong)}", "name files as they are called on the host"

@@ -1,0 +1,104 @@
+"""A host as qb.backup has it, on loopback: root's forced command is borgmatic, there is no agent of ours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.harness.host import find_borg
+from tests.harness.keys import KeyPair, make_key
+from tests.harness.sshd import Sshd, free_port
+
+SCRIPT = Path(__file__).resolve().parents[2] / "zborg" / "hosts" / "reverse.sh"
+PASSPHRASE = "on the host alone"
+_CONFIG = """\
+repositories:
+    - path: {url}
+source_directories:
+    - {data}
+local_path: {borg}
+encryption_passphrase: {passphrase}
+archive_name_format: "{{hostname}}-{{now:%Y-%m-%dT%H:%M:%S}}"
+retries: 0
+ssh_command: >-
+    ssh -F none -i {key} -o BatchMode=yes -o IdentitiesOnly=yes -o HostName=127.0.0.1
+    -o HostKeyAlias=backup-master -o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes
+    -p {port} -l {user}
+"""
+
+
+def find_borgmatic() -> Path:
+    """The one that scripts/setup made. Raises FileNotFoundError."""
+    found = Path(sys.prefix) / "borgmatic" / "bin" / "borgmatic"
+    if not found.exists():
+        raise FileNotFoundError(f"{found}: run scripts/setup")
+    return found
+
+
+class BorgmaticHost:
+    """One host below `directory`: its sshd, borgmatic's configuration, a key for the server's sshd `back`.
+
+    With `auto` its port is another one each time, and its forced command goes through zborg-reverse.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        key: KeyPair,
+        back: Sshd,
+        *,
+        auto: bool = False,
+        sshd_options: Sequence[str] = (),
+    ) -> None:
+        self.directory, self.back, self.port = directory, back, 0 if auto else free_port()
+        self.data = directory / "data"
+        self.data.mkdir(parents=True)
+        (self.data / "file").write_text("of a host with borgmatic")
+        self.known = directory / "known_hosts"
+        self.own: KeyPair = make_key(directory / "id_backup")
+        self._key = key
+        self.sshd = Sshd(directory / "sshd", sshd_options)
+
+    def set_up(self, path: Path, actions: str = "create", *, command: str = "", permit: str = "") -> None:
+        """Its files and both authorized_keys; `path` is the repository on the server. Starts its sshd.
+
+        `command` takes borgmatic's place, `permit` that of the port that may be opened.
+        """
+        self.pin(self.back.host_key)
+        config = self.directory / "borgmatic.yaml"
+        config.write_text(self._config(f"ssh://backup-master{path}"))
+        config.chmod(0o600)
+        serve = f"{find_borg()} serve --append-only --restrict-to-repository {path}"
+        self.back.authorize(f'restrict,command="{serve}" {self.own.public}')
+        wrapper = "" if self.port else f"sh {SCRIPT} "
+        command = command or f"{wrapper}{find_borgmatic()} -c {config} {actions}"
+        permit = permit or f"127.0.0.1:{self.port or '*'}"
+        options = f'restrict,port-forwarding,permitlisten="{permit}",command="{command}"'
+        self.sshd.authorize(f"{options} {self._key.public}")
+        self.sshd.start()
+
+    def pin(self, host_key: str) -> None:
+        """What it takes for the server's host key."""
+        self.known.write_text(f"backup-master {host_key}\n")
+
+    def ran(self) -> bool:
+        """Whether its borgmatic was ever started: it makes its own directories in the home."""
+        return any((self.sshd.directory / "home").iterdir())
+
+    def environment(self) -> dict[str, str]:
+        """For a borg of the test's own, on a copy of the repository."""
+        return {**os.environ, "BORG_BASE_DIR": str(self.directory / "reader"), "BORG_PASSPHRASE": PASSPHRASE}
+
+    def _config(self, url: str) -> str:
+        return _CONFIG.format(
+            url=url,
+            data=self.data,
+            borg=find_borg(),
+            passphrase=PASSPHRASE,
+            key=self.own.private,
+            known=self.known,
+            port=self.port or "${ZBORG_PORT}",
+            user=self.back.user,
+        )

@@ -1,0 +1,96 @@
+"""What borgmatic says on stderr, put into a status, a message and a remedy."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from zborg.borg.borgmatic import Told, judge
+from zborg.model import Status
+
+# As borgmatic 2.1.10 printed it, with shorter paths.
+FRAME = [
+    "an.yaml: Error running configuration",
+    "an.yaml: An error occurred",
+    "",
+    "summary:",
+    "An error occurred",
+]
+END = ["Error running configuration", "", "Need some help? https://example.org/#issues"]
+OTHER_KEY = [
+    "Remote: @@@@@@@@@@@@@@@@@@@@@",
+    "Remote: @    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @",
+    "Remote: Host key for backup-master has changed and you have requested strict checking.",
+    "Remote: Host key verification failed.",
+    "Connection closed by remote host. Is borg working on the server?",
+]
+INFO = "Command '/usr/bin/borg info --log-json --json ssh://m/r' returned non-zero exit status 81."
+
+
+def judged(status: int, *lines: str) -> tuple[Status, str, str]:
+    told = Told()
+    for line in lines:
+        told.feed(line)
+    return judge(status, told)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message", "remedy"),
+    [
+        (OTHER_KEY, "the host saw another host key", "HostKeyAlias"),
+        (OTHER_KEY[-1:], "Connection closed by remote host. Is borg working", "ssh_command"),
+        (["Remote: sh: borg: not found", OTHER_KEY[-1]], "Remote: sh: borg: not found", "ssh_command"),
+        (
+            ["root@127.0.0.1: Permission denied (publickey).", OTHER_KEY[-1]],
+            "root@127.0.0.1: Permission",
+            "key",
+        ),
+        (["Source directories do not exist: /srv"], "Source directories do not exist: /srv", ""),
+        (
+            ["ssh://m/r is not a valid repository. Check repo config."],
+            "ssh://m/r is not a valid",
+            "repo-create",
+        ),
+        (["\x1b[31mUnrecognized arguments: --create\x1b[0m"], "Unrecognized arguments: --create", "dashes"),
+        ([], INFO, ""),
+    ],
+)
+def test_the_reason_is_found_in_its_frame(lines: list[str], message: str, remedy: str) -> None:
+    shown = [*lines, f"ssh://m/r: {INFO}", *FRAME, "Error running actions for repository", *lines, INFO, *END]
+    status, said, mend = judged(1, *shown)
+    assert status is Status.FAILED
+    assert said.startswith(message)
+    assert remedy in mend
+
+
+def test_a_good_end_is_good_only_without_a_word() -> None:
+    assert judged(0) == (Status.OK, "", "")
+    assert judged(0, "", "  ") == (Status.OK, "", "")
+    treated = "Treating exit code 107 (Backup file not found) as a warning, as per borgmatic defaults"
+    gone = "/gone: stat: [Errno 2] No such file or directory: '/gone'"
+    assert judged(0, treated, gone, gone, treated) == (Status.WARNING, gone, "")
+
+
+def test_a_host_that_takes_any_key_is_told_so() -> None:
+    status, _, remedy = judged(
+        0, "Remote: Warning: Permanently added '[localhost]:64064' to the list of known hosts."
+    )
+    assert status is Status.WARNING
+    assert "pin it there" in remedy
+
+
+def test_a_silent_failure_has_words() -> None:
+    assert judged(3) == (Status.FAILED, "borgmatic ended with status 3", "")
+    assert judged(127)[1] == "the forced command was not found"
+
+
+@given(status=st.integers(-15, 254), lines=st.lists(st.text(max_size=700), max_size=250))
+@example(status=1, lines=["Command '" + "' returned non-zero exit status " * 20])
+@example(status=1, lines=["Remote: " + "@ " * 400] * 250)
+def test_whatever_a_host_says_is_short_and_judged(status: int, lines: list[str]) -> None:
+    verdict, message, remedy = judged(status, *lines)
+    assert verdict in ((Status.OK, Status.WARNING) if status == 0 else (Status.FAILED,))
+    assert len(message) <= 3 * 510
+    assert message or verdict is Status.OK
+    assert len(remedy) < 200

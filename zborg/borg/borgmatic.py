@@ -1,0 +1,80 @@
+"""borgmatic's words on stderr, and what it came to. Read from borgmatic 2.1.10.
+
+It repeats its errors below "summary:", between lines that are the same in every failure. Warnings and
+errors are on stderr, all else on stdout. All of it is another machine's and may be anything.
+"""
+
+from __future__ import annotations
+
+import re
+
+from zborg.model import Status
+
+_KEPT = 200  # lines
+_LONGEST = 500  # characters of a line
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# Lines that frame the reason: in every failure the same.
+_FRAME = re.compile(
+    r"\W*|summary:|Need some help\?.*|(.*: )?An error occurred|(.*: )?Error running .*"
+    r"|Treating exit code \d+ .* as a warning.*|Remote: \W*"
+)
+_COMMAND = re.compile(r"(.*: )?Command '.*' returned non-zero exit status -?\d+\.?")
+_NOT_FOUND = 127  # the shell's
+_OTHER_KEY = "the host saw another host key than the one it pins for the server"
+_PINNED = "who listens on that port of the host? HostKeyAlias in its ssh_command: docs/reverse.md"
+_WAY = "try the ssh_command of its borgmatic configuration by hand while a backup runs (docs/reverse.md)"
+_MARKS = (  # words of ssh, borg and borgmatic, ours for them or "" for their own, the mend
+    ("Host key verification failed", _OTHER_KEY, _PINNED),
+    ("IDENTIFICATION HAS CHANGED", _OTHER_KEY, _PINNED),
+    ("connect_to ", "", "is the server's sshd up there? `sshd` under [reverse] in zborg.toml"),
+    ("Permission denied (", "", "the host's key belongs into the authorized_keys of the server's sshd"),
+    ("is not a valid repository", "", "make it once, on the host: borgmatic repo-create (docs/reverse.md)"),
+    ("path not allowed", "", "its forced command on the server's sshd names another repository"),
+    ("ecognized arguments", "", "borgmatic 2 wants `create prune check` in authorized_keys, without dashes"),
+    ("Connection refused", "", _WAY),
+    ("Remote: ", "", _WAY),
+    ("Connection closed by remote host", "", _WAY),
+)
+_UNPINNED = "Warning: Permanently added"
+
+
+class Told:
+    """What it said, its last lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def feed(self, line: str) -> None:
+        self.lines.append(_COLOUR.sub("", line[:_LONGEST]).strip())
+        del self.lines[:-_KEPT]
+
+    def reasons(self) -> list[str]:
+        """Every line that tells something, once, in the order of its last mention."""
+        told = [line for line in self.lines if not _FRAME.fullmatch(line)]
+        own = [line for line in told if not _COMMAND.fullmatch(line)] or told
+        return list(reversed(dict.fromkeys(reversed(own))))
+
+
+def judge(status: int, told: Told) -> tuple[Status, str, str]:
+    """(status, message, remedy) of an ended borgmatic; ssh's own failures (255) are not judged here."""
+    reasons = told.reasons()
+    if status == 0:
+        return _warned(reasons)
+    if status == _NOT_FOUND:
+        words = reasons[-1] if reasons else "the forced command was not found"
+        return Status.FAILED, words, "is borgmatic where its forced command says? (docs/reverse.md)"
+    for mark, words, remedy in _MARKS:
+        if line := next((line for line in reversed(reasons) if mark in line), ""):
+            return Status.FAILED, words or line, remedy
+    return Status.FAILED, reasons[-1] if reasons else f"borgmatic ended with status {status}", ""
+
+
+def _warned(reasons: list[str]) -> tuple[Status, str, str]:
+    """borgmatic ends with 0 when borg only warned."""
+    if not reasons:
+        return Status.OK, "", ""
+    unpinned = any(_UNPINNED in line for line in reasons)
+    remedy = (
+        "the host takes any host key for the server's: pin it there (docs/reverse.md)" if unpinned else ""
+    )
+    return Status.WARNING, " / ".join(reasons[-3:]), remedy

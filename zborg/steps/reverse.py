@@ -1,0 +1,62 @@
+"""A backup the way of 2020: the host's own borgmatic, through a port that leads back to the server's sshd.
+
+Nothing is served from here and no repository is made: that is the host's business and the sshd's. What the
+server can see for itself decides all the same: a host is good only if a new commit came in this run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from zborg.borg.borgmatic import Told, judge
+from zborg.borg.repository import last_transactions
+from zborg.errors import Conflict
+from zborg.model import Host, Outcome, State, Status
+from zborg.state.locks import Lock
+from zborg.steps.context import Begun
+
+
+@dataclass
+class ReverseBackup:
+    """One host's forced command, and what it came to."""
+
+    begun: Begun
+    host: Host
+    lock: Lock
+
+    def run(self, home: str) -> Outcome:
+        """`home` is the mountpoint of the host's dataset. Raises ZborgError when there was no way."""
+        context = self.begun.context
+        before = self._last(home)
+        if not before:
+            self._refuse_to_replace()
+        started, told = context.clock(), Told()
+        status = context.tunnel.forced(self.host, told.feed, adopt=self.lock.adopt)
+        judged, message, remedy = judge(status, told)
+        data = {"transaction": self._last(home), "seconds": (context.clock() - started).total_seconds()}
+        outcome = Outcome("host", self.host.name, judged, message, remedy, data)
+        return self._proven(outcome, before)
+
+    def _last(self, home: str) -> int:
+        return last_transactions(self.begun.context.storage, [home]).get(home, 0)
+
+    def _refuse_to_replace(self) -> None:
+        """borgmatic may be told to make what is missing: not in place of a history that was lost."""
+        name = self.begun.context.config.storage.dataset_of(self.host.name)
+        if any(s.state is State.OK for s in self.begun.context.zfs.snapshots(name)):
+            raise Conflict(
+                f"{name} holds no commit but has good snapshots: its repository was lost",
+                f"restore it from the newest one: zfs rollback, or zborg restore list {self.host.name}",
+            )
+
+    def _proven(self, outcome: Outcome, before: int) -> Outcome:
+        if not outcome.status.good or outcome.data["transaction"] > before:
+            return outcome
+        dataset = self.begun.context.config.storage.dataset_of(self.host.name)
+        words = f"borgmatic says good, but no commit reached {dataset}"
+        return replace(
+            outcome,
+            status=Status.FAILED,
+            message="; ".join(filter(None, (words, outcome.message))),
+            remedy="does its key on the server's sshd serve that dataset, append-only? (docs/reverse.md)",
+        )
