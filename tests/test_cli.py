@@ -91,6 +91,7 @@ def arguments(command: Sequence[str]) -> list[str]:
     needed: dict[tuple[str, ...], list[str]] = {
         ("restore", "list"): ["web1"],
         ("restore", "files"): ["web1", "/etc"],
+        ("import", "qb-backup"): ["/nonexistent/backup.yml"],
     }
     return [*command, *needed.get(tuple(command), [])]
 
@@ -110,7 +111,7 @@ def test_every_command_has_help_and_the_common_options() -> None:
 
 
 def test_every_command_is_in_the_readme() -> None:
-    rows = re.findall(r"^\| `zborg ([a-z ]+?)(?: [A-Z\[].*?)?` \| .+ \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| `zborg ([a-z -]+?)(?: [A-Z\[].*?)?` \| .+ \|$", README, re.MULTILINE)
     assert sorted(tuple(row.split()) for row in rows) == COMMANDS
 
 

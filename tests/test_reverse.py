@@ -6,19 +6,22 @@ import os
 import shlex
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from tests.harness.borgmatic import SCRIPT, BorgmaticHost
-from tests.harness.host import find_borg
 from tests.harness.local import LocalVault
 from tests.harness.sshd import Sshd
 from tests.harness.steps import of
 from tests.harness.watch import until
+from zborg.config import load
 from zborg.errors import Exit, UsageError
 from zborg.hosts import reverse
 from zborg.model import P_STATE, Outcome, Reverse, State, Status
@@ -105,14 +108,7 @@ def test_borgmatic_finds_its_repository_and_the_server_sees_the_commit(fleet: Fl
     assert first.data["transaction"] > 0
     assert first.data["seconds"] > 0
     assert host.ran()
-    listed = subprocess.run(
-        [find_borg(), "list", "--short", str(fleet.home("old1"))],
-        env=host.environment() | {"BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "no"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert len(listed.stdout.split()) == 1
+    assert host.archives(fleet.home("old1")) == 1
 
     snapshot(fleet.vault.context())
     (taken,) = [s for s in fleet.vault.zfs.snapshots("tank/borg/old1") if s.name]
@@ -126,6 +122,35 @@ def test_borgmatic_finds_its_repository_and_the_server_sees_the_commit(fleet: Fl
     gone = fleet.outcome("old1")
     assert (gone.status, gone.data["transaction"]) == (Status.FAILED, first.data["transaction"])
     assert "Source directories or root pattern paths do not exist" in gone.message
+
+
+def test_a_host_of_qb_backup_is_imported_and_backed_up_as_it_is(fleet: Fleet) -> None:
+    """Its repository behind a path of old, any host key for the server's, and nothing known but its YAML."""
+    vault, directory = fleet.vault, fleet.vault.directory
+    old = directory / "EMx2ft3tsA"
+    old.symlink_to(vault.zfs.directory("tank/borg") / "localhost")
+    host = fleet.add("localhost")
+    host.set_up(old, FIRST)
+    host.pin_nothing()
+    (directory / "qb.yml").write_text(f"hosts:\n- hostname: localhost\n  port: {host.sshd.port}\n")
+    (directory / "known_hosts").write_text(f"[localhost]:{host.sshd.port} {host.sshd.host_key}\n")
+    table = {"storage": {"dataset": "tank/borg"}, "identity": str(vault.key.private)}
+    back = {"port": host.port, "sshd": f"127.0.0.1:{fleet.back.port}"}
+    config = directory / "zborg.toml"
+    config.write_text(tomli_w.dumps({**table, "include": ["hosts.d/*.toml"], "reverse": back}))
+    (directory / "hosts.d").mkdir()
+    words = ["import", "qb-backup", str(directory / "qb.yml"), "--config", str(config)]
+    argv = [sys.executable, "-m", "zborg.cli.main", *words, "--known-hosts", str(directory / "known_hosts")]
+    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+
+    hosts = load(config).hosts
+    vault.endpoints["localhost"] = hosts[0].endpoint
+    context = replace(vault.context(), config=replace(vault.config, hosts=hosts))
+    (outcome,) = backup(context, Options()).outcomes
+    assert (outcome.subject, outcome.status) == ("localhost", Status.WARNING)
+    assert "takes any host key for the server's" in outcome.remedy
+    assert outcome.data["transaction"] > 0
+    assert host.archives(fleet.home("localhost")) == 1
 
 
 def test_a_port_of_each_run_passes_by_those_that_are_taken(

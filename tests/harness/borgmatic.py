@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,13 +84,33 @@ class BorgmaticHost:
         """What it takes for the server's host key."""
         self.known.write_text(f"backup-master {host_key}\n")
 
+    def pin_nothing(self) -> None:
+        """As qb.backup has it: any host key will do."""
+        config = self.directory / "borgmatic.yaml"
+        text = config.read_text().replace("StrictHostKeyChecking=yes", "StrictHostKeyChecking=no")
+        config.write_text(text.replace(f"UserKnownHostsFile={self.known}", "UserKnownHostsFile=/dev/null"))
+
     def ran(self) -> bool:
         """Whether its borgmatic was ever started: it makes its own directories in the home."""
         return any((self.sshd.directory / "home").iterdir())
 
-    def environment(self) -> dict[str, str]:
-        """For a borg of the test's own, on a copy of the repository."""
-        return {**os.environ, "BORG_BASE_DIR": str(self.directory / "reader"), "BORG_PASSPHRASE": PASSPHRASE}
+    def archives(self, repository: Path) -> int:
+        """How many a borg of our own can read there, with the passphrase alone."""
+        reader = {"BORG_BASE_DIR": str(self.directory / "reader"), "BORG_PASSPHRASE": PASSPHRASE}
+        out = self.directory / "out"
+        out.mkdir(exist_ok=True)
+
+        def borg(*words: str) -> str:
+            argv, env = [find_borg(), *words], {**os.environ, **reader}
+            return subprocess.run(
+                argv, env=env, cwd=out, check=True, capture_output=True, text=True, timeout=60
+            ).stdout
+
+        names = borg("list", "--short", str(repository)).split()
+        borg("extract", f"{repository}::{names[-1]}")
+        if (out / str(self.data / "file").lstrip("/")).read_bytes() != (self.data / "file").read_bytes():
+            raise ValueError("what was restored is not what was backed up")
+        return len(names)
 
     def _config(self, url: str) -> str:
         return _CONFIG.format(

@@ -9,7 +9,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from zborg.model import Endpoint
+from zborg.errors import CommandFailed
+from zborg.model import Endpoint, Runner
 
 # What to offer for a pinned key of each type (RFC 8332: ssh-rsa keys sign with SHA-2).
 _ALGORITHMS = {
@@ -55,6 +56,27 @@ def fingerprint(host_key: str) -> str:
     """SHA256:..., exactly as ssh-keygen -l prints it."""
     digest = hashlib.sha256(base64.b64decode(host_key.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def look_up(local: Runner, known_hosts: Path, address: str, port: int) -> str:
+    """The key that a known_hosts file has for a machine, the best type first; "" when it has none.
+
+    By ssh-keygen, which reads hashed names, patterns and ports as ssh does. Raises CommandFailed when the
+    file cannot be read.
+    """
+    name = address if port == 22 else f"[{address}]:{port}"
+    try:
+        found = local.run(["ssh-keygen", "-F", name, "-f", str(known_hosts)]).stdout
+    except CommandFailed as error:
+        if error.status == 1 and not error.stderr:  # not in it
+            return ""
+        raise
+    # A line with a marker is of a revoked key or an authority; comments begin with #.
+    lines = [line.split() for line in found.splitlines() if not line.startswith(("#", "@"))]
+    keys = {words[1]: f"{words[1]} {words[2]}" for words in lines if len(words) > 2}
+    revoked = {line.split()[3] for line in found.splitlines() if line.startswith("@revoked ")}
+    good = [keys[kind] for kind in _ALGORITHMS if kind in keys and keys[kind].split()[1] not in revoked]
+    return next(filter(is_host_key, good), "")
 
 
 def write_known_hosts(path: Path, endpoints: Mapping[str, Endpoint]) -> None:
