@@ -39,8 +39,8 @@ def judged(status: int, *lines: str) -> tuple[Status, str, str]:
     ("lines", "message", "remedy"),
     [
         (OTHER_KEY, "the host saw another host key", "HostKeyAlias"),
-        (OTHER_KEY[-1:], "Connection closed by remote host. Is borg working", "ssh_command"),
-        (["Remote: sh: borg: not found", OTHER_KEY[-1]], "Remote: sh: borg: not found", "ssh_command"),
+        (OTHER_KEY[-1:], "Connection closed by remote host. Is borg working", "its host key as pinned"),
+        (["Remote: sh: borg: not found", OTHER_KEY[-1]], "Remote: sh: borg: not found", "as pinned"),
         (
             ["root@127.0.0.1: Permission denied (publickey).", OTHER_KEY[-1]],
             "root@127.0.0.1: Permission",

@@ -22,7 +22,8 @@ _COMMAND = re.compile(r"(.*: )?Command '.*' returned non-zero exit status -?\d+\
 _NOT_FOUND = 127  # the shell's
 _OTHER_KEY = "the host saw another host key than the one it pins for the server"
 _PINNED = "who listens on that port of the host? HostKeyAlias in its ssh_command: docs/reverse.md"
-_WAY = "try the ssh_command of its borgmatic configuration by hand while a backup runs (docs/reverse.md)"
+# borg does not always hear its ssh's last words, so this one has to name every reason.
+_WAY = "the server's sshd, its host key as pinned on the host, the host's key there? docs/reverse.md"
 _MARKS = (  # words of ssh, borg and borgmatic, ours for them or "" for their own, the mend
     ("Host key verification failed", _OTHER_KEY, _PINNED),
     ("IDENTIFICATION HAS CHANGED", _OTHER_KEY, _PINNED),
