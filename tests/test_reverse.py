@@ -286,6 +286,11 @@ def processes(config: Path) -> str:
     return subprocess.run(["pgrep", "-f", f"borgmatic -c {config}"], capture_output=True, text=True).stdout
 
 
+def test_a_connection_that_breaks_under_way(fleet: Fleet) -> None:
+    fleet.one("old1", command="kill -9 $PPID")
+    assert fleet.outcome("old1").message.startswith("lost the connection to old1")
+
+
 def test_a_host_that_is_down(fleet: Fleet) -> None:
     fleet.one("old1").sshd.stop()
     assert "no connection to old1" in fleet.outcome("old1").message
