@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tests.fake_zfs_state import GONE, Filesystem, Snap, new_guid
+from tests.fake_zfs_state import GONE, Filesystem, Snap, keep_owners, new_guid
 from tests.fake_zfs_stream import Streams, token_of
 from zborg.errors import ZborgError
 from zborg.model import Bookmark, Dataset, Hold, Pool, Scrub, Snapshot
@@ -203,6 +203,7 @@ class FakeZfs(Streams):
                 self._remove(one)
                 raise ZborgError(f"the clone {dataset} was not mounted")
             shutil.copytree(snap.tree, self.directory(dataset), symlinks=True, dirs_exist_ok=True)
+            keep_owners(snap.tree, self.directory(dataset))
             return str(self.directory(dataset))
 
     def destroy_clone(self, dataset: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import uuid
@@ -127,7 +128,15 @@ class Machine:
 
         tree = self.base / ".snapshots" / uuid.uuid4().hex
         shutil.copytree(source, tree, symlinks=True, ignore=children, copy_function=_copy_file)
+        keep_owners(source, tree)
         return tree
+
+
+def keep_owners(source: Path, copy: Path) -> None:
+    """As ZFS does: whose a file is decides whether a `borg serve` of another user may read it."""
+    for made in (copy, *copy.rglob("*")):
+        facts = (source / made.relative_to(copy)).lstat()
+        os.chown(made, facts.st_uid, facts.st_gid, follow_symlinks=False)
 
 
 def new_guid() -> str:

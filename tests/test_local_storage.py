@@ -32,15 +32,15 @@ def test_init_makes_the_key_and_gives_each_dataset_to_the_user_of_borg_serve(ins
     found = outcomes(inside.report("init"))
     assert found[f"{DATASET}/self"]["message"] == "created"
     assert found["borg serve"]["message"] == "can be started for self"
-    assert inside.guest.sh(f"stat -c '%U %a' /{DATASET}/self").strip() == "zborg-serve 700"
+    assert inside.guest.sh(f"stat -c '%U %G %a' /{DATASET}/self").strip() == "root zborg-serve 1770"
     inside.admit()
 
 
 def test_a_backup_is_served_by_the_unprivileged_user(inside: Inside) -> None:
     done = only(inside.report("backup"))
     assert (done["status"], done["data"]["files"]) == ("ok", 1), done
-    owners = inside.guest.sh(f"find /{DATASET}/self -printf '%U\\n' | sort -u | xargs -n 1 id -nu").split()
-    assert owners == ["zborg-serve"]
+    served = inside.guest.sh(f"find /{DATASET}/self -user root -printf '%P %g %m\\n'").splitlines()
+    assert sorted(served) == [" zborg-serve 1770", "config zborg-serve 640"], "all else is its own"
     assert inside.guest.sh("pgrep -u zborg-serve || :") == ""
 
 

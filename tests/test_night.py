@@ -73,8 +73,8 @@ def test_init_twice_changes_nothing_the_second_time(night: World) -> None:
     assert [outcomes(made)[name]["message"] for name in names] == ["created"] * 4
     again = night.report("init")
     assert {one["message"] for one in again["outcomes"]} == {"is there", "can be started for web1"}
-    owner = night.vault.sh("stat -c '%U %a' /tank/borg/web1").strip()
-    assert owner == "zborg-serve 700"
+    owner = night.vault.sh("stat -c '%U %G %a' /tank/borg/web1").strip()
+    assert owner == "root zborg-serve 1770"
 
 
 def test_one_unreachable_host_of_three_is_partial(night: World) -> None:

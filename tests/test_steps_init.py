@@ -23,16 +23,17 @@ def test_init_makes_what_is_missing_and_tries_borg_serve(vault: LocalVault, cloc
     assert of(again, "tank/borg/db1").message == "is there"
 
 
-def test_init_gives_away_what_a_killed_one_left_with_root(vault: LocalVault, clock: Hours) -> None:
+def test_init_gives_away_what_a_killed_one_left_as_it_was_made(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
     vault.add("db1")
+    init(world(vault, clock), LocalRunner())
     left = vault.zfs.directory("tank/borg/db1")
     left.chmod(0o755)
     os.chown(left, 65534, -1)
     found = init(world(vault, clock), LocalRunner())
-    assert of(found, "tank/borg/db1").message == "is there, now belongs to root"
+    assert of(found, "tank/borg/db1").message == "is there, now for root to write in"
     assert of(found, "tank/borg/web1").message == "is there"
-    assert (left.stat().st_uid, left.stat().st_mode & 0o777) == (0, 0o700)
+    assert (left.stat().st_uid, left.stat().st_mode & 0o7777) == (0, 0o1770)
 
 
 def test_init_says_when_nobody_could_be_served(vault: LocalVault, clock: Hours) -> None:

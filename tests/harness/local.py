@@ -11,7 +11,7 @@ from tests.harness.keys import KeyPair, make_key
 from zborg.config import Config
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.serve import LocalServe
-from zborg.hosts.tunnel import SshTunnel
+from zborg.hosts.tunnel import Serve, SshTunnel
 from zborg.model import Emit, Endpoint, Event, Host, Policy, Reverse, Storage, Target, utc_now
 from zborg.process import LocalRunner
 from zborg.state.frozen import Frozen
@@ -28,6 +28,9 @@ class LocalVault:
 
     def __init__(self, directory: Path, key: KeyPair | None = None) -> None:
         self.directory = directory
+        self.user = "root"  # who runs `borg serve`
+        self.borg = find_borg()  # the storage's
+        self.serve: Serve | None = None  # how it is started; as a child of ours unless given
         self.key: KeyPair = key or make_key(directory / "id_ed25519")
         self.zfs = FakeZfs(directory / "pool")
         self.far = FakeZfs(directory / "far", pools=("vault",))
@@ -73,7 +76,7 @@ class LocalVault:
             path=self.directory / "zborg.toml",
             name="test",
             state_dir=self.state,
-            storage=Storage("tank/borg", None, "root", find_borg()),
+            storage=Storage("tank/borg", None, self.user, self.borg),
             parallel=4,
             allow_partial=False,
             keep=self.keep,
@@ -88,7 +91,7 @@ class LocalVault:
         known_hosts = self.state / "known_hosts"
         write_known_hosts(known_hosts, self.endpoints)
         storage = replace(self.config.storage, borg=borg or self.config.storage.borg)
-        serve = LocalServe(storage, self.zfs, lambda env: LocalRunner("", env))
+        serve = self.serve or LocalServe(storage, self.zfs, lambda env: LocalRunner("", env))
         return SshTunnel(known_hosts, LocalRunner(), serve, None)
 
     def context(self, emit: Emit | None = None) -> Context:

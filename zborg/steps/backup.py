@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from zborg.borg.confine import confine
 from zborg.borg.log import BorgLog, judge, statistics
 from zborg.borg.repository import entries, last_transactions, left_by_init
 from zborg.errors import Conflict, ZborgError
@@ -160,6 +161,8 @@ class _HostBackup:
             if (outcome := self._verb("init", self.host.name)).status.bad:
                 return replace(outcome, message=f"init: {outcome.message}")
             before = self._last(home)
+        # Nothing that was ever backed up is served before this.
+        confine(self.begun.context.storage, [home], self.begun.context.config.storage.user)
         archive = _archive(self.begun, self.host)
         outcome = self._verb("create", self.host.name, archive)
         return self._proven(outcome, archive, before, self._last(home))

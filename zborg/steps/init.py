@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zborg.errors import CommandFailed, ZborgError
+from zborg.borg.confine import confine
+from zborg.errors import ZborgError
 from zborg.model import Dataset, Endpoint, Event, Host, Outcome, Report, Runner, Status, Storage
 from zborg.steps.context import Begun, Context, begin, check_place, outcome_of, select_hosts
 
@@ -133,34 +134,18 @@ def _datasets(begun: Begun, hosts: Sequence[Host]) -> Iterator[Outcome]:
     for name in (root, *children):
         words = "is there" if name in existing else "created"
         if name in given and name in existing:
-            words += f", now belongs to {context.config.storage.user}"
+            words += f", now for {context.config.storage.user} to write in"
         yield Outcome("dataset", name, Status.OK, words)
 
 
 def _hand_over(begun: Begun, names: Sequence[str]) -> set[str]:
-    """`borg serve` runs unprivileged: each dataset belongs to its user, and to nobody else.
+    """`borg serve` runs unprivileged: each dataset is its user's to write in. Returns those changed now.
 
-    Looked at in all of them, because an init that was killed may have left one with root. Returns
-    those that were given away now. Two listings and three commands, however many hosts there are.
+    Looked at in all of them, because an init that was killed may have left one as it was made.
     """
-    storage, user = begun.context.storage, begun.context.config.storage.user
     homes = _homes(begun, names)
-    if strangers := _strangers(storage, list(homes), user):
-        storage.run(["chown", f"{user}:", *strangers])
-        storage.run(["chmod", "0700", *strangers])
-    return {homes[home] for home in strangers}
-
-
-def _strangers(storage: Runner, homes: Sequence[str], user: str) -> list[str]:
-    """Those directories that belong to somebody else."""
-    if not homes:
-        return []
-    try:
-        return storage.run(["find", *homes, "-prune", "!", "-user", user]).stdout.splitlines()
-    except CommandFailed as error:
-        if "user" in error.stderr:
-            raise ZborgError(f"there is no user {user} on the storage", f"useradd --system {user}") from error
-        raise
+    changed = confine(begun.context.storage, list(homes), begun.context.config.storage.user)
+    return {homes[home] for home in changed}
 
 
 def _homes(begun: Begun, names: Sequence[str]) -> dict[str, str]:
