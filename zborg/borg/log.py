@@ -182,7 +182,7 @@ def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
     if status == 0:
         return Status.OK, "", ""
     words = _last_words(log)
-    if known := next((_KNOWN[msgid] for msgid, _ in log.errors if msgid in _KNOWN), None):
+    if known := next(filter(None, (_known(msgid) for msgid, _ in log.errors)), None):
         return known
     if status == AGENT_BUSY:
         return Status.BUSY, words or "another verb runs on the host", "wait for it"
@@ -202,6 +202,11 @@ def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
     if any(_FULL.search(text) for _, text in log.errors):
         return _KNOWN["Repository.InsufficientFreeSpaceError"]
     return Status.FAILED, words or f"borg ended with status {status}", ""
+
+
+def _known(msgid: str) -> tuple[Status, str, str] | None:
+    """borg 1.2 names an error of `borg serve` by its class alone, without the class it stands in (tried)."""
+    return _KNOWN.get(msgid) or _KNOWN.get(f"Repository.{msgid}")
 
 
 def _is_chatter(line: str) -> bool:
