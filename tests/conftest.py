@@ -12,7 +12,7 @@ from tests.harness.host import BackedUpHost
 from tests.harness.keys import KeyPair, make_key
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours
-from tests.harness.world import World, make_parent, prepare_storage, prepare_target
+from tests.harness.world import World, make_parent, prepare_storage, prepare_target, serve_key_beside
 from tests.lab import Guest
 
 VAULT, OFFSITE = "test-vault", "test-offsite"
@@ -68,7 +68,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     for guest in (vault, offsite):
         guest.fresh()
     key = make_key(directory / "id_ed25519")
-    prepare_storage(vault, "tank", key.public)
+    serve_key = make_key(serve_key_beside(key.private))
+    prepare_storage(vault, "tank", key.public, serve_key.public)
     prepare_target(offsite, "vault", key.public)
     made = Lab(directory, key, vault, offsite)
     yield made

@@ -92,16 +92,16 @@ def start_guests() -> tuple[Guest, Guest]:
 def night(vault: Guest, offsite: Guest) -> None:
     key = KeyPair(DEMO / "id_ed25519", "")
     world = World(DEMO, key, vault, offsite)
-    prepare_storage(vault, "tank", "")
+    prepare_storage(vault, "tank", "", "")
     prepare_target(offsite, "vault", "")
     hosts = [make_host(name) for name in HOSTS]
     for host in hosts:
         world.add(host)
     world.write_config()
-    say("zborg.toml is written. init makes the server's key first ...")
+    say("zborg.toml is written. init makes the server's keys first ...")
     shell("vault$ ", "zborg init")
-    say("... and once the key is where it belongs, the datasets")
-    hand_out_key(DEMO / "id_ed25519.pub", vault, offsite, hosts)
+    say("... and once they are where they belong, the datasets")
+    hand_out_keys(vault, offsite, hosts)
     shell("vault$ ", "zborg init")
     say("The night: cron runs these")
     for command in ("backup", "snapshot", "rotate --verbose", "replicate"):
@@ -129,10 +129,12 @@ def make_host(name: str) -> BackedUpHost:
     return host
 
 
-def hand_out_key(public: Path, vault: Guest, offsite: Guest, hosts: list[BackedUpHost]) -> None:
+def hand_out_keys(vault: Guest, offsite: Guest, hosts: list[BackedUpHost]) -> None:
     """What an administrator does by hand, once: README.md, "Setting up"."""
-    line = public.read_text().strip()
-    prepare_storage(vault, "tank", line)
+    line, serve_line = (
+        (DEMO / f"{name}.pub").read_text().strip() for name in ("id_ed25519", "serve_ed25519")
+    )
+    prepare_storage(vault, "tank", line, serve_line)
     prepare_target(offsite, "vault", line)
     for host in hosts:
         command = f"/bin/sh {host.agent} {host.confdir}"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.harness.host import BackedUpHost, find_borg
+from tests.harness.keys import KeyPair, make_key
+from tests.harness.sshd import Sshd
 
 SERVE = Path(__file__).resolve().parents[1] / "zborg" / "hosts" / "serve.sh"
 
@@ -103,6 +108,104 @@ def test_everything_else_is_refused(store: Path, command: str | None) -> None:
     result = call(store, command, fake_borg(store))
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("zborg-serve: refused: ") and result.stderr.count("\n") == 1
+
+
+# --- the key that serves, through a real sshd ----------------------------------------------------------
+
+
+@pytest.fixture
+def served(tmp_path: Path, store: Path) -> Iterator[Served]:
+    """The line that `zborg init` prints, in the authorized_keys of an sshd that lets all variables in."""
+    (store / "borg" / "web2").mkdir()
+    key = make_key(tmp_path / "serve_ed25519")
+    with Sshd(tmp_path / "storage", ["AcceptEnv *", "AllowTcpForwarding yes", "PermitTunnel yes"]) as sshd:
+        forced = f"/bin/sh {SERVE} {store}/borg {store}/scratch {fake_borg(store)}"
+        sshd.authorize(f'restrict,command="{forced}" {key.public}')
+        yield Served(sshd, key, tmp_path / "canary")
+
+
+@dataclass(frozen=True)
+class Served:
+    sshd: Sshd
+    key: KeyPair
+    canary: Path
+
+    def ssh(self, *words: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        argv = self.sshd.client(self.key.private)
+        argv = [*argv[:-1], *options, argv[-1], *(["--", *words] if words else [])]
+        return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20)
+
+
+COMMANDS = [
+    "",
+    "sh",
+    "/bin/sh -c 'touch {canary}'",
+    "touch {canary}",
+    "zfs list",
+    "zfs destroy -r tank/borg",
+    "sudo zfs list",
+    "borg serve",
+    "/usr/bin/borg serve --restrict-to-path /",
+    "scp -t /tmp",
+    "rsync --server . /tmp",
+    "internal-sftp",
+    "git-upload-pack x",
+    "serve ../borg/web1",
+    "serve ..",
+    "serve /etc",
+    "serve web1/../web2",
+    "serve link",
+    "serve web1; touch {canary}",
+    "serve web1 && touch {canary}",
+    "serve web1 | tee {canary}",
+    "serve `touch {canary}`",
+    "serve $(touch {canary})",
+    "serve web1\ntouch {canary}",
+    "serve web1 > {canary}",
+    "serve web1 --storage-quota 0",
+    "serve --umask web1",
+    "read 20260212T144933Z-4f3a ../web1",
+    "read ../borg web1",
+    "read . web1",
+    "--clean serve web1",
+]
+
+
+def test_the_serving_key_runs_nothing_but_its_two_verbs(served: Served) -> None:
+    for command in COMMANDS:
+        done = served.ssh(command.format(canary=served.canary))
+        assert (done.returncode, done.stdout) == (2, ""), (command, done)
+        assert done.stderr.startswith("zborg-serve: refused: "), (command, done)
+    assert not served.canary.exists()
+    assert "serve --append-only" in served.ssh("serve web1").stdout, "what it is for"
+
+
+def test_the_serving_key_opens_no_other_channel(served: Served) -> None:
+    """No file transfer, no terminal, no forwarding in either direction, no variable of the client's."""
+    sftp = served.ssh("sftp", options=["-s"])  # a subsystem: the forced command stands there too
+    assert (sftp.returncode, sftp.stdout) == (2, "")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        listening.settimeout(0)
+        through = served.ssh(options=["-W", f"127.0.0.1:{port}"])
+        assert through.returncode == 255 and "administratively prohibited" in through.stderr, through
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+    back = served.ssh("serve web1", options=["-R", "0:127.0.0.1:1", "-o", "ExitOnForwardFailure=yes"])
+    assert back.returncode == 255 and "remote port forwarding failed" in back.stderr, back
+    terminal = served.ssh("serve web1", options=["-tt"])
+    assert "PTY allocation request failed" in terminal.stderr, terminal
+    sent = {
+        "BORG_REPO": "/etc",
+        "BORG_PASSCOMMAND": f"touch {served.canary}",
+        "LD_PRELOAD": "x",
+        "COMMAND": "x",
+    }
+    options = [word for name, value in sent.items() for word in ("-o", f"SetEnv={name}={value}")]
+    assert not {
+        line.split("=")[0] for line in served.ssh("serve web1", options=options).stdout.splitlines()
+    } & {*sent}
+    assert not served.canary.exists()
 
 
 def test_a_host_is_backed_up_through_it(tmp_path: Path, store: Path) -> None:

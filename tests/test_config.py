@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "config"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
 HOST = {"ssh": "ssh://root@web1.example.net:22", "host_key": KEY}
+NAS = HOST | {"dataset": "tank/borg"}
 LEAST: dict[str, Any] = {"storage": {"dataset": "tank/borg"}}
 
 
@@ -70,6 +71,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
             Endpoint("root", "nas.example.net", 22, KEY, "/etc/zborg/id_nas"),
             "zborg-serve",
             "borg",
+            Endpoint("zborg-serve", "nas.example.net", 22, KEY, "/etc/zborg/serve_ed25519"),
         ),
         parallel=4,
         allow_partial=False,
@@ -227,6 +229,14 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
         ({"hosts": {"web1": HOST | {"host_key": "ssh-dss " + KEY[12:]}}}, "hosts.web1.host_key: must be"),
         ({"hosts": {"web1": HOST | {"host_key": "ssh-rsa " + KEY[12:]}}}, "hosts.web1.host_key: must be"),
         ({"include": "hosts.d/*.toml"}, "include: must be a list of texts"),
+        (
+            {"storage": NAS | {"serve_identity": "/etc/zborg/id_ed25519"}},
+            "storage.serve_identity: must be another key",
+        ),
+        (
+            {"storage": NAS | {"identity": "keys/a", "serve_identity": "keys/a"}},
+            "storage.serve_identity: must be another key",
+        ),
         ({"include": [1]}, "include: must be a list of texts"),
         ({"include": ["/etc/zborg/*.toml"]}, 'include: must be like "hosts.d/*.toml"'),
         ({"include": [""]}, 'include: must be like "hosts.d/*.toml"'),

@@ -19,7 +19,7 @@ from tests.conftest import Lab
 from tests.harness.host import BackedUpHost, find_borg
 from tests.harness.keys import make_key
 from tests.harness.watch import kill, newest_pair, next_second, passed, until
-from tests.harness.world import World, authorize_root, guids, only, outcomes
+from tests.harness.world import World, authorize_root, guids, only, outcomes, serve_key_beside
 from zborg.hosts.keys import fingerprint
 
 pytestmark = pytest.mark.lab
@@ -53,18 +53,49 @@ def night(lab: Lab) -> World:
 
 
 def test_init_makes_the_key_first_and_goes_on_once_it_was_handed_out(night: World) -> None:
-    identity = night.directory / "fresh" / "id"
-    storage = night.settings["storage"] | {"dataset": "tank/handed", "identity": str(identity)}
+    identity, serve_identity = night.directory / "fresh" / "id", night.directory / "fresh" / "serve"
+    own = {"identity": str(identity), "serve_identity": str(serve_identity)}
+    storage = night.settings["storage"] | {"dataset": "tank/handed"} | own
     config = night.variant("fresh", state_dir="fresh", storage=storage, hosts={}, targets={})
     first = night.report("init", "--config", config)
     public = outcomes(first)[str(identity)]["data"]["public"]
     assert public == identity.with_suffix(".pub").read_text().strip()
     assert "has to reach" in outcomes(first)["tank/handed"]["message"]
+    serve_public = serve_identity.with_suffix(".pub").read_text().strip()
+    forced = "/usr/local/libexec/zborg-serve /tank/handed /tank/zborg-scratch"
+    lines = [f"restrict {public}", f'restrict,command="{forced}" {serve_public}']
+    assert outcomes(first)["tank/handed"]["data"]["commands"] == lines
     refused = night.report("init", "--config", config, expect=3)
     assert "refuses our key" in outcomes(refused)["tank/handed"]["message"]
-    authorize_root(night.vault, public)
+    authorize_root(night.vault, lines[0])
     made = night.report("init", "--config", config)
     assert outcomes(made)["tank/handed"]["message"] == "created"
+
+
+def test_each_key_opens_its_own_account_and_no_other(night: World) -> None:
+    """The whole night runs with both; the one that hosts' bytes are served with is nothing to root."""
+    night_key, serve_key = night.key.private, serve_key_beside(night.key.private)
+    where = [
+        "-F",
+        "none",
+        "-o",
+        "IdentitiesOnly=yes",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=no",
+    ]
+    where += ["-o", "UserKnownHostsFile=/dev/null", "-p", str(night.vault.port)]
+    for key, user, expected in (
+        (night_key, "root", 0),
+        (serve_key, "root", 255),
+        (night_key, "zborg-serve", 255),
+        (serve_key, "zborg-serve", 2),
+    ):
+        argv = ["ssh", *where, "-i", str(key), "-l", user, night.vault.address, "zfs list"]
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30)
+        assert done.returncode == expected, (key, user, done)
+        assert ("tank" in done.stdout) == (user == "root" and key == night_key)
 
 
 def test_init_twice_changes_nothing_the_second_time(night: World) -> None:
@@ -246,6 +277,20 @@ def test_an_unmounted_dataset_is_refused_until_it_is_mounted_again(night: World)
     assert "is not mounted" in refused["message"]
     assert night.vault.sh("ls -A /tank/borg/db1") == ""  # nothing on the disk below
     night.vault.sh(refused["remedy"])
+    next_second()
+    assert night.report("backup", "db1")["status"] == "ok"
+
+
+def test_a_host_that_fills_its_quota_fails_alone_and_loses_nothing(night: World) -> None:
+    flood = night.hosts["db1"].data / "flood"
+    flood.write_bytes(os.urandom(16 * MIB))
+    used = int(night.vault.sh("zfs get -Hp -o value used tank/borg/db1"))
+    night.vault.sh(f"zfs set quota={used + 4 * MIB} tank/borg/db1")
+    next_second()
+    found = outcomes(night.report("backup", "web1", "db1", expect=3))
+    assert (found["web1"]["status"], found["db1"]["message"]) == ("ok", "the storage is full"), found
+    night.vault.sh("zfs set quota=none tank/borg/db1")
+    flood.unlink()
     next_second()
     assert night.report("backup", "db1")["status"] == "ok"
 

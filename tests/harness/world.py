@@ -45,16 +45,20 @@ exit 1
 """
 
 
-def prepare_storage(guest: Guest, pool: str, key: str) -> None:
-    """A pool, the unprivileged user of `borg serve`, and zborg's key for root and for that user."""
+def prepare_storage(guest: Guest, pool: str, key: str, serve_key: str) -> None:
+    """A pool, the unprivileged user of `borg serve`, and zborg's keys: one for root, one for that user."""
     make_pool(guest, pool)
     guest.sh(_PREPARE_STORAGE)
     guest.write("/usr/local/libexec/zborg-serve", _SERVE.read_text(), mode=0o755)
     forced = f"/usr/local/libexec/zborg-serve /{pool}/borg /{pool}/zborg-scratch"
-    line = f'restrict,command="{forced}" {key}\n' if key else ""
+    line = f'restrict,command="{forced}" {serve_key}\n' if serve_key else ""
     guest.write(f"/home/{_USER}/.ssh/authorized_keys", line)
     guest.sh(f"chown {_USER}: /home/{_USER}/.ssh/authorized_keys")
-    authorize_root(guest, key)
+    authorize_root(guest, f"restrict {key}" if key else "")
+
+
+def serve_key_beside(key: Path) -> Path:
+    return key.with_name("serve_ed25519")
 
 
 def prepare_target(guest: Guest, pool: str, key: str) -> None:
@@ -141,7 +145,8 @@ class World:
         path.chmod(0o600)
 
     def _storage(self) -> dict[str, str]:
-        return {"dataset": self.dataset} | self._endpoint(self.vault)
+        serve_identity = str(serve_key_beside(self.key.private))
+        return {"dataset": self.dataset, "serve_identity": serve_identity} | self._endpoint(self.vault)
 
     def _endpoint(self, guest: Guest) -> dict[str, str]:
         return {

@@ -47,7 +47,7 @@ def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
             config=config,
             zfs=zfs,
             storage=storage,
-            tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(zfs), world.serving),
+            tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(zfs), config.storage.serving),
             zfs_of=lambda target: CommandZfs(world.target(target)),
             machine_of=world.target,
             locks=Locks(state / "locks", f"zborg {' '.join(sys.argv[1:])}"),
@@ -88,17 +88,11 @@ class _World:
             self._targets[target.name] = self._ssh(_alias(target), target.endpoint)
         return self._targets[target.name]
 
-    @property
-    def serving(self) -> Endpoint | None:
-        """Where `borg serve` is reached: the storage, but as the user that can do nothing else."""
-        storage = self._config.storage
-        return replace(storage.endpoint, user=storage.user) if storage.endpoint else None
-
     def serve(self, zfs: Zfs) -> Serve:
         storage = self._config.storage
-        if self.serving is None:
+        if storage.serving is None:
             return LocalServe(storage, zfs, lambda env: LocalRunner(storage.user, env))
-        return RemoteServe(self._ssh(_STORAGE, self.serving))
+        return RemoteServe(self._ssh(_STORAGE, storage.serving))
 
     def _ssh(self, alias: str, endpoint: Endpoint) -> SshRunner:
         runner = SshRunner(alias, endpoint, self._known_hosts, self._local)

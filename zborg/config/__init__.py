@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,11 @@ def _checked(raw: Raw, path: Path) -> Config:
         for name, host in raw.hosts.items()
         if host.reverse_port is not None and not _is_reverse(host, raw)
     ]
+    zfs_key = path.parent / (raw.storage.identity or raw.identity)
+    if raw.storage.ssh and path.parent / raw.storage.serve_identity == zfs_key:
+        problems.append(
+            "storage.serve_identity: must be another key than the one for zfs: it can only `borg serve`"
+        )
     if raw.backup.parallel < 1:
         problems.append("backup.parallel: must be 1 or more, not 0")
     if problems:
@@ -149,7 +154,7 @@ def _checked(raw: Raw, path: Path) -> Config:
 def _speakable(config: Config) -> Config:
     """ssh splits its options at blanks and expands % and $ in them: these paths are among them."""
     endpoints = [host.endpoint for host in config.hosts] + [target.endpoint for target in config.targets]
-    endpoints += [config.storage.endpoint] if config.storage.endpoint else []
+    endpoints += [one for one in (config.storage.endpoint, config.storage.serving) if one]
     paths = dict.fromkeys(["state_dir"], str(config.state_dir))
     paths |= {f"identity {one.identity}": one.identity for one in endpoints}
     problems = [
@@ -168,7 +173,7 @@ def _build(raw: Raw, path: Path) -> Config:
         path=path,
         name=raw.name,
         state_dir=here / raw.state_dir,
-        storage=_storage(raw.storage, here / (raw.storage.identity or raw.identity)),
+        storage=_storage(raw.storage, here, raw.identity),
         parallel=raw.backup.parallel,
         allow_partial=raw.backup.allow_partial,
         keep=Policy(k.last, k.hourly, k.daily, k.weekly, k.monthly, k.yearly, k.within),
@@ -206,9 +211,12 @@ def _reverse(host: RawHost, raw: Raw) -> Reverse | None:
     return Reverse(raw.reverse.port if host.reverse_port is None else host.reverse_port, raw.reverse.sshd)
 
 
-def _storage(raw: RawStorage, identity: Path) -> Storage:
-    endpoint = _endpoint(raw.ssh, raw.host_key or "", identity) if raw.ssh else None
-    return Storage(raw.dataset, endpoint, raw.user, raw.borg)
+def _storage(raw: RawStorage, here: Path, identity: str) -> Storage:
+    if not raw.ssh:
+        return Storage(raw.dataset, None, raw.user, raw.borg)
+    endpoint = _endpoint(raw.ssh, raw.host_key or "", here / (raw.identity or identity))
+    serving = replace(endpoint, user=raw.user, identity=str(here / raw.serve_identity))
+    return Storage(raw.dataset, endpoint, raw.user, raw.borg, serving)
 
 
 def _endpoint(url: str, host_key: str, identity: Path) -> Endpoint:

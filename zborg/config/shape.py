@@ -40,6 +40,7 @@ class RawStorage:
     ssh: SshUrl | None = None
     host_key: HostKey | None = None
     identity: str | None = None
+    serve_identity: str = "/etc/zborg/serve_ed25519"
     user: str = "zborg-serve"
     borg: str = "borg"
 

@@ -51,7 +51,8 @@ unset COMMAND OLDPWD
 # borg serve needs no directory of its own besides the repository, and gets none.
 export BORG_HOST_ID="server:$name" BORG_BASE_DIR=/nonexistent
 # What borg parses here comes from a host that may be hostile. A repository's index took 103 bytes of memory a chunk
-# (borg 1.4.5, 4 million chunks, while it grew): 4 GiB are enough for 50 TiB. No backup needs a day of processor time.
+# (borg 1.2.4 and 1.4.5, 4 million chunks, while it grew): 4 GiB are enough for 50 TiB. No backup needs a day of
+# processor time.
 limit -c 0
 limit -v 4194304
 limit -t 86400

@@ -60,6 +60,7 @@ class Storage:
     endpoint: Endpoint | None
     user: str  # `borg serve` runs as this user
     borg: str  # the borg binary there
+    serving: Endpoint | None = None  # there too: the account and the key that can only `borg serve`
 
     def dataset_of(self, host: str) -> str:
         return f"{self.dataset}/{host}"

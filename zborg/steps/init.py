@@ -6,7 +6,7 @@ the storage, so that a typing error in zborg.toml cannot start a second, empty h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,12 +37,9 @@ def init(context: Context, local: Runner, names: Sequence[str] = (), *, dry_run:
     outcomes = [_key(local, identity, context.config.name) for identity in identities(context)]
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         return begun.report(outcomes)
-    storage = context.config.storage
     made = {one.subject: one.data["public"] for one in outcomes if one.data["made"]}
-    if storage.endpoint and storage.endpoint.identity in made:
-        return begun.report(
-            [*outcomes, _hand_out(storage, storage.endpoint, made[storage.endpoint.identity])]
-        )
+    if lines := _lines(context.config.storage, made):
+        return begun.report([*outcomes, _hand_out(context.config.storage, lines)])
     try:
         outcomes += _datasets(begun, hosts)
         # Those with a reverse tunnel reach their repository through the server's sshd instead.
@@ -64,17 +61,28 @@ def _served(context: Context, name: str) -> Outcome:
     return Outcome("storage", "borg serve", Status.OK, f"can be started for {name}")
 
 
-def _hand_out(storage: Storage, endpoint: Endpoint, public: str) -> Outcome:
+def _lines(storage: Storage, made: Mapping[str, str]) -> dict[Endpoint, str]:
+    """What each account of the storage gets into its authorized_keys, for those keys that are new."""
+    if not storage.endpoint or not storage.serving:
+        return {}
+    forced = f"/usr/local/libexec/zborg-serve /{storage.dataset} /{storage.scratch}"
+    lines = {
+        storage.endpoint: f"restrict {made.get(storage.endpoint.identity)}",
+        storage.serving: f'restrict,command="{forced}" {made.get(storage.serving.identity)}',
+    }
+    return {where: line for where, line in lines.items() if where.identity in made}
+
+
+def _hand_out(storage: Storage, lines: Mapping[Endpoint, str]) -> Outcome:
     """A key that was made a moment ago opens no door yet."""
-    command = f"/usr/local/libexec/zborg-serve /{storage.dataset} /{storage.scratch}"
+    whose = ", ".join(f"line {number} is {where.user}'s" for number, where in enumerate(lines, 1))
     return Outcome(
         "storage",
         storage.dataset,
         Status.SKIPPED,
-        f"the new key has to reach {endpoint} first",
-        f"there, the first line is for the authorized_keys of {endpoint.user}, "
-        f"the second for that of {storage.user} (with the datasets' mountpoints); then run zborg init again",
-        {"commands": [public, f'restrict,command="{command}" {public}']},
+        f"the new key has to reach {storage.endpoint} first",
+        f"into authorized_keys there: {whose} (with the datasets' mountpoints); then run zborg init again",
+        {"commands": list(lines.values())},
     )
 
 
@@ -82,8 +90,7 @@ def identities(context: Context) -> tuple[str, ...]:
     """Every private key that zborg.toml names, each once."""
     config = context.config
     endpoints = [h.endpoint for h in config.hosts] + [t.endpoint for t in config.targets]
-    if config.storage.endpoint:
-        endpoints.append(config.storage.endpoint)
+    endpoints += [one for one in (config.storage.endpoint, config.storage.serving) if one]
     return tuple(dict.fromkeys(e.identity for e in endpoints))
 
 
