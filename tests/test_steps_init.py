@@ -8,6 +8,7 @@ from dataclasses import replace
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, of, world
 from zborg.errors import Exit
+from zborg.model import Storage
 from zborg.process import LocalRunner
 from zborg.steps.init import init
 
@@ -44,3 +45,23 @@ def test_init_says_when_nobody_could_be_served(vault: LocalVault, clock: Hours) 
     assert report.exit is Exit.PARTIAL
     assert "/nonexistent/borg" in of(report, "borg serve").message
     assert "install borg" in of(report, "borg serve").remedy
+
+
+def test_init_hands_out_a_line_for_each_new_key_of_a_storage_elsewhere(
+    vault: LocalVault, clock: Hours
+) -> None:
+    """Root's key for zfs, and one that can do nothing but serve; nothing is done before they are there."""
+    zfs_key, serve_key = vault.directory / "zfs_key", vault.directory / "serve_key"
+    nas = replace(vault.endpoint(1, "ssh-ed25519 AAAA"), identity=str(zfs_key))
+    serving = replace(nas, user="zborg-serve", identity=str(serve_key))
+    context = world(vault, clock)
+    storage = Storage("tank/borg", nas, "zborg-serve", "borg", serving)
+    context = replace(context, config=replace(context.config, storage=storage))
+    both = of(init(context, LocalRunner()), "tank/borg").data["commands"]
+    forced = 'restrict,command="/usr/local/libexec/zborg-serve /tank/borg /tank/zborg-scratch"'
+    publics = [path.with_suffix(".pub").read_text().strip() for path in (zfs_key, serve_key)]
+    assert both == [f"restrict {publics[0]}", f"{forced} {publics[1]}"]
+    serve_key.unlink()
+    serve_key.with_suffix(".pub").unlink()
+    (again,) = of(init(context, LocalRunner()), "tank/borg").data["commands"]
+    assert again.startswith(forced) and publics[1] not in again
