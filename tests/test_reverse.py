@@ -111,6 +111,9 @@ def test_borgmatic_finds_its_repository_and_the_server_sees_the_commit(fleet: Fl
     assert first.data["seconds"] > 0
     assert host.ran()
     assert host.archives(fleet.home("old1")) == 1
+    assert fleet.home("old1").stat().st_mode & 0o7777 == 0o1770, (
+        "or the host could destroy it: borg/confine.py"
+    )
 
     snapshot(fleet.vault.context())
     (taken,) = [s for s in fleet.vault.zfs.snapshots("tank/borg/old1") if s.name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zborg.borg.borgmatic import Told, judge
+from zborg.borg.confine import confine
 from zborg.borg.repository import last_transactions
 from zborg.errors import Conflict
 from zborg.model import Host, Outcome, State, Status
@@ -30,6 +31,7 @@ class ReverseBackup:
         before = self._last(home)
         if not before:
             self._refuse_to_replace()
+        confine(context.storage, [home], context.config.storage.user)
         started, told = context.clock(), Told()
         status = context.tunnel.forced(self.host, told.feed, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, told)
