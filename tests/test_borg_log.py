@@ -47,6 +47,16 @@ EXPECTED = {
     "Repository.InvalidRepository": Status.DAMAGED,
     "Repository.CheckNeeded": Status.DAMAGED,
     "IntegrityError": Status.DAMAGED,
+    "DecompressionError": Status.DAMAGED,
+    "FileIntegrityError": Status.DAMAGED,
+    "NoManifestError": Status.DAMAGED,
+    "Repository.ObjectNotFound": Status.DAMAGED,
+    "TAMInvalid": Status.CONFLICT,
+    "TAMRequiredError": Status.CONFLICT,
+    "ArchiveTAMInvalid": Status.CONFLICT,
+    "ArchiveTAMRequiredError": Status.CONFLICT,
+    "Cache.CacheInitAbortedError": Status.CONFLICT,
+    "Cache.RepositoryIDNotUnique": Status.CONFLICT,
     "Repository.InsufficientFreeSpaceError": Status.FAILED,
     "Cache.RepositoryReplay": Status.CONFLICT,
     "Cache.RepositoryAccessAborted": Status.CONFLICT,
@@ -121,6 +131,34 @@ def test_warnings_are_borg_s_and_nobody_else_s(status: int) -> None:
     assert judge(status, log_of(ended(status)))[0] is Status.WARNING
     assert judge(status, log_of(ended(status), *("filler" for _ in range(99))))[0] is Status.WARNING
     assert judge(status, BorgLog())[0] is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("msgid", "last", "expected"),
+    [
+        ("OSError", "OSError: [Errno 5] Input/output error", Status.DAMAGED),
+        ("OSError", "OSError: [Errno 52] Invalid exchange", Status.DAMAGED),
+        ("OSError", "OSError: [Errno 28] No space left on device", Status.FAILED),
+        (
+            "PermissionError",
+            "PermissionError: [Errno 13] Permission denied: '/t/web1/data/0/2'",
+            Status.FAILED,
+        ),
+        (
+            "FileNotFoundError",
+            "FileNotFoundError: [Errno 2] No such file: '/t/web1/data/0/2'",
+            Status.DAMAGED,
+        ),
+        ("FileNotFoundError", "FileNotFoundError: [Errno 2] No such file: '/t/web1'", Status.FAILED),
+        ("MemoryError", "MemoryError", Status.FAILED),
+        ("ValueError", "ValueError: invalid literal", Status.DAMAGED),
+    ],
+)
+def test_what_borg_serve_falls_over_is_damage_or_not(msgid: str, last: str, expected: Status) -> None:
+    at_serve = f'Traceback (most recent call last):\n  File "/x/borg/remote.py", line 252, in serve\n{last}'
+    assert judge(2, log_of(message("ERROR", at_serve, msgid)))[0] is expected
+    on_host = f'Traceback (most recent call last):\n  File "/x/borg/cache.py", line 25, in open\n{last}'
+    assert judge(2, log_of(message("ERROR", on_host, msgid)))[0] is Status.FAILED
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n \t\n", None, 7, ["x"]])

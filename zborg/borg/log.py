@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zborg.borg import damage
 from zborg.model import Status
+from zborg.model.words import counted
 
 STDOUT_PREFIX = "= "
 # The agent's own statuses (docs/agent.md).
@@ -23,6 +25,8 @@ _KEPT_LINES = 40
 _LONGEST = 4000  # characters of one message; what a host says may have no end
 _MOST = 16 << 20  # characters of borg's own output
 _AGENT = "zborg-agent: "
+_MAY_BE_WORSE = (Status.OK, Status.WARNING, Status.FAILED)
+_STORAGE = "storage: "  # before what `borg serve` says
 _CHATTER = ("zborg-agent: borg ended with",)  # said after every verb
 _WITHHELD = "withheld (report_paths = no)"
 # What borg appends to an error of its own or of `borg serve`: versions, not reasons.
@@ -84,11 +88,6 @@ _KNOWN = {
         "the repository is inconsistent",
         "look at the pool first; then borg check on a clone of it",
     ),
-    "IntegrityError": (
-        Status.DAMAGED,
-        "borg found damaged data",
-        "look at the pool first (zborg scrub --start); older snapshots may be whole",
-    ),
     "Repository.InsufficientFreeSpaceError": (
         Status.FAILED,
         "the storage is full",
@@ -109,6 +108,7 @@ _KNOWN = {
         "the repository's encryption changed",
         "find out who replaced it",
     ),
+    **damage.KNOWN,
 }
 
 
@@ -121,6 +121,8 @@ class BorgLog:
     warned: list[str] = field(default_factory=list)  # their words, where the host lets them out
     stdout: list[str] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)  # the newest lines that are not JSON
+    broken: str = ""  # the newest line in which `borg serve` tells of damaged files
+    unreadable: int = 0  # files that the host's disk would not give
     ran: bool = False  # whether the agent says that borg ran to an end
     _size: int = 0
 
@@ -130,6 +132,8 @@ class BorgLog:
             self._size += len(line)
             if self._size <= _MOST:  # more is no JSON of borg's, and then none at all is left
                 self.stdout.append(line[len(STDOUT_PREFIX) :])
+        elif entry := _json_object(line.removeprefix(_STORAGE)) if line.startswith(_STORAGE) else None:
+            self._storage(entry)
         elif (entry := _json_object(line)) is None:
             self._keep(line)
         elif entry.get("type") == "archive_progress":
@@ -148,7 +152,15 @@ class BorgLog:
             self.errors = [*self.errors, (str(entry.get("msgid", ""))[:_LONGEST], text)][-_KEPT_LINES:]
         elif level == "WARNING":
             self.warnings += 1
+            self.unreadable += entry.get("msgid") == "BackupIOError"
             self.warned = [*self.warned, text][-_KEPT_LINES:] if text else self.warned
+
+    def _storage(self, entry: dict[str, Any]) -> None:
+        text = str(entry.get("message", "")).strip()
+        if damage.is_broken(str(entry.get("levelname", "INFO")), text):
+            self.broken = text[-_LONGEST:]
+        elif entry.get("levelname") in ("ERROR", "CRITICAL"):
+            self._keep(f"{_STORAGE}{text}")
 
     def _keep(self, line: str) -> None:
         self.ran = self.ran or line.startswith(_CHATTER)
@@ -179,15 +191,22 @@ def _is_count(value: float) -> bool:
 
 def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
     """(status, message, remedy) of an ended verb; ssh's own failures (255) are not judged here."""
+    judged = _judge(status, log)
+    return damage.of_server(log.broken) if log.broken and judged[0] in _MAY_BE_WORSE else judged
+
+
+def _judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
     if status == 0:
         return Status.OK, "", ""
     words = _last_words(log)
-    if known := next(filter(None, (_known(msgid) for msgid, _ in log.errors)), None):
+    if status == AGENT_ALARM:  # whatever borg said before: nothing will run there until root has looked
+        told = next((line for line in log.plain if line.startswith(f"{_AGENT}ALARM")), words)
+        return Status.CONFLICT, told or "the host raised an alarm", "read docs/agent.md, Keys"
+    known = next(filter(None, (_known(msgid) for msgid, _ in log.errors)), None)
+    if known := known or damage.of_errors(log.errors):
         return known
     if status == AGENT_BUSY:
         return Status.BUSY, words or "another verb runs on the host", "wait for it"
-    if status == AGENT_ALARM:
-        return Status.CONFLICT, words or "the host raised an alarm", "read docs/agent.md, Keys"
     if status == AGENT_PATH_MISSING:
         told = words or "a path of agent.conf is not there"
         return Status.FAILED, told, "mend or remove that path in agent.conf on the host"
@@ -198,7 +217,7 @@ def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
     if status == NOT_FOUND or any(_NO_AGENT.search(line) for line in log.plain):
         return Status.FAILED, words or "there is no agent on the host", _INSTALL_AGENT
     if log.ran and (status == 1 or 100 <= status < NOT_FOUND) and not log.errors:
-        return Status.WARNING, " / ".join(log.warned[-3:]) or "borg warned", "" if log.warned else _TELL_PATHS
+        return _warned(log)
     if any(_FULL.search(text) for _, text in log.errors):
         return _KNOWN["Repository.InsufficientFreeSpaceError"]
     return Status.FAILED, words or f"borg ended with status {status}", ""
@@ -207,6 +226,16 @@ def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
 def _known(msgid: str) -> tuple[Status, str, str] | None:
     """borg 1.2 names an error of `borg serve` by its class alone, without the class it stands in (tried)."""
     return _KNOWN.get(msgid) or _KNOWN.get(f"Repository.{msgid}")
+
+
+def _warned(log: BorgLog) -> tuple[Status, str, str]:
+    told = " / ".join(log.warned[-3:])
+    if log.unreadable:
+        message = (
+            f"{counted(log.unreadable, 'file')} could not be read (input/output error) and not backed up"
+        )
+        return Status.WARNING, f"{message}: {told}" if told else message, "look at the host's disk"
+    return Status.WARNING, told or "borg warned", "" if told else _TELL_PATHS
 
 
 def _is_chatter(line: str) -> bool:

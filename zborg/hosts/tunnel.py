@@ -21,6 +21,7 @@ Serve = Callable[[str, int, int], Child]
 
 _UNQUOTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/=@+-")
 _KEPT = 20
+_PROGRESS = '"type": "progress_'
 _ASKING = 60.0  # seconds for a verb that only prints what the host knows
 _ANSWER = 64 << 10  # bytes of such an answer
 _FROM_AGENT = ("{", "= ", "zborg-agent: ")  # lines that prove that the agent was reached
@@ -48,6 +49,8 @@ class SshTunnel:
         heard: dict[str, list[str]] = {"host": [], "serve": []}
 
         def listen(who: str, line: str) -> None:
+            if who == "serve" and _PROGRESS in line:
+                return  # a replay of segments says so much that the reason for it would be forgotten
             heard[who] = [*heard[who][-_KEPT:], line]
             if who == "host":
                 lines(line)
@@ -56,10 +59,10 @@ class SshTunnel:
         pair = {"host": one, "serve": two}
         statuses = pump(pair, listen, timeout=host.timeout, adopt=adopt, spare=spare)
         self._raise_for(host, statuses, heard)
-        if statuses["host"]:
-            # borg on the host only knows that the connection closed; the serving side knows why.
-            for line in heard["serve"]:
-                lines(f"storage: {line}")
+        # borg on the host only knows that the connection closed; the serving side knows why. It also says
+        # what damage it found and mended in a run that then went well.
+        for line in heard["serve"]:
+            lines(f"storage: {line}")
         return statuses["host"]
 
     def ask(self, host: Host, *words: str) -> str:

@@ -1,0 +1,86 @@
+"""How borg shows that a repository is broken, or is not the host's own.
+
+borg ends with its "warning" or with a Python error for much of that; here it is told apart from trouble that
+only keeps a backup from being made. The texts are those of borg 1.4.5, whose files were damaged one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from zborg.model import Status
+
+
+class Meaning(NamedTuple):
+    """What something borg said is for a reader: (status, message, remedy), as judge() returns it."""
+
+    status: Status
+    message: str
+    remedy: str
+
+
+_LOOK = "look at the pool first (zborg scrub --start); older snapshots may be whole"
+_WHO = "find out who replaced it; never answer borg's question blindly"
+_FORGED = Meaning(
+    Status.CONFLICT, "what the repository shows was not signed with the host's key", "find out who wrote it"
+)
+_LACKS = Meaning(Status.DAMAGED, "the repository lacks data that its archives need", _LOOK)
+_STRANGER = Meaning(Status.CONFLICT, "the repository is not encrypted, and not the one the host knows", _WHO)
+
+# msgid (borg's docs, "Message IDs") -> what it means.
+KNOWN: dict[str, tuple[Status, str, str]] = {
+    "IntegrityError": Meaning(Status.DAMAGED, "borg found damaged data", _LOOK),
+    "DecompressionError": Meaning(Status.DAMAGED, "borg found data that it cannot unpack", _LOOK),
+    "FileIntegrityError": Meaning(
+        Status.DAMAGED,
+        "a file that borg keeps about the repository is damaged",
+        "if it is the host's cache, borg makes it again: borg delete --cache-only on the host",
+    ),
+    "NoManifestError": Meaning(Status.DAMAGED, "the repository's manifest is gone", _LOOK),
+    "Repository.ObjectNotFound": _LACKS,
+    "TAMInvalid": _FORGED,
+    "TAMRequiredError": _FORGED,
+    "ArchiveTAMInvalid": _FORGED,
+    "ArchiveTAMRequiredError": _FORGED,
+    "Cache.CacheInitAbortedError": _STRANGER,
+    "Cache.RepositoryIDNotUnique": _STRANGER,
+}
+
+_AT_SERVE = re.compile(r'remote\.py", line \d+, in serve\b')  # a frame of `borg serve`'s own traceback
+_UNREADABLE = re.compile(r"\[Errno (5|52)\]")  # EIO; EBADE, which ZFS on Linux has for a wrong checksum
+_SEGMENT_GONE = re.compile(r"\[Errno 2\] .*/data/\d+/\d+'")
+# What Python raises for bytes that are no text, no number, no configuration.
+_NONSENSE = frozenset(
+    {"UnicodeDecodeError", "ValueError", "Error", "error", "NoSectionError", "NoOptionError"}
+    | {"ParsingError", "MissingSectionHeaderError", "DuplicateOptionError", "DuplicateSectionError"}
+)
+
+
+def of_errors(errors: Iterable[tuple[str, str]]) -> Meaning | None:
+    """What `borg serve` fell over, if that means damage. `errors` are (msgid, text)."""
+    for msgid, text in errors:
+        if not _AT_SERVE.search(text):
+            continue
+        last = text.rstrip().rpartition("\n")[2]
+        if _UNREADABLE.search(last):
+            return Meaning(Status.DAMAGED, f"the storage cannot read the repository: {last}", _LOOK)
+        if _SEGMENT_GONE.search(last):
+            return _LACKS
+        if msgid in _NONSENSE:
+            return Meaning(Status.DAMAGED, f"borg serve cannot read the repository's files: {last}", _LOOK)
+    return None
+
+
+_BROKEN = re.compile(r"corrupt|integrity", re.IGNORECASE)
+
+
+def is_broken(level: str, text: str) -> bool:
+    """Whether a line of `borg serve`'s log tells of damage. It mends its index and hints, and goes on."""
+    return level != "INFO" and bool(_BROKEN.search(text))
+
+
+def of_server(text: str) -> Meaning:
+    """Of such a line, also in a run that went well: what changed one file may have changed others."""
+    return Meaning(Status.DAMAGED, f"a file of the repository was damaged: {text}", _LOOK)
