@@ -146,6 +146,11 @@ def _checked(raw: Raw, path: Path) -> Config:
         )
     if raw.backup.parallel < 1:
         problems.append("backup.parallel: must be 1 or more, not 0")
+    problems += [
+        f"hosts.{name}.shrink: is a percentage, 0 to 100, not {host.shrink}"
+        for name, host in raw.hosts.items()
+        if host.shrink > 100
+    ]
     if problems:
         raise _config_error(path, problems)
     return _speakable(_build(raw, path))
@@ -195,6 +200,8 @@ def _build(raw: Raw, path: Path) -> Config:
                 h.max_age,
                 timeout if h.timeout is None else h.timeout,
                 _reverse(h, raw),
+                min_files=h.min_files,
+                shrink=h.shrink,
             )
             for name, h in raw.hosts.items()
         ),

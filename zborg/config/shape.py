@@ -99,6 +99,8 @@ class RawHost:
     timeout: Duration | None = None
     tunnel: TunnelKind | None = None
     reverse_port: ReversePort | None = None
+    min_files: int = 1
+    shrink: int = 50
 
 
 @dataclass(frozen=True)

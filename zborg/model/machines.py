@@ -40,6 +40,8 @@ class Host:
     max_age: int  # seconds after which a missing good backup is overdue
     timeout: int  # seconds one verb may take
     reverse: Reverse | None = None  # None: our agent, through the SSH session itself
+    min_files: int = 1  # an archive of fewer files is a failed backup
+    shrink: int = 50  # percent of the usual night; less in an archive is a warning, 0 never
 
 
 @dataclass(frozen=True, slots=True)

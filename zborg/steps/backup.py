@@ -18,6 +18,7 @@ from zborg.errors import Conflict, ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, State, Status
 from zborg.model.words import counted, moment
 from zborg.state.locks import Lock
+from zborg.steps.checks import Checks
 from zborg.steps.context import (
     Begun,
     Context,
@@ -88,11 +89,12 @@ def _in_parallel(
         return [*outcomes, *(outcome_of("host", host.name, error) for host in hosts)]
     waiting = list(hosts)
     running: dict[Future[Outcome], Host] = {}
+    checks = Checks.gather(begun)
     with ThreadPoolExecutor(max_workers=begun.context.config.parallel) as pool:
         while waiting or running:
             while waiting and len(running) < begun.context.config.parallel:
                 host = waiting.pop(0)
-                running[pool.submit(_one, begun, host, datasets)] = host
+                running[pool.submit(_one, begun, host, datasets, checks)] = host
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[future]
                 outcomes.append(future.result())
@@ -119,13 +121,14 @@ def _reason_to_stop(outcomes: Sequence[Outcome], *, fail_fast: bool) -> str:
     return ""
 
 
-def _one(begun: Begun, host: Host, datasets: Mapping[str, Dataset]) -> Outcome:
+def _one(begun: Begun, host: Host, datasets: Mapping[str, Dataset], checks: Checks) -> Outcome:
     """One host, whatever happens to it, as an outcome: no host ends the night of the others."""
     try:
         begun.context.emit(Event("started", host.name))
         with begun.context.locks.hold(f"host-{host.name}") as lock:
             way = ReverseBackup if host.reverse else _HostBackup
             outcome = way(begun, host, lock).run(_home(begun.context, host, datasets))
+        outcome = checks.judged(host, outcome)
     except Exception as error:
         outcome = outcome_of("host", host.name, error)
     # The run may go on for hours with others: the outcome has its own time.

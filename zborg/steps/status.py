@@ -72,6 +72,8 @@ def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
         message += f"; the last try {newest.status.value}: {newest.message}"
         level = _graver(level, newest.status)
         numbers = {}  # they are of an older run, and would read as if they were of this one
+    elif level is Status.OK and newest and (doubt := newest.data.get("doubt")):
+        message, level = f"{message}, but {doubt}", Status.WARNING
     remedy = "" if level is Status.OK else (newest.remedy if newest and newest.remedy else finding.remedy)
     return Outcome("host", finding.subject, level, message, remedy, numbers)
 
