@@ -39,10 +39,16 @@ class FakeZfs(Streams):
             mounted=one.mounted,
             mountpoint=self._mountpoint(one.name),
             used=24576,
-            available=self.available,
+            available=self._room(one),
             resume_token=token_of(*one.partial) if one.partial else None,
             properties={k: v for k, v in one.properties.items() if k.startswith("zborg:")},
         )
+
+    def _room(self, one: Filesystem) -> int:
+        """Of quota and refreservation only what datasets were created with, and nothing of what is used."""
+        kept = sum(int(o.properties.get("refreservation", 0)) for o in self._all.values() if o is not one)
+        above = [o for o in self._all.values() if f"{one.name}/".startswith(f"{o.name}/")]
+        return min([self.available - kept, *(int(o.properties.get("quota", 1 << 60)) for o in above)])
 
     def snapshots(self, root: str) -> tuple[Snapshot, ...]:
         argv.list_snapshots(root)

@@ -222,6 +222,18 @@ def test_create_and_mount(zfs_pair: Pair) -> None:
         zfs.create(f"{zfs_pair.root}/no/parent", {})
 
 
+def test_quota_and_reservations_show_in_what_is_available(zfs_pair: Pair) -> None:
+    """What is kept back for one is gone for all others, and no dataset has more than its quota leaves it."""
+    zfs, root, mib = zfs_pair.zfs, zfs_pair.root, 1 << 20
+    before = zfs.datasets(root)[0].available
+    zfs.create(f"{root}/small", {"quota": str(64 * mib)})
+    assert 60 * mib < zfs.datasets(f"{root}/small")[0].available <= 64 * mib
+    slack = {"mountpoint": "none", "canmount": "off", "refreservation": str(256 * mib)}
+    zfs.create(f"{root}/slack", slack)
+    assert 250 * mib < before - zfs.datasets(root)[0].available < 262 * mib
+    assert zfs.datasets(f"{root}/slack")[0].available > 255 * mib
+
+
 # --- snapshots --------------------------------------------------------------------------------------
 
 

@@ -219,11 +219,12 @@ def _reverse(host: RawHost, raw: Raw) -> Reverse | None:
 
 
 def _storage(raw: RawStorage, here: Path, identity: str) -> Storage:
+    local = Storage(raw.dataset, None, raw.user, raw.borg, min_free=raw.min_free, slack=raw.slack)
     if not raw.ssh:
-        return Storage(raw.dataset, None, raw.user, raw.borg)
+        return local
     endpoint = _endpoint(raw.ssh, raw.host_key or "", here / (raw.identity or identity))
     serving = replace(endpoint, user=raw.user, identity=str(here / raw.serve_identity))
-    return Storage(raw.dataset, endpoint, raw.user, raw.borg, serving)
+    return replace(local, endpoint=endpoint, serving=serving)
 
 
 def _endpoint(url: str, host_key: str, identity: Path) -> Endpoint:

@@ -24,7 +24,9 @@ DatasetName = NewType("DatasetName", str)
 TunnelKind = NewType("TunnelKind", str)
 ReversePort = NewType("ReversePort", int)  # 0, written "auto": another one for each run
 SshdAddress = NewType("SshdAddress", str)
+Size = NewType("Size", int)  # bytes, written "1G" as in zfs
 
+_POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 URL = re.compile(
     r"ssh://(?P<user>[a-z_][\w.-]*)@(?P<address>\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+)(:(?P<port>\d{1,5}))?",
@@ -43,6 +45,8 @@ class RawStorage:
     serve_identity: str = "/etc/zborg/serve_ed25519"
     user: str = "zborg-serve"
     borg: str = "borg"
+    min_free: Size = Size(1 << 30)
+    slack: Size = Size(1 << 30)
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ def _converter() -> Converter:
     converter.register_structure_hook_func(lambda kind: kind == list[str], _texts)
     for new_type, parse in (
         (Duration, _duration),
+        (Size, _size),
         (SshUrl, _ssh_url),
         (HostKey, _host_key),
         (DatasetName, _dataset),
@@ -183,6 +188,13 @@ def _duration(text: str) -> int:
     if not found:
         raise ValueError(f'must be a duration such as "26h" or "35d", not {text!r}')
     return int(found[1]) * _UNITS[found[2]]
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,6})([KMGT]?)", text)
+    if not found:
+        raise ValueError(f'must be a size such as "500M" or "10G", not {text!r}')
+    return int(found[1]) << _POWERS.get(found[2], 0)
 
 
 def _ssh_url(text: str) -> str:

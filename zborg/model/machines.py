@@ -63,6 +63,8 @@ class Storage:
     user: str  # `borg serve` runs as this user
     borg: str  # the borg binary there
     serving: Endpoint | None = None  # there too: the account and the key that can only `borg serve`
+    min_free: int = 1 << 30  # bytes a host's dataset must have left for a backup to begin
+    slack: int = 1 << 30  # bytes `zborg init` keeps back in the pool, 0 none
 
     def dataset_of(self, host: str) -> str:
         return f"{self.dataset}/{host}"
@@ -71,6 +73,11 @@ class Storage:
     def scratch(self) -> str:
         """Parent of zborg's clones: outside the storage dataset, or they would be snapshotted too."""
         return f"{self.dataset.split('/')[0]}/zborg-scratch"
+
+    @property
+    def reserve(self) -> str:
+        """The empty dataset whose refreservation nobody can use up. Outside the storage as well."""
+        return f"{self.dataset.split('/')[0]}/zborg-slack"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from zborg.errors import Conflict, ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, State, Status
 from zborg.model.words import counted, moment
 from zborg.state.locks import Lock
-from zborg.steps.checks import Checks
+from zborg.steps.checks import Checks, check_room
 from zborg.steps.context import (
     Begun,
     Context,
@@ -147,6 +147,7 @@ def _home(context: Context, host: Host, datasets: Mapping[str, Dataset]) -> str:
     if not dataset.mounted or not dataset.mountpoint:
         raise ZborgError(f"the dataset {name} is not mounted; nothing was sent", f"zfs mount {name}")
     check_place(dataset, datasets.get(context.config.storage.dataset))
+    check_room(dataset, context.config.storage)
     return dataset.mountpoint
 
 

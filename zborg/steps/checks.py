@@ -1,6 +1,6 @@
-"""What a backup is checked against besides borg's word: the numbers of earlier nights.
+"""What a backup is checked against besides borg's word: room before it, the usual numbers after it.
 
-Gathered once per run, so that 200 hosts cost what one costs.
+No command is run for it; the past is read once per run, so that 200 hosts cost what one costs.
 """
 
 from __future__ import annotations
@@ -9,12 +9,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from zborg.model import Host, Outcome, Status
+from zborg.errors import ZborgError
+from zborg.model import Dataset, Host, Outcome, Status, Storage
+from zborg.model.words import size
 from zborg.planning.plausible import doubt
 from zborg.steps.context import Begun
 
 PAST = timedelta(days=14)
 """How far back a usual night is looked for: what stays small for half of it becomes usual."""
+
+
+def check_room(dataset: Dataset, storage: Storage) -> None:
+    """A backup that cannot end is not begun: a repository without room cannot even be listed.
+
+    What ZFS calls available heeds the pool, the quota and refquota of the dataset and of all above it, and
+    what is reserved for others.
+    """
+    if dataset.available < storage.min_free:
+        left, wanted = size(dataset.available), size(storage.min_free)
+        raise ZborgError(
+            f"{dataset.name} has {left} left, less than min_free = {wanted}; nothing was sent",
+            f"zfs list -o space,quota,refquota {dataset.name}; README, When the storage is full",
+        )
 
 
 @dataclass(frozen=True)

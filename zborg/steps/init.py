@@ -13,6 +13,7 @@ from pathlib import Path
 from zborg.borg.confine import confine
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Endpoint, Event, Host, Outcome, Report, Runner, Status, Storage
+from zborg.model.words import size
 from zborg.steps.context import Begun, Context, begin, check_place, outcome_of, select_hosts
 
 # borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
@@ -24,6 +25,9 @@ _STORAGE = {
     "recordsize": "1M",
     "compression": "lz4",
 }
+
+
+_NO_SLACK = "free space in the pool and run zborg init again, or set slack under [storage]"
 
 
 def init(context: Context, local: Runner, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
@@ -101,6 +105,9 @@ def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
         return [*keys, f"look at {context.config.storage.endpoint} once the key is known there"]
     existing = _existing(begun)
     missing = [f"create {name}" for name in _wanted(begun, hosts) if name not in existing]
+    storage = context.config.storage
+    if storage.slack and not context.zfs.datasets(storage.reserve):
+        missing.append(f"create {storage.reserve}, which keeps {size(storage.slack)} of the pool free")
     return [*keys, *missing] or ["nothing is missing"]
 
 
@@ -137,12 +144,32 @@ def _datasets(begun: Begun, hosts: Sequence[Host]) -> Iterator[Outcome]:
     for name in (root, *children):
         if name not in existing:
             context.zfs.create(name, _STORAGE if name == root else {})
+    yield from _slack(context)
     given = _hand_over(begun, children)
     for name in (root, *children):
         words = "is there" if name in existing else "created"
         if name in given and name in existing:
             words += f", now for {context.config.storage.user} to write in"
         yield Outcome("dataset", name, Status.OK, words)
+
+
+def _slack(context: Context) -> Iterator[Outcome]:
+    """An empty dataset with a reservation: root's way out of a full pool, which no host can use up."""
+    storage = context.config.storage
+    if not storage.slack:
+        return
+    words = "is there"
+    if not context.zfs.datasets(storage.reserve):
+        kept = {"mountpoint": "none", "canmount": "off", "refreservation": str(storage.slack)}
+        try:
+            context.zfs.create(storage.reserve, kept)
+        except ZborgError as error:
+            yield replace(
+                outcome_of("dataset", storage.reserve, error), status=Status.WARNING, remedy=_NO_SLACK
+            )
+            return
+        words = f"created, keeps {size(storage.slack)} of the pool free"
+    yield Outcome("dataset", storage.reserve, Status.OK, words)
 
 
 def _hand_over(begun: Begun, names: Sequence[str]) -> set[str]:
