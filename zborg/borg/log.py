@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from zborg.borg import damage
-from zborg.model import Status
+from zborg.model import Status, utc_now
 from zborg.model.words import counted
 
 STDOUT_PREFIX = "= "
@@ -27,6 +28,7 @@ _MOST = 16 << 20  # characters of borg's own output
 _AGENT = "zborg-agent: "
 _MAY_BE_WORSE = (Status.OK, Status.WARNING, Status.FAILED)
 _STORAGE = "storage: "  # before what `borg serve` says
+_CLOCK = re.compile(r"zborg-agent: clock ([0-9]{1,11})")  # the first line of every verb
 _CHATTER = ("zborg-agent: borg ended with",)  # said after every verb
 _WITHHELD = "withheld (report_paths = no)"
 # What borg appends to an error of its own or of `borg serve`: versions, not reasons.
@@ -123,6 +125,7 @@ class BorgLog:
     plain: list[str] = field(default_factory=list)  # the newest lines that are not JSON
     broken: str = ""  # the newest line in which `borg serve` tells of damaged files
     unreadable: int = 0  # files that the host's disk would not give
+    clocks: tuple[datetime, datetime] | None = None  # the host's and ours, when the host told its own
     ran: bool = False  # whether the agent says that borg ran to an end
     _size: int = 0
 
@@ -163,6 +166,9 @@ class BorgLog:
             self._keep(f"{_STORAGE}{text}")
 
     def _keep(self, line: str) -> None:
+        if clock := _CLOCK.fullmatch(line):
+            self.clocks = (datetime.fromtimestamp(int(clock[1]), UTC), utc_now())
+            return
         self.ran = self.ran or line.startswith(_CHATTER)
         if line.strip():
             self.plain.append(line[:_LONGEST])

@@ -559,6 +559,7 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     esac
     case $verb in restore) check_restore "$@" ;; esac
     note "$verb $1 ${2-}"
+    say "clock $(date +%s)" # the server compares it with its own
     own_directory "$state_dir"
     take_lock
     case $verb in init) ;; *) keyed ;; esac
