@@ -17,7 +17,7 @@ from tests.lab import Guest
 from zborg.errors import CommandFailed, Conflict, ZborgError
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.ssh import SshRunner
-from zborg.model import P_RUN, P_STATE, P_TARGET, P_TRANSACTION, Child, Endpoint, Scrub, Stream, Zfs
+from zborg.model import P_RUN, P_STATE, P_TARGET, P_TRANSACTION, Child, Endpoint, Scrub, Stream, Zfs, utc_now
 from zborg.process import LocalRunner
 from zborg.zfs.commands import CommandZfs
 from zborg.zfs.parse import progress
@@ -182,6 +182,11 @@ def zfs_pair(machine: Pair) -> Pair:
     root, away = f"{machine.root}/{number}", f"{machine.away_name}/{number}"
     machine.zfs.create(root, {})
     return replace(machine, root=root, away_name=away)
+
+
+def test_its_clock_is_read(zfs_pair: Pair) -> None:
+    """Machines of one test run share their clock, but for the seconds that asking takes."""
+    assert abs((zfs_pair.zfs.clock() - utc_now()).total_seconds()) < 30
 
 
 # --- listing ----------------------------------------------------------------------------------------

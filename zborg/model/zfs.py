@@ -184,6 +184,9 @@ class Zfs(Protocol):
     cannot be read, raise ZborgError.
     """
 
+    def clock(self) -> datetime:
+        """What time it is on that machine, to the second."""
+
     def datasets(self, root: str) -> tuple[Dataset, ...]: ...
 
     def snapshots(self, root: str) -> tuple[Snapshot, ...]:

@@ -225,6 +225,8 @@ class _HostBackup:
         status = self.begun.context.tunnel.verb(self.host, words, listen, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, log)
         data: dict[str, Any] = dict(statistics(log.json()))
+        if log.clocks:
+            data["clocks"] = [moment(at) for at in log.clocks]  # the host's and ours
         if log.warnings:
             data["warnings"] = log.warnings
         return Outcome("host", self.host.name, judged, message, remedy, data)

@@ -1,17 +1,18 @@
-"""What a backup is checked against besides borg's word: room before it, the usual numbers after it.
+"""What a step is checked against besides borg's and ZFS's word: room before it, usual numbers and clocks.
 
-No command is run for it; the past is read once per run, so that 200 hosts cost what one costs.
+For a backup no command is run for it; the past is read once per run, so that 200 hosts cost what one costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
-from zborg.model import Dataset, Host, Outcome, Status, Storage
-from zborg.model.words import size
+from zborg.model import Clock, Dataset, Host, Outcome, Status, Storage, Zfs
+from zborg.model.words import moment_of, size
+from zborg.planning import clocks
 from zborg.planning.plausible import doubt
 from zborg.steps.context import Begun
 
@@ -45,14 +46,43 @@ class Checks:
         return cls({host: [one for one in some if one.status.good] for host, some in outcomes.items()})
 
     def judged(self, host: Host, outcome: Outcome) -> Outcome:
-        """The outcome of one backup, less good if its archive is not plausible."""
+        """The outcome of one backup, less good if its archive is not plausible or the clocks differ."""
         if not outcome.status.good:
             return outcome
         earlier = [one.data for one in self.earlier.get(host.name, ())]
         found = doubt(host.name, outcome.data, earlier, min_files=host.min_files, shrink=host.shrink)
-        if found is None:
+        skew = _skew(host, outcome)
+        told = [found.message if found else "", skew]
+        if not any(told):
             return outcome
-        status = Status.FAILED if found.certain else Status.WARNING
-        message = "; ".join(filter(None, (found.message, outcome.message)))
-        data = {**outcome.data, "doubt": found.message}
-        return replace(outcome, status=status, message=message, remedy=found.remedy, data=data)
+        status = Status.FAILED if found and found.certain else Status.WARNING
+        words = "; ".join(filter(None, told))
+        message = "; ".join(filter(None, [words, outcome.message]))
+        remedy = found.remedy if found else clocks.REMEDY
+        data = {**outcome.data, "doubt": words}
+        return replace(outcome, status=status, message=message, remedy=remedy, data=data)
+
+
+def _skew(host: Host, outcome: Outcome) -> str:
+    read = [moment_of(text) for text in outcome.data.get("clocks", ())]
+    there, here = read if len(read) == 2 else (None, None)
+    return clocks.apart(host.name, there, here) if there and here else ""
+
+
+def clock_warning(whose: str, there: datetime, here: datetime) -> list[Outcome]:
+    """At most one: of a machine whose clock, read just now, is far from ours."""
+    words = clocks.apart(whose, there, here)
+    return [Outcome("clock", whose, Status.WARNING, words, clocks.REMEDY)] if words else []
+
+
+def ask_clock(whose: str, zfs: Zfs, here: Clock) -> list[Outcome]:
+    """The same, after asking, by one command.
+
+    Nothing is said of who cannot be asked: a target that may receive and no more tells no time, and what
+    cannot be reached the step itself tells.
+    """
+    try:
+        there = zfs.clock()
+    except ZborgError:
+        return []
+    return clock_warning(whose, there, here())

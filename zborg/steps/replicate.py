@@ -12,6 +12,7 @@ from zborg.errors import Exit, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
 from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan
+from zborg.steps.checks import ask_clock
 from zborg.steps.context import Begun, Context, attempt, conclude, outcome_of, select_targets
 from zborg.steps.sending import Diverged, Ends, idle, send
 
@@ -43,6 +44,7 @@ def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Rep
                 if dry_run:
                     foreseen += [_conflict(ends, conflict) for conflict in plan.conflicts]
                 else:
+                    outcomes += ask_clock(target.name, ends.far, begun.context.clock)
                     outcomes += _execute(ends, plan)
         except ZborgError as error:
             outcomes.append(outcome_of("target", target.name, error))

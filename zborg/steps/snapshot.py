@@ -24,6 +24,8 @@ from zborg.model import (
     State,
     Status,
 )
+from zborg.planning import clocks
+from zborg.steps.checks import clock_warning
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 
 
@@ -47,9 +49,10 @@ def _snapshot(begun: Begun, *, dry_run: bool) -> Report:
         facts = _gather(begun)
         name = SnapshotName.of(begun.started)
         _check_clock(facts, name)
+        told = _check_storage_clock(begun.context)
         if dry_run:
             return begun.report((), _plan(begun, facts, name))
-        return begun.report(_take(begun, facts, name))
+        return begun.report([*told, *_take(begun, facts, name)])
 
 
 def _gather(begun: Begun) -> _Facts:
@@ -112,6 +115,16 @@ def _check_clock(facts: _Facts, name: SnapshotName) -> None:
             f"the clock says {name.at:%Y-%m-%d %H:%M:%S} UTC, but {newest} is already there",
             "set the clock; nothing was snapshotted",
         )
+
+
+def _check_storage_clock(context: Context) -> list[Outcome]:
+    """Names are by our clock, and ages by ZFS's: on another machine that is another clock."""
+    if context.config.storage.endpoint is None:
+        return []
+    there, here = context.zfs.clock(), context.clock()
+    if words := clocks.apart("the storage", there, here, clocks.FAR):
+        raise Conflict(f"{words}; nothing was snapshotted", clocks.REMEDY)
+    return clock_warning("the storage", there, here)
 
 
 def _plan(begun: Begun, facts: _Facts, name: SnapshotName) -> list[str]:

@@ -47,6 +47,10 @@ def _properties(kind: str, which: str, root: str) -> Argv:
     return ("zfs", "get", "-Hp", "-r", "-t", kind, *source, "-o", columns, which, names.dataset(root))
 
 
+def clock() -> Argv:
+    return ("date", "+%s")
+
+
 def list_datasets(root: str) -> Argv:
     return _list("filesystem", DATASET_COLUMNS, root)
 

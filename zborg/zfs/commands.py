@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 
 from zborg.errors import CommandFailed, Conflict, ZborgError
 from zborg.model import Bookmark, Child, Dataset, Hold, Pool, ResumeToken, Runner, Snapshot, Stream
@@ -31,6 +32,9 @@ class CommandZfs:
     def __init__(self, runner: Runner, prefix: Sequence[str] = ()) -> None:
         self._runner = runner
         self._prefix = tuple(prefix)
+
+    def clock(self) -> datetime:
+        return parse.instant(self._run(argv.clock(), bare=True).strip())
 
     # --- listing ---------------------------------------------------------------------------------
 

@@ -1,0 +1,29 @@
+"""Clocks of several machines: who is right cannot be told, that they differ can."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from zborg.model.words import duration, moment
+
+APART = timedelta(minutes=5)
+"""Worth a warning: asking takes seconds, and NTP keeps machines within one."""
+
+FAR = timedelta(hours=1)
+"""Too far for a new snapshot: its name is this machine's word for when it was taken, for good."""
+
+REMEDY = (
+    "see which is wrong (date -u on both), and let NTP set it: timedatectl set-ntp true, chronyc makestep"
+)
+
+
+def apart(whose: str, there: datetime, here: datetime, limit: timedelta = APART) -> str:
+    """What to say of two clocks that were read at once; "" while they differ by no more than `limit`."""
+    gap = abs(there - here)
+    if gap <= limit:
+        return ""
+    side = "behind" if there < here else "ahead"
+    return (
+        f"the clock of {whose} says {moment(there)} and is {duration(gap.total_seconds())} {side}: "
+        f"here it is {moment(here)}"
+    )
