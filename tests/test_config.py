@@ -181,6 +181,13 @@ def test_what_is_no_duration_is_refused(tmp_path: Path, text: str) -> None:
         )
 
 
+@pytest.mark.parametrize(("text", "size"), [("0", 0), ("500M", 500 << 20), ("1G", 1 << 30), ("2T", 2 << 40)])
+def test_sizes_are_written_as_in_zfs(tmp_path: Path, text: str, size: int) -> None:
+    storage = LEAST["storage"] | {"min_free": text, "slack": text}
+    found = load(write(tmp_path / "zborg.toml", LEAST | {"storage": storage})).storage
+    assert (found.min_free, found.slack) == (size, size)
+
+
 def test_a_duration_in_foreign_digits_is_refused(tmp_path: Path) -> None:
     assert problems(tmp_path, scrub={"max_age": "٣d"})[0].startswith("scrub.max_age: must be a duration")
 
@@ -212,6 +219,13 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
         ({"storage": {}}, "storage.dataset: is missing"),
         ({"storage": {"dataset": "tänk/borg"}}, "storage.dataset: must be a ZFS dataset"),
         ({"storage": {"dataset": "tank", "ssh": HOST["ssh"]}}, "storage.host_key: is missing"),
+        ({"storage": {"dataset": "tank", "slack": "1 GiB"}}, 'storage.slack: must be a size such as "500M"'),
+        ({"storage": {"dataset": "tank", "min_free": 5}}, "storage.min_free: must be a text in quotes"),
+        (
+            {"hosts": {"web1": HOST | {"shrink": 101}}},
+            "hosts.web1.shrink: is a percentage, 0 to 100, not 101",
+        ),
+        ({"hosts": {"web1": HOST | {"min_files": -1}}}, "hosts.web1.min_files: must be 0 or more, not -1"),
         ({"backup": {"parallel": 0}}, "backup.parallel: must be 1 or more, not 0"),
         ({"backup": {"parallel": True}}, "backup.parallel: must be a whole number, not True"),
         ({"backup": {"allow_partial": "yes"}}, "backup.allow_partial: must be true or false, not 'yes'"),
