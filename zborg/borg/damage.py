@@ -1,7 +1,8 @@
 """How borg shows that a repository is broken, or is not the host's own.
 
 borg ends with its "warning" or with a Python error for much of that; here it is told apart from trouble that
-only keeps a backup from being made. The texts are those of borg 1.4.5, whose files were damaged one by one.
+only keeps a backup from being made. The texts are those of borg 1.4.5, whose repository was damaged
+file by file; 1.2.4 says the same.
 """
 
 from __future__ import annotations
