@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.agent import Lab as AgentLab
 from tests.harness.host import BackedUpHost
 from tests.harness.keys import KeyPair, make_key
 from tests.harness.local import LocalVault
@@ -29,6 +30,25 @@ def vault(tmp_path: Path) -> Iterator[LocalVault]:
 @pytest.fixture
 def clock() -> Hours:
     return Hours()
+
+
+@pytest.fixture(scope="session")
+def enrolled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One host is initialised for all tests of the agent that begin after init, to save their time."""
+    directory = tmp_path_factory.mktemp("enrolled")
+    made = AgentLab(directory / "lab", "sh", "auto")
+    with made.host:
+        made.init().save(directory / "saved")
+    return directory / "saved"
+
+
+@pytest.fixture
+def agent(tmp_path: Path, enrolled: Path) -> Iterator[AgentLab]:
+    """An initialised host whose sshd lets every variable of the client's through."""
+    made = AgentLab(tmp_path, "sh", "auto", "AcceptEnv *")
+    made.init(enrolled).configure()
+    with made.host:
+        yield made
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,15 @@ def test_every_known_msgid_is_one_of_borgs() -> None:
         (75, ["zborg-agent: busy: create"], Status.BUSY, "zborg-agent: busy: create"),
         (76, [], Status.CONFLICT, "the host raised an alarm"),
         (76, ["zborg-agent: alarm: x"], Status.CONFLICT, "zborg-agent: alarm: x"),
+        (
+            76,
+            [message("ERROR", "No key file", "KeyfileNotFoundError"), ended(42), "zborg-agent: ALARM: x"],
+            Status.CONFLICT,
+            "zborg-agent: ALARM: x",
+        ),
+        (78, ["zborg-agent: not now: x"], Status.SKIPPED, "zborg-agent: not now: x"),
+        (79, ["zborg-agent: hook before x"], Status.FAILED, "zborg-agent: hook before x"),
+        (79, [ended(0), "zborg-agent: hook after x"], Status.WARNING, "zborg-agent: hook after x"),
         (127, [], Status.FAILED, "there is no agent on the host"),
     ],
 )

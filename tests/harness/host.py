@@ -38,7 +38,10 @@ def encode(words: Sequence[str]) -> str:
 
 
 class BackedUpHost:
-    """Stands in for one host. `shell` is "sh" (the machine's own) or "busybox" (it and all its tools)."""
+    """Stands in for one host. `shell` is "sh" (the machine's own) or "busybox" (it and all its tools).
+
+    With `own_pids` its processes are a world of their own, without this machine's other hosts and servers.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class BackedUpHost:
         sshd_options: Sequence[str] = (),
         agent: Path = AGENT,
         key: KeyPair | None = None,
+        own_pids: bool = False,
     ) -> None:
         self.directory = directory
         self.confdir = directory / "etc"
@@ -57,7 +61,7 @@ class BackedUpHost:
         self.name = ""
         for path in (self.confdir, self.data):
             path.mkdir(parents=True, mode=0o700)
-        self.sshd = Sshd(directory / "sshd", sshd_options)
+        self.sshd = Sshd(directory / "sshd", sshd_options, own_pids=own_pids)
         self.key = key or make_key(directory / "id_ed25519")
         self.agent = self._install(agent, shell)
         self._sh = str(directory / "bin" / "sh") if shell == "busybox" else "/bin/sh"

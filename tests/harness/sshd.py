@@ -38,14 +38,16 @@ SetEnv HOME={directory}/home
 class Sshd:
     """One sshd, as the current user, with everything it owns in `directory`.
 
-    `extra` are further lines of sshd_config, e.g. "AcceptEnv *".
+    `extra` are further lines of sshd_config, e.g. "AcceptEnv *". With `own_pids` it and all that it starts
+    see no process but each other (needs root).
     """
 
-    def __init__(self, directory: Path, extra: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, extra: Sequence[str] = (), *, own_pids: bool = False) -> None:
         self.directory = directory
         self.user = getpass.getuser()
         self.port = 0
         self._extra = tuple(extra)
+        self._own_pids = own_pids
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         pair = make_key(directory / "host_key", comment="")
@@ -96,7 +98,7 @@ class Sshd:
 
     @property
     def pid(self) -> int:
-        """Of the one that listens; each connection has a child of it."""
+        """Of the one that listens; each connection has a child of it. With `own_pids`: of its parent."""
         assert self._process is not None  # started
         return self._process.pid
 
@@ -120,6 +122,8 @@ class Sshd:
         config.write_text(lines + "".join(f"{line}\n" for line in self._extra))
         sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or "/usr/sbin/sshd"
         argv = [sshd, "-D", "-f", str(config), "-E", str(self.directory / "log")]
+        if self._own_pids:
+            argv = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *argv]
         # Should the tests be killed, their sshd goes too.
         return ["setpriv", "--pdeathsig", "KILL", *argv] if shutil.which("setpriv") else argv
 

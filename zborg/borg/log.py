@@ -20,7 +20,7 @@ from zborg.model.words import counted
 
 STDOUT_PREFIX = "= "
 # The agent's own statuses (docs/agent.md).
-AGENT_BUSY, AGENT_ALARM, AGENT_PATH_MISSING = 75, 76, 77
+AGENT_BUSY, AGENT_ALARM, AGENT_PATH_MISSING, AGENT_NOT_NOW, AGENT_HOOK = 75, 76, 77, 78, 79
 NOT_FOUND = 127  # the agent's, when borg is missing; the shell's, when the agent is
 _KEPT_LINES = 40
 _LONGEST = 4000  # characters of one message; what a host says may have no end
@@ -46,10 +46,30 @@ _REFUSALS = (
         "the dataset holds a repository for which the host has no key: README, The host is gone",
     ),
     ("a second init needs root", "the host has a key, the dataset no repository: README, The host is gone"),
+    (
+        "the key file of this repository is gone",
+        "restore the key from its safe copy; without it nothing can be read",
+    ),
     ("no path in", "name what to back up in /etc/zborg/agent.conf on the host"),
     ("a path is not in the archive", "look for it in another snapshot: --at"),
     ("restore stopped", "allow more bytes, or free space on the host"),
 )
+
+# The agent's status -> what the verb came to, and the mend; the agent has its own words for it.
+_AGENTS = {
+    AGENT_BUSY: (Status.BUSY, "another verb runs on the host", "wait for it"),
+    AGENT_PATH_MISSING: (
+        Status.FAILED,
+        "a path of agent.conf is not there",
+        "mend or remove that path in agent.conf on the host",
+    ),
+    AGENT_NOT_NOW: (Status.SKIPPED, "the host does not allow it now", ""),
+    AGENT_HOOK: (
+        Status.FAILED,
+        "a hook of agent.conf failed",
+        "look at /var/lib/zborg/hooks.log on the host",
+    ),
+}
 
 # msgid (borg's docs, "Message IDs") -> what it means for a reader, and the mend.
 _KNOWN = {
@@ -211,11 +231,11 @@ def _judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
     known = next(filter(None, (_known(msgid) for msgid, _ in log.errors)), None)
     if known := known or damage.of_errors(log.errors):
         return known
-    if status == AGENT_BUSY:
-        return Status.BUSY, words or "another verb runs on the host", "wait for it"
-    if status == AGENT_PATH_MISSING:
-        told = words or "a path of agent.conf is not there"
-        return Status.FAILED, told, "mend or remove that path in agent.conf on the host"
+    if status == AGENT_HOOK and log.ran:  # a bad `before` ends the run, so this was `after` a good backup
+        return Status.WARNING, words, _AGENTS[AGENT_HOOK][2]
+    if status in _AGENTS:
+        judged, otherwise, remedy = _AGENTS[status]
+        return judged, words or otherwise, remedy
     refusal = next((line for line in log.plain if line.startswith(_AGENT) and not _is_chatter(line)), "")
     mend = next((mend for part, mend in _REFUSALS if part in refusal), "")
     if refusal and (mend or not log.errors):

@@ -6,10 +6,11 @@
 # Arguments come from authorized_keys or from root at a terminal and are trusted. SSH_ORIGINAL_COMMAND and
 # every other variable come from the client and are not; nor is what arrives on stdin, which only borg reads.
 #
-#   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version` alone prints text)
+#   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version` and `escrow` print text)
 #   stderr          "= TEXT" a line of borg's output; "{...}" a line of borg's log;
 #                   "zborg-agent: TEXT" our words; anything else is borg's, outside its log
-#   exit status     2 refused, 75 another run is going on, 76 alarm, 77 a path is not there, 127 no borg; else borg's own
+#   exit status     2 refused, 75 another run is going on, 76 alarm, 77 a path is not there, 78 not now, 79 a hook
+#                   failed, 127 no borg; else borg's own
 
 sh=/bin/sh
 safe_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -67,6 +68,20 @@ yes_no() { case $value in yes | no) ;; *) refuse "agent.conf: $key is yes or no"
 whole() { is_number "$value" || refuse "agent.conf: $key is a number"; }
 plain() { is_plain_path "$value" || refuse "agent.conf: $key is an absolute path of [A-Za-z0-9._/-]"; }
 
+duration() { # sets seconds
+    seconds=${value%[smhd]}
+    case $seconds in "$value" | 0*) false ;; *) is_number "$seconds" && [ ${#seconds} -le 6 ] ;; esac ||
+        refuse "agent.conf: $key is a number and one of s, m, h, d"
+    case $value in *m) seconds=$((seconds * 60)) ;; *h) seconds=$((seconds * 3600)) ;; *d) seconds=$((seconds * 86400)) ;; esac
+}
+exists() { command -v "$1" >/dev/null || refuse "agent.conf: there is no $1 on this host"; }
+is_hour() { case $1 in [0-9] | 1[0-9] | 2[0-4]) ;; *) false ;; esac; }
+hours() {
+    if ! is_hour "${value%%-*}" || ! is_hour "${value#*-}" || [ "${value%%-*}" = "${value#*-}" ]; then
+        refuse "agent.conf: allowed_hours is two hours, such as 22-6"
+    fi
+}
+
 set_key() { # the value of one line into its variable; lists are kept one to a line
     case $key in
     name) is_name "$value" || refuse "agent.conf: name is [a-z0-9-], at most 31" && name=$value ;;
@@ -81,6 +96,25 @@ set_key() { # the value of one line into its variable; lists are kept one to a l
     restore_max_bytes) whole && restore_max_bytes=$value ;;
     restore_free_floor) whole && restore_free_floor=$value ;;
     lock_wait) whole && lock_wait=$value ;;
+    before) before=$before$value$newline ;;
+    after) after=$after$value$newline ;;
+    on_error) on_error=$on_error$value$newline ;;
+    hook_timeout) duration && hook_timeout=$seconds ;;
+    min_interval) duration && min_interval=$seconds ;;
+    allowed_hours) hours && allowed_from=${value%-*} allowed_to=${value#*-} ;;
+    nice) case $value in [0-9] | 1[0-9]) ;; *) refuse "agent.conf: nice is 0 to 19" ;; esac
+        exists nice && gently="nice -n $value $gently" ;;
+    ionice)
+        case $value in idle) class='-c 3' ;; best-effort) class='-c 2 -n 7' ;;
+        *) refuse "agent.conf: ionice is idle or best-effort" ;; esac
+        exists ionice && gently="$gently ionice $class" ;;
+    keep_last | keep_hourly | keep_daily | keep_weekly | keep_monthly | keep_yearly)
+        case $value in 0*) false ;; *) is_number "$value" ;; esac || refuse "agent.conf: $key is a number, 1 or more"
+        retention="$retention --keep-${key#keep_}=$value" ;;
+    keep_within)
+        case ${value%[Hdwmy]} in "$value" | 0*) false ;; *) is_number "${value%[Hdwmy]}" ;; esac ||
+            refuse "agent.conf: keep_within is a number and one of H, d, w, m, y"
+        retention="$retention --keep-within=$value" ;;
     borg) plain && borg=$value ;;
     state_dir) plain && state_dir=$value ;;
     run_dir) plain && run_dir=$value ;;
@@ -92,7 +126,8 @@ set_key() { # the value of one line into its variable; lists are kept one to a l
 read_config() { # read, never sourced: a value is text, whatever it holds
     name='' paths='' excludes='' markers='' compression=lz4 one_file_system=no report_paths=no restore=no borg=''
     restore_max_bytes=107374182400 restore_free_floor='' lock_wait=1 connector=auto state_dir=/var/lib/zborg
-    run_dir=/run/zborg
+    run_dir=/run/zborg retention='' before='' after='' on_error='' hook_timeout=3600 min_interval=0 gently=''
+    allowed_from=0 allowed_to=24
     [ -d /run ] || run_dir=/var/run/zborg # FreeBSD
     if [ -e "$confdir" ]; then is_safe "$confdir" || refuse "$confdir must belong to root and be writable by nobody else"; fi
     [ -e "$confdir/agent.conf" ] || return 0
@@ -115,7 +150,7 @@ defaults_and_environment() {
     [ -n "$name" ] || name=$(hostname -s 2>/dev/null | tr '[:upper:]' '[:lower:]')
     is_name "$name" || refuse "this host's name is not [a-z0-9-]: set name in agent.conf"
     [ -n "$borg" ] || borg=$(command -v borg) || borg=''
-    base=$state_dir/borg keys=$state_dir/borg/.config/borg/keys
+    hooks_log=$state_dir/hooks.log base=$state_dir/borg keys=$state_dir/borg/.config/borg/keys
     # Never here: BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK, BORG_RELOCATED_..., BORG_WORKAROUNDS. borg asks,
     # stdin is /dev/null, and that means no. The passphrase is in no environment and no argument list.
     export BORG_BASE_DIR="$base" BORG_KEYS_DIR="$keys" BORG_HOST_ID="host:$name" BORG_EXIT_CODES=modern
@@ -133,14 +168,21 @@ take_lock() { # children get 9>&-: a lock that borg or a relay inherits would ou
         flock -n 9 || busy "$(cat "$run_dir/lock")"
         echo $$ >"$run_dir/lock"
     else # a symbolic link to nowhere is made in one step and holds the pid from its first moment
-        owner=$(readlink "$run_dir/lock.pid") && ! kill -0 "$owner" 2>/dev/null && break_lock "$owner"
+        owner=$(readlink "$run_dir/lock.pid") && ! is_agent "$owner" && take_over "$owner"
         ln -s $$ "$run_dir/lock.pid" 2>/dev/null || busy "$(readlink "$run_dir/lock.pid")"
         linked=yes
     fi
     clear_leftovers
 }
 
-break_lock() { # of two that come for a dead pid's lock, one may catch the other's new one: then give it back
+is_agent() { # whether process $1 runs this script: a dead one's number may be another's now
+    kill -0 "$1" 2>/dev/null || return 1
+    lines=$(ps -A -o pid= -o args= 2>/dev/null) || return 0
+    lines=$(printf '%s\n' "$lines" | grep "^ *$1 ")
+    case $lines in '' | *" $0 "*) ;; *) false ;; esac
+}
+
+take_over() { # of two that come for a dead pid's lock, one may catch the other's new one: then give it back
     mv "$run_dir/lock.pid" "$run_dir/broken.$$" 2>/dev/null || return 0
     caught=$(readlink "$run_dir/broken.$$")
     [ "$caught" = "$1" ] || ln -s "$caught" "$run_dir/lock.pid" || :
@@ -153,6 +195,29 @@ clear_leftovers() { # of runs that were killed
     for left in "$run_dir"/session.*/*; do [ ! -p "$left" ] || (: <>"$left") 2>/dev/null || :; done
     rm -rf "$run_dir"/session.* "$run_dir"/base.*
     set -f
+}
+
+is_borg() { # is_borg WORD...: borg's command line; not that of `borg serve`, which is a storage's side
+    case $1 in '{'*'}') shift ;; esac # busybox's ps puts a script's name before the interpreter's
+    case ${1##*/} in python* | pypy*) depth=4 ;; *) depth=1 ;; esac
+    while [ $# -gt 0 ] && [ "$depth" -gt 0 ]; do
+        case ${1##*/}:${2-} in borg:serve) return 1 ;; borg:* | borg-*:* | borgfs:* | borgmatic:*) return 0 ;; esac
+        shift
+        depth=$((depth - 1))
+    done
+    return 1
+}
+
+borg_runs() { # on this host, anybody's and however started; where ps cannot tell, one may
+    lines=$(ps -A -o args= 2>/dev/null) || return 0
+    IFS=$newline
+    for line in $lines; do
+        unset IFS
+        # shellcheck disable=SC2086 # words are wanted
+        ! is_borg $line || return 0
+    done
+    unset IFS
+    return 1
 }
 
 # --- The tunnel: borg here, `borg serve` at the other end of our stdin and stdout ----------------------------
@@ -202,7 +267,7 @@ exec $copy >&6 5<&- 6>&-
 RSH
 }
 
-tunnel() { # tunnel BORG-ARGUMENT...: sets rc, and missed=yes if a path to restore was not in the archive
+tunnel() { # tunnel BORG-ARGUMENT...: sets rc; missed=yes if a path to restore was not there; suspect, see filter_log
     [ -x "$borg" ] || die 127 "borg is not installed here (or set borg in agent.conf)"
     is_safe "$confdir/passphrase" secret || refuse "$confdir/passphrase must be there, belong to root, and have mode 0600"
     choose_relay
@@ -222,9 +287,10 @@ tunnel() { # tunnel BORG-ARGUMENT...: sets rc, and missed=yes if a path to resto
     exec 3<&- 4>&-
     (exec 9>&- <"$session/out" && filter_output) &
     filter_out=$!
-    (exec 9>&- <"$session/log" && filter_log) &
+    (trap '' PIPE && exec 9>&- <"$session/log" && filter_log) &
     filter_err=$!
-    (exec 9>&- >"$session/out" 2>"$session/log" && cd "${destination:-/}" && exec "$borg" "$@") </dev/null &
+    # shellcheck disable=SC2086 # gently is nothing, or a command line
+    (exec 9>&- >"$session/out" 2>"$session/log" && cd "${destination:-/}" && exec $gently "$borg" "$@") </dev/null &
     borg_pid=$!
     if [ -n "$destination" ]; then
         (exec 9>&- >/dev/null 2>&1 && watch_limits) &
@@ -237,13 +303,16 @@ tunnel() { # tunnel BORG-ARGUMENT...: sets rc, and missed=yes if a path to resto
 }
 
 close_tunnel() { # after borg
+    trap '' PIPE # from here on: a server that hangs up in time must not keep us from an alarm
     # borg may have ended before it ran rsh: the relays then wait in open(), for ever, unless killed.
-    # shellcheck disable=SC2086 # watch_pid may be nothing
-    kill "$relay_in" "$relay_out" $watch_pid 2>/dev/null
+    # KILL, because a child of sh that was only just made may lose any other signal (seen with dash).
+    kill -9 "$relay_in" "$relay_out" 2>/dev/null
+    [ -z "$watch_pid" ] || kill "$watch_pid" 2>/dev/null
     wait "$relay_in" "$relay_out" 2>/dev/null # or sh writes "Terminated"
     relay_in='' relay_out=''
     wait "$filter_out"
-    wait "$filter_err" || missed=yes
+    wait "$filter_err"
+    case $? in 1) missed=yes ;; 2) suspect=$older ;; 3) suspect=$foreign ;; esac
     if [ -n "$watch_pid" ]; then
         wait "$watch_pid" 2>/dev/null
         [ $? -ne 1 ] || limit=passed
@@ -270,17 +339,79 @@ end_borg() { # end_borg PID: politely, and after 3 s not so
 stop() { # stop STATUS: a signal came
     trap '' HUP INT TERM PIPE
     [ -z "$borg_pid" ] || end_borg "$borg_pid"
+    [ -z "$hook_pid" ] || end_hook
     exit "$1"
 }
 
 clean() { # at every exit
+    status=$?
     trap '' HUP INT TERM PIPE
     # shellcheck disable=SC2086 # pids, or nothing
-    kill $relay_in $relay_out $watch_pid 2>/dev/null
+    kill -9 $relay_in $relay_out $watch_pid 2>/dev/null
     [ -z "$session" ] || rm -rf "$session"
     [ -z "$fresh" ] || rm -rf "$fresh"
+    [ -z "$begun" ] || finish_hooks
     [ -z "$linked" ] || rm -f "$run_dir/lock.pid"
+    exit "$status"
 }
+
+# --- Hooks: root's commands around a backup -------------------------------------------------------------------
+#
+# They get nothing of the tunnel, and what they print stays here: it may hold names.
+
+run_hook() { # run_hook WHICH COMMAND: sets hook_rc, and took to the seconds
+    own_group=$(command -v setsid) || own_group='' # so that what it started ends with it
+    home=~root took=$(date +%s)
+    (
+        trap - HUP INT TERM PIPE
+        exec 9>&- </dev/null >>"$hooks_log" 2>&1
+        exec $own_group timeout -k 5 "$hook_timeout" /usr/bin/env -i PATH="$safe_path" LC_ALL=C HOME="$home" \
+            ZBORG_HOOK="$1" ZBORG_ARCHIVE="$archive" ZBORG_STATUS="$status" "$sh" -c "$2"
+    ) &
+    hook_pid=$!
+    wait "$hook_pid"
+    hook_rc=$?
+    took=$(($(date +%s) - took))
+    [ "$took" -lt "$hook_timeout" ] || signal_hook KILL # not every timeout(1) ends grandchildren
+    hook_pid=''
+}
+
+end_hook() { # with all that it started, where it has a group of its own
+    signal_hook TERM || return 0
+    sleep 1
+    signal_hook KILL || :
+}
+
+signal_hook() { kill -s "$1" -- "-$hook_pid" 2>/dev/null || kill -s "$1" "$hook_pid" 2>/dev/null; }
+
+run_hooks() { # run_hooks WHICH COMMANDS: in turn; fails with the first that does, and sets failed_hook
+    count=0
+    IFS=$newline
+    for command in $2; do
+        unset IFS
+        count=$((count + 1))
+        run_hook "$1" "$command"
+        [ "$hook_rc" -eq 0 ] || { hook_failed "$1" && return 1; }
+    done
+    unset IFS
+}
+
+hook_failed() {
+    failed_hook="hook $1 number $count failed with $hook_rc"
+    [ "$took" -lt "$hook_timeout" ] || failed_hook="hook $1 number $count was stopped after $hook_timeout seconds"
+    [ "$report_paths" = no ] || tail -n 5 "$hooks_log" | tr -d '\001-\011\013-\037\177' | sed 's/^/hook: /' >&2
+}
+
+finish_hooks() { # at the end of a create, however it came: what `before` stopped must start again
+    trap 'end_hook' INT TERM
+    run_hooks after "$after" || {
+        say "$failed_hook" && note "$failed_hook"
+        is_good "$status" && status=79
+    }
+    is_good "$status" || run_hooks on_error "$on_error" || { say "$failed_hook" && note "$failed_hook"; }
+}
+
+is_good() { case $1 in 0 | 1 | 10[0-9] | 11[0-9] | 12[0-6]) ;; *) false ;; esac; } # borg's warnings are
 
 # --- What the server is told --------------------------------------------------------------------------------
 #
@@ -314,10 +445,19 @@ without_names() { # sets shown to the line $1 without file names, or to nothing
     esac
 }
 
-filter_log() { # one write per line; fails if a path to restore was not found
+older='the server showed an older state of the repository than this host has written'
+foreign="the server showed a repository that is not this host's, or not as this host left it"
+
+filter_log() { # one write per line; status 1: a path to restore was not found, 2: see older, 3: see foreign
     withheld=0 result=0
     while IFS= read -r line || [ -n "$line" ]; do
-        case $line in *', "msgid": "IncludePatternNeverMatchedWarning"}' | *', "message": "Include pattern '*) result=1 ;; esac
+        case $line in *', "msgid": "IncludePatternNeverMatchedWarning"}' | *', "message": "Include pattern '*) result=1 ;;
+        *', "msgid": "Cache.RepositoryReplay"'*) result=2 ;;
+        *', "msgid": "Cache.EncryptionMethodMismatch"'* | *', "msgid": "Cache.CacheInitAbortedError"'*) result=3 ;;
+        *', "msgid": "Cache.RepositoryAccessAborted"'* | *', "msgid": "Cache.RepositoryIDNotUnique"'*) result=3 ;;
+        *', "msgid": "KeyfileNotFoundError"'* | *', "msgid": "KeyfileMismatchError"'*) result=3 ;;
+        *', "msgid": "RepoKeyNotFoundError"'* | *', "msgid": "TAM'*) result=3 ;;
+        esac
         if [ "$report_paths" = yes ]; then shown=$line; else without_names "$line"; fi
         if [ -n "$shown" ]; then printf '%s\n' "$shown" >&2; else withheld=$((withheld + 1)); fi
     done
@@ -363,6 +503,19 @@ ids_under() { # the repositories that the base directory $1 has spoken with, one
     set -f
 }
 
+refuse_alarmed() { [ ! -e "$state_dir/alarm" ] || die 76 "ALARM since $(cat "$state_dir/alarm"): refused until root removes $state_dir/alarm"; }
+
+no_key='the key file of this repository is gone: put its safe copy back'
+
+own_key() { # prints the key file of this host's repository; there may be others, of earlier ones
+    set +f
+    for key in "$keys"/*; do
+        read -r line <"$key" && case $line in "BORG_KEY $id") set -f && cat "$key" && return ;; esac
+    done 2>/dev/null
+    set -f
+    false
+}
+
 only_ours() { # a server that shows an unencrypted or another repository must not get a second chance
     for seen in $(ids_under "$1"); do
         [ "$seen" = "$id" ] || alarm "the server showed another repository ($seen) than this host's ($id)"
@@ -370,16 +523,25 @@ only_ours() { # a server that shows an unencrypted or another repository must no
 }
 
 keyed() { # before a verb that uses the key
-    [ ! -e "$state_dir/alarm" ] || die 76 "ALARM since $(cat "$state_dir/alarm"): refused until root removes $state_dir/alarm"
+    refuse_alarmed
     [ -f "$state_dir/repository-id" ] || refuse "this host has no repository yet: init comes first"
     id=$(cat "$state_dir/repository-id")
     only_ours "$base"
+    own_key >/dev/null || refuse "$no_key" # or borg's word that it has none could not be told from the server's trick
+}
+
+writing() { # to this host's repository as it was left. Without its memory borg would trust whatever it is shown
+    [ -d "$base/.config/borg/security/$id" ] || alarm "borg's memory of the repository is gone: $base/.config/borg/security/$id"
+    tunnel --log-json --lock-wait "$lock_wait" "$@"
+    only_ours "$base"
+    case $suspect:$rc in :64) suspect=$older ;; :4[24] | :6[0-3]) suspect=$foreign ;; esac
+    [ -z "$suspect" ] || alarm "$suspect"
 }
 
 freshly() { # read without borg's memory: an older state of the repository may be read, though never written to
     fresh=$(mktemp -d "$run_dir/base.XXXXXX") || die 2 "cannot make a directory in $run_dir"
     BORG_BASE_DIR=$fresh
-    tunnel "$@"
+    tunnel --log-json --lock-wait "$lock_wait" "$@"
     only_ours "$fresh"
     only_ours "$base"
 }
@@ -391,11 +553,14 @@ version() {
     printf '%s\n' "agent 1" "name $name" "$found" "clock $(date +%s)" "restore $restore"
     [ -e "$state_dir/repository-id" ] && echo "initialised yes" || echo "initialised no"
     [ -e "$state_dir/alarm" ] && echo "alarm yes" || echo "alarm no"
+    borg_runs && echo "borg_runs yes" || echo "borg_runs no"
+    [ -n "$retention" ] && echo "prune yes" || echo "prune no"
+    find_custodians && echo "escrow yes" || echo "escrow no"
 }
 
 init() { # init REPO
     record=$state_dir/repository-id
-    [ ! -e "$state_dir/alarm" ] || die 76 "ALARM since $(cat "$state_dir/alarm"): refused until root removes $state_dir/alarm"
+    refuse_alarmed
     [ ! -e "$record" ] || refuse "this host has a repository; a second init needs root on this host: remove $record"
     # An init that broke off, or root's removal of the record, leaves ids behind. Their keys are kept.
     [ -z "$(ids_under "$base")" ] || mv "$base/.config/borg/security" "$base/.config/borg/security.before.$(date +%s).$$"
@@ -418,13 +583,38 @@ look_at_paths() { # sets absent to the numbers of those that are not there; thei
     unset IFS
 }
 
+not_now() { die 78 "not now: $1"; }
+
+within_hours() {
+    hour=$(date +%H) hour=${hour#0}
+    if [ "$allowed_from" -lt "$allowed_to" ]; then
+        [ "$hour" -ge "$allowed_from" ] && [ "$hour" -lt "$allowed_to" ]
+    else
+        [ "$hour" -ge "$allowed_from" ] || [ "$hour" -lt "$allowed_to" ]
+    fi || not_now "this host allows backups from $allowed_from to $allowed_to o'clock"
+}
+
+after_interval() { # notes this start, or says that the last one is too near
+    record=$state_dir/last-create now=$(date +%s) last=0
+    [ ! -e "$record" ] || last=$(cat "$record")
+    is_number "$last" || last=0
+    passed=$((now - last)) # below 0 the clock was set back: who knows when that was
+    if [ "$passed" -ge 0 ] && [ "$passed" -lt "$min_interval" ]; then
+        not_now "this host allows a backup every $min_interval seconds, and the last one began $passed seconds ago"
+    fi
+    echo "$now" >"$record" || die 2 "cannot write $record"
+}
+
 create() { # create REPO ARCHIVE
     [ -n "$paths" ] || refuse "no path in $confdir/agent.conf"
+    within_hours
+    after_interval
+    : >"$hooks_log"
+    archive=$2 begun=yes
+    run_hooks before "$before" || die 79 "$failed_hook: nothing is backed up"
     look_at_paths
-    # Without its memory borg would trust, and go on counting from, whatever it is shown.
-    [ -d "$base/.config/borg/security/$id" ] || alarm "borg's memory of the repository is gone: $base/.config/borg/security/$id"
     url=ssh://$1/./$1::$2
-    set -- --log-json --progress --lock-wait "$lock_wait" create --json --compression "$compression"
+    set -- --progress create --json --compression "$compression"
     [ "$one_file_system" = no ] || set -- "$@" --one-file-system
     IFS=$newline # the lists hold one value to a line, and set -f leaves * alone
     for value in $excludes; do set -- "$@" "--exclude=$value"; done
@@ -432,16 +622,33 @@ create() { # create REPO ARCHIVE
     # shellcheck disable=SC2086 # to be split
     set -- "$@" "$url" -- $paths
     unset IFS
-    tunnel "$@"
-    only_ours "$base"
+    writing "$@"
     case $absent:$rc in
     :*) ;;
     *:[01] | *:1[0-2][0-9]) die 77 "the rest is backed up, but not there: path number$absent of agent.conf" ;;
     esac
 }
 
+sample() { # sample REPO ARCHIVE: a first archive, which proves the whole way, of the file that is there for sure
+    [ -f "$confdir/agent.conf" ] || refuse "no $confdir/agent.conf"
+    writing create --json --compression "$compression" "ssh://$1/./$1::$2" -- "$confdir/agent.conf"
+}
+
+prune() { # prune REPO: append-only at the other end, so that what is deleted here can be had back there
+    [ -n "$retention" ] || refuse "no keep_... in $confdir/agent.conf: this host prunes nothing"
+    within_hours
+    # shellcheck disable=SC2086 # options of digits and letters
+    writing prune --glob-archives "$1-*" $retention "ssh://$1/./$1"
+}
+
+break_borg_lock() { # break-lock REPO: of the repository, and of the cache here
+    ! borg_runs || die 75 "busy: borg runs on this host: its lock is not broken"
+    tunnel --log-json --lock-wait "$lock_wait" break-lock "ssh://$1/./$1"
+    only_ours "$base"
+}
+
 list() { # list REPO N
-    freshly --log-json --lock-wait "$lock_wait" list --last "$2" --json "ssh://$1/./$1"
+    freshly list --last "$2" --json "ssh://$1/./$1"
 }
 
 permit() { # permit ID SNAPSHOT PATH...: sets cap, or refuses. A permission serves once.
@@ -511,7 +718,7 @@ restore() { # restore REPO ARCHIVE ID SNAPSHOT PATH...
         set -- "$@" "pp:${path#/}"
     done
     limit=''
-    if passed_limit; then limit=passed; else freshly --log-json --progress --lock-wait "$lock_wait" extract "$place" -- "$@"; fi
+    if passed_limit; then limit=passed; else freshly --progress extract "$place" -- "$@"; fi
     if [ -n "$limit" ] || passed_limit; then
         rm -rf "$destination"
         die 2 "restore stopped: over $cap bytes, or too little free space; what was extracted is removed"
@@ -537,6 +744,8 @@ decode() { # sets word: every byte outside [A-Za-z0-9._/=@+-] is written as \0oo
     word=$(printf '%b' "$1")
 }
 
+verbs='version, init, create, sample, list, prune, break-lock, restore, escrow'
+
 serve_command() { # serve_command WORD...: only what matches here is ever run
     [ "$#" -le 200 ] || refuse "more than 200 words"
     for word in "$@"; do
@@ -547,14 +756,16 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     verb=${1-}
     case $verb:$# in
     version:1) version && return ;;
-    init:2 | create:3 | list:3) ;;
+    escrow:1) refuse_alarmed && seal && note "$verb" && return ;;
+    init:2 | create:3 | sample:3 | list:3 | prune:2 | break-lock:2) ;;
     restore:[6-9] | restore:[1-9][0-9] | restore:1[0-9][0-9] | restore:200) ;;
-    *) refuse "no such verb, or not with $(($# - 1)) arguments; verbs are version, init, create, list, restore" ;;
+    *) refuse "no such verb, or not with $(($# - 1)) arguments; verbs are $verbs" ;;
     esac
     shift
     is_name "$1" || refuse "not a repository name"
+    [ "$1" = "$name" ] || refuse "this host is called $name"
     case $verb in
-    create | restore) case $2 in "$1"-*) is_stamp "${2#"$1"-}" ;; *) false ;; esac || refuse "an archive is REPO-YYYY-MM-DDTHHMMSSZ" ;;
+    create | sample | restore) case $2 in "$1"-*) is_stamp "${2#"$1"-}" ;; *) false ;; esac || refuse "an archive is REPO-YYYY-MM-DDTHHMMSSZ" ;;
     list) case $2 in [1-9] | [1-9][0-9] | [1-9][0-9][0-9]) ;; *) refuse "N is 1 to 999" ;; esac ;;
     esac
     case $verb in restore) check_restore "$@" ;; esac
@@ -563,7 +774,7 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     own_directory "$state_dir"
     take_lock
     case $verb in init) ;; *) keyed ;; esac
-    "$verb" "$@"
+    case $verb in break-lock) break_borg_lock "$@" ;; *) "$verb" "$@" ;; esac
     exit "${rc:-0}"
 }
 
@@ -608,21 +819,51 @@ allow_restore() { # allow_restore SNAPSHOT MAX_BYTES PATH...
 }
 
 key_export() {
-    id=$(cat "$state_dir/repository-id") || refuse "this host has no repository yet"
+    id=$(cat "$state_dir/repository-id" 2>/dev/null) || refuse "this host has no repository yet: init comes first"
+    is_safe "$confdir/passphrase" secret || refuse "$confdir/passphrase must be there, belong to root, and have mode 0600"
     printf '%s\n' "# Key and passphrase of $name's backup, repository $id." \
         "# Who has both can read every backup; without both nobody can." \
         "# Keep this where neither this host nor the backup server can lose or read it." "# Passphrase:"
     cat "$confdir/passphrase"
     printf '\n# Key file:\n'
-    set +f
-    for key in "$keys"/*; do
-        read -r line <"$key" && case $line in "BORG_KEY $id") cat "$key" ;; esac
-    done
+    own_key || refuse "$no_key"
+}
+
+# --- Escrow: key and passphrase, sealed for people whom root on this host has named --------------------------
+
+find_custodians() { # sets recipients: age's public keys, one to a line; or fails, and sets lack to the reason
+    custodians=$confdir/custodians recipients='' number=0 # root's file: a server that named them would name itself
+    lack="nobody to seal for: write one age1... public key a line into $custodians"
+    [ -e "$custodians" ] || return 1
+    is_safe "$custodians" || { lack="$custodians must belong to root and be writable by nobody else" && return 1; }
+    while IFS= read -r line || [ -n "$line" ]; do
+        number=$((number + 1))
+        trim "$line"
+        case $trimmed in
+        '' | '#'*) continue ;;
+        age1*[!a-z0-9]*) false ;;
+        age1*) recipients=$recipients$trimmed$newline ;;
+        *) false ;;
+        esac || { lack="$custodians line $number: not a public key of age (age1...)" && return 1; }
+    done <"$custodians"
+    [ -n "$recipients" ] || return 1
+    lack="age is not installed here: apt-get install age (or: pkg install age, apk add age)"
+    command -v age >/dev/null
+}
+
+seal() { # prints what --key-export does, sealed and armoured; in the clear it is in memory alone
+    find_custodians || refuse "$lack"
+    exported=$(key_export) || exit
+    set --
+    for recipient in $recipients; do set -- "$@" -r "$recipient"; done
+    sealed=$(printf '%s\n' "$exported" | age -a "$@") || refuse "age could not seal for those in $custodians"
+    printf '%s\n' "$sealed"
 }
 
 # --- Start --------------------------------------------------------------------------------------------------
 
-borg_pid='' watch_pid='' relay_in='' relay_out='' session='' fresh='' linked='' destination='' missed=no limit=''
+borg_pid='' watch_pid='' relay_in='' relay_out='' session='' fresh='' linked='' destination='' missed=no limit='' suspect=''
+hook_pid='' begun='' archive='' status=0
 trap clean EXIT
 trap 'stop 129' HUP
 trap 'stop 130' INT
@@ -648,5 +889,6 @@ set::0)
 :--setup:2) setup "$2" ;;
 :--allow-restore:*) shift && allow_restore "$@" ;;
 :--key-export:1) key_export ;;
-*) refuse "no command. As root: --setup NAME, --allow-restore SNAPSHOT MAX_BYTES PATH..., --key-export" ;;
+:--seal:1) seal ;;
+*) refuse "no command. As root: --setup NAME, --allow-restore SNAPSHOT MAX_BYTES PATH..., --key-export, --seal" ;;
 esac
