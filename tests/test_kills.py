@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import Lab
 from tests.harness import backup_process
-from tests.harness.host import BackedUpHost, find_borg
+from tests.harness.host import BackedUpHost, throttled
 from tests.harness.local import LocalVault
 from tests.harness.watch import assert_all_ended, kill, newest_pair, next_second, passed, until
 from tests.harness.world import World, guids, only, outcomes
@@ -26,7 +26,6 @@ from zborg.zfs import tokens
 
 KIB, MIB = 1 << 10, 1 << 20
 NEW = 6 * MIB  # of random data for each backup that is to be killed
-RATE = 4096  # KiB/s that borg may send, so that there is a middle
 
 Point = tuple[str, int]  # (what is counted, how many)
 
@@ -42,14 +41,6 @@ def points(seed: int, largest: int, *special: Point) -> list[object]:
         pytest.param(point, id=f"{point[0]}-{point[1]}", marks=mark)
         for point, mark in zip(ten, marks, strict=True)
     ]
-
-
-def throttled(host: BackedUpHost) -> str:
-    """A borg that sends RATE KiB/s."""
-    wrapper = host.directory / "throttled-borg"
-    wrapper.write_text(f'#!/bin/sh\nexec {find_borg()} --upload-ratelimit {RATE} "$@"\n')
-    wrapper.chmod(0o755)
-    return str(wrapper)
 
 
 # --- a backup, on loopback ----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Lab
 from tests.harness import backup_process
-from tests.harness.host import BackedUpHost, find_borg
+from tests.harness.host import BackedUpHost, throttled
 from tests.harness.local import LocalVault
 from tests.harness.watch import (
     all_pids,
@@ -31,14 +31,6 @@ from tests.harness.world import World
 
 MIB = 1 << 20
 NEW = 6 * MIB
-RATE = 4096  # KiB/s that borg may send, so that there is a middle
-
-
-def throttled(host: BackedUpHost) -> str:
-    wrapper = host.directory / "throttled-borg"
-    wrapper.write_text(f'#!/bin/sh\nexec {find_borg()} --upload-ratelimit {RATE} "$@"\n')
-    wrapper.chmod(0o755)
-    return str(wrapper)
 
 
 # --- the host's sockets -------------------------------------------------------------------------------

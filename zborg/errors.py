@@ -10,6 +10,7 @@
     └── CommandFailed               4   an external command ended badly
         ├── TimedOut                4   it did not end in time (retryable)
         └── Unreachable             4   no connection, or it broke (retryable)
+            ├── KeyRefused          4   it does not let our key in, or there is none (never retried)
             └── HostKeyChanged      4   the machine is not the one that was pinned (never retried)
 
 `Exit` is the only table of exit codes. Each error carries a `message` (what happened, where) and a
@@ -111,6 +112,12 @@ class Unreachable(CommandFailed):
     """A machine could not be reached, or the connection broke."""
 
     retryable = True
+
+
+class KeyRefused(Unreachable):
+    """Our key is not there, or the machine does not take it: another try in a minute changes neither."""
+
+    retryable = False
 
 
 class HostKeyChanged(Unreachable):

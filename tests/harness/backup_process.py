@@ -4,11 +4,13 @@
 
 DIRECTORY is the vault's; its hosts are in DIRECTORY/hosts.json, their sshd run elsewhere.
 Each event is a line on stderr, the report is JSON on stdout, the exit code is the report's.
+SIGTERM asks it to stop, as it does zborg.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from tests.harness.keys import KeyPair
 from tests.harness.local import LocalVault
+from zborg.interrupt import cancelled
 from zborg.model import Event
 from zborg.model.serial import to_dict
 from zborg.steps.backup import Options, backup
@@ -26,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def start(vault: LocalVault, address: str = "127.0.0.1") -> subprocess.Popen[str]:
     """Start it for all hosts of `vault`, which are at `address`; its stderr goes to DIRECTORY/events."""
     hosts = {name: [address, host.sshd.port, host.sshd.host_key] for name, host in vault.hosts.items()}
-    (vault.directory / "hosts.json").write_text(json.dumps(hosts))
+    settings = {"hosts": hosts, "backup": vault.backup}
+    (vault.directory / "hosts.json").write_text(json.dumps(settings))
     argv = [sys.executable, "-m", "tests.harness.backup_process", str(vault.directory)]
     with open(vault.directory / "events", "w") as events:
         return subprocess.Popen(
@@ -36,7 +40,10 @@ def start(vault: LocalVault, address: str = "127.0.0.1") -> subprocess.Popen[str
 
 def main(directory: Path) -> int:
     vault = LocalVault(directory, KeyPair(directory / "id_ed25519", ""))
-    for name, (address, port, host_key) in json.loads((directory / "hosts.json").read_text()).items():
+    settings = json.loads((directory / "hosts.json").read_text())
+    vault.backup = settings["backup"]
+    signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
+    for name, (address, port, host_key) in settings["hosts"].items():
         vault.endpoints[name] = replace(vault.endpoint(port, host_key), address=address)
         vault.zfs.create(f"tank/borg/{name}", {})
     report = backup(vault.context(emit=_say), Options())

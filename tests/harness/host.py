@@ -37,6 +37,14 @@ def encode(words: Sequence[str]) -> str:
     )
 
 
+def throttled(host: BackedUpHost, rate: int = 4096) -> str:
+    """A borg that sends `rate` KiB/s, so that a backup has a middle."""
+    wrapper = host.directory / "throttled-borg"
+    wrapper.write_text(f'#!/bin/sh\nexec {find_borg()} --upload-ratelimit {rate} "$@"\n')
+    wrapper.chmod(0o755)
+    return str(wrapper)
+
+
 class BackedUpHost:
     """Stands in for one host. `shell` is "sh" (the machine's own) or "busybox" (it and all its tools).
 

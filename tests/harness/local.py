@@ -40,6 +40,7 @@ class LocalVault:
         self.endpoints: dict[str, Endpoint] = {}
         self.timeouts: dict[str, int] = {}
         self.reverse: dict[str, Reverse] = {}
+        self.backup = {"parallel": 4, "retries": 0, "jitter": 0, "prune_every": 0}
         self.keep = Policy(last=2)
         self.events: list[Event] = []
         self.state = directory / "state"
@@ -77,8 +78,8 @@ class LocalVault:
             name="test",
             state_dir=self.state,
             storage=Storage("tank/borg", None, self.user, self.borg),
-            parallel=4,
             allow_partial=False,
+            **self.backup,
             keep=self.keep,
             snapshot_max_age=86400,
             scrub_max_age=86400,

@@ -62,11 +62,14 @@ class Sshd:
         with open(self.directory / "authorized_keys", "a") as file:
             file.write(line + "\n")
 
-    def start(self) -> Self:
-        """Return once it answers. Raises RuntimeError with its log when it does not within START seconds."""
+    def start(self, port: int = 0) -> Self:
+        """Return once it answers, on a free port unless it is given.
+
+        Raises RuntimeError with its log when it does not within START seconds.
+        """
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its privilege separation directory
         for _ in range(ATTEMPTS):
-            self.port = free_port()
+            self.port = port or free_port()
             self._process = subprocess.Popen(
                 self._argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )

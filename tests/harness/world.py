@@ -125,7 +125,7 @@ class World:
             "name": "vault",
             "state_dir": "state",
             "storage": self._storage(),
-            "backup": {"timeout": "10m"},
+            "backup": {"timeout": "10m", "retries": 0},
             "snapshots": {"keep": {"last": 3, "daily": 14, "weekly": 8}},
             "hosts": {name: self._host(host) for name, host in self.hosts.items()},
         }

@@ -21,6 +21,7 @@ from zborg.model.words import counted
 STDOUT_PREFIX = "= "
 # The agent's own statuses (docs/agent.md).
 AGENT_BUSY, AGENT_ALARM, AGENT_PATH_MISSING, AGENT_NOT_NOW, AGENT_HOOK = 75, 76, 77, 78, 79
+_LOCK_TIMEOUT = 73  # borg's, of its modern exit codes
 NOT_FOUND = 127  # the agent's, when borg is missing; the shell's, when the agent is
 _KEPT_LINES = 40
 _LONGEST = 4000  # characters of one message; what a host says may have no end
@@ -160,7 +161,7 @@ class BorgLog:
         elif (entry := _json_object(line)) is None:
             self._keep(line)
         elif entry.get("type") == "archive_progress":
-            return {"files": count(entry, "nfiles"), "bytes": count(entry, "original_size")}
+            return _progress(entry)
         elif entry.get("type") == "log_message":
             self._message(entry)
         return None
@@ -211,8 +212,20 @@ def count(entry: Mapping[str, Any], key: str) -> int:
     return value if isinstance(value, int) and _is_count(value) else 0
 
 
+def _progress(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts, and the path where the host lets it out."""
+    told: dict[str, Any] = {"files": count(entry, "nfiles"), "bytes": count(entry, "original_size")}
+    path = entry.get("path")
+    return {**told, "path": path[:_LONGEST]} if isinstance(path, str) and path else told
+
+
 def _is_count(value: float) -> bool:
     return 0 <= value < 2**63  # neither NaN nor infinite
+
+
+def lock_is_held(status: int, log: BorgLog) -> bool:
+    """Whether borg gave up waiting for a lock of the repository or of its cache."""
+    return any(msgid == "LockTimeout" for msgid, _ in log.errors) or (log.ran and status == _LOCK_TIMEOUT)
 
 
 def judge(status: int, log: BorgLog) -> tuple[Status, str, str]:

@@ -60,6 +60,18 @@ def last_transactions(runner: Runner, paths: Sequence[str]) -> dict[str, int]:
     return _parse(text)
 
 
+def serving(runner: Runner, name: str) -> tuple[int, ...]:
+    """Every `borg serve` of a host's repository that runs on the storage, by pid, whoever started it."""
+    # In brackets, so that the pattern does not match the command line in which it stands itself.
+    pattern = f"[-]-restrict-to-repository [^ ]*/{name}$"
+    try:
+        return tuple(int(pid) for pid in runner.run(["pgrep", "-f", "--", pattern]).stdout.split())
+    except CommandFailed as error:
+        if error.retryable or error.status != 1:  # 1: there is none
+            raise
+        return ()
+
+
 def _parse(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     path = ""

@@ -32,6 +32,9 @@ class Config:
     storage: Storage
     parallel: int
     allow_partial: bool
+    retries: int  # how often a host is tried again after a connection error
+    jitter: int  # seconds; each host waits at most this long, by chance, before its connection
+    prune_every: int  # seconds between two prunes of a host; 0 never
     keep: Policy
     snapshot_max_age: int  # seconds after which the last snapshot, or rotation, is overdue
     scrub_max_age: int  # seconds
@@ -181,6 +184,9 @@ def _build(raw: Raw, path: Path) -> Config:
         storage=_storage(raw.storage, here, raw.identity),
         parallel=raw.backup.parallel,
         allow_partial=raw.backup.allow_partial,
+        retries=raw.backup.retries,
+        jitter=raw.backup.jitter,
+        prune_every=raw.backup.prune_every,
         keep=Policy(k.last, k.hourly, k.daily, k.weekly, k.monthly, k.yearly, k.within),
         snapshot_max_age=raw.snapshots.max_age,
         scrub_max_age=raw.scrub.max_age,

@@ -54,6 +54,9 @@ class RawBackup:
     parallel: int = 4
     timeout: Duration = Duration(23 * 3600)
     allow_partial: bool = False
+    retries: int = 2
+    jitter: Duration = Duration(0)
+    prune_every: Duration = Duration(7 * 86400)
     tunnel: TunnelKind = TunnelKind("stdio")
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, TimedOut, Unreachable
+from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, KeyRefused, TimedOut, Unreachable
 from zborg.hosts.keys import algorithms, fingerprint
 from zborg.interrupt import cancelled
 from zborg.model import MOST, Child, Completed, Endpoint, Runner
@@ -89,10 +89,10 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
         kind = endpoint.host_key.split()[0]
         return key_changed(alias, endpoint, f"no key of type {kind}")
     if "FileNotFoundError" in stderr or "not accessible: No such file" in stderr:
-        return Unreachable(argv, status, "", f"the key {endpoint.identity} does not exist", "zborg init")
+        return KeyRefused(argv, status, "", f"the key {endpoint.identity} does not exist", "zborg init")
     if "Permission denied" in stderr:
         remedy = f"is {endpoint.identity}.pub in the authorized_keys of {endpoint.user} there?"
-        return Unreachable(argv, status, "", f"{shown(alias)} ({endpoint}) refuses our key", remedy)
+        return KeyRefused(argv, status, "", f"{shown(alias)} ({endpoint}) refuses our key", remedy)
     remedy = "is it up, and the port right?"
     if "banner" in stderr or "Connection reset" in stderr or "Not allowed at this time" in stderr:
         remedy += " It may refuse this address after failed logins (PerSourcePenalties): wait a minute"

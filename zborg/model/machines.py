@@ -38,7 +38,7 @@ class Host:
     name: str
     endpoint: Endpoint
     max_age: int  # seconds after which a missing good backup is overdue
-    timeout: int  # seconds one verb may take
+    timeout: int  # seconds its backup may take, all verbs and retries; a restore
     reverse: Reverse | None = None  # None: our agent, through the SSH session itself
     min_files: int = 1  # an archive of fewer files is a failed backup
     shrink: int = 50  # percent of the usual night; less in an archive is a warning, 0 never

@@ -66,7 +66,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 def _parse_outcome(table: Mapping[str, Any]) -> Outcome:
     return Outcome(
         kind=table["kind"],
-        subject=table["subject"],
+        subject=str(table["subject"]),  # it is looked up by
         status=Status(table["status"]),
         message=table["message"],
         remedy=table["remedy"],

@@ -1,0 +1,239 @@
+"""One host's backup: its verbs in turn, tried again after a connection error, all within one deadline.
+
+A host is good only if the server saw a new commit in this run, never by the client's word alone.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from math import ceil
+from typing import Any
+
+from zborg.borg.confine import confine
+from zborg.borg.log import BorgLog, judge, lock_is_held, statistics
+from zborg.borg.repository import entries, last_transactions, left_by_init, serving
+from zborg.errors import Conflict, Interrupted, TimedOut, Unreachable, ZborgError
+from zborg.interrupt import cancelled
+from zborg.model import Event, Host, Outcome, State, Status
+from zborg.model.words import duration, moment, span
+from zborg.planning.schedule import backoff
+from zborg.state.locks import Lock
+from zborg.steps.context import Begun
+
+
+def archive_name(host: Host, at: datetime) -> str:
+    return f"{host.name}-{at:%Y-%m-%dT%H%M%SZ}"
+
+
+def pause(begun: Begun, host: Host, seconds: float) -> None:
+    """Wait before a connection. Raises Interrupted as soon as zborg is asked to stop."""
+    if seconds > 0:
+        begun.context.emit(Event("waiting", host.name, data={"seconds": seconds}))
+    if cancelled.wait(seconds):
+        raise Interrupted("interrupted")
+
+
+@dataclass
+class HostBackup:
+    """init when there is no repository, then create, then prune when that is due."""
+
+    begun: Begun
+    host: Host
+    lock: Lock
+    home: str  # the mountpoint of its dataset
+    prune: bool = False
+    _began: float = field(default_factory=time.monotonic)
+
+    def run(self) -> Outcome:
+        """Raises ZborgError when it did not come to an outcome of borg's."""
+        outcome = self._persistently()
+        return self._pruned(outcome) if self.prune and outcome.status.good else outcome
+
+    # --- again, when the connection failed ---
+
+    def _persistently(self) -> Outcome:
+        """A lost connection in the middle counts too: borg goes on from its last checkpoint."""
+        retries, tried = self.begun.context.config.retries, 0
+        while True:
+            tried += 1
+            wait = backoff(tried, random.random())
+            last = tried > retries or wait > self._left()
+            try:
+                outcome = self._once(tried)
+                # Busy after a cut is our own verb: the host's sshd has not noticed yet that we are gone.
+                if last or tried == 1 or outcome.status is not Status.BUSY:
+                    return replace(outcome, data={**outcome.data, **({"tries": tried} if tried > 1 else {})})
+                reason = outcome.message
+            except Unreachable as error:
+                if last and tried > 1:
+                    error.message += f" (tried {tried} times)"
+                if last or not error.retryable:
+                    raise
+                reason = error.message
+            self._warn(f"{reason}; again in {span(wait)}")
+            pause(self.begun, self.host, wait)
+
+    def _once(self, tried: int) -> Outcome:
+        before = self._last()
+        if not before and self._is_new():
+            if (outcome := self._verb("init", self.host.name)).status.bad:
+                return replace(outcome, message=f"init: {outcome.message}")
+            before = self._last()
+        # Nothing that was ever backed up is served before this.
+        confine(self.begun.context.storage, [self.home], self.begun.context.config.storage.user)
+        # The last try may have made its archive: every try has a name of its own.
+        archive = archive_name(self.host, self.begun.started if tried == 1 else self.begun.context.clock())
+        outcome = self._verb("create", self.host.name, archive)
+        return self._proven(outcome, archive, before)
+
+    def _left(self) -> float:
+        return self._began + self.host.timeout - time.monotonic()
+
+    def _warn(self, words: str) -> None:
+        self.begun.context.emit(Event("warning", self.host.name, words))
+
+    # --- is there a repository, and whose ---
+
+    def _last(self) -> int:
+        return last_transactions(self.begun.context.storage, [self.home]).get(self.home, 0)
+
+    def _told(self) -> list[str]:
+        return self.begun.context.tunnel.ask(self.host, "version").splitlines()
+
+    def _is_new(self) -> bool:
+        """Whether the repository is to be made. No commit was ever seen here; Conflict if that is odd.
+
+        What an init left that was killed is cleared, but only if the host was never seen good and says
+        itself that it has no repository, and the dataset holds no more than an init writes.
+        """
+        told = self._told()
+        self._check_name(told)
+        storage, unknown = self.begun.context.storage, "initialised no" in told
+        found = entries(storage, self.home)
+        if "config" in found and not unknown:
+            return False  # killed between its init and its first commit
+        self._refuse_to_replace()
+        if found and not (unknown and left_by_init(storage, self.home, found)):
+            name = self.begun.context.config.storage.dataset_of(self.host.name)
+            raise Conflict(
+                f"{name} holds files that are not this host's repository: {', '.join(found[:5])}",
+                f"an older repository is kept by: zfs rename {name} {name}-older, then zborg init",
+            )
+        if found:
+            storage.run(["rm", "-rf", "--", *(f"{self.home}/{name}" for name in found)])
+        return True
+
+    def _check_name(self, told: Sequence[str]) -> None:
+        """A table that was renamed in zborg.toml alone would begin a second history."""
+        own = next((line.removeprefix("name ") for line in told if line.startswith("name ")), "")
+        if own != self.host.name:
+            raise Conflict(
+                f"zborg.toml says {self.host.name}, the host calls itself {own or 'nothing'}",
+                f"rename the table to [hosts.{own}], or set name in the host's agent.conf",
+            )
+
+    def _refuse_to_replace(self) -> None:
+        """A new repository only in a dataset of a host that was never seen good."""
+        name = self.begun.context.config.storage.dataset_of(self.host.name)
+        if any(s.state is State.OK for s in self.begun.context.zfs.snapshots(name)):
+            raise Conflict(
+                f"{name} holds no commit but has good snapshots: its repository was lost",
+                f"restore it from the newest one: zfs rollback, or zborg restore list {self.host.name}",
+            )
+
+    # --- one verb ---
+
+    def _verb(self, *words: str) -> Outcome:
+        """Its outcome. A lock that nobody can hold any more is broken, and the verb tried once again."""
+        status, log = self._say(*words)
+        if lock_is_held(status, log):
+            if owner := self._lock_owner():
+                return replace(self._outcome(status, log), message=f"locked: {owner}", remedy="wait for it")
+            self._warn(
+                "breaks a lock that is left in its repository or its cache: no borg runs here or there"
+            )
+            status, log = self._say("break-lock", self.host.name)
+            if status == 0:
+                status, log = self._say(*words)
+        return self._outcome(status, log)
+
+    def _lock_owner(self) -> str:
+        """Who may hold borg's lock, in words; "" when nobody is left.
+
+        We have the host's own kernel lock, so no other run of zborg serves this repository now.
+        """
+        told = self._told()
+        if "borg_runs yes" in told:
+            return f"a borg runs on {self.host.name}"
+        if "borg_runs no" not in told:
+            return f"whether a borg runs on {self.host.name} its agent does not say"
+        pids = ", ".join(map(str, serving(self.begun.context.storage, self.host.name)))
+        return f"a borg serve of its repository runs on the storage, pid {pids}" if pids else ""
+
+    def _say(self, *words: str) -> tuple[int, BorgLog]:
+        log = BorgLog()
+
+        def listen(line: str) -> None:
+            if counts := log.feed(line):
+                self.begun.context.emit(Event("progress", self.host.name, data=counts))
+
+        if (left := self._left()) <= 0:
+            raise self._too_late()
+        limited = replace(self.host, timeout=ceil(left))
+        try:
+            return self.begun.context.tunnel.verb(limited, words, listen, adopt=self.lock.adopt), log
+        except TimedOut as error:
+            raise self._too_late() from error
+
+    def _too_late(self) -> TimedOut:
+        words = f"not finished within {duration(self.host.timeout)}"
+        return TimedOut(
+            (self.host.name,), -1, "", words, f"look at the host, or raise timeout of {self.host.name}"
+        )
+
+    def _outcome(self, status: int, log: BorgLog) -> Outcome:
+        judged, message, remedy = judge(status, log)
+        data: dict[str, Any] = dict(statistics(log.json()))
+        if log.clocks:
+            data["clocks"] = [moment(at) for at in log.clocks]  # the host's and ours
+        if log.warnings:
+            data["warnings"] = log.warnings
+        return Outcome("host", self.host.name, judged, message, remedy, data)
+
+    def _proven(self, outcome: Outcome, archive: str, before: int) -> Outcome:
+        after = self._last()
+        data = {**outcome.data, "archive": archive, "transaction": after}
+        if not outcome.status.good:
+            return replace(outcome, data={**outcome.data, "transaction": after})
+        if after <= before:
+            message = "the host says good, but the server saw no commit in this run"
+            return replace(outcome, status=Status.FAILED, message=message, data=data)
+        if outcome.data.get("files") == 0:
+            message, remedy = "the archive is empty", "look at the paths in /etc/zborg/agent.conf on the host"
+            return replace(outcome, status=Status.FAILED, message=message, remedy=remedy, data=data)
+        return replace(outcome, data=data)
+
+    # --- the host's own retention ---
+
+    def _pruned(self, made: Outcome) -> Outcome:
+        """After a good backup, and whatever comes of it the backup stays good."""
+        try:
+            if "prune yes" not in self._told():
+                return made
+            outcome = self._verb("prune", self.host.name)
+            data = {**made.data, "transaction": self._last()}
+        except ZborgError as error:
+            return _with_warning(made, error.message, error.remedy)
+        if outcome.status.bad:
+            return _with_warning(replace(made, data=data), outcome.message, outcome.remedy)
+        return replace(made, data={**data, "pruned": moment(self.begun.started)})
+
+
+def _with_warning(made: Outcome, message: str, remedy: str) -> Outcome:
+    words = f"pruning: {message}" if message else "pruning failed"
+    told = "; ".join(filter(None, (made.message, words)))
+    return replace(made, status=Status.WARNING, message=told, remedy=made.remedy or remedy)
