@@ -17,12 +17,12 @@ from tests.conftest import Lab
 from tests.harness import backup_process
 from tests.harness.host import BackedUpHost, throttled
 from tests.harness.local import LocalVault
+from tests.harness.places import Network, network
 from tests.harness.watch import (
     all_pids,
     command_line,
     descendants,
     environment,
-    kill,
     newest_pair,
     passed,
     until,
@@ -36,82 +36,33 @@ NEW = 6 * MIB
 # --- the host's sockets -------------------------------------------------------------------------------
 
 
-def ip(*words: str) -> str:
-    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
-
-
-@dataclass(frozen=True)
-class Namespace:
-    """A network namespace that is one backed-up host's, joined to ours by a veth pair."""
-
-    name: str
-    address: str
-
-    def run(self, *argv: str) -> str:
-        done = subprocess.run(
-            ["ip", "netns", "exec", self.name, *argv], check=True, capture_output=True, text=True
-        )
-        return done.stdout
-
-    def sockets(self) -> list[str]:
-        """What listens there, and every socket that waits for anybody: TCP, UDP, Unix."""
-        lines = self.run("ss", "-H", "-lntuxp").splitlines()
-        return sorted(" ".join(line.split()) for line in lines)
-
-
 @pytest.fixture
-def namespace() -> Iterator[Namespace]:
-    """Needs root, like zborg itself; without it the test fails."""
-    assert os.geteuid() == 0, "making a network namespace needs root"
-    tag = secrets.token_hex(3)
-    net = f"10.{secrets.randbelow(200) + 30}.{secrets.randbelow(250) + 2}"
-    made = Namespace(f"zborg-{tag}", f"{net}.2")
-    ip("netns", "add", made.name)
-    try:
-        ip("link", "add", f"zb{tag}", "type", "veth", "peer", "name", "eth0", "netns", made.name)
-        ip("addr", "add", f"{net}.1/30", "dev", f"zb{tag}")
-        ip("link", "set", f"zb{tag}", "up")
-        made.run("ip", "addr", "add", f"{made.address}/30", "dev", "eth0")
-        made.run("ip", "link", "set", "eth0", "up")
-        made.run("ip", "link", "set", "lo", "up")
+def namespace() -> Iterator[Network]:
+    with network() as made:
         yield made
-    finally:
-        for pid in ip("netns", "pids", made.name).split():
-            kill(int(pid))
-        ip("netns", "delete", made.name)  # and its end of the veth pair, which takes ours along
 
 
 @pytest.fixture
-def lonely(namespace: Namespace, tmp_path: Path) -> Iterator[LocalVault]:
+def lonely(namespace: Network, tmp_path: Path) -> Iterator[LocalVault]:
     """A vault whose one host lives in the namespace."""
     vault = LocalVault(tmp_path)
-    host = vault.add("web1")
-    host.sshd.stop()
-    config = host.sshd.directory / "sshd_config"
-    text = config.read_text()
-    config.write_text(text.replace("ListenAddress 127.0.0.1", f"ListenAddress {namespace.address}"))
-    argv = ["ip", "netns", "exec", namespace.name, "/usr/sbin/sshd", "-D", "-f", str(config)]
-    sshd = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(namespace.sockets, "its sshd listens", 10)
+    host = vault.add("web1", place=namespace)
     host.setup("web1", [host.data], borg=throttled(host))
     (host.data / "new").write_bytes(os.urandom(NEW))
     yield vault
-    sshd.kill()
-    sshd.wait()
     vault.close()
 
 
-def test_nothing_listens_on_the_host_during_a_backup(namespace: Namespace, lonely: LocalVault) -> None:
+def test_nothing_listens_on_the_host_during_a_backup(namespace: Network, lonely: LocalVault) -> None:
     before = namespace.sockets()
     assert len(before) == 1, before  # its sshd, and that is seen
-    process = backup_process.start(lonely, namespace.address)
+    process = backup_process.start(lonely)
     events = lonely.directory / "events"
     until(lambda: "progress web1" in events.read_text(), "borg is at work", 30)
     serve = until(lambda: newest_pair(lonely.state, "host-web1"), "borg serve runs", 10)[1]
     until(lambda: passed(serve, "rchar") > NEW // 2, "half of it was sent", 30)
     during = namespace.sockets()
-    borgs = [line for line in namespace.run("ip", "netns", "pids", namespace.name).split()]
-    assert any(b"create" in command_line(int(pid)) for pid in borgs)  # it was the middle indeed
+    assert any(b"create" in command_line(pid) for pid in namespace.pids())  # it was the middle indeed
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
     assert during == before

@@ -26,9 +26,11 @@ from zborg.steps.backup import Options, backup
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(vault: LocalVault, address: str = "127.0.0.1") -> subprocess.Popen[str]:
-    """Start it for all hosts of `vault`, which are at `address`; its stderr goes to DIRECTORY/events."""
-    hosts = {name: [address, host.sshd.port, host.sshd.host_key] for name, host in vault.hosts.items()}
+def start(vault: LocalVault) -> subprocess.Popen[str]:
+    """Start it for all hosts of `vault`; its stderr goes to DIRECTORY/events."""
+    hosts = {
+        name: [host.sshd.address, host.sshd.port, host.sshd.host_key] for name, host in vault.hosts.items()
+    }
     settings = {"hosts": hosts, "backup": vault.backup}
     (vault.directory / "hosts.json").write_text(json.dumps(settings))
     argv = [sys.executable, "-m", "tests.harness.backup_process", str(vault.directory)]

@@ -14,6 +14,7 @@ from typing import Self
 
 from tests.harness.join import Joined, Pair
 from tests.harness.keys import KeyPair, make_key
+from tests.harness.places import ALONE
 from tests.harness.sshd import Sshd
 
 AGENT = Path(__file__).resolve().parents[2] / "zborg" / "hosts" / "agent.sh"
@@ -69,7 +70,9 @@ class BackedUpHost:
         self.name = ""
         for path in (self.confdir, self.data):
             path.mkdir(parents=True, mode=0o700)
-        self.sshd = Sshd(directory / "sshd", sshd_options, own_pids=own_pids)
+        self.sshd = Sshd(directory / "sshd", sshd_options)
+        if own_pids:
+            self.sshd.prefix = ALONE.prefix
         self.key = key or make_key(directory / "id_ed25519")
         self.agent = self._install(agent, shell)
         self._sh = str(directory / "bin" / "sh") if shell == "busybox" else "/bin/sh"

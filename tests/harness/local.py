@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.fake_zfs import FakeZfs
 from tests.harness.host import BackedUpHost, find_borg
 from tests.harness.keys import KeyPair, make_key
+from tests.harness.places import Place
 from zborg.config import Config
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.serve import LocalServe
@@ -47,14 +48,25 @@ class LocalVault:
         for name in ("locks", "runs"):
             (self.state / name).mkdir(parents=True, mode=0o700, exist_ok=True)
 
-    def add(self, name: str, *, dataset: bool = True, extra_conf: tuple[str, ...] = ()) -> BackedUpHost:
-        """A host with a file to back up, its sshd running; the caller stops it."""
-        host = BackedUpHost(self.directory / name, key=self.key)
+    def add(
+        self,
+        name: str,
+        *,
+        dataset: bool = True,
+        extra_conf: tuple[str, ...] = (),
+        sshd_options: tuple[str, ...] = (),
+        place: Place | None = None,
+    ) -> BackedUpHost:
+        """A host with a file to back up, its sshd running (in `place`, if given); the caller stops it."""
+        host = BackedUpHost(self.directory / name, key=self.key, sshd_options=sshd_options)
+        if place:
+            host.sshd.address, host.sshd.prefix = place.address, place.prefix
         (host.data / "file").write_text(f"of {name}")
         host.setup(name, [host.data], extra_conf=extra_conf)
         host.sshd.start()
         self.hosts[name] = host
-        self.endpoints[name] = self.endpoint(host.sshd.port, host.sshd.host_key)
+        endpoint = self.endpoint(host.sshd.port, host.sshd.host_key)
+        self.endpoints[name] = replace(endpoint, address=host.sshd.address)
         if dataset:
             self.zfs.create(f"tank/borg/{name}", {})
         return host

@@ -17,7 +17,7 @@ from tests.harness.keys import make_key
 START = 10.0  # seconds until a started sshd must have answered
 ATTEMPTS = 5  # another process may take the free port before sshd binds it
 _CONFIG = """\
-ListenAddress 127.0.0.1
+ListenAddress {address}
 Port {port}
 HostKey {directory}/host_key
 PidFile none
@@ -38,16 +38,17 @@ SetEnv HOME={directory}/home
 class Sshd:
     """One sshd, as the current user, with everything it owns in `directory`.
 
-    `extra` are further lines of sshd_config, e.g. "AcceptEnv *". With `own_pids` it and all that it starts
-    see no process but each other (needs root).
+    `extra` are further lines of sshd_config, e.g. "AcceptEnv *". Before a start it may get another
+    `address`, and with `prefix` a command that starts it in namespaces of its own.
     """
 
-    def __init__(self, directory: Path, extra: Sequence[str] = (), *, own_pids: bool = False) -> None:
+    def __init__(self, directory: Path, extra: Sequence[str] = ()) -> None:
         self.directory = directory
         self.user = getpass.getuser()
         self.port = 0
+        self.address = "127.0.0.1"
+        self.prefix: tuple[str, ...] = ()
         self._extra = tuple(extra)
-        self._own_pids = own_pids
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         pair = make_key(directory / "host_key", comment="")
@@ -101,7 +102,7 @@ class Sshd:
 
     @property
     def pid(self) -> int:
-        """Of the one that listens; each connection has a child of it. With `own_pids`: of its parent."""
+        """Of the one that listens; each connection has a child of it. With `prefix`: of its parent."""
         assert self._process is not None  # started
         return self._process.pid
 
@@ -121,12 +122,10 @@ class Sshd:
 
     def _argv(self) -> list[str]:
         config = self.directory / "sshd_config"
-        lines = _CONFIG.format(port=self.port, directory=self.directory)
+        lines = _CONFIG.format(address=self.address, port=self.port, directory=self.directory)
         config.write_text(lines + "".join(f"{line}\n" for line in self._extra))
         sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or "/usr/sbin/sshd"
-        argv = [sshd, "-D", "-f", str(config), "-E", str(self.directory / "log")]
-        if self._own_pids:
-            argv = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *argv]
+        argv = [*self.prefix, sshd, "-D", "-f", str(config), "-E", str(self.directory / "log")]
         # Should the tests be killed, their sshd goes too.
         return ["setpriv", "--pdeathsig", "KILL", *argv] if shutil.which("setpriv") else argv
 
@@ -134,7 +133,7 @@ class Sshd:
         deadline = time.monotonic() + START
         while time.monotonic() < deadline and self._process and self._process.poll() is None:
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                with socket.create_connection((self.address, self.port), timeout=1) as connection:
                     if connection.recv(4) == b"SSH-":
                         return True
             except OSError:

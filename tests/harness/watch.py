@@ -88,6 +88,10 @@ def assert_all_ended(directory: Path, seconds: float = 10) -> None:
         time.sleep(0.05)
 
 
+def children(parent: int) -> list[int]:
+    return [pid for pid in all_pids() if _parent(pid) == parent]
+
+
 def descendants(root: int) -> set[int]:
     """`root` and all that it or its children started and that still belong to it."""
     parents = {pid: _parent(pid) for pid in all_pids()}

@@ -61,7 +61,7 @@ class SshTunnel:
         self._raise_for(host, statuses, heard)
         # borg on the host only knows that the connection closed; the serving side knows why. It also says
         # what damage it found and mended in a run that then went well.
-        for line in heard["serve"]:
+        for line in filter(str.strip, heard["serve"]):
             lines(f"storage: {line}")
         return statuses["host"]
 

@@ -1,0 +1,126 @@
+"""Locks that borg left (FAILURES 20): broken when nobody can hold them, and in no other case. Real borg.
+
+Each host lives in a pid namespace of its own, so that its agent does not see the borgs of other tests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.harness.host import BackedUpHost, find_borg
+from tests.harness.local import LocalVault
+from tests.harness.places import ALONE
+from tests.harness.steps import of
+from tests.harness.watch import children, next_second, until
+from zborg.errors import Exit
+from zborg.hosts.tunnel import SshTunnel
+from zborg.model import Host, Status
+from zborg.steps.backup import Options, backup
+
+NAME = "left-locks"  # the storage is this machine, and other tests have their web1 here
+WORDS = "breaks a lock that is left"
+
+
+@pytest.fixture
+def host(vault: LocalVault) -> BackedUpHost:
+    """Backed up once."""
+    made = vault.add(NAME, place=ALONE)
+    assert backup(vault.context(), Options()).exit is Exit.OK
+    next_second()
+    return made
+
+
+def home(vault: LocalVault) -> Path:
+    return vault.zfs.directory(f"tank/borg/{NAME}")
+
+
+def warnings(vault: LocalVault) -> list[str]:
+    return [event.message for event in vault.events if event.kind == "warning"]
+
+
+@contextmanager
+def another_borg(vault: LocalVault, *prefix: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A borg of another host id that has the repository's lock, until the block ends."""
+    env = {**os.environ, "BORG_HOST_ID": "elsewhere", "BORG_BASE_DIR": str(vault.directory / "elsewhere")}
+    argv = [*prefix, find_borg(), "with-lock", str(home(vault)), "sleep", "300"]
+    with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            until(lambda: list(home(vault).glob("lock.exclusive/elsewhere*")), "it has the lock", 20)
+            yield process
+        finally:
+            os.killpg(process.pid, 9)
+
+
+def inside(host: BackedUpHost) -> tuple[str, ...]:
+    """A command that starts another where the host lives."""
+    assert host.sshd._process is not None
+    (first,) = children(host.sshd._process.pid)
+    return ("nsenter", "--target", str(first), "--pid", "--mount")
+
+
+def test_a_lock_that_a_killed_borg_left_is_broken(vault: LocalVault, host: BackedUpHost) -> None:
+    with another_borg(vault):
+        pass  # and kill -9
+    assert list(home(vault).glob("lock.exclusive/elsewhere*")) != []
+    outcome = of(backup(vault.context(), Options()), NAME)
+    assert outcome.status is Status.OK, outcome
+    assert [WORDS in words for words in warnings(vault)] == [True]
+    assert not (home(vault) / "lock.exclusive").exists()
+
+
+def test_a_lock_left_in_the_host_s_cache_is_broken(vault: LocalVault, host: BackedUpHost) -> None:
+    (config,) = (host.state / "borg" / ".cache").rglob("config")
+    lock = config.parent / "lock.exclusive"
+    lock.mkdir()
+    (lock / "elsewhere@1.2-3").touch()
+    outcome = of(backup(vault.context(), Options()), NAME)
+    assert outcome.status is Status.OK, outcome
+    assert [WORDS in words for words in warnings(vault)] == [True]
+    assert not lock.exists()
+
+
+def test_no_lock_is_broken_while_a_borg_runs_on_the_host(vault: LocalVault, host: BackedUpHost) -> None:
+    with another_borg(vault, *inside(host)):
+        outcome = of(backup(vault.context(), Options()), NAME)
+        assert list(home(vault).glob("lock.exclusive/elsewhere*")) != []
+    assert (outcome.status, outcome.message) == (Status.BUSY, f"locked: a borg runs on {NAME}")
+    assert warnings(vault) == []
+
+
+def test_no_lock_is_broken_while_a_borg_serve_of_it_runs(vault: LocalVault, host: BackedUpHost) -> None:
+    """As after a cut that the storage's sshd has not noticed; no lock of zborg's names this process."""
+    with another_borg(vault):
+        pass
+    argv = [find_borg(), "serve", "--append-only", "--restrict-to-repository", str(home(vault))]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as serve:
+        outcome = of(backup(vault.context(), Options()), NAME)
+        assert list(home(vault).glob("lock.exclusive/elsewhere*")) != []
+        assert outcome.status is Status.BUSY
+        assert outcome.message.endswith(f"borg serve of its repository runs on the storage, pid {serve.pid}")
+        serve.kill()
+    assert warnings(vault) == []
+
+
+def test_no_lock_is_broken_when_the_agent_does_not_say(
+    vault: LocalVault, host: BackedUpHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One from before there was break-lock."""
+    real = SshTunnel.ask
+
+    def ask(self: SshTunnel, host: Host, *words: str) -> str:
+        told = real(self, host, *words).splitlines()
+        return "\n".join(line for line in told if not line.startswith("borg_runs "))
+
+    monkeypatch.setattr(SshTunnel, "ask", ask)
+    with another_borg(vault):
+        pass
+    outcome = of(backup(vault.context(), Options()), NAME)
+    assert outcome.status is Status.BUSY
+    assert "its agent does not say" in outcome.message
+    assert list(home(vault).glob("lock.exclusive/elsewhere*")) != []

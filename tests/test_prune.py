@@ -1,0 +1,79 @@
+"""A host's own retention, asked for by the server now and then; real agent and borg."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.harness.host import BackedUpHost, find_borg
+from tests.harness.local import LocalVault
+from tests.harness.steps import of
+from tests.harness.watch import next_second
+from zborg.model import Outcome, State, Status, utc_now
+from zborg.model.words import moment_of
+from zborg.steps.backup import Options, backup
+from zborg.steps.snapshot import snapshot
+
+WEEK = 7 * 86400
+
+
+@pytest.fixture
+def host(vault: LocalVault) -> BackedUpHost:
+    vault.backup["prune_every"] = WEEK
+    return vault.add("web1", extra_conf=("keep_last = 1",))
+
+
+def archives(vault: LocalVault, host: BackedUpHost) -> list[str]:
+    done = host.verb(vault.zfs.directory("tank/borg"), "list", "web1", "99")
+    assert done.status == 0, done.stderr
+    text = "\n".join(line[2:] for line in done.stderr.splitlines() if line.startswith("= "))
+    return [archive["name"] for archive in json.loads(text)["archives"]]
+
+
+def night(vault: LocalVault, days: int) -> Outcome:
+    """One that begins so many days from now."""
+    next_second()
+    context = replace(vault.context(), clock=lambda: utc_now() + timedelta(days=days))
+    return of(backup(context, Options()), "web1")
+
+
+def test_a_host_prunes_once_in_a_while_by_its_own_rules(vault: LocalVault, host: BackedUpHost) -> None:
+    first = night(vault, 0)
+    assert first.status is Status.OK, first
+    assert moment_of(first.data["pruned"]) is not None
+    second = night(vault, 1)
+    assert "pruned" not in second.data
+    assert archives(vault, host) == [first.data["archive"], second.data["archive"]]
+    third = night(vault, 7)
+    assert archives(vault, host) == [third.data["archive"]]
+    assert third.data["transaction"] > second.data["transaction"] + 1  # the prune's commit is in it
+
+
+def test_a_prune_that_fails_is_a_warning_on_a_good_backup(vault: LocalVault, host: BackedUpHost) -> None:
+    broken = host.directory / "broken"
+    broken.write_text(f'#!/bin/sh\ncase "$*" in *" prune "*) exit 2;; esac\nexec {find_borg()} "$@"\n')
+    broken.chmod(0o755)
+    host.setup("web1", [host.data], borg=str(broken), extra_conf=["keep_last = 1"])
+    outcome = night(vault, 0)
+    assert outcome.status is Status.WARNING
+    assert outcome.message.startswith("pruning: ")
+    assert "pruned" not in outcome.data
+    next_second()
+    snapshot(vault.context())
+    assert [one.state for one in vault.zfs.snapshots("tank/borg/web1")] == [State.OK]
+    host.setup("web1", [host.data], extra_conf=["keep_last = 1"])
+    assert "pruned" in night(vault, 1).data  # asked again the next night
+
+
+@pytest.mark.parametrize(("conf", "every"), [((), WEEK), (("keep_last = 1",), 0)])
+def test_who_keeps_all_or_is_never_asked_is_not_pruned(
+    vault: LocalVault, conf: tuple[str, ...], every: int
+) -> None:
+    """The agent would refuse it, and that would be a warning."""
+    vault.backup["prune_every"] = every
+    vault.add("web1", extra_conf=conf)
+    outcome = night(vault, 0)
+    assert (outcome.status, "pruned" in outcome.data) == (Status.OK, False)
