@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -119,6 +121,46 @@ def test_a_connection_lost_in_the_middle_is_tried_again_under_a_new_name(
     assert "lost the connection to web1" in told(vault, "warning", "web1")[0].message
     assert outcome.data["archive"] > f"web1-{report.started:%Y-%m-%dT%H%M%SZ}"
     assert outcome.data["original_bytes"] >= 4 * MIB
+
+
+@contextmanager
+def at_work(host: BackedUpHost) -> Iterator[None]:
+    """The agent's lock is held, as by an earlier verb."""
+    with open(host.run / "lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def test_a_host_that_is_busy_after_a_cut_is_tried_again(vault: LocalVault, soon: None) -> None:
+    """Its sshd has not noticed the cut yet, and the verb of the first try still runs there."""
+    host = vault.add("web1")
+    vault.backup["retries"] = 4
+    port = host.sshd.port
+    host.sshd.stop()
+    steps = ExitStack()
+
+    def emit(event: Event) -> None:
+        vault.events.append(event)
+        if event.kind != "warning":
+            return
+        if len(told(vault, "warning", "web1")) == 1:
+            steps.enter_context(at_work(host))
+            host.sshd.start(port)
+        else:
+            steps.close()
+
+    outcome = of(backup(vault.context(emit), Options()), "web1")
+    assert (outcome.status, outcome.data["tries"]) == (Status.OK, 3), outcome
+    assert "is at work on this host; again in" in told(vault, "warning", "web1")[1].message
+
+
+def test_a_host_that_is_busy_at_the_first_try_is_left_alone(vault: LocalVault, soon: None) -> None:
+    host = vault.add("web1")
+    vault.backup["retries"] = 4
+    with at_work(host):
+        outcome = of(backup(vault.context(), Options()), "web1")
+    assert outcome.status is Status.BUSY
+    assert told(vault, "warning", "web1") == []
 
 
 def test_a_dead_host_is_told_with_the_number_of_tries(vault: LocalVault, soon: None) -> None:

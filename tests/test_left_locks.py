@@ -1,4 +1,4 @@
-"""Locks that borg left (FAILURES 20): broken when nobody can hold them, and in no other case. Real borg.
+"""Locks that borg left (docs/failures.md, 20): broken when nobody can hold them, and only then. Real borg.
 
 Each host lives in a pid namespace of its own, so that its agent does not see the borgs of other tests.
 """
