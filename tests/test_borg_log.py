@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness.host import find_borg
-from zborg.borg.log import _KNOWN, BorgLog, judge, statistics
+from zborg.borg.log import _KNOWN, BorgLog, judge, lock_is_held, statistics
 from zborg.model import Status
 
 
@@ -339,3 +339,23 @@ def test_warnings_are_told_where_the_host_lets_them_out() -> None:
     hidden.feed(json.dumps({"type": "log_message", "levelname": "WARNING"}))
     hidden.feed(ended(1))
     assert judge(1, hidden)[:2] == (Status.WARNING, "borg warned")
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "held"),
+    [
+        (2, [{"type": "log_message", "levelname": "ERROR", "msgid": "LockTimeout", "message": "x"}], True),
+        (73, [], True),
+        (2, [{"type": "log_message", "levelname": "ERROR", "msgid": "LockError", "message": "x"}], False),
+        (2, [], False),
+        (0, [], False),
+    ],
+)
+def test_a_held_lock_is_told_by_its_msgid_and_then_by_the_status(
+    status: int, lines: list[dict[str, str]], held: bool
+) -> None:
+    """borg 1.2 has no modern exit codes."""
+    log = BorgLog()
+    for line in (*map(json.dumps, lines), f"zborg-agent: borg ended with {status}"):
+        log.feed(line)
+    assert lock_is_held(status, log) is held

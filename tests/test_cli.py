@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -341,6 +342,27 @@ def test_a_bug_is_json_for_a_script(config: Path, tmp_path: Path) -> None:
     table = json.loads(done.stdout)
     assert done.returncode == table["exit"] == Exit.BUG
     assert "the sky fell" in table["message"]
+
+
+FILES = """
+import resource, sys
+import zborg.steps.scrub
+from zborg.errors import Interrupted
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv.pop()) or hard))
+def step(context, **options):
+    raise Interrupted(str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+zborg.steps.scrub.scrub = step
+sys.argv[1:] = ["scrub", "--config", sys.argv[1]]
+from zborg.cli.main import run
+run()
+"""
+
+
+@pytest.mark.parametrize(("hard", "got"), [(0, 8192), (2000, 2000)])
+def test_two_hundred_hosts_need_more_files_than_the_usual_limit(config: Path, hard: int, got: int) -> None:
+    got = min(got, resource.getrlimit(resource.RLIMIT_NOFILE)[1])  # of the machine that tests
+    assert python(FILES, str(config), str(hard)).stderr == f"zborg: {got}\n"
 
 
 SIGNALS = """

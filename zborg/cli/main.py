@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -32,6 +33,8 @@ app = typer.Typer(
     add_completion=False,
 )
 
+
+_FILES = 8192
 
 # What the machine refuses, and no bug of ours.
 _MACHINE = (
@@ -84,6 +87,7 @@ app.add_typer(importing.import_, name="import")
 def run() -> NoReturn:
     """The console script. Whatever happens, the exit code is one of zborg.errors.Exit."""
     _own_streams()
+    _many_files()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
     sys.exit(_guarded())
@@ -95,6 +99,14 @@ def _own_streams() -> None:
         if getattr(sys, name) is None:
             stream = open(os.devnull, "r" if number == 0 else "w", encoding="utf-8")  # noqa: SIM115  # for good
             setattr(sys, name, stream)
+
+
+def _many_files() -> None:
+    """Five descriptors for each host at work: with the usual 1024, 200 at once would fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _guarded() -> int:
