@@ -143,8 +143,9 @@ def test_the_last_prune_is_found_behind_a_longer_interval(tmp_path: Path) -> Non
     first, last = NOW - timedelta(days=25), NOW - timedelta(days=20)
     night(runs, 25, host("web1", pruned=moment(first)))
     night(runs, 20, host("web1", pruned=moment(last)))
+    night(runs, 10, host("web2", keeps_all=moment(last)))
     night(runs, 1, host("web1"))
-    assert look_back(runs, NOW, 30 * 86400).pruned == {"web1": last}
+    assert look_back(runs, NOW, 30 * 86400).pruned == {"web1": last, "web2": last}
     assert look_back(runs, NOW, WEEK).pruned == {}
 
 

@@ -13,6 +13,7 @@ from tests.harness.local import LocalVault
 from tests.harness.steps import of
 from tests.harness.watch import next_second
 from zborg.borg.repository import last_transactions
+from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Outcome, State, Status, utc_now
 from zborg.model.words import moment_of
 from zborg.process import LocalRunner
@@ -80,3 +81,14 @@ def test_who_keeps_all_or_is_never_asked_is_not_pruned(
     vault.add("web1", extra_conf=conf)
     outcome = night(vault, 0)
     assert (outcome.status, "pruned" in outcome.data) == (Status.OK, False)
+    assert ("keeps_all" in outcome.data) is bool(every)
+
+
+def test_a_host_that_keeps_all_is_not_asked_every_night(
+    vault: LocalVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.backup["prune_every"] = WEEK
+    vault.add("web1")
+    assert "keeps_all" in night(vault, 0).data
+    monkeypatch.delattr(SshTunnel, "ask")
+    assert night(vault, 1).status is Status.OK

@@ -220,17 +220,21 @@ class HostBackup:
     # --- the host's own retention ---
 
     def _pruned(self, made: Outcome) -> Outcome:
-        """After a good backup, and whatever comes of it the backup stays good."""
+        """After a good backup, and whatever comes of it the backup stays good.
+
+        That a host keeps all is noted too: to ask costs a connection, which need not be made every night.
+        """
+        when = moment(self.begun.started)
         try:
             if "prune yes" not in self._told():
-                return made
+                return replace(made, data={**made.data, "keeps_all": when})
             outcome = self._verb("prune", self.host.name)
             data = {**made.data, "transaction": self._last()}
         except ZborgError as error:
             return _with_warning(made, error.message, error.remedy)
         if outcome.status.bad:
             return _with_warning(replace(made, data=data), outcome.message, outcome.remedy)
-        return replace(made, data={**data, "pruned": moment(self.begun.started)})
+        return replace(made, data={**data, "pruned": when})
 
 
 def _with_warning(made: Outcome, message: str, remedy: str) -> Outcome:

@@ -20,7 +20,7 @@ class Past:
     """By host; who has no history is not there."""
 
     seconds: Mapping[str, float]
-    pruned: Mapping[str, datetime]  # the start of the run in which it last did
+    pruned: Mapping[str, datetime]  # the start of the run in which it last did, or said that it keeps all
 
 
 def look_back(runs: Runs, now: datetime, prune_every: int) -> Past:
@@ -45,5 +45,5 @@ def _seconds(outcomes: Iterable[Outcome]) -> Sequence[float]:
 
 
 def _pruned(outcomes: Iterable[Outcome]) -> datetime | None:
-    told = [moment_of(outcome.data.get("pruned")) for outcome in outcomes]
+    told = [moment_of(one.data.get(key)) for one in outcomes for key in ("pruned", "keeps_all")]
     return max((one for one in told if one), default=None)
