@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.harness.host import find_borg
+from tests.harness.host import find_borg, locked
 from tests.harness.keys import make_key
 from tests.harness.local import LocalVault
 from zborg.errors import Exit, UsageError
@@ -260,14 +261,13 @@ def test_foreseeable_failures_end_soon_on_both_sides_with_their_reason(vault: Lo
         host.setup("web1", [host.data], borg="/nonexistent/borg")
         reason = "borg is not installed"
     else:
-        lock = vault.zfs.directory("tank/borg/web1") / "lock.exclusive"
-        lock.mkdir()
-        (lock / "stranger@1.2-3").touch()
-        reason = "locked"
+        reason = "locked: a borg runs on web1"  # as far as its agent can see, for the host is this machine
     time.sleep(1)
-    started = time.monotonic()
-    outcome = of(backup(vault.context(), Options()), "web1")
-    took = time.monotonic() - started
+    home, elsewhere = vault.zfs.directory("tank/borg/web1"), vault.directory / "elsewhere"
+    with locked(home, elsewhere) if fault == "held lock" else nullcontext():
+        started = time.monotonic()
+        outcome = of(backup(vault.context(), Options()), "web1")
+        took = time.monotonic() - started
     assert outcome.status in (Status.FAILED, Status.BUSY)
     assert reason in outcome.message
     assert took < SOON

@@ -5,19 +5,17 @@ Each host lives in a pid namespace of its own, so that its agent does not see th
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.harness.host import BackedUpHost, find_borg
+from tests.harness.host import BackedUpHost, find_borg, locked
 from tests.harness.local import LocalVault
 from tests.harness.places import ALONE
 from tests.harness.steps import of
-from tests.harness.watch import children, next_second, until
+from tests.harness.watch import children, next_second
 from zborg.errors import Exit
 from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Host, Status
@@ -44,17 +42,8 @@ def warnings(vault: LocalVault) -> list[str]:
     return [event.message for event in vault.events if event.kind == "warning"]
 
 
-@contextmanager
-def another_borg(vault: LocalVault, *prefix: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A borg of another host id that has the repository's lock, until the block ends."""
-    env = {**os.environ, "BORG_HOST_ID": "elsewhere", "BORG_BASE_DIR": str(vault.directory / "elsewhere")}
-    argv = [*prefix, find_borg(), "with-lock", str(home(vault)), "sleep", "300"]
-    with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, start_new_session=True) as process:
-        try:
-            until(lambda: list(home(vault).glob("lock.exclusive/elsewhere*")), "it has the lock", 20)
-            yield process
-        finally:
-            os.killpg(process.pid, 9)
+def another_borg(vault: LocalVault, *prefix: str) -> AbstractContextManager[None]:
+    return locked(home(vault), vault.directory / "elsewhere", *prefix)
 
 
 def inside(host: BackedUpHost) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from tests.harness.join import Joined, Pair
 from tests.harness.keys import KeyPair, make_key
 from tests.harness.places import ALONE
 from tests.harness.sshd import Sshd
+from tests.harness.watch import until
 
 AGENT = Path(__file__).resolve().parents[2] / "zborg" / "hosts" / "agent.sh"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/=@+-")
@@ -44,6 +46,19 @@ def throttled(host: BackedUpHost, rate: int = 4096) -> str:
     wrapper.write_text(f'#!/bin/sh\nexec {find_borg()} --upload-ratelimit {rate} "$@"\n')
     wrapper.chmod(0o755)
     return str(wrapper)
+
+
+@contextmanager
+def locked(repository: Path, base: Path, *prefix: str) -> Iterator[None]:
+    """A borg of another host id has the repository's lock; at the end kill -9, and the lock is left."""
+    env = {**os.environ, "BORG_HOST_ID": "elsewhere", "BORG_BASE_DIR": str(base)}
+    argv = [*prefix, find_borg(), "with-lock", str(repository), "sleep", "300"]
+    with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            until(lambda: list(repository.glob("lock.exclusive/elsewhere*")), "it has the lock", 20)
+            yield
+        finally:
+            os.killpg(process.pid, 9)
 
 
 class BackedUpHost:

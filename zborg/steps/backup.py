@@ -27,9 +27,10 @@ from zborg.steps.context import (
     outcome_of,
     select_hosts,
 )
-from zborg.steps.host_backup import HostBackup, archive_name, pause
+from zborg.steps.host_backup import HostBackup, archive_name
 from zborg.steps.past import Past, look_back
 from zborg.steps.reverse import ReverseBackup
+from zborg.steps.tries import Tries, pause
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,10 @@ class _Fleet:
         with context.locks.hold(f"host-{host.name}") as lock:
             home = _home(context, host, datasets)
             if host.reverse:
-                return ReverseBackup(self.begun, host, lock).run(home)
+                tries = Tries(self.begun, host)
+                return tries.persistently(
+                    lambda _: ReverseBackup(self.begun, tries.limited(), lock).run(home)
+                )
             return HostBackup(self.begun, host, lock, home, prune=prune).run()
 
 

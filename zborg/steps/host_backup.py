@@ -1,40 +1,28 @@
-"""One host's backup: its verbs in turn, tried again after a connection error, all within one deadline.
+"""One host's backup: its verbs in turn.
 
 A host is good only if the server saw a new commit in this run, never by the client's word alone.
 """
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from math import ceil
 from typing import Any
 
 from zborg.borg.confine import confine
 from zborg.borg.log import BorgLog, judge, lock_is_held, statistics
 from zborg.borg.repository import entries, last_transactions, left_by_init, serving
-from zborg.errors import Conflict, Interrupted, TimedOut, Unreachable, ZborgError
-from zborg.interrupt import cancelled
+from zborg.errors import Conflict, TimedOut, ZborgError
 from zborg.model import Event, Host, Outcome, State, Status
-from zborg.model.words import duration, moment, span
-from zborg.planning.schedule import backoff
+from zborg.model.words import moment
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun
+from zborg.steps.tries import Tries
 
 
 def archive_name(host: Host, at: datetime) -> str:
     return f"{host.name}-{at:%Y-%m-%dT%H%M%SZ}"
-
-
-def pause(begun: Begun, host: Host, seconds: float) -> None:
-    """Wait before a connection. Raises Interrupted as soon as zborg is asked to stop."""
-    if seconds > 0:
-        begun.context.emit(Event("waiting", host.name, data={"seconds": seconds}))
-    if cancelled.wait(seconds):
-        raise Interrupted("interrupted")
 
 
 @dataclass
@@ -46,55 +34,37 @@ class HostBackup:
     lock: Lock
     home: str  # the mountpoint of its dataset
     prune: bool = False
-    _began: float = field(default_factory=time.monotonic)
+    tries: Tries = field(init=False)
+    _before: int = field(default=0, init=False)  # the last commit that the server saw before this try
+
+    def __post_init__(self) -> None:
+        self.tries = Tries(self.begun, self.host)
 
     def run(self) -> Outcome:
         """Raises ZborgError when it did not come to an outcome of borg's."""
-        outcome = self._persistently()
+        outcome = self.tries.persistently(self._once)
         return self._pruned(outcome) if self.prune and outcome.status.good else outcome
 
-    # --- again, when the connection failed ---
-
-    def _persistently(self) -> Outcome:
-        """A lost connection in the middle counts too: borg goes on from its last checkpoint."""
-        retries, tried = self.begun.context.config.retries, 0
-        while True:
-            tried += 1
-            wait = backoff(tried, random.random())
-            last = tried > retries or wait > self._left()
-            try:
-                outcome = self._once(tried)
-                # Busy after a cut is our own verb: the host's sshd has not noticed yet that we are gone.
-                if last or tried == 1 or outcome.status is not Status.BUSY:
-                    return replace(outcome, data={**outcome.data, **({"tries": tried} if tried > 1 else {})})
-                reason = outcome.message
-            except Unreachable as error:
-                if last and tried > 1:
-                    error.message += f" (tried {tried} times)"
-                if last or not error.retryable:
-                    raise
-                reason = error.message
-            self._warn(f"{reason}; again in {span(wait)}")
-            pause(self.begun, self.host, wait)
-
     def _once(self, tried: int) -> Outcome:
-        before = self._last()
-        if not before and self._is_new():
-            if (outcome := self._verb("init", self.host.name)).status.bad:
-                return replace(outcome, message=f"init: {outcome.message}")
-            before = self._last()
+        made = self.prepare()
+        return made if made and made.status.bad else self.archive("create", tried)
+
+    def prepare(self) -> Outcome | None:
+        """Make the repository if there is none. None: it is there."""
+        self._before = self._last()
+        if self._before or not self._is_new():
+            return None
+        outcome = self._verb("init", self.host.name)
+        self._before = self._last()
+        return replace(outcome, message=f"init: {outcome.message}") if outcome.status.bad else outcome
+
+    def archive(self, verb: str, tried: int = 1) -> Outcome:
+        """After prepare(): a new archive by this verb, good only if the server saw its commit."""
         # Nothing that was ever backed up is served before this.
         confine(self.begun.context.storage, [self.home], self.begun.context.config.storage.user)
         # The last try may have made its archive: every try has a name of its own.
-        archive = archive_name(self.host, self.begun.started if tried == 1 else self.begun.context.clock())
-        outcome = self._verb("create", self.host.name, archive)
-        return self._proven(outcome, archive, before)
-
-    def _left(self) -> float:
-        return self._began + self.host.timeout - time.monotonic()
-
-    def _warn(self, words: str) -> None:
-        self.begun.context.emit(Event("warning", self.host.name, words))
+        name = archive_name(self.host, self.begun.started if tried == 1 else self.begun.context.clock())
+        return self._proven(self._verb(verb, self.host.name, name), name)
 
     # --- is there a repository, and whose ---
 
@@ -153,7 +123,7 @@ class HostBackup:
         if lock_is_held(status, log):
             if owner := self._lock_owner():
                 return replace(self._outcome(status, log), message=f"locked: {owner}", remedy="wait for it")
-            self._warn(
+            self.tries.warn(
                 "breaks a lock that is left in its repository or its cache: no borg runs here or there"
             )
             status, log = self._say("break-lock", self.host.name)
@@ -181,19 +151,11 @@ class HostBackup:
             if counts := log.feed(line):
                 self.begun.context.emit(Event("progress", self.host.name, data=counts))
 
-        if (left := self._left()) <= 0:
-            raise self._too_late()
-        limited = replace(self.host, timeout=ceil(left))
+        limited = self.tries.limited()
         try:
             return self.begun.context.tunnel.verb(limited, words, listen, adopt=self.lock.adopt), log
         except TimedOut as error:
-            raise self._too_late() from error
-
-    def _too_late(self) -> TimedOut:
-        words = f"not finished within {duration(self.host.timeout)}"
-        return TimedOut(
-            (self.host.name,), -1, "", words, f"look at the host, or raise timeout of {self.host.name}"
-        )
+            raise self.tries.too_late() from error
 
     def _outcome(self, status: int, log: BorgLog) -> Outcome:
         judged, message, remedy = judge(status, log)
@@ -204,12 +166,12 @@ class HostBackup:
             data["warnings"] = log.warnings
         return Outcome("host", self.host.name, judged, message, remedy, data)
 
-    def _proven(self, outcome: Outcome, archive: str, before: int) -> Outcome:
+    def _proven(self, outcome: Outcome, archive: str) -> Outcome:
         after = self._last()
         data = {**outcome.data, "archive": archive, "transaction": after}
         if not outcome.status.good:
             return replace(outcome, data={**outcome.data, "transaction": after})
-        if after <= before:
+        if after <= self._before:
             message = "the host says good, but the server saw no commit in this run"
             return replace(outcome, status=Status.FAILED, message=message, data=data)
         if outcome.data.get("files") == 0:

@@ -1,0 +1,79 @@
+"""All that is done for one host within one deadline, and tried again after a connection error."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import ceil
+
+from zborg.errors import Interrupted, TimedOut, Unreachable
+from zborg.interrupt import cancelled
+from zborg.model import Event, Host, Outcome, Status
+from zborg.model.words import duration, span
+from zborg.planning.schedule import backoff
+from zborg.steps.context import Begun
+
+
+def pause(begun: Begun, host: Host, seconds: float) -> None:
+    """Wait before a connection. Raises Interrupted as soon as zborg is asked to stop."""
+    if seconds > 0:
+        begun.context.emit(Event("waiting", host.name, data={"seconds": seconds}))
+    if cancelled.wait(seconds):
+        raise Interrupted("interrupted")
+
+
+@dataclass
+class Tries:
+    """The host's `timeout` runs from here on."""
+
+    begun: Begun
+    host: Host
+    _began: float = field(default_factory=time.monotonic)
+
+    def limited(self) -> Host:
+        """The host with the time that is left as its timeout. Raises TimedOut when there is none."""
+        if (left := self._left()) <= 0:
+            raise self.too_late()
+        return replace(self.host, timeout=ceil(left))
+
+    def too_late(self) -> TimedOut:
+        words = f"not finished within {duration(self.host.timeout)}"
+        remedy = f"look at the host, or raise timeout of {self.host.name}"
+        return TimedOut((self.host.name,), -1, "", words, remedy)
+
+    def warn(self, words: str) -> None:
+        self.begun.context.emit(Event("warning", self.host.name, words))
+
+    def persistently(self, once: Callable[[int], Outcome]) -> Outcome:
+        """`once`, which is told the number of the try, until it comes to an outcome.
+
+        A connection that was lost in the middle counts too: borg goes on from its last checkpoint.
+        """
+        tried = 0
+        while True:
+            tried += 1
+            wait = backoff(tried, random.random())
+            last = tried > self.begun.context.config.retries or wait > self._left()
+            try:
+                outcome = once(tried)
+                # Busy after a cut is our own verb: the host's sshd has not noticed yet that we are gone.
+                if last or tried == 1 or outcome.status is not Status.BUSY:
+                    return _numbered(outcome, tried)
+                reason = outcome.message
+            except Unreachable as error:
+                if last and tried > 1:
+                    error.message += f" (tried {tried} times)"
+                if last or not error.retryable:
+                    raise
+                reason = error.message
+            self.warn(f"{reason}; again in {span(wait)}")
+            pause(self.begun, self.host, wait)
+
+    def _left(self) -> float:
+        return self._began + self.host.timeout - time.monotonic()
+
+
+def _numbered(outcome: Outcome, tried: int) -> Outcome:
+    return outcome if tried == 1 else replace(outcome, data={**outcome.data, "tries": tried})
