@@ -109,7 +109,7 @@ def pump(
         with _Ears(children, on_line) as ears:
             _listen(children, ears, patience, spare)
     finally:
-        statuses = {who: child.stop(grace=2) for who, child in children.items()}
+        statuses = {who: child.stop() for who, child in children.items()}
         for child in children.values():
             child.close()
         if spare:
