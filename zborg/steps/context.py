@@ -9,7 +9,20 @@ from datetime import datetime
 
 from zborg.config import Config
 from zborg.errors import Busy, Conflict, Damage, Exit, Interrupted, UsageError, ZborgError
-from zborg.model import Clock, Dataset, Emit, Host, Outcome, Report, Runner, Status, Target, Tunnel, Zfs
+from zborg.model import (
+    Clock,
+    Dataset,
+    Emit,
+    Host,
+    Outcome,
+    Report,
+    Runner,
+    State,
+    Status,
+    Target,
+    Tunnel,
+    Zfs,
+)
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, new_run
@@ -147,6 +160,16 @@ def check_place(child: Dataset, root: Dataset | None) -> None:
         raise ZborgError(
             f"{child.name} is mounted at {child.mountpoint}, not at {place or 'a place below its parent'}",
             f"zfs inherit mountpoint {child.name}",
+        )
+
+
+def refuse_to_replace(context: Context, host: Host) -> None:
+    """A new repository only in a dataset of a host that was never seen good. Raises Conflict."""
+    name = context.config.storage.dataset_of(host.name)
+    if any(s.state is State.OK for s in context.zfs.snapshots(name)):
+        raise Conflict(
+            f"{name} holds no commit but has good snapshots: its repository was lost",
+            f"restore it from the newest one: zfs rollback, or zborg restore list {host.name}",
         )
 
 

@@ -14,10 +14,10 @@ from zborg.borg.confine import confine
 from zborg.borg.log import BorgLog, judge, lock_is_held, statistics
 from zborg.borg.repository import entries, last_transactions, left_by_init, serving
 from zborg.errors import Conflict, TimedOut, ZborgError
-from zborg.model import Event, Host, Outcome, State, Status
+from zborg.model import Event, Host, Outcome, Status
 from zborg.model.words import moment
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun
+from zborg.steps.context import Begun, refuse_to_replace
 from zborg.steps.tries import Tries
 
 
@@ -86,7 +86,7 @@ class HostBackup:
         found = entries(storage, self.home)
         if "config" in found and not unknown:
             return False  # killed between its init and its first commit
-        self._refuse_to_replace()
+        refuse_to_replace(self.begun.context, self.host)
         if found and not (unknown and left_by_init(storage, self.home, found)):
             name = self.begun.context.config.storage.dataset_of(self.host.name)
             raise Conflict(
@@ -104,15 +104,6 @@ class HostBackup:
             raise Conflict(
                 f"zborg.toml says {self.host.name}, the host calls itself {own or 'nothing'}",
                 f"rename the table to [hosts.{own}], or set name in the host's agent.conf",
-            )
-
-    def _refuse_to_replace(self) -> None:
-        """A new repository only in a dataset of a host that was never seen good."""
-        name = self.begun.context.config.storage.dataset_of(self.host.name)
-        if any(s.state is State.OK for s in self.begun.context.zfs.snapshots(name)):
-            raise Conflict(
-                f"{name} holds no commit but has good snapshots: its repository was lost",
-                f"restore it from the newest one: zfs rollback, or zborg restore list {self.host.name}",
             )
 
     # --- one verb ---

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from zborg.borg.borgmatic import Told, judge
 from zborg.borg.confine import confine
 from zborg.borg.repository import last_transactions
-from zborg.errors import Conflict
-from zborg.model import Host, Outcome, State, Status
+from zborg.model import Host, Outcome, Status
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun
+from zborg.steps.context import Begun, refuse_to_replace
 
 
 @dataclass
@@ -30,7 +29,8 @@ class ReverseBackup:
         context = self.begun.context
         before = self._last(home)
         if not before:
-            self._refuse_to_replace()
+            # borgmatic may be told to make what is missing: not in place of a history that was lost.
+            refuse_to_replace(context, self.host)
         confine(context.storage, [home], context.config.storage.user)
         started, told = context.clock(), Told()
         status = context.tunnel.forced(self.host, told.feed, adopt=self.lock.adopt)
@@ -41,15 +41,6 @@ class ReverseBackup:
 
     def _last(self, home: str) -> int:
         return last_transactions(self.begun.context.storage, [home]).get(home, 0)
-
-    def _refuse_to_replace(self) -> None:
-        """borgmatic may be told to make what is missing: not in place of a history that was lost."""
-        name = self.begun.context.config.storage.dataset_of(self.host.name)
-        if any(s.state is State.OK for s in self.begun.context.zfs.snapshots(name)):
-            raise Conflict(
-                f"{name} holds no commit but has good snapshots: its repository was lost",
-                f"restore it from the newest one: zfs rollback, or zborg restore list {self.host.name}",
-            )
 
     def _proven(self, outcome: Outcome, before: int) -> Outcome:
         if not outcome.status.good or outcome.data["transaction"] > before:
