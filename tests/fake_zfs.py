@@ -90,6 +90,18 @@ class FakeZfs(Streams):
                 self._refuse(command, f"cannot create '{dataset}': parent does not exist")
             self._add(dataset, properties)
 
+    def remove(self, dataset: str, guid: str) -> None:
+        command = argv.remove(dataset)
+        with self._lock:
+            self._begin("remove", dataset)
+            if (one := self._all.get(dataset)) is None:
+                return
+            if one.guid != guid:
+                raise ZborgError(f"refused to destroy {dataset}: its guid is {one.guid}, not {guid}")
+            if one.snaps or len(list(self._below(dataset))) > 1:
+                self._refuse(command, f"cannot destroy '{dataset}': filesystem has children")
+            self._remove(one)
+
     def mount(self, dataset: str) -> None:
         command = argv.mount(dataset)
         with self._lock:

@@ -19,6 +19,7 @@ from zborg.model import Endpoint, Host, Policy, Reverse, Storage, Target
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "config"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+AGE = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 HOST = {"ssh": "ssh://root@web1.example.net:22", "host_key": KEY}
 NAS = HOST | {"dataset": "tank/borg"}
 LEAST: dict[str, Any] = {"storage": {"dataset": "tank/borg"}}
@@ -53,7 +54,7 @@ def uncommented(text: str) -> str:
         is_setting = bare.startswith("[") or " = " in bare.split("#")[0]
         return bare if text.startswith("# ") and is_setting else text
 
-    return "\n".join(map(line, text.splitlines())).replace("ssh-ed25519 AAAA...", KEY)
+    return "\n".join(map(line, text.splitlines())).replace("ssh-ed25519 AAAA...", KEY).replace("age1...", AGE)
 
 
 def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
@@ -72,6 +73,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
             "zborg-serve",
             "borg",
             Endpoint("zborg-serve", "nas.example.net", 22, KEY, "/etc/zborg/serve_ed25519"),
+            quota=500 << 30,
         ),
         parallel=4,
         allow_partial=False,
@@ -99,11 +101,14 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
                 Reverse(64065, "127.0.0.1:22"),
             ),
         ),
+        include=("hosts.d/*.toml",),
+        custodians=(AGE,),
     )
 
 
 def test_the_sample_as_it_is_needs_no_change_but_the_dataset(tmp_path: Path) -> None:
     path = tmp_path / "zborg.toml"
+    (tmp_path / "hosts.d").mkdir()
     path.write_text((ROOT / "zborg.toml").read_text())
     path.chmod(0o600)
     config = load(path)

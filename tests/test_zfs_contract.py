@@ -239,6 +239,24 @@ def test_quota_and_reservations_show_in_what_is_available(zfs_pair: Pair) -> Non
     assert zfs.datasets(f"{root}/slack")[0].available > 255 * mib
 
 
+def test_remove_takes_one_new_dataset_and_nothing_that_is_kept(zfs_pair: Pair) -> None:
+    zfs, name = zfs_pair.zfs, zfs_pair.child("made", 1)
+    guid = zfs.datasets(name)[0].guid
+    with pytest.raises(ZborgError, match="its guid is"):
+        zfs.remove(name, "1")
+    zfs.create(f"{name}/below", {})
+    with pytest.raises(CommandFailed, match="has children"):
+        zfs.remove(name, guid)
+    zfs.remove(f"{name}/below", zfs.datasets(f"{name}/below")[0].guid)
+    zfs_pair.snap(name, "a")
+    with pytest.raises(CommandFailed, match="has children"):
+        zfs.remove(name, guid)
+    zfs.destroy(name, ["a"])
+    for _ in range(2):
+        zfs.remove(name, guid)
+    assert zfs.datasets(name) == ()
+
+
 # --- snapshots --------------------------------------------------------------------------------------
 
 

@@ -97,6 +97,7 @@ class LocalVault:
             scrub_max_age=86400,
             targets=(target,),
             hosts=hosts,
+            identity=str(self.key.private),
         )
 
     def tunnel(self, borg: str = "") -> SshTunnel:

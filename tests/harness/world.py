@@ -124,6 +124,7 @@ class World:
         self.settings = {
             "name": "vault",
             "state_dir": "state",
+            "identity": str(self.key.private),
             "storage": self._storage(),
             "backup": {"timeout": "10m", "retries": 0},
             "snapshots": {"keep": {"last": 3, "daily": 14, "weekly": 8}},

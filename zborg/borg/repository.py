@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from zborg.errors import CommandFailed
 from zborg.model import Runner
 
+_ID = re.compile(r"[0-9a-f]{64}")
 _HEADER = re.compile(r"==> (?P<path>.*) <==")
 _TRANSACTION = re.compile(r"transaction (?P<number>\d{1,18}), UTC time \S+")
 
@@ -40,6 +41,12 @@ def left_by_init(runner: Runner, home: str, names: Sequence[str]) -> bool:
 def entries(runner: Runner, path: str) -> tuple[str, ...]:
     """Names in the repository's directory; () when it is empty."""
     return tuple(runner.run(["ls", "-A", "--", path]).stdout.split("\n")[:-1])
+
+
+def repository_id(runner: Runner, home: str) -> str:
+    """The id in the repository's `config`; "" when there is none. It is the host's word, and public."""
+    found = runner.run(["sed", "-n", "s/^id = //p", f"{home}/config"], most=4096).stdout.strip()
+    return found if _ID.fullmatch(found) else ""
 
 
 def last_transactions(runner: Runner, paths: Sequence[str]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zborg.config.shape import URL, Misshapen, Raw, RawHost, RawStorage, structure
-from zborg.errors import ConfigError
+from zborg.errors import ConfigError, UsageError
 from zborg.model import NAME_PATTERN, Endpoint, Host, Policy, Reverse, Storage, Target
 
 _SPEAKABLE = re.compile(r"[\w./@+=,:-]+")
@@ -40,6 +40,9 @@ class Config:
     scrub_max_age: int  # seconds
     targets: tuple[Target, ...]
     hosts: tuple[Host, ...]
+    identity: str = "/etc/zborg/id_ed25519"  # the private key where no other is named
+    include: tuple[str, ...] = ()  # patterns of drop-ins, from the file's folder
+    custodians: tuple[str, ...] = ()  # age's public keys, for whom a new host's key is sealed
 
 
 def find(given: str | None) -> Path:
@@ -211,6 +214,9 @@ def _build(raw: Raw, path: Path) -> Config:
             )
             for name, h in raw.hosts.items()
         ),
+        identity=str(here / raw.identity),
+        include=tuple(raw.include),
+        custodians=tuple(raw.escrow.custodians),
     )
 
 
@@ -225,12 +231,22 @@ def _reverse(host: RawHost, raw: Raw) -> Reverse | None:
 
 
 def _storage(raw: RawStorage, here: Path, identity: str) -> Storage:
-    local = Storage(raw.dataset, None, raw.user, raw.borg, min_free=raw.min_free, slack=raw.slack)
+    local = Storage(
+        raw.dataset, None, raw.user, raw.borg, min_free=raw.min_free, slack=raw.slack, quota=raw.quota
+    )
     if not raw.ssh:
         return local
     endpoint = _endpoint(raw.ssh, raw.host_key or "", here / (raw.identity or identity))
     serving = replace(endpoint, user=raw.user, identity=str(here / raw.serve_identity))
     return replace(local, endpoint=endpoint, serving=serving)
+
+
+def endpoint_of(url: str, host_key: str, identity: str) -> Endpoint:
+    """Of words from a command line. Raises UsageError."""
+    found = URL.fullmatch(url)
+    if not found or not 1 <= int(found["port"] or 22) <= 65535:
+        raise UsageError(f"{url} is not ssh://user@address:port", "as in ssh://root@web1.example.net:22")
+    return _endpoint(url, host_key, Path(identity))
 
 
 def _endpoint(url: str, host_key: str, identity: Path) -> Endpoint:

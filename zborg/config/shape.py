@@ -25,6 +25,7 @@ TunnelKind = NewType("TunnelKind", str)
 ReversePort = NewType("ReversePort", int)  # 0, written "auto": another one for each run
 SshdAddress = NewType("SshdAddress", str)
 Size = NewType("Size", int)  # bytes, written "1G" as in zfs
+Recipient = NewType("Recipient", str)  # a public key of age
 
 _POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -33,6 +34,7 @@ URL = re.compile(
     re.ASCII,
 )
 _SSHD = re.compile(r"(\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+):(?P<port>[0-9]{1,5})", re.ASCII)
+_RECIPIENT = re.compile(r"age1[a-z0-9]{10,200}")
 _DATASET = re.compile(r"[A-Za-z][\w.:-]*(/[\w.:-]+)*", re.ASCII)
 
 
@@ -47,6 +49,7 @@ class RawStorage:
     borg: str = "borg"
     min_free: Size = Size(1 << 30)
     slack: Size = Size(1 << 30)
+    quota: Size = Size(0)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,11 @@ class RawScrub:
 
 
 @dataclass(frozen=True)
+class RawEscrow:
+    custodians: list[Recipient] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class RawHost:
     ssh: SshUrl
     host_key: HostKey
@@ -123,6 +131,7 @@ class Raw:
     reverse: RawReverse = field(default_factory=RawReverse)
     snapshots: RawSnapshots = field(default_factory=RawSnapshots)
     scrub: RawScrub = field(default_factory=RawScrub)
+    escrow: RawEscrow = field(default_factory=RawEscrow)
     targets: dict[str, RawTarget] = field(default_factory=dict)
     hosts: dict[str, RawHost] = field(default_factory=dict)
 
@@ -161,6 +170,7 @@ def _converter() -> Converter:
         (DatasetName, _dataset),
         (TunnelKind, _tunnel),
         (SshdAddress, _sshd),
+        (Recipient, _recipient),
     ):
         converter.register_structure_hook(new_type, _parsing(parse))
     converter.register_structure_hook(ReversePort, lambda value, _: _reverse_port(value))
@@ -240,6 +250,12 @@ def _reverse_port(value: Any) -> int:
     if type(value) is not int or not 1 <= value <= 65535:
         raise ValueError(f'must be a port such as 64064, or "auto", not {value!r}')
     return value
+
+
+def _recipient(text: str) -> str:
+    if not _RECIPIENT.fullmatch(text):
+        raise ValueError(f'must be a public key of age such as "age1...", not {text!r}')
+    return text
 
 
 # --- every problem with its key path ----------------------------------------------------------------------

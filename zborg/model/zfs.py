@@ -198,6 +198,12 @@ class Zfs(Protocol):
 
     def create(self, dataset: str, properties: Mapping[str, str]) -> None: ...
 
+    def remove(self, dataset: str, guid: str) -> None:
+        """Destroy one file system with its files, if it has this guid and neither snapshots nor children.
+
+        For what the same run has created. Gone counts as done; another guid is refused: ZborgError.
+        """
+
     def mount(self, dataset: str) -> None:
         """Idempotent."""
 

@@ -38,14 +38,15 @@ def init(context: Context, local: Runner, names: Sequence[str] = (), *, dry_run:
         return begun.report((), _plan(begun, hosts))
     # Who sits in a folder with another zborg.toml must see that before a dataset is made.
     context.emit(Event("warning", "config", f"this is what {context.config.path} asks for"))
-    outcomes = [_key(local, identity, context.config.name) for identity in identities(context)]
+    outcomes = [make_key(local, identity, context.config.name) for identity in identities(context)]
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         return begun.report(outcomes)
     made = {one.subject: one.data["public"] for one in outcomes if one.data["made"]}
     if lines := _lines(context.config.storage, made):
         return begun.report([*outcomes, _hand_out(context.config.storage, lines)])
     try:
-        outcomes += _datasets(begun, hosts)
+        outcomes += make_datasets(begun, hosts, context.config.storage.quota)
+        outcomes += _slack(context)
         # Those with a reverse tunnel reach their repository through the server's sshd instead.
         served = [host for host in hosts if host.reverse is None]
         outcomes += [_served(context, host.name) for host in served[:1]]
@@ -91,11 +92,12 @@ def _hand_out(storage: Storage, lines: Mapping[Endpoint, str]) -> Outcome:
 
 
 def identities(context: Context) -> tuple[str, ...]:
-    """Every private key that zborg.toml names, each once."""
+    """Every private key that zborg.toml names, each once; without hosts also the one they will need."""
     config = context.config
+    default = [] if config.hosts else [config.identity]
     endpoints = [h.endpoint for h in config.hosts] + [t.endpoint for t in config.targets]
     endpoints += [one for one in (config.storage.endpoint, config.storage.serving) if one]
-    return tuple(dict.fromkeys(e.identity for e in endpoints))
+    return tuple(dict.fromkeys([*default, *(e.identity for e in endpoints)]))
 
 
 def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
@@ -111,7 +113,7 @@ def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
     return [*keys, *missing] or ["nothing is missing"]
 
 
-def _key(local: Runner, identity: str, server: str) -> Outcome:
+def make_key(local: Runner, identity: str, server: str) -> Outcome:
     public = Path(f"{identity}.pub")
     if Path(identity).exists():
         return Outcome("key", identity, Status.OK, "is there", data={"public": _text(public), "made": False})
@@ -138,13 +140,14 @@ def _existing(begun: Begun) -> dict[str, Dataset]:
     return {d.name: d for d in begun.context.zfs.datasets(begun.context.config.storage.dataset)}
 
 
-def _datasets(begun: Begun, hosts: Sequence[Host]) -> Iterator[Outcome]:
+def make_datasets(begun: Begun, hosts: Sequence[Host], quota: int) -> Iterator[Outcome]:
+    """The storage's dataset and the hosts', a new host's with its quota; all belong to the storage's user."""
     context, existing = begun.context, _existing(begun)
     root, *children = _wanted(begun, hosts)
     for name in (root, *children):
         if name not in existing:
-            context.zfs.create(name, _STORAGE if name == root else {})
-    yield from _slack(context)
+            limit = {"quota": str(quota)} if quota else {}
+            context.zfs.create(name, _STORAGE if name == root else limit)
     given = _hand_over(begun, children)
     for name in (root, *children):
         words = "is there" if name in existing else "created"

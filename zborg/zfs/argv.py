@@ -90,6 +90,11 @@ def create(dataset: str, properties: Mapping[str, str]) -> Argv:
     return ("zfs", "create", *_options(properties, user_only=False), names.dataset(dataset))
 
 
+def remove(dataset: str) -> Argv:
+    """Without -r: ZFS refuses when there is a snapshot or anything below."""
+    return ("zfs", "destroy", names.dataset(dataset))
+
+
 def create_parents(dataset: str) -> Argv:
     """Makes `dataset` and what is missing above it; no error when it is there."""
     return ("zfs", "create", "-p", names.dataset(dataset))

@@ -80,6 +80,14 @@ class CommandZfs:
     def create(self, dataset: str, properties: Mapping[str, str]) -> None:
         self._run(argv.create(dataset, properties))
 
+    def remove(self, dataset: str, guid: str) -> None:
+        command = argv.remove(dataset)
+        with self._unless("dataset does not exist"):
+            (found,) = self._values("guid", dataset)
+            if found != guid:
+                raise ZborgError(f"refused to destroy {dataset}: its guid is {found}, not {guid}")
+            self._run(command, timeout=DESTROYING)
+
     def mount(self, dataset: str) -> None:
         with self._unless("filesystem already mounted"):
             self._run(argv.mount(dataset))
