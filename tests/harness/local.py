@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.fake_zfs import FakeZfs
 from tests.harness.host import BackedUpHost, find_borg
@@ -41,7 +42,7 @@ class LocalVault:
         self.endpoints: dict[str, Endpoint] = {}
         self.timeouts: dict[str, int] = {}
         self.reverse: dict[str, Reverse] = {}
-        self.backup = {"parallel": 4, "retries": 0, "jitter": 0, "prune_every": 0}
+        self.backup: dict[str, Any] = {"parallel": 4, "retries": 0, "jitter": 0, "prune_every": 0}
         self.keep = Policy(last=2)
         self.events: list[Event] = []
         self.state = directory / "state"

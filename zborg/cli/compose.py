@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,15 +30,23 @@ _STORAGE = "zborg.storage"
 
 
 @contextmanager
-def compose(common: Common, *, make_state: bool = False) -> Iterator[Context]:
-    """A Context for one command; connections are closed at the end."""
+def compose(
+    common: Common, *, make_state: bool = False, pinned: Mapping[str, Endpoint] | None = None
+) -> Iterator[Context]:
+    """A Context for one command; connections are closed at the end.
+
+    `pinned` are machines that zborg.toml does not name, or not yet; they are in this command's reach alone.
+    """
     config = load(find(common.config or None))
     with ExitStack() as closing, listener(quiet=common.json, verbose=common.verbose) as emit:
         if make_state and common.dry_run:  # a dry run makes nothing: its locks and known_hosts go with it
             config = replace(config, state_dir=Path(closing.enter_context(TemporaryDirectory())))
         state = prepare_state(config.state_dir, make=make_state)
         known_hosts = state / "known_hosts"
-        write_known_hosts(known_hosts, _endpoints(config))
+        if pinned:  # a file of its own: other runs write theirs meanwhile
+            known_hosts = state / f"known_hosts.{'.'.join(pinned)}"
+            closing.callback(known_hosts.unlink, missing_ok=True)
+        write_known_hosts(known_hosts, _endpoints(config) | dict(pinned or {}))
         world = _World(config, known_hosts, closing)
         storage, runs = world.storage(), Runs(state / "runs")
         runs.prune()

@@ -45,7 +45,7 @@ class Plain:
             self._tally.take(event)
             if event.kind == "started":
                 self._last[event.subject] = self._clock()
-                self._say(event.subject, "started")
+                self._say(event.subject, event.message or "started")
             elif event.kind == "warning":
                 self._say(event.subject, event.message)
             elif event.kind == "progress" and self._due(event.subject):

@@ -78,7 +78,7 @@ def _row(work: Work, name_width: int, width: int, now: float) -> str:
     if work.until > now:
         return f"{head}waits, {span(work.until - now)} more"
     if "files" not in work.data:
-        return head + (describe(work.data) or f"begins, {span(now - work.since)}")
+        return head + (describe(work.data) or printable(work.words) or f"begins, {span(now - work.since)}")
     head += f"{work.data['files']:>8} files  {size(work.bytes):>10}  {size(work.rate(now)):>10}/s"
     return head + _tail(printable(work.data.get("path", "")), width - cell_len(head) - 2)
 

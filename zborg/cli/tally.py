@@ -22,6 +22,7 @@ class Work:
     name: str
     since: float
     data: Mapping[str, Any] = field(default_factory=dict)
+    words: str = ""  # what it does, where nothing is counted
     until: float = 0.0  # it waits for its connection until then
     _seen: deque[tuple[float, float]] = field(default_factory=deque)
 
@@ -71,6 +72,7 @@ class Tally:
             if event.subject in self._waiting:
                 self._waiting.remove(event.subject)
         work = self.running[event.subject]
+        work.words = event.message or work.words
         if event.kind == "progress":
             work.note(event.data, now)
         elif event.kind == "waiting":

@@ -1,4 +1,4 @@
-"""hosts.d/NAME.toml: what zborg writes, one host per file.
+"""hosts.d/NAME.toml: one host per file, and the only files of the configuration that zborg writes.
 
 zborg.toml and what people wrote is read and never changed: comments stay where they are.
 """
@@ -8,14 +8,37 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from zborg.config import Config
 from zborg.errors import ConfigError
+from zborg.model import Host
 
 FOLDER = "hosts.d"
 INCLUDE = f'include = ["{FOLDER}/*.toml"]'
 _OURS = "# Written by zborg; what you change here stays.\n"
+
+
+def path_of(config: Config, name: str) -> Path:
+    return config.path.parent / FOLDER / f"{name}.toml"
+
+
+def check_included(config: Config, name: str) -> None:
+    """A drop-in that no `include` covers would be a host that is never backed up. Raises ConfigError."""
+    parts = PurePosixPath(FOLDER, f"{name}.toml").parts
+    patterns = [PurePosixPath(pattern).parts for pattern in config.include]
+    if not any(len(parts) == len(pattern) and all(map(fnmatchcase, parts, pattern)) for pattern in patterns):
+        raise ConfigError(
+            f"{config.path} does not include {FOLDER}/*.toml", f"add this line at its top: {INCLUDE}"
+        )
+
+
+def table_of(host: Host, config: Config) -> dict[str, str]:
+    """The host's table; its key only where it is not everybody's."""
+    table = {"ssh": str(host.endpoint), "host_key": host.endpoint.host_key}
+    return table | ({"identity": host.endpoint.identity} if host.endpoint.identity != config.identity else {})
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -26,6 +49,16 @@ def read(path: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise ConfigError(f"{path}: {error}", "see toml.io for the notation") from error
+
+
+def is_ours(path: Path, name: str) -> bool:
+    """Written by zborg, and this host alone is in it."""
+    table = read(path)
+    return (
+        bool(table)
+        and path.read_text(encoding="utf-8").startswith(_OURS)
+        and list(table.get("hosts", {})) == [name]
+    )
 
 
 def write(path: Path, name: str, table: Mapping[str, Any]) -> None:

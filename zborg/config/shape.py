@@ -164,7 +164,7 @@ def _converter() -> Converter:
     converter.register_structure_hook_func(lambda kind: kind == list[str], _texts)
     for new_type, parse in (
         (Duration, _duration),
-        (Size, _size),
+        (Size, size_of),
         (SshUrl, _ssh_url),
         (HostKey, _host_key),
         (DatasetName, _dataset),
@@ -203,7 +203,8 @@ def _duration(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def _size(text: str) -> int:
+def size_of(text: str) -> int:
+    """Bytes, of a size as zfs writes it. Raises ValueError."""
     found = re.fullmatch(r"([0-9]{1,6})([KMGT]?)", text)
     if not found:
         raise ValueError(f'must be a size such as "500M" or "10G", not {text!r}')

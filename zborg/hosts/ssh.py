@@ -13,7 +13,7 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,9 @@ from zborg.model.words import size
 if TYPE_CHECKING:
     import paramiko
 
-_CONNECT_TIMEOUT = 15
+Authenticate = Callable[["paramiko.Transport", Endpoint], None]
+
+CONNECT_TIMEOUT = 15
 # A silent network is noticed by these alone: 15 s * 4 after the last sign of life.
 _ALIVE_INTERVAL = 15
 _ALIVE_COUNT = 4
@@ -59,7 +61,7 @@ def ssh_argv(
         "HostKeyAlias": alias,
         "HostKeyAlgorithms": ",".join(algorithms(endpoint.host_key)),
         "CheckHostIP": "no",
-        "ConnectTimeout": str(_CONNECT_TIMEOUT),
+        "ConnectTimeout": str(CONNECT_TIMEOUT),
         "ServerAliveInterval": str(_ALIVE_INTERVAL),
         "ServerAliveCountMax": str(_ALIVE_COUNT),
         "Ciphers": CIPHERS,
@@ -129,9 +131,17 @@ def lost(alias: str, endpoint: Endpoint, words: str) -> Unreachable:
 class SshRunner:
     """A model.Runner on another machine. Connects at first use; safe to share between threads."""
 
-    def __init__(self, alias: str, endpoint: Endpoint, known_hosts: Path, local: Runner) -> None:
+    def __init__(
+        self,
+        alias: str,
+        endpoint: Endpoint,
+        known_hosts: Path,
+        local: Runner,
+        authenticate: Authenticate | None = None,
+    ) -> None:
         self.alias, self.endpoint = alias, endpoint
         self._known_hosts, self._local = known_hosts, local
+        self._authenticate = authenticate or by_identity
         self._lock = threading.Lock()
         self._transport: paramiko.Transport | None = None
 
@@ -185,42 +195,54 @@ class SshRunner:
 
         transport = self._connection()
         try:
-            return transport.open_session(timeout=_CONNECT_TIMEOUT)
+            return transport.open_session(timeout=CONNECT_TIMEOUT)
         except paramiko.ChannelException:
             raise  # refused, by MaxSessions perhaps: the commands of other threads go on
         except (paramiko.SSHException, OSError, EOFError):
             transport.close()
-            return self._connection().open_session(timeout=_CONNECT_TIMEOUT)
+            return self._connection().open_session(timeout=CONNECT_TIMEOUT)
 
     def _connection(self) -> paramiko.Transport:
         with self._lock:
             if self._transport is None or not self._transport.is_active():
-                self._transport = connect(self.alias, self.endpoint)
+                self._transport = connect(self.alias, self.endpoint, self._authenticate)
             return self._transport
 
 
-def connect(alias: str, endpoint: Endpoint) -> paramiko.Transport:
+def by_identity(transport: paramiko.Transport, endpoint: Endpoint) -> None:
+    """The server's own key; the way in everywhere but at an enrolment."""
+    import paramiko
+
+    transport.auth_publickey(endpoint.user, paramiko.PKey.from_path(endpoint.identity))
+
+
+def connect(alias: str, endpoint: Endpoint, authenticate: Authenticate = by_identity) -> paramiko.Transport:
     """An authenticated connection to the machine with the pinned host key, and to no other.
 
     Raises HostKeyChanged before anything but the key exchange was sent, else Unreachable.
     """
-    import paramiko
-
-    # Its threads log tracebacks of what is raised here as well, and without a handler they reach the user.
-    logging.getLogger("paramiko").addHandler(logging.NullHandler())
+    transport = dial(alias, endpoint)
     try:
-        sock = socket.create_connection((endpoint.address, endpoint.port), timeout=_CONNECT_TIMEOUT)
-    except (OSError, ValueError) as error:  # ValueError: a name that no resolver takes
-        raise explain(alias, endpoint, _REFUSED, str(error)) from error
-    _notice_silence(sock)
-    transport = paramiko.Transport(sock)
-    try:
-        _handshake(transport, alias, endpoint)
+        _handshake(transport, alias, endpoint, authenticate)
     except BaseException:
         transport.close()
         raise
     transport.set_keepalive(_ALIVE_INTERVAL)
     return transport
+
+
+def dial(alias: str, endpoint: Endpoint) -> paramiko.Transport:
+    """A transport that has said nothing yet. Raises Unreachable."""
+    import paramiko
+
+    # Its threads log tracebacks of what is raised here as well, and without a handler they reach the user.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
+    try:
+        sock = socket.create_connection((endpoint.address, endpoint.port), timeout=CONNECT_TIMEOUT)
+    except (OSError, ValueError) as error:  # ValueError: a name that no resolver takes
+        raise explain(alias, endpoint, _REFUSED, str(error)) from error
+    _notice_silence(sock)
+    return paramiko.Transport(sock)
 
 
 def _notice_silence(sock: socket.socket) -> None:
@@ -229,15 +251,17 @@ def _notice_silence(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _ALIVE_INTERVAL * _ALIVE_COUNT * 1000)
 
 
-def _handshake(transport: paramiko.Transport, alias: str, endpoint: Endpoint) -> None:
+def _handshake(
+    transport: paramiko.Transport, alias: str, endpoint: Endpoint, authenticate: Authenticate
+) -> None:
     import paramiko
 
     # Ask for the pinned type only: a machine with several keys would else show another of them.
     transport.get_security_options().key_types = algorithms(endpoint.host_key)
     try:
-        transport.start_client(timeout=_CONNECT_TIMEOUT)
+        transport.start_client(timeout=CONNECT_TIMEOUT)
         _verify(transport, alias, endpoint)
-        transport.auth_publickey(endpoint.user, paramiko.PKey.from_path(endpoint.identity))
+        authenticate(transport, endpoint)
     except paramiko.AuthenticationException as error:
         raise explain(alias, endpoint, _REFUSED, "Permission denied") from error
     except paramiko.SSHException as error:

@@ -57,7 +57,7 @@ def _report(config: Config, now: datetime, outcomes: list[Outcome]) -> Report:
 
 def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
     """One outcome per host: its last good backup against its max_age."""
-    good, newest = _last_good(config, runs)
+    good, newest = last_good(config, runs)
     ages = {name: ended for name, (ended, _) in good.items()}
     limits = {host.name: host.max_age for host in config.hosts}
     for finding in host_findings(ages, limits, now):
@@ -94,7 +94,7 @@ def _at_work(host: Outcome, locks: Locks) -> Outcome:
     return replace(host, message=words, data={**host.data, "running": owner.since})
 
 
-def _last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Outcome]], dict[str, Outcome]]:
+def last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Outcome]], dict[str, Outcome]]:
     """Per host its newest good outcome with its time, and its newest outcome of any kind."""
     good: dict[str, tuple[datetime, Outcome]] = {}
     newest: dict[str, Outcome] = {}
