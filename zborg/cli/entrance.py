@@ -25,6 +25,7 @@ from zborg.planning.acceptance import parse
 from zborg.planning.enrolment import EXCLUDES, path_problems
 from zborg.process import LocalRunner
 from zborg.state.runs import new_run
+from zborg.steps.context import select_hosts
 from zborg.steps.enroll import public_key
 
 if TYPE_CHECKING:
@@ -143,3 +144,11 @@ def accepted(config: Config, line: str, *, quota: str, no_escrow: bool) -> Reque
     found = parse(line, fingerprint(public_key(config.identity)))
     operator = operator_of(found.name, found.url, found.host_key)
     return request_of(config, found.name, operator, quota=quota, no_escrow=no_escrow)
+
+
+def way_in(config: Config, name: str, url: str) -> tuple[Request, Endpoint]:
+    """An enrolled host, and where its operator goes in: with its pinned key in any case."""
+    (host,) = select_hosts(config, [name])
+    pinned = host.endpoint
+    operator = endpoint_of(url, pinned.host_key, "") if url else pinned
+    return Request(host, config.name, public_key(pinned.identity)), operator

@@ -1,4 +1,4 @@
-"""zborg host add, list, test, remove, bundle, accept."""
+"""zborg host add, list, test, remove, rotate-key, bundle, accept."""
 
 from __future__ import annotations
 
@@ -190,3 +190,32 @@ def accept(
     common = Common("host accept", config, as_json, verbose, dry_run)
     request = accepted(load(find(config or None)), line, quota=quota, no_escrow=no_escrow)
     _enroll(common, request, None, ask=not yes)
+
+
+@host.command("rotate-key")
+def rotate_key(
+    name: Name,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--via", help="Your own way in, ssh://user@address:port. Default: root's.", metavar="URL"
+        ),
+    ] = "",
+    operator_key: OperatorKey = "",
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Give a host a new key of the server's. The new one is tried before the old one goes."""
+    from zborg.cli.entrance import entrance, way_in
+    from zborg.config import find, load
+    from zborg.process import LocalRunner
+    from zborg.steps.rotate_key import rotate_key as step
+
+    request, operator = way_in(load(find(config or None)), name, url)
+    with entrance(request, operator, operator_key) as entry:
+        perform(
+            Common("host rotate-key", config, as_json, verbose, dry_run),
+            lambda context: step(context, LocalRunner(), name, entry, dry_run=dry_run),
+        )
