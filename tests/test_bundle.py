@@ -56,6 +56,17 @@ def test_an_owner_runs_a_bundle_and_one_line_enrols_the_host(tmp_path: Path) -> 
         site.close()
 
 
+@pytest.mark.parametrize("shell", ["bash --posix", "busybox sh"])
+def test_other_shells_see_and_say_the_same(empty: Site, shell: str) -> None:
+    script = empty.host.directory / "bundle.sh"
+    script.write_text(text(empty.request, url=empty.host.url))
+
+    def facts(told: str) -> list[str]:
+        return [line for line in told.splitlines() if not line.startswith(("clock ", "free_kib "))]
+
+    assert facts(empty.host.sh(f"{shell} {script} probe")) == facts(empty.host.sh(f"dash {script} probe"))
+
+
 def test_a_bundle_changes_nothing_where_something_must_be_mended(empty: Site) -> None:
     empty.host.sh("echo 'echo welcome' >/root/.bashrc")
     before = empty.host.changed()

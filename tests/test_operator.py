@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from tests.harness.fresh import FreshHost
@@ -94,6 +95,20 @@ def test_a_key_that_does_not_open_or_cannot_be_read_is_said(host: FreshHost, hom
     with pytest.raises(Unreachable, match="cannot be used") as failure:
         probe(host, by_operator(str(locked)))
     assert "ssh-agent" in failure.value.remedy
+
+
+def test_more_keys_than_sshd_takes_are_said(host: FreshHost, home: Path) -> None:
+    """MaxAuthTries is 6."""
+    text = host.operator.private
+    keys = [paramiko.PKey.from_path(make_key(home / f"other{n}").private) for n in range(7)]
+    keys.append(paramiko.PKey.from_path(text))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(Unreachable, match=r"takes none of your keys \(\d tried\)") as failure,
+    ):
+        patch.setattr("zborg.hosts.operator._usual", lambda: iter(keys))
+        probe(host, by_operator(""))
+    assert "--operator-key" in failure.value.remedy
 
 
 def test_another_host_key_ends_it_before_any_login(host: FreshHost, tmp_path: Path) -> None:

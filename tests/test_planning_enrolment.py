@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zborg.errors import UsageError, ZborgError
+from zborg.errors import ConfigError, UsageError, ZborgError
 from zborg.hosts.enrol import facts_of, made_of, text
 from zborg.model import Endpoint, Host, Status
 from zborg.model.enrolment import HostFacts, Request
@@ -18,6 +19,7 @@ from zborg.planning.acceptance import parse
 from zborg.planning.answer import answer_of, clock_words, judge
 from zborg.planning.enrolment import ServerFacts, path_problems, plan
 from zborg.state.escrow import Escrow
+from zborg.steps.enroll import public_key
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEy8/VH33qPOZMKWAAVmqzY3CMZvF8P3DXxF3nuHVINd"
 NOW = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
@@ -134,8 +136,18 @@ def test_clocks_are_compared(ahead: int, words: str) -> None:
     assert bool(told) == bool(words)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "ssh-ed25519", "ssh-ed25519 AAAA x\nssh-ed25519 BBBB y", "ssh-ed25519 AA a\tb"]
+)
+def test_what_is_no_single_public_key_never_reaches_authorized_keys(tmp_path: Path, text: str) -> None:
+    (tmp_path / "id.pub").write_text(text)
+    with pytest.raises(ConfigError):
+        public_key(str(tmp_path / "id"))
+
+
 def test_the_script_is_whole_in_itself_and_quotes_what_it_is_given() -> None:
     odd = Request(HOST, "it's", KEY, ("/srv/$(id) 'x'",))
-    script = text(odd, url="ssh://root@web1.example.net:22")
+    script = text(replace(odd, server="it's\nrm -rf /"), url="ssh://root@web1.example.net:22")
+    assert "\nrm -rf /" not in script.partition("\nserver=")[0]
     assert script.endswith('\nmain "$@" </dev/null\n')
     assert "wanted_paths='/srv/$(id) '\"'\"'x'\"'\"''\n" in script

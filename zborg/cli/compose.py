@@ -45,7 +45,6 @@ def compose(
         known_hosts = state / "known_hosts"
         if pinned:  # a file of its own: other runs write theirs meanwhile
             known_hosts = state / f"known_hosts.{'.'.join(pinned)}"
-            closing.callback(known_hosts.unlink, missing_ok=True)
         write_known_hosts(known_hosts, _endpoints(config) | dict(pinned or {}))
         world = _World(config, known_hosts, closing)
         storage, runs = world.storage(), Runs(state / "runs")

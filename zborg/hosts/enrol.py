@@ -14,6 +14,7 @@ from zborg.hosts import SCRIPTS
 from zborg.hosts.keys import fingerprint
 from zborg.hosts.ssh import SshRunner
 from zborg.model.enrolment import HostFacts, Problem, Request
+from zborg.model.words import printable
 
 _END = "zborg_end_of_agent"
 _SUDO = "let this user run sh by sudo without a password, or go in as root"
@@ -50,7 +51,9 @@ def text(request: Request, url: str = "", settings: Mapping[str, str] | None = N
         "custodians": "\n".join(request.custodians),
         **(settings or {}),
     }
-    header = _HEADER.format(name=request.host.name, server=request.server, fingerprint=shown)
+    # In a comment: a name with a line break would end it.
+    server = printable(request.server)
+    header = _HEADER.format(name=request.host.name, server=server, fingerprint=shown)
     assigned = "".join(f"{key}={shlex.quote(value)}\n" for key, value in variables.items())
     agent = (SCRIPTS / "agent.sh").read_text(encoding="utf-8")
     quoted = f"agent() {{\n    cat <<'{_END}'\n{agent}{_END}\n}}\n"

@@ -45,13 +45,25 @@ def by_operator(given: str) -> Authenticate:
         tried = 0
         for key in [_read(given)] if given else _usual():
             tried += 1
-            with suppress(paramiko.AuthenticationException):
-                transport.auth_publickey(endpoint.user, key)
-                return
+            try:
+                if _opens(transport, endpoint.user, key):
+                    return
+            except (paramiko.SSHException, EOFError):  # MaxAuthTries: it hangs up on who has many keys
+                break
         words = f"{endpoint} takes none of your keys ({tried} tried)" if tried else "you have no SSH key here"
         raise Unreachable(("ssh", str(endpoint)), 255, "", words, _MEND)
 
     return authenticate
+
+
+def _opens(transport: paramiko.Transport, user: str, key: paramiko.PKey) -> bool:
+    import paramiko
+
+    try:
+        transport.auth_publickey(user, key)
+    except paramiko.AuthenticationException:
+        return False
+    return True
 
 
 def _read(path: str) -> paramiko.PKey:

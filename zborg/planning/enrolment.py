@@ -68,6 +68,8 @@ def plan(request: Request, server: ServerFacts, host: HostFacts | None, now: dat
         changes += [Change(name, words) for words in _on_host(request, host)]
         problems += host.problems
         remarks = [*host.remarks, *filter(None, [clock_words(name, host.values, now)])]
+        if request.paths and host.values.get("conf") == "there":
+            remarks.append("/etc/zborg/agent.conf is there and stays: --path and --exclude change nothing")
         remarks += [f"{name} will back up {', '.join(host.paths)}"] if host.paths else []
     if not request.custodians:
         remarks.append("no escrow: without this host's own key and passphrase its backup is lost with it")

@@ -8,6 +8,7 @@ again it ends the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,6 +29,7 @@ from zborg.steps.init import make_datasets
 from zborg.steps.undoing import Work, sure
 
 _KIND = "enrolment"
+_PUBLIC = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\x00-\x1f\x7f]*)?")
 _TRIES = 5  # of the first connection: sshd has just read its configuration again
 
 
@@ -272,8 +274,11 @@ class _Enrolment:
 
 
 def public_key(identity: str) -> str:
-    """The server's public key. Raises ConfigError when there is none."""
+    """The server's public key, one line. Raises ConfigError when there is none."""
     try:
-        return Path(f"{identity}.pub").read_text(encoding="utf-8").strip()
+        text = Path(f"{identity}.pub").read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         raise ConfigError(f"the server's key {identity}.pub cannot be read", "zborg init") from error
+    if not _PUBLIC.fullmatch(text):  # it becomes a line of root's authorized_keys
+        raise ConfigError(f"{identity}.pub is no public key", f"ssh-keygen -y -f {identity} >{identity}.pub")
+    return text

@@ -108,6 +108,7 @@ def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report
         )
     with context.locks.hold(f"host-{name}"):
         path.unlink()
+        (context.config.state_dir / f"known_hosts.{name}").unlink(missing_ok=True)
     told = "forgotten here; as root on the host, to take the rest away"
     done = Outcome("host", name, Status.OK, told, data={"removed": str(path), "commands": list(_ON_THE_HOST)})
     report = begun.report([done, *_staying(context, host.name)])
