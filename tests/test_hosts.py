@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.harness.site import NAME, Site
+from zborg.config import load
 from zborg.errors import Exit
-from zborg.model import Status
+from zborg.model import Reverse, Status
 from zborg.steps.enroll import enroll
 from zborg.steps.hosts import list_hosts, reach_hosts, remove_host
 
@@ -99,6 +101,16 @@ def test_a_dry_run_changes_nothing_and_shows_both_machines(empty: Site) -> None:
     assert (empty.host.changed(), empty.server_tree()) == before
 
 
+def test_a_host_of_borgmatics_is_none_for_the_agent(empty: Site) -> None:
+    context = empty.context()
+    host = replace(empty.request.host, reverse=Reverse(64065, "127.0.0.1:22"))
+    context = replace(context, config=replace(context.config, hosts=(host,)))
+    assert reach_hosts(context, []).outcomes[0].status is Status.SKIPPED
+    report = enroll(context, empty.request, empty.entry(), command="host add")
+    assert report.exit is Exit.FAILED
+    assert 'tunnel = "reverse"' in report.outcomes[0].message
+
+
 # --- list, test, remove ------------------------------------------------------------------------------------
 
 
@@ -117,6 +129,15 @@ def test_list_and_test_tell_of_an_enrolled_host(enrolled: Site) -> None:
         assert reach_hosts(context, [NAME]).exit is Exit.CONFLICT
     finally:
         enrolled.host.sh("rm /var/lib/zborg/alarm")
+
+
+def test_an_enrolled_host_has_our_tunnel_in_a_fleet_of_borgmatics(enrolled: Site) -> None:
+    path, text = enrolled.path, enrolled.path.read_text()
+    path.write_text(f'{text}[backup]\ntunnel = "reverse"\n')
+    try:
+        assert load(path).hosts[0].reverse is None
+    finally:
+        path.write_text(text)
 
 
 def test_remove_deletes_no_data_and_add_takes_the_host_back(enrolled: Site) -> None:

@@ -36,8 +36,8 @@ def check_included(config: Config, name: str) -> None:
 
 
 def table_of(host: Host, config: Config) -> dict[str, str]:
-    """The host's table; its key only where it is not everybody's."""
-    table = {"ssh": str(host.endpoint), "host_key": host.endpoint.host_key}
+    """The host's table; its key only where it is not everybody's, its tunnel whatever [backup] says."""
+    table = {"ssh": str(host.endpoint), "host_key": host.endpoint.host_key, "tunnel": "stdio"}
     return table | ({"identity": host.endpoint.identity} if host.endpoint.identity != config.identity else {})
 
 

@@ -105,7 +105,12 @@ def _elsewhere(config: Config, host: Host) -> Iterator[Problem]:
     place = drop_in.path_of(config, host.name)
     if known is None and place.exists():
         yield Problem(f"{place} is there and names other hosts", "move them to a file of another name")
-    if known and str(known.endpoint) != str(host.endpoint):
+    if known and known.reverse:
+        yield Problem(
+            f'{host.name} has tunnel = "reverse", and borgmatic there',
+            "a new name, or take that table out first",
+        )
+    elif known and str(known.endpoint) != str(host.endpoint):
         yield Problem(
             f"{host.name} is {known.endpoint} already, not {host.endpoint}",
             f"another name; or, if it has moved, change ssh in {place if place.exists() else config.path}",

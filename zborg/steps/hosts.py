@@ -62,6 +62,9 @@ def reach_hosts(context: Context, names: Sequence[str]) -> Report:
 
 def _tested(begun: Begun, host: Host, datasets: dict[str, Dataset]) -> Outcome:
     context = begun.context
+    if host.reverse:
+        words = "its forced command is borgmatic: a backup tries it, nothing less can"
+        return Outcome("host", host.name, Status.SKIPPED, words)
     context.emit(Event("started", host.name, "asked"))
     try:
         answer = answer_of(context.tunnel.ask(host, "version"))
@@ -110,7 +113,10 @@ def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report
         path.unlink()
         (context.config.state_dir / f"known_hosts.{name}").unlink(missing_ok=True)
     told = "forgotten here; as root on the host, to take the rest away"
-    done = Outcome("host", name, Status.OK, told, data={"removed": str(path), "commands": list(_ON_THE_HOST)})
+    commands = [] if host.reverse else list(_ON_THE_HOST)
+    if host.reverse:
+        told = "forgotten here; the line of the server's key in authorized_keys there is yours to take away"
+    done = Outcome("host", name, Status.OK, told, data={"removed": str(path), "commands": commands})
     report = begun.report([done, *_staying(context, host.name)])
     context.runs.save(report)
     return report

@@ -27,7 +27,7 @@ def rotate_key(context: Context, local: Runner, name: str, entry: Entry, *, dry_
     (host,) = select_hosts(context.config, [name])
     begun = begin(context, "host rotate-key")
     path = drop_in.path_of(context.config, name)
-    if not drop_in.is_ours(path, name):
+    if host.reverse or not drop_in.is_ours(path, name):
         words = f"{path} is not what zborg has written for {name} alone: its identity must be changed by hand"
         return begun.report([Outcome(_KIND, name, Status.FAILED, words, "docs/agent.md, The server's key")])
     found = _gather(begun, host, entry)
