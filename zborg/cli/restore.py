@@ -1,4 +1,4 @@
-"""zborg restore list, files, repo."""
+"""zborg restore list, files, repo, serve."""
 
 from __future__ import annotations
 
@@ -81,4 +81,22 @@ def repo(
     perform(
         Common("restore repo", config, as_json, verbose, dry_run),
         lambda context: restore_repo(context, LocalRunner(), Wanted(host, to, at, target), dry_run=dry_run),
+    )
+
+
+@restore.command()
+def serve(
+    host: HostName,
+    at: At = "",
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Lend a snapshot to its host, for its root to run borg by hand there. Ends on Ctrl-C."""
+    from zborg.steps.restore_serve import restore_serve
+
+    perform(
+        Common("restore serve", config, as_json, verbose, dry_run),
+        lambda context: restore_serve(context, host, at, dry_run=dry_run),
     )

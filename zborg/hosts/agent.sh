@@ -259,12 +259,13 @@ relay() { case $relay in python) exec "$python" -I -S -c "$python_relay" ;; *) e
 
 write_rsh() { # once both FIFOs are open the directory has served: nothing is left behind even by kill -9
     case $relay in python) copy="$python -I -S -c '$python_relay'" ;; *) copy='cat' ;; esac
-    cat >"$session/rsh" <<RSH
+    cat >"$session/rsh.new" <<RSH
 exec 5<$session/down 6>$session/up
 rm -rf $session
 $copy <&5 5<&- 6>&- &
 exec $copy >&6 5<&- 6>&-
 RSH
+    mv "$session/rsh.new" "$session/rsh" # whole, for who waits for it (see lend)
 }
 
 tunnel() { # tunnel BORG-ARGUMENT...: sets rc; missed=yes if a path to restore was not there; suspect, see filter_log
@@ -729,6 +730,49 @@ restore() { # restore REPO ARCHIVE ID SNAPSHOT PATH...
     printf '= {"restored": "%s", "files": %d, "bytes": %d}\n' "$destination" "$files" $((in_use * 1024)) >&2
 }
 
+# --- Lending: the tunnel for a borg that root here runs by hand ---------------------------------------------
+
+lend() { # lend REPO: one connection to what the server serves; root's borg takes it, whenever that comes
+    own_directory "$run_dir"
+    choose_relay
+    lender=$(cat "$run_dir/lend/pid" 2>/dev/null) && is_agent "$lender" && busy "$lender"
+    rm -rf "$run_dir/lend" # of one that was killed
+    session=$run_dir/lend
+    if ! mkdir "$session" || ! echo $$ >"$session/pid"; then die 2 "cannot make a directory in $run_dir"; fi
+    mkfifo "$session/down" "$session/up" || die 2 "cannot make a FIFO in $run_dir"
+    write_rsh
+    exec 3<&0 4>&1 </dev/null >/dev/null # as in tunnel
+    # Opened for both directions a FIFO does not wait for borg, so it is noticed when the server goes away. All else
+    # follows from that end: borg's own end reaches the server, which ends its `borg serve`, and with it our stdin.
+    # sshd passes the end of our output on only once nobody holds stderr either, hence /dev/null.
+    (exec 4>&- <&3 3<&- 1<>"$session/down" 2>/dev/null && relay) &
+    relay_in=$!
+    (exec 3<&- >&4 4>&- 2>/dev/null && exec <"$session/up" && relay) &
+    relay_out=$!
+    exec 3<&- 4>&- 2>/dev/null
+    wait "$relay_in"
+    relay_in=''
+}
+
+lent() { # borg's BORG_RSH: after each command the server lends again, a moment later
+    tries=0
+    while [ ! -e "$run_dir/lend/rsh" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -le 8 ] || refuse "nothing is lent here; on the backup server: zborg restore serve $name"
+        sleep 1
+    done
+    exec "$sh" "$run_dir/lend/rsh"
+}
+
+borg_env() { # what root's shell has to know; for reading only, so borg remembers nothing of it
+    own_directory "$state_dir"
+    rm -rf "$state_dir/by-hand"
+    own_directory "$state_dir/by-hand"
+    case $confdir in /etc/zborg) rsh="$0 --lent" ;; *) rsh="$0 $confdir --lent" ;; esac
+    printf "export %s='%s'\n" BORG_REPO "ssh://$name/./$name" BORG_RSH "$rsh" BORG_BASE_DIR "$state_dir/by-hand" \
+        BORG_KEYS_DIR "$keys" BORG_PASSCOMMAND "$BORG_PASSCOMMAND"
+}
+
 # --- The command line of the client -------------------------------------------------------------------------
 
 decode() { # sets word: every byte outside [A-Za-z0-9._/=@+-] is written as \0ooo. Control characters are refused.
@@ -744,7 +788,7 @@ decode() { # sets word: every byte outside [A-Za-z0-9._/=@+-] is written as \0oo
     word=$(printf '%b' "$1")
 }
 
-verbs='version, init, create, sample, list, prune, break-lock, restore, escrow'
+verbs='version, init, create, sample, list, prune, break-lock, restore, lend, escrow'
 
 serve_command() { # serve_command WORD...: only what matches here is ever run
     [ "$#" -le 200 ] || refuse "more than 200 words"
@@ -757,7 +801,7 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     case $verb:$# in
     version:1) version && return ;;
     escrow:1) refuse_alarmed && seal && note "$verb" && return ;;
-    init:2 | create:3 | sample:3 | list:3 | prune:2 | break-lock:2) ;;
+    init:2 | create:3 | sample:3 | list:3 | prune:2 | break-lock:2 | lend:2) ;;
     restore:[6-9] | restore:[1-9][0-9] | restore:1[0-9][0-9] | restore:200) ;;
     *) refuse "no such verb, or not with $(($# - 1)) arguments; verbs are $verbs" ;;
     esac
@@ -772,6 +816,8 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     note "$verb $1 ${2-}"
     say "clock $(date +%s)" # the server compares it with its own
     own_directory "$state_dir"
+    # Lending takes no lock: it may last for hours, and a night's backup is not to wait for it.
+    case $verb in lend) refuse_alarmed && lend && exit 0 ;; esac
     take_lock
     case $verb in init) ;; *) keyed ;; esac
     case $verb in break-lock) break_borg_lock "$@" ;; *) "$verb" "$@" ;; esac
@@ -890,5 +936,7 @@ set::0)
 :--allow-restore:*) shift && allow_restore "$@" ;;
 :--key-export:1) key_export ;;
 :--seal:1) seal ;;
-*) refuse "no command. As root: --setup NAME, --allow-restore SNAPSHOT MAX_BYTES PATH..., --key-export, --seal" ;;
+:--borg-env:1) borg_env ;;
+:--lent:*) lent ;;
+*) refuse "no command. As root: --setup NAME, --allow-restore SNAPSHOT MAX_BYTES PATH..., --key-export, --seal, --borg-env" ;;
 esac
