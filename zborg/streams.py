@@ -1,10 +1,12 @@
 """Processes joined by pipes: a tunnel is two with each other's output as input, a transfer is a chain.
 
-No byte of the data passes through Python; what is read here is what they say on stderr.
+No byte of the data passes through Python; what is read here is what they say on stderr. (`pour` copies
+where the kernel cannot.)
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -85,6 +87,27 @@ def chain(source: Callable[[int], Child], sink: Callable[[int], Child]) -> tuple
         except BaseException:
             one.stop()
             raise
+
+
+def pour(source: int, target: int) -> None:
+    """Move what comes from `source` until it ends or nobody reads `target` (a pipe).
+
+    Inside the kernel where it can be done: Linux, from a socket or a pipe.
+    """
+    with suppress(ConnectionError):  # either end is gone: who reads `target` will say what that means
+        try:
+            while os.splice(source, target, _PIPE_SIZE):
+                pass
+        except (AttributeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise
+            _copy(source, target)
+
+
+def _copy(source: int, target: int) -> None:
+    while chunk := memoryview(os.read(source, _PIPE_SIZE)):
+        while chunk:
+            chunk = chunk[os.write(target, chunk) :]
 
 
 def pump(

@@ -20,7 +20,7 @@ import typer
 # click package, installed or not, are never raised.
 from typer._click.exceptions import ClickException
 
-from zborg.cli import backup, holds, host, importing, lifecycle, replicate, restore, status
+from zborg.cli import backup, holds, host, importing, lifecycle, replicate, restore, sink, status
 from zborg.errors import ConfigError, Exit, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model.words import printable
@@ -76,6 +76,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "scrub": lifecycle.scrub,
     "run": lifecycle.night,
     "status": status.status,
+    "sink": sink.sink,
 }
 for name, command in _COMMANDS.items():
     app.command(name)(command)

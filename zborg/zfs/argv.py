@@ -166,6 +166,11 @@ def receive(dataset: str) -> Argv:
     return ("zfs", "receive", "-s", "-u", names.dataset(dataset))
 
 
+def receive_as(snapshot: str) -> Argv:
+    """The same, under a name that the receiver gives and not the stream."""
+    return ("zfs", "receive", "-s", "-u", names.snapshot(snapshot))
+
+
 def abort_receive(dataset: str) -> Argv:
     return ("zfs", "receive", "-A", names.dataset(dataset))
 

@@ -1,0 +1,59 @@
+"""zborg sink: the forced command of a sender's key on an off-site host.
+
+It is started for every single command of the sender, so it imports little and reads no configuration;
+what it needs stands on its command line, in authorized_keys.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from zborg.errors import Exit, ZborgError
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def sink(
+    root: Annotated[
+        str, typer.Argument(help="The dataset below which is received, such as vault/zborg.", metavar="ROOT")
+    ],
+    raw: Annotated[bool, typer.Option("--raw", help="Receive encrypted (raw) streams as well.")] = False,
+) -> None:
+    """For authorized_keys on an off-site host: a sender lists, receives below ROOT, and no more."""
+    from zborg.model import utc_now
+    from zborg.process import LocalRunner
+    from zborg.steps.sink import Sink, serve
+    from zborg.zfs.commands import CommandZfs
+    from zborg.zfs.names import dataset
+
+    command = os.environ.get("SSH_ORIGINAL_COMMAND", "")
+    os.environ.clear()  # AcceptEnv may have let anything in
+    os.environ["PATH"] = PATH
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # there is nothing to end in order: what arrived is kept
+    runner = LocalRunner()
+    place = Sink(dataset(root), CommandZfs(runner), runner, utc_now, raw)
+    try:
+        done = serve(place, command, sys.stdin.fileno())
+    except ZborgError as error:
+        _log(error.message)
+        raise
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    sys.stdout.flush()
+    raise typer.Exit(done.status if done.status >= 0 else Exit.FAILED)
+
+
+def _log(words: str) -> None:
+    """For the off-site's administrator: a refusal may be the only trace of a server in wrong hands."""
+    import syslog
+
+    from zborg.model.words import printable
+
+    syslog.openlog("zborg-sink", 0, syslog.LOG_AUTH)
+    syslog.syslog(syslog.LOG_WARNING, printable(words))

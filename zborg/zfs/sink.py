@@ -1,0 +1,221 @@
+"""What a sender may ask of an off-site host, and which streams it may bring. Pure.
+
+There is no protocol of the sink's own: a command is allowed when it is word for word what zborg's own
+adapter (argv.py) would have written for something below the root, and quoted as it would have been.
+So what a command line could mean beyond that never needs to be thought of. Everything else is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from zborg.errors import ZborgError
+from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Snapshot, SnapshotName, State
+from zborg.model.words import moment, moment_of
+from zborg.model.zfs import P_ARRIVED
+from zborg.zfs import argv, names
+from zborg.zfs.argv import Argv
+from zborg.zfs.begin import CLONE, FILESYSTEM, HARMLESS, PLAIN, RAW, Begin
+
+AHEAD = timedelta(hours=1)  # a name may be that far in our future: two clocks never agree
+MOST_A_DAY = 500
+"""Arrivals per dataset in 24 hours. A first filling with more goes on the next day."""
+
+_LISTINGS = (
+    argv.list_datasets,
+    argv.dataset_properties,
+    argv.list_snapshots,
+    argv.snapshot_properties,
+)
+_MARKS = {
+    P_RUN: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}"),
+    P_STATE: re.compile("|".join(State)),
+    P_TRANSACTION: re.compile(r"[0-9]{1,20}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """A listing of the root, of something below it, or of its pool: run as it stands."""
+
+    argv: Argv
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Receive the stream on stdin into this dataset."""
+
+    dataset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Write what the source knows of this snapshot."""
+
+    snapshot: str
+    properties: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Abort a partial receive. Only asked for: it takes the right to destroy, which a sender has not."""
+
+    dataset: str
+
+
+Request = Show | Take | Mark | GiveUp
+
+
+def refuse(why: str, remedy: str = "") -> ZborgError:
+    return ZborgError(f"refused by the sink: {why}", remedy)
+
+
+# --- commands ---------------------------------------------------------------------------------------
+
+
+def parse(command: str, root: str) -> Request:
+    """SSH_ORIGINAL_COMMAND as a request below `root`. Raises ZborgError for every other text."""
+    words = _words(command)
+    if request := _shown(words, root) or _done(words, root) or _marked(words, root):
+        return request
+    raise refuse(f"it does not do {command[:200]!r}", "what it does is in docs/sink.md")
+
+
+def _shown(words: Argv, root: str) -> Show | None:
+    pool, last = root.split("/")[0], words[-1]
+    if words in (argv.pool_status(pool), argv.pool_list(pool)):
+        return Show(words)
+    inside = last == root or _is_below(last, root)
+    return Show(words) if inside and any(_wrote(build, last) == words for build in _LISTINGS) else None
+
+
+def _done(words: Argv, root: str) -> Take | GiveUp | None:
+    last = words[-1]
+    if _is_below(last, root) and _wrote(argv.receive, last) == words:
+        return Take(last)
+    if _is_below(last, root) and _wrote(argv.abort_receive, last) == words:
+        return GiveUp(last)
+    return None
+
+
+def _marked(words: Argv, root: str) -> Mark | None:
+    """`zfs set` of our marks on one snapshot. Other keys and values are refused in words of their own."""
+    last = words[-1]
+    properties = dict(word.split("=", 1) for word in words[2:-1] if "=" in word)
+    written = _wrote(lambda name: argv.set_properties([names.snapshot(name)], properties), last)
+    if not properties or not _is_below(last, root) or written != words:
+        return None
+    for key, value in properties.items():
+        if key not in _MARKS or not _MARKS[key].fullmatch(value):
+            raise refuse(f"{key}={value[:80]} is no mark of a snapshot")
+    return Mark(last, properties)
+
+
+def _words(command: str) -> Argv:
+    """Only what shlex.join() wrote: one way to say it, so nothing is hidden in another."""
+    if not command:
+        raise refuse("no command: this key opens no shell")
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise refuse(f"a command that cannot be read: {error}") from None
+    if not words or shlex.join(words) != command:
+        raise refuse("a command quoted otherwise than zborg does")
+    return words
+
+
+def _is_below(name: str, root: str) -> bool:
+    return name.startswith(f"{root}/")
+
+
+def _wrote(build: Callable[[str], Argv], name: str) -> Argv | None:
+    """What the adapter makes of a name, None for one that it would not touch."""
+    try:
+        return build(name)
+    except ZborgError:
+        return None
+
+
+def check_mark(mark: Mark, held: Sequence[Snapshot]) -> None:
+    """Only the newest snapshot is marked, and only once. `held` are the snapshots of its dataset."""
+    newest = _newest(held)
+    if newest is None or newest.full != mark.snapshot:
+        raise refuse(f"{mark.snapshot} is not the newest snapshot there")
+    if standing := sorted(set(mark.properties) & set(newest.properties)):
+        raise refuse(f"{mark.snapshot} has {', '.join(standing)} already")
+
+
+# --- streams ----------------------------------------------------------------------------------------
+
+
+def check_stream(begin: Begin, *, raw: bool) -> None:
+    """Refuse what brings more than one snapshot of a file system. `raw` allows encrypted streams."""
+    for why in _faults(begin, raw=raw):
+        raise refuse(why)
+
+
+def _faults(begin: Begin, *, raw: bool) -> Iterator[str]:
+    if not begin.simple:
+        yield "a package of streams (zfs send -R, -I or -p); one stream brings one snapshot and no more"
+    if begin.kind != FILESYSTEM:
+        yield "a stream of something else than a file system"
+    if CLONE in begin.flags:
+        yield "a clone: its origin could never be destroyed"
+    if begin.flags - HARMLESS:
+        yield f"a stream with flags it does not know: {_listed(begin.flags - HARMLESS)}"
+    if RAW in begin.features and not raw:
+        yield "a raw stream (zfs send -w); `zborg sink --raw` would allow it"
+    if begin.features - PLAIN - {RAW}:
+        yield f"a stream with features it does not know: {_listed(begin.features - PLAIN - {RAW})}"
+
+
+def _listed(numbers: frozenset[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))
+
+
+def name_of(begin: Begin, held: Sequence[Snapshot], now: datetime) -> str:
+    """The name under which a stream may be received, after what its dataset holds. Raises ZborgError.
+
+    The name is the sender's word: it must be one that zborg gives, newer than all that are held, and
+    not of the future, or one stream could keep all that follow out.
+    """
+    raw = begin.to_name.partition("@")[2]
+    name = SnapshotName.parse(raw)
+    if name is None:
+        raise refuse(f"{raw[:80]!r} is not a name that zborg gives")
+    newest = _newest(held)
+    if begin.from_guid != (newest.guid if newest else None):
+        raise refuse(_not_after(begin, newest))
+    latest = max((one.name.at for one in held if one.name), default=None)
+    if latest is not None and name.at <= latest:
+        raise refuse(f"{raw} is not later than the newest held, {SnapshotName(latest)}")
+    if name.at > now + AHEAD:
+        raise refuse(f"{raw} is of the future; here it is {moment(now)}", "set the clocks")
+    if sum(_is_young(one, now) for one in held) >= MOST_A_DAY:
+        raise refuse(f"{MOST_A_DAY} snapshots arrived here within a day", "the rest may come tomorrow")
+    return raw
+
+
+def _not_after(begin: Begin, newest: Snapshot | None) -> str:
+    comes = f"an increment on guid {begin.from_guid}" if begin.from_guid else "a full stream"
+    held = f"the newest held is @{newest.raw} (guid {newest.guid})" if newest else "nothing is held"
+    return f"{comes}, and {held}"
+
+
+def _newest(held: Sequence[Snapshot]) -> Snapshot | None:
+    return max(held, key=lambda one: one.createtxg, default=None)
+
+
+def _is_young(snapshot: Snapshot, now: datetime) -> bool:
+    """Arrived within a day, or not known when."""
+    arrived = arrival(snapshot)
+    return arrived is None or now - arrived < timedelta(days=1)
+
+
+def arrival(snapshot: Snapshot) -> datetime | None:
+    """When a snapshot came, by the clock of the machine it came to; None where nobody wrote it down."""
+    return moment_of(snapshot.properties.get(P_ARRIVED))
