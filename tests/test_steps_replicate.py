@@ -12,9 +12,9 @@ import pytest
 from tests.fake_zfs_child import FakeChild
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, guids, nights, of, raws, world
-from zborg.errors import Exit, UsageError, ZborgError
+from zborg.errors import CommandFailed, Exit, UsageError, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import Child, Status, Stream
+from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Child, Status, Stream
 from zborg.steps.context import Context
 from zborg.steps.replicate import replicate
 from zborg.steps.restore import list_snapshots
@@ -161,6 +161,43 @@ def copy(reading: int, out: int, count: int) -> None:
         count -= len(data)
     os.close(out)
     os.close(reading)
+
+
+def test_each_copy_is_marked_as_its_source_is(vault: LocalVault, clock: Hours) -> None:
+    """No stream brings properties, and whoever restores from the copy asks which one was good."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 2)
+    old, new = raws(vault, "tank/borg/web1")
+    marks = {P_RUN: "20260212T144933Z-4f3a", P_STATE: "ok", P_TRANSACTION: "17"}
+    vault.zfs.set([f"tank/borg/web1@{old}"], marks | {"zborg:mine": "not theirs"})
+    replicate(world(vault, clock))
+    first, second = vault.far.snapshots("vault/zborg/web1")
+    assert first.properties == marks
+    assert second.properties == vault.zfs.snapshots("tank/borg/web1")[1].properties and new == second.raw
+
+
+def test_what_a_sink_will_not_give_up_keeps_no_other_dataset(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1", "web2")
+    (vault.zfs.directory("tank/borg/web1") / "data").write_bytes(os.urandom(400_000))
+    nights(vault, clock, 1)
+    cut_next_stream(vault, after=100_000)
+    replicate(world(vault, clock), ["offsite"])
+    (lost,) = raws(vault, "tank/borg/web1")
+    vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{lost}")
+    vault.zfs.destroy("tank/borg/web1", [lost])
+    nights(vault, clock, 1)
+    vault.far.fail = sink_refuses
+    report = replicate(world(vault, clock))
+    left, done = (of(report, f"offsite:vault/zborg/{name}") for name in ("web1", "web2"))
+    assert (report.exit, left.status, done.status) == (Exit.PARTIAL, Status.FAILED, Status.OK)
+    assert f"@{lost} is gone from the source" in left.message and "lets no sender give one up" in left.message
+    assert "zborg rotate" in left.remedy
+
+
+def sink_refuses(method: str, _: object) -> None:
+    if method == "abort_receive":
+        words = "zborg: refused by the sink: a sender gives nothing up"
+        raise CommandFailed(("zfs", "receive", "-A"), 4, words)
 
 
 @pytest.mark.parametrize("patience", [60, 0])

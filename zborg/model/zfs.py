@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from zborg.model.running import Child
+from zborg.model.words import moment_of
 
 PREFIX = "zborg_"
 _STAMP = "%Y-%m-%dT%H%M%SZ"
@@ -99,6 +100,11 @@ class Snapshot:
     def state(self) -> State | None:
         value = self.properties.get(P_STATE)
         return State(value) if value in list(State) else None
+
+    @property
+    def arrived(self) -> datetime | None:
+        """When it came, by the clock of the machine it came to; None where nobody wrote it down."""
+        return moment_of(self.properties.get(P_ARRIVED))
 
 
 @dataclass(frozen=True, slots=True)

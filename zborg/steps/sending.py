@@ -12,7 +12,19 @@ from dataclasses import dataclass
 
 from zborg.errors import CommandFailed, Conflict, Interrupted, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import P_TARGET, Dataset, Outcome, ResumeToken, Snapshot, Status, Target, Zfs
+from zborg.model import (
+    P_RUN,
+    P_STATE,
+    P_TARGET,
+    P_TRANSACTION,
+    Dataset,
+    Outcome,
+    ResumeToken,
+    Snapshot,
+    Status,
+    Target,
+    Zfs,
+)
 from zborg.model.words import counted
 from zborg.planning.replica import (
     Abandon,
@@ -35,6 +47,7 @@ from zborg.steps.transfer import Meter, transfer
 from zborg.zfs.argv import SEND_WORD
 from zborg.zfs.words import says
 
+_MARKS = (P_RUN, P_STATE, P_TRANSACTION)  # of a snapshot, for whoever restores from the copy
 _BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
 
 
@@ -194,6 +207,13 @@ class _Sending:
         try:
             self.far.abort_receive(self.plan.target)
         except CommandFailed as error:
+            if says(error, "refused by the sink"):
+                raise ZborgError(
+                    f"the cut stream of {self.plan.target} can never be finished ({step.reason}), and a "
+                    "sink lets no sender give one up",
+                    "it is noted there: the off-site's own `zborg rotate` gives it up, and then the next "
+                    "run goes on",
+                ) from error
             if not says(error, "dataset already exists"):  # what ZFS says of children
                 raise
             raise ZborgError(
@@ -211,8 +231,9 @@ class _Sending:
         self.near.hold(self.ends.hold, snapshot.full)
         self.held = [*(name for name in self.held if name != snapshot.full), snapshot.full]
         self._transfer(step)
-        self._confirm(snapshot)
+        arrived = self._confirm(snapshot)
         self._advance(snapshot)
+        self._mark(snapshot, arrived)
 
     def _transfer(self, step: Resume | Full | Increment) -> None:
         meter = Meter(self.ends.begun.context.emit, self.subject)
@@ -236,7 +257,7 @@ class _Sending:
         now = self.ends.compare(name)
         return modified(now.source.side(name), now.copy.side(name))
 
-    def _confirm(self, snapshot: Snapshot) -> None:
+    def _confirm(self, snapshot: Snapshot) -> Snapshot:
         """Only what the target says it has is a base: a resumed stream brings an older snapshot."""
         there = [s for s in self.far.snapshots(self.plan.target) if s.dataset == self.plan.target]
         newest = max(there, key=lambda s: s.createtxg, default=None)
@@ -246,6 +267,13 @@ class _Sending:
                 f"after the stream of @{snapshot.raw} (guid {snapshot.guid}) the target shows {shown}",
                 "run zborg replicate again; it compares both sides afresh",
             )
+        return newest
+
+    def _mark(self, snapshot: Snapshot, arrived: Snapshot) -> None:
+        """No stream brings properties (send -p would bring all of them): the off-site is told what counts."""
+        known = {key: snapshot.properties[key] for key in _MARKS if key in snapshot.properties}
+        if new := {key: value for key, value in known.items() if key not in arrived.properties}:
+            self.far.set([arrived.full], new)
 
     def _advance(self, snapshot: Snapshot) -> None:
         """The new base: bookmarked, held and recorded before the old one is let go."""

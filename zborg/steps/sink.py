@@ -21,7 +21,7 @@ from zborg.streams import pipe, pour, pump
 from zborg.zfs.argv import receive_as
 from zborg.zfs.begin import SIZE
 from zborg.zfs.begin import parse as parse_begin
-from zborg.zfs.sink import GiveUp, Mark, Show, Take, arrival, check_mark, check_stream, name_of, parse, refuse
+from zborg.zfs.sink import GiveUp, Mark, Show, Take, check_mark, check_stream, name_of, parse, refuse
 
 _LISTING = 600.0  # seconds, as long as the sender's own adapter waits
 _FIRST_BYTES = 900.0  # a `zfs send` on a busy pool may take minutes to begin
@@ -131,5 +131,5 @@ def _feed(stdin: int, feed: int) -> None:
 
 def _note_arrival(sink: Sink, name: str, held: Sequence[Snapshot]) -> None:
     """By our clock, on the new snapshot and on each where an earlier run was cut before it wrote it down."""
-    unknown = [one.full for one in held if arrival(one) is None]
+    unknown = [one.full for one in held if one.arrived is None]
     sink.zfs.set([*unknown, name], {P_ARRIVED: moment(sink.clock())})

@@ -15,8 +15,7 @@ from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Snapshot, SnapshotName, State
-from zborg.model.words import moment, moment_of
-from zborg.model.zfs import P_ARRIVED
+from zborg.model.words import moment
 from zborg.zfs import argv, names
 from zborg.zfs.argv import Argv
 from zborg.zfs.begin import CLONE, FILESYSTEM, HARMLESS, PLAIN, RAW, Begin
@@ -212,10 +211,4 @@ def _newest(held: Sequence[Snapshot]) -> Snapshot | None:
 
 def _is_young(snapshot: Snapshot, now: datetime) -> bool:
     """Arrived within a day, or not known when."""
-    arrived = arrival(snapshot)
-    return arrived is None or now - arrived < timedelta(days=1)
-
-
-def arrival(snapshot: Snapshot) -> datetime | None:
-    """When a snapshot came, by the clock of the machine it came to; None where nobody wrote it down."""
-    return moment_of(snapshot.properties.get(P_ARRIVED))
+    return snapshot.arrived is None or now - snapshot.arrived < timedelta(days=1)
