@@ -88,6 +88,7 @@ _OURS = {
     "send an increment": argv.send(Stream(f"{WEB}@{NAME}", base=f"{WEB}#a")),
     "estimate": argv.estimate(Stream(f"{WEB}@{NAME}")),
     "scrub": argv.scrub("vault"),
+    "names of damaged files": argv.damaged_files("vault"),
     "receive under a name": argv.receive_as(f"{WEB}@{NAME}"),
     # The right words about the wrong thing.
     "receive into the root": argv.receive(ROOT),
