@@ -236,6 +236,10 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
             "hosts.web1.shrink: is a percentage, 0 to 100, not 101",
         ),
         ({"hosts": {"web1": HOST | {"min_files": -1}}}, "hosts.web1.min_files: must be 0 or more, not -1"),
+        (
+            {"storage": {"dataset": "vault/zborg", "received": True}, "hosts": {"web1": HOST}},
+            "hosts: cannot stand beside storage.received",
+        ),
         ({"backup": {"parallel": 0}}, "backup.parallel: must be 1 or more, not 0"),
         ({"backup": {"parallel": True}}, "backup.parallel: must be a whole number, not True"),
         ({"backup": {"allow_partial": "yes"}}, "backup.allow_partial: must be true or false, not 'yes'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import subprocess
 import threading
@@ -21,6 +22,7 @@ def _poured(source: int, size: int) -> bytes:
         thread.start()
         found = bytearray()
         while len(found) < size:
+            assert select.select([reading], [], [], 10)[0], "nothing comes any more"
             found += os.read(reading, 1 << 16)
         thread.join(10)
         assert not thread.is_alive()

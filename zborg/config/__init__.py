@@ -150,6 +150,8 @@ def _checked(raw: Raw, path: Path) -> Config:
         problems.append(
             "storage.serve_identity: must be another key than the one for zfs: it can only `borg serve`"
         )
+    if raw.storage.received and raw.hosts:
+        problems.append("hosts: cannot stand beside storage.received: what is received has another server")
     if raw.backup.parallel < 1:
         problems.append("backup.parallel: must be 1 or more, not 0")
     problems += [
@@ -232,7 +234,14 @@ def _reverse(host: RawHost, raw: Raw) -> Reverse | None:
 
 def _storage(raw: RawStorage, here: Path, identity: str) -> Storage:
     local = Storage(
-        raw.dataset, None, raw.user, raw.borg, min_free=raw.min_free, slack=raw.slack, quota=raw.quota
+        raw.dataset,
+        None,
+        raw.user,
+        raw.borg,
+        min_free=raw.min_free,
+        slack=raw.slack,
+        quota=raw.quota,
+        received=raw.received,
     )
     if not raw.ssh:
         return local

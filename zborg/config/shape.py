@@ -50,6 +50,7 @@ class RawStorage:
     min_free: Size = Size(1 << 30)
     slack: Size = Size(1 << 30)
     quota: Size = Size(0)
+    received: bool = False
 
 
 @dataclass(frozen=True)

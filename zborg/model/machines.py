@@ -66,6 +66,7 @@ class Storage:
     min_free: int = 1 << 30  # bytes a host's dataset must have left for a backup to begin
     slack: int = 1 << 30  # bytes `zborg init` keeps back in the pool, 0 none
     quota: int = 0  # bytes of a new host's dataset, 0 none
+    received: bool = False  # an off-site: copies that another zborg sends, rotated by their arrival
 
     def dataset_of(self, host: str) -> str:
         return f"{self.dataset}/{host}"

@@ -54,6 +54,28 @@ def host_findings(
     return tuple(_host(host, last_good.get(host), limit, now) for host, limit in max_age.items())
 
 
+def arrival_finding(root: str, newest: Mapping[str, datetime | None], max_age: int, now: datetime) -> Finding:
+    """Whether anything still arrives at an off-site; `newest` is the last arrival per dataset below `root`.
+
+    One dataset may be of a host that is no more, or that had no news: alone it is a warning.
+    """
+    last = max((at for at in newest.values() if at), default=None)
+    remedy = "on the server: zborg status, zborg replicate"
+    if last is None:
+        return Finding(root, Status.FAILED, "nothing ever arrived", remedy)
+    age = (now - last).total_seconds()
+    if age < -SKEW:
+        return _from_the_future(root, f"the last snapshot arrived at {moment(last)}")
+    if age > max_age:
+        message = f"nothing arrived for {duration(age)}, the limit is {duration(max_age)}"
+        return Finding(root, Status.FAILED, message, remedy)
+    said = f"the last snapshot arrived {duration(max(age, 0))} ago"
+    if still := sorted(name for name, at in newest.items() if not at or (now - at).total_seconds() > max_age):
+        message = f"{said}; nothing for more than {duration(max_age)}: {_some(still)}"
+        return Finding(root, Status.WARNING, message, f"{remedy}; a host that is no more: zfs rename it out")
+    return Finding(root, Status.OK, said)
+
+
 def _used(pool: Pool) -> int:
     return pool.size - pool.free
 

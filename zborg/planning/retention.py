@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain, groupby, islice
 
 from zborg.model import Policy, Snapshot, State, Verdict
@@ -26,6 +26,24 @@ Instant = Callable[[Snapshot], datetime | None]
 def by_name(snapshot: Snapshot) -> datetime | None:
     """The instant in a name that zborg wrote. An off-site trusts its own record of arrival instead."""
     return snapshot.name.at if snapshot.name else None
+
+
+def by_arrival(snapshot: Snapshot) -> datetime | None:
+    """When it came, by the off-site's own clock: names and dates of what is received are its sender's."""
+    return snapshot.arrived
+
+
+UNTOUCHABLE = timedelta(days=30)
+"""How long every arrival stays: whoever takes a sender over is noticed in that time, or is not."""
+
+
+def recent(snapshots: Iterable[Snapshot], now: datetime) -> dict[str, str]:
+    """Vetoes for what arrived within `UNTOUCHABLE`, whatever came after it and however much."""
+    return {
+        one.guid: f"arrived within {duration(UNTOUCHABLE.total_seconds())}"
+        for one in snapshots
+        if one.arrived is not None and now - one.arrived < UNTOUCHABLE
+    }
 
 
 @dataclass(frozen=True, slots=True)

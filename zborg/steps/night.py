@@ -40,6 +40,8 @@ def night(context: Context, *, allow_partial: bool = False, dry_run: bool = Fals
         "replicate": lambda: replicate(context, dry_run=dry_run),
         "scrub": lambda: scrub(context, dry_run=dry_run),
     }
+    if context.config.storage.received:  # an off-site takes what comes, and sends nothing on
+        steps = {name: step for name, step in steps.items() if name in ("rotate", "scrub")}
     reports = [_unless_stopped(begun, name, step) for name, step in steps.items()]
     report = _gathered(begun, reports)
     if not dry_run:

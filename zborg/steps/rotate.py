@@ -10,8 +10,9 @@ from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status, Verdict
 from zborg.model.words import moment
 from zborg.planning.replica import Recorded
-from zborg.planning.retention import RotatePlan, plan_rotation
+from zborg.planning.retention import RotatePlan, by_arrival, by_name, plan_rotation, recent
 from zborg.state.frozen import Freeze
+from zborg.steps.arrivals import arrivals, give_up
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 from zborg.steps.freeze import alarmed, keep, mend, told
 
@@ -32,11 +33,17 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     vetoes, unreadable = _vetoes(datasets, snapshots)
     frozen = {context.config.storage.dataset_of(host): one for host, one in alarmed(begun).items()}
     vetoes |= {s.guid: told(frozen[s.dataset]) for s in snapshots if s.dataset in frozen}
-    plan = plan_rotation(snapshots, context.config.keep, begun.started, vetoes)
+    received = context.config.storage.received
+    vetoes |= recent(snapshots, begun.started) if received else {}
+    when = by_arrival if received else by_name
+    plan = plan_rotation(snapshots, context.config.keep, begun.started, vetoes, when)
     if dry_run:
         return begun.report([], plan.lines())
     keep(begun, {one.host: one for one in frozen.values()})
-    return begun.report(_standstill(begun, plan) or _execute(begun, plan, unreadable, frozen), plan.lines())
+    outcomes = _standstill(begun, plan) or _execute(begun, plan, unreadable, frozen)
+    if received:
+        outcomes += [*give_up(begun, datasets), arrivals(context.config, snapshots, datasets, begun.started)]
+    return begun.report(outcomes, plan.lines())
 
 
 def _standstill(begun: Begun, plan: RotatePlan) -> list[Outcome]:

@@ -45,6 +45,12 @@ def snapshot(context: Context, *, dry_run: bool = False) -> Report:
 
 
 def _snapshot(begun: Begun, *, dry_run: bool) -> Report:
+    if begun.context.config.storage.received:
+        raise ZborgError(
+            f"{begun.context.config.storage.dataset} is received from another zborg, and takes no snapshots "
+            "of its own: no increment could follow one",
+            "zborg rotate, zborg scrub and zborg status are an off-site's own commands",
+        )
     with begun.context.locks.hold("snapshot"):
         facts = _gather(begun)
         name = SnapshotName.of(begun.started)

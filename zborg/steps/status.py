@@ -18,6 +18,7 @@ from zborg.planning.health import host_findings
 from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, ended, new_run
+from zborg.steps.arrivals import KIND, again
 from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.freeze import mend, told
 from zborg.steps.scrub import judged, pool_of_facts, scrub
@@ -27,16 +28,29 @@ def saved(
     config: Config, runs: Runs, locks: Locks, now: datetime, frozen: Mapping[str, Freeze] | None = None
 ) -> Report:
     """The report of the last saved facts. Exit 4 for what failed, is overdue or never was, 13 for damage."""
-    outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
-    outcomes += _shown("snapshot", _last(runs, "snapshot"), config.snapshot_max_age, now)
-    if not config.keep.empty:
-        outcomes += _shown("rotate", _last(runs, "rotate"), config.snapshot_max_age, now)
+    if config.storage.received:
+        outcomes = list(_arrived(config, runs, now))
+    else:
+        outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
+        outcomes += _shown("snapshot", _last(runs, "snapshot"), config.snapshot_max_age, now)
+    if not config.keep.empty or config.storage.received:
+        rotated = _last(runs, "rotate", lambda one: one.kind != KIND)
+        outcomes += _shown("rotate", rotated, config.snapshot_max_age, now)
     outcomes += [_frozen(freeze) for freeze in (frozen or {}).values()]
     for target in config.targets:
         about = partial(_is_about, target.name)
         outcomes += _shown(f"replicate {target.name}", _last(runs, "replicate", about), target.max_age, now)
     outcomes += _shown("scrub", _scrubs(config, runs, now), config.scrub_max_age, now)
     return _report(config, now, outcomes)
+
+
+def _arrived(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
+    """What the last rotation saw of it, judged again."""
+    found = _last(runs, "rotate", lambda one: one.kind == KIND)
+    if found is None:
+        yield Outcome(KIND, config.storage.dataset, Status.FAILED, "never looked at", "zborg rotate")
+    for one in found[1] if found else ():
+        yield again(one, config, now)
 
 
 def live(context: Context) -> Report:

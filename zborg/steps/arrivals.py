@@ -1,0 +1,59 @@
+"""What an off-site's own rotation does besides: it minds when copies arrived, and gives up cut streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from zborg.config import Config
+from zborg.errors import ZborgError
+from zborg.model import Dataset, Finding, Outcome, Snapshot, Status
+from zborg.model.words import moment, moment_of, size
+from zborg.model.zfs import P_ABANDON
+from zborg.planning.health import arrival_finding
+from zborg.steps.context import Begun, outcome_of
+
+KIND = "arrivals"
+
+
+def arrivals(
+    config: Config, snapshots: Sequence[Snapshot], datasets: Sequence[Dataset], now: datetime
+) -> Outcome:
+    """Whether anything still comes. Its data lets `status` judge again later."""
+    root = config.storage.dataset
+    newest: dict[str, datetime | None] = {one.name: None for one in datasets if one.name != root}
+    for one in snapshots:
+        known = newest.get(one.dataset)
+        if one.arrived and one.dataset in newest and (known is None or known < one.arrived):
+            newest[one.dataset] = one.arrived
+    return _outcome(arrival_finding(root, newest, config.snapshot_max_age, now), newest)
+
+
+def again(seen: Outcome, config: Config, now: datetime) -> Outcome:
+    """The same, judged by how old it has become meanwhile."""
+    told = seen.data.get("newest")
+    newest = {str(name): moment_of(at) for name, at in told.items()} if isinstance(told, Mapping) else {}
+    return _outcome(arrival_finding(config.storage.dataset, newest, config.snapshot_max_age, now), newest)
+
+
+def _outcome(finding: Finding, newest: Mapping[str, datetime | None]) -> Outcome:
+    data = {"newest": {name: moment(at) if at else None for name, at in newest.items()}}
+    return Outcome(KIND, finding.subject, finding.level, finding.message, finding.remedy, data)
+
+
+def give_up(begun: Begun, datasets: Sequence[Dataset]) -> Iterator[Outcome]:
+    """Abort the partial receives that their sender asked to abort, through the sink, and no others."""
+    for one in datasets:
+        if one.resume_token and P_ABANDON in one.properties:
+            try:
+                yield from _give_up(begun, one, one.resume_token)
+            except ZborgError as error:
+                yield outcome_of("dataset", one.name, error)
+
+
+def _give_up(begun: Begun, dataset: Dataset, token: str) -> Iterator[Outcome]:
+    cut = begun.context.zfs.decode(token)
+    if cut.to_guid == dataset.properties[P_ABANDON]:  # else the wish was about an earlier one
+        begun.context.zfs.abort_receive(dataset.name)
+        words = f"gave up a cut stream of {cut.to_name}, {size(cut.received)}, as its sender asked"
+        yield Outcome("dataset", dataset.name, Status.OK, words, data={"given_up": cut.received})
