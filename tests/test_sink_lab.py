@@ -6,9 +6,11 @@ as docs/sink.md says. The tests tell one story and stand in its order.
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -142,6 +144,60 @@ def test_a_cut_stream_is_resumed_through_the_sink(sunk: World) -> None:
     assert outcomes(report)[f"offsite:{ROOT}/db1"]["data"]["bytes"] < 3_000_000
     assert sunk.offsite is not None
     assert guids(sunk.offsite, f"{ROOT}/db1") == guids(sunk.vault, f"{SOURCE}/db1")
+
+
+# --- the off-site's own zborg -----------------------------------------------------------------------
+
+_OWN = f"""
+name = "offsite"
+[storage]
+dataset = "{ROOT}"
+received = true
+[snapshots.keep]
+last = 1
+"""
+
+
+def own(world: World, *words: str) -> dict[str, Any]:
+    """The off-site's own zborg, as its root's cron runs it."""
+    assert world.offsite is not None
+    done = world.offsite.ssh(["zborg", *words, "--json"], check=False, timeout=120)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def test_a_cut_stream_whose_snapshot_is_gone_is_given_up_by_the_off_site(sunk: World) -> None:
+    """Row 1 of every list of failures; a sender cannot do it, and must not be able to."""
+    assert sunk.offsite is not None
+    db, gone, after = f"{SOURCE}/db1", "zborg_2026-02-15T144933Z", "zborg_2026-02-16T144933Z"
+    sunk.vault.sh(f"head -c 4000000 /dev/urandom >/{db}/more; zfs snapshot {db}@{gone}")
+    bring(sunk, f"zfs send -L -e -c -i @{THIRD} {db}@{gone} | head -c 2000000", "db1")
+    sunk.vault.sh(f"zfs destroy {db}@{gone}; zfs snapshot {db}@{after}")
+    report = sunk.report("replicate", expect=3)
+    left, done = (outcomes(report)[f"offsite:{ROOT}/{name}"] for name in ("db1", "web1"))
+    assert "lets no sender give one up" in left["message"] and done["status"] == "ok", report
+    sunk.offsite.write("/etc/zborg/zborg.toml", _OWN)
+    own(sunk, "init")
+    before = guids(sunk.offsite, ROOT)
+    rotated = own(sunk, "rotate")
+    assert "gave up a cut stream" in str(rotated["outcomes"]) and guids(sunk.offsite, ROOT) == before
+    assert sunk.report("replicate")["status"] == "ok"
+    assert guids(sunk.offsite, ROOT) == guids(sunk.vault, SOURCE)
+
+
+def test_the_off_site_rotates_by_arrival(sunk: World) -> None:
+    """All came today. One has been here for 40 days, says root; its name is not asked."""
+    assert sunk.offsite is not None
+    before = guids(sunk.offsite, ROOT)
+    sunk.offsite.sh(
+        f"zfs set zborg:arrived=$(date -u -d '40 days ago' +%Y-%m-%dT%H:%M:%SZ) {ROOT}/db1@{SECOND}"
+    )
+    rotated = outcomes(own(sunk, "rotate"))
+    assert rotated[f"{ROOT}/db1"]["data"]["destroyed"] == [SECOND]
+    assert "the last snapshot arrived" in rotated[ROOT]["message"]
+    assert guids(sunk.offsite, ROOT) == {k: v for k, v in before.items() if k != f"/db1@{SECOND}"}
+    (shown, *_) = own(sunk, "status")["outcomes"]
+    assert (shown["kind"], shown["status"]) == ("arrivals", "ok")
 
 
 # --- the server in wrong hands ----------------------------------------------------------------------
@@ -282,4 +338,7 @@ def test_after_all_of_it_the_honest_snapshots_are_there(evil: World) -> None:
     evil.vault.sh(f"zfs destroy {_WEB}@zborg_2020-01-01T000000Z%{_MARCH}")
     assert evil.report("replicate")["status"] == "ok"
     assert evil.offsite is not None
-    assert guids(evil.offsite, ROOT) == guids(evil.vault, SOURCE)
+    here, there = guids(evil.vault, SOURCE), guids(evil.offsite, ROOT)
+    assert there == {
+        name: guid for name, guid in here.items() if name != f"/db1@{SECOND}"
+    }  # by arrival, above
