@@ -175,6 +175,20 @@ def test_a_login_without_a_command_is_refused(offsite: Offsite) -> None:
     assert done.returncode == 4 and b"this key opens no shell" in done.stderr and offsite.asked == []
 
 
+def test_it_starts_without_what_it_does_not_need() -> None:
+    """sshd starts it for each of a sender's commands: each of these costs as much again as the whole."""
+    heavy = ("paramiko", "rich", "cattrs", "filelock", "zborg.config")
+    program = (
+        "import sys\nfrom zborg.cli.main import app\nsys.argv = ['zborg', 'sink', 'a/b']\n"
+        "try:\n    app(standalone_mode=False)\nexcept Exception as error:\n    print(error)\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "refused by the sink: no command: this key opens no shell\n[]\n"
+
+
 # --- receiving --------------------------------------------------------------------------------------
 
 

@@ -44,9 +44,9 @@ for host in web1 db1; do
     zfs create {SOURCE}/$host
     echo "of $host" >/{SOURCE}/$host/data
     zfs snapshot -o {P_RUN}=20260212T144933Z-4f3a -o {P_STATE}=ok {SOURCE}/$host@{FIRST}
-    head -c 1000000 /dev/urandom >/{SOURCE}/$host/more
-    zfs snapshot -o {P_STATE}=failed {SOURCE}/$host@{SECOND}
 done
+head -c 1000000 /dev/urandom >/{SOURCE}/web1/more
+zfs snapshot -o {P_STATE}=failed {SOURCE}/web1@{SECOND}
 """
 
 
@@ -121,13 +121,11 @@ def test_replicate_goes_through_the_sink(sunk: World) -> None:
     assert report["status"] == "ok", report
     assert sunk.offsite is not None
     there = guids(sunk.offsite, ROOT)
-    assert there == guids(sunk.vault, SOURCE) and len(there) == 4
+    assert there == guids(sunk.vault, SOURCE) and len(there) == 3
     first, second = (properties(sunk, f"{ROOT}/web1@{name}") for name in (FIRST, SECOND))
     assert (first[P_RUN], first[P_STATE], second[P_STATE]) == ("20260212T144933Z-4f3a", "ok", "failed")
     assert first[P_ARRIVED] <= second[P_ARRIVED] and first[P_ARRIVED].startswith("2")
     assert "yes" not in sunk.offsite.sh(f"zfs list -H -r -o mounted {ROOT}")
-    again = outcomes(sunk.report("replicate"))
-    assert {one["message"] for one in again.values()} == {"up to date"}
 
 
 def test_the_pool_is_seen_through_the_sink(sunk: World) -> None:
@@ -137,7 +135,7 @@ def test_the_pool_is_seen_through_the_sink(sunk: World) -> None:
 
 def test_a_cut_stream_is_resumed_through_the_sink(sunk: World) -> None:
     sunk.vault.sh(f"head -c 4000000 /dev/urandom >/{SOURCE}/db1/more; zfs snapshot {SOURCE}/db1@{THIRD}")
-    cut = f"zfs send -L -e -c -i @{SECOND} {SOURCE}/db1@{THIRD} | head -c 2000000"
+    cut = f"zfs send -L -e -c -i @{FIRST} {SOURCE}/db1@{THIRD} | head -c 2000000"
     status, words = bring(sunk, cut, "db1")
     assert status == 1 and "Partially received snapshot is saved" in words
     report = sunk.report("replicate")
@@ -190,12 +188,12 @@ def test_the_off_site_rotates_by_arrival(sunk: World) -> None:
     assert sunk.offsite is not None
     before = guids(sunk.offsite, ROOT)
     sunk.offsite.sh(
-        f"zfs set zborg:arrived=$(date -u -d '40 days ago' +%Y-%m-%dT%H:%M:%SZ) {ROOT}/db1@{SECOND}"
+        f"zfs set zborg:arrived=$(date -u -d '40 days ago' +%Y-%m-%dT%H:%M:%SZ) {ROOT}/db1@{THIRD}"
     )
     rotated = outcomes(own(sunk, "rotate"))
-    assert rotated[f"{ROOT}/db1"]["data"]["destroyed"] == [SECOND]
+    assert rotated[f"{ROOT}/db1"]["data"]["destroyed"] == [THIRD]
     assert "the last snapshot arrived" in rotated[ROOT]["message"]
-    assert guids(sunk.offsite, ROOT) == {k: v for k, v in before.items() if k != f"/db1@{SECOND}"}
+    assert guids(sunk.offsite, ROOT) == {k: v for k, v in before.items() if k != f"/db1@{THIRD}"}
     (shown, *_) = own(sunk, "status")["outcomes"]
     assert (shown["kind"], shown["status"]) == ("arrivals", "ok")
 
@@ -340,5 +338,5 @@ def test_after_all_of_it_the_honest_snapshots_are_there(evil: World) -> None:
     assert evil.offsite is not None
     here, there = guids(evil.vault, SOURCE), guids(evil.offsite, ROOT)
     assert there == {
-        name: guid for name, guid in here.items() if name != f"/db1@{SECOND}"
+        name: guid for name, guid in here.items() if name != f"/db1@{THIRD}"
     }  # by arrival, above

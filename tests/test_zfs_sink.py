@@ -49,8 +49,8 @@ def test_every_listing_of_the_adapter_is_shown(build: Callable[[str], argv.Argv]
     assert parse(shlex.join(words), ROOT) == Show(words)
 
 
-def test_the_pool_is_shown() -> None:
-    for words in (argv.pool_status("vault"), argv.pool_list("vault")):
+def test_the_pool_and_the_time_are_shown() -> None:
+    for words in (argv.pool_status("vault"), argv.pool_list("vault"), argv.clock()):
         assert parse(shlex.join(words), ROOT) == Show(words)
 
 
@@ -175,6 +175,7 @@ _TEXTS = {
     "pool status of all": "env TZ=UTC LC_ALL=C zpool status -p",
     "another environment": "env TZ=UTC LC_ALL=C LD_PRELOAD=/tmp/x zpool status -p vault",
     "env and a shell": "env TZ=UTC LC_ALL=C sh",
+    "another time": "date -s 2020-01-01",
     "a shell": "sh",
     "bash -c": "bash -c 'zfs destroy -r vault'",
     "scp": "scp -t /etc/passwd",

@@ -39,7 +39,7 @@ _MARKS = {
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """A listing of the root, of something below it, or of its pool: run as it stands."""
+    """A listing of the root, of something below it, or of its pool, or the time: run as it stands."""
 
     argv: Argv
 
@@ -86,7 +86,7 @@ def parse(command: str, root: str) -> Request:
 
 def _shown(words: Argv, root: str) -> Show | None:
     pool, last = root.split("/")[0], words[-1]
-    if words in (argv.pool_status(pool), argv.pool_list(pool)):
+    if words in (argv.pool_status(pool), argv.pool_list(pool), argv.clock()):
         return Show(words)
     inside = last == root or _is_below(last, root)
     return Show(words) if inside and any(_wrote(build, last) == words for build in _LISTINGS) else None
