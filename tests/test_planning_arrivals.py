@@ -51,7 +51,7 @@ class Offsite:
         return self.held[-1]
 
     def rotate(self, policy: Policy) -> None:
-        plan = plan_rotation(self.held, policy, self.now, recent(self.held, self.now), by_arrival)
+        plan = plan_rotation(self.held, policy, self.now, recent(self.held, {}, self.now), by_arrival)
         doomed = {raw for raws in plan.destroy.values() for raw in raws}
         self.held = [one for one in self.held if one.raw not in doomed]
 

@@ -59,8 +59,8 @@ def test_arrivals_are_rotated_and_names_are_not(vault: LocalVault, clock: Hours)
     came = []
     for number in range(4):
         came.append(arrive(vault, clock, "web1", named=-timedelta(days=400 * number)).raw)
+        rotate(offsite(vault, clock))
         clock.tick(24)
-    rotate(offsite(vault, clock))
     assert left(vault, "web1") == came
     clock.tick(24 * 28)  # the first came 32 days ago, the third 30
     report = rotate(offsite(vault, clock))
@@ -77,6 +77,48 @@ def test_what_arrived_lately_stays_however_much_came_after_it(vault: LocalVault,
     report = rotate(offsite(vault, clock))
     assert left(vault, "web1")[0] == honest and len(left(vault, "web1")) == 21
     assert any("arrived within 30 days" in line for line in report.plan)
+
+
+def test_an_arrival_that_is_dated_back_is_young_all_the_same(vault: LocalVault, clock: Hours) -> None:
+    """The account of the sink can write zborg:arrived; root's own list it cannot."""
+    honest = arrive(vault, clock, "web1")
+    vault.far.set([honest.full], {P_ARRIVED: "2020-01-01T00:00:00Z"})
+    context = offsite(vault, clock)
+    rotate(context, dry_run=True)
+    assert not (context.config.state_dir / "arrivals.json").exists()
+    rotate(context)
+    for _ in range(2):
+        arrive(vault, clock, "web1", named=timedelta(hours=clock.now.day))
+        clock.tick(24 * 14)
+        rotate(offsite(vault, clock))
+        assert left(vault, "web1")[0] == honest.raw
+    clock.tick(24 * 3)
+    rotate(offsite(vault, clock))
+    assert honest.raw not in left(vault, "web1")
+    assert (
+        len((context.config.state_dir / "arrivals.json").read_text().split(",")) == 3
+    )  # as of this rotation
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"1": "whenever"}', "{", "\udcff"])
+def test_a_list_of_arrivals_that_cannot_be_read_destroys_nothing(
+    vault: LocalVault, clock: Hours, text: str
+) -> None:
+    for _ in range(3):
+        arrive(vault, clock, "web1")
+        clock.tick(24 * 40)
+    context = offsite(vault, clock)
+    path = context.config.state_dir / "arrivals.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    report = rotate(context)
+    assert report.exit is Exit.FAILED and "arrivals.json cannot be read" in report.outcomes[0].message
+    assert len(left(vault, "web1")) == 3
+    path.unlink()
+    rotate(context)
+    assert len(left(vault, "web1")) == 3  # all as of now
+    clock.tick(24 * 31)
+    rotate(offsite(vault, clock))
+    assert len(left(vault, "web1")) == 1
 
 
 def test_what_came_nobody_knows_when_stays(vault: LocalVault, clock: Hours) -> None:

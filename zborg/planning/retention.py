@@ -37,13 +37,16 @@ UNTOUCHABLE = timedelta(days=30)
 """How long every arrival stays: whoever takes a sender over is noticed in that time, or is not."""
 
 
-def recent(snapshots: Iterable[Snapshot], now: datetime) -> dict[str, str]:
-    """Vetoes for what arrived within `UNTOUCHABLE`, whatever came after it and however much."""
-    return {
-        one.guid: f"arrived within {duration(UNTOUCHABLE.total_seconds())}"
-        for one in snapshots
-        if one.arrived is not None and now - one.arrived < UNTOUCHABLE
-    }
+def recent(
+    snapshots: Iterable[Snapshot], first_seen: Mapping[str, datetime], now: datetime
+) -> dict[str, str]:
+    """Vetoes for what arrived within `UNTOUCHABLE`, whatever came after it and however much.
+
+    `first_seen`, by guid, is the off-site's own: the later of the two counts.
+    """
+    came = ((one.guid, one.arrived, first_seen.get(one.guid)) for one in snapshots)
+    reason = f"arrived within {duration(UNTOUCHABLE.total_seconds())}"
+    return {guid: reason for guid, *times in came if any(at and now - at < UNTOUCHABLE for at in times)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from zborg.model import Dataset, Finding, Outcome, Snapshot, Status
 from zborg.model.words import moment, moment_of, size
 from zborg.model.zfs import P_ABANDON
 from zborg.planning.health import arrival_finding
+from zborg.state.arrivals import FirstSeen
 from zborg.steps.context import Begun, outcome_of
 
 KIND = "arrivals"
@@ -27,6 +28,15 @@ def arrivals(
         if one.arrived and one.dataset in newest and (known is None or known < one.arrived):
             newest[one.dataset] = one.arrived
     return _outcome(arrival_finding(root, newest, config.snapshot_max_age, now), newest)
+
+
+def first_seen(begun: Begun, snapshots: Sequence[Snapshot], *, dry_run: bool) -> Mapping[str, datetime]:
+    """By guid, and written down, before anything is destroyed."""
+    record = FirstSeen(begun.context.config.state_dir / "arrivals.json")
+    seen = record.among([one.guid for one in snapshots], begun.started)
+    if not dry_run:
+        record.put(seen)
+    return seen
 
 
 def again(seen: Outcome, config: Config, now: datetime) -> Outcome:

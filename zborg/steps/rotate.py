@@ -12,7 +12,7 @@ from zborg.model.words import moment
 from zborg.planning.replica import Recorded
 from zborg.planning.retention import RotatePlan, by_arrival, by_name, plan_rotation, recent
 from zborg.state.frozen import Freeze
-from zborg.steps.arrivals import arrivals, give_up
+from zborg.steps.arrivals import arrivals, first_seen, give_up
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 from zborg.steps.freeze import alarmed, keep, mend, told
 
@@ -34,7 +34,8 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     frozen = {context.config.storage.dataset_of(host): one for host, one in alarmed(begun).items()}
     vetoes |= {s.guid: told(frozen[s.dataset]) for s in snapshots if s.dataset in frozen}
     received = context.config.storage.received
-    vetoes |= recent(snapshots, begun.started) if received else {}
+    if received:
+        vetoes |= recent(snapshots, first_seen(begun, snapshots, dry_run=dry_run), begun.started)
     when = by_arrival if received else by_name
     plan = plan_rotation(snapshots, context.config.keep, begun.started, vetoes, when)
     if dry_run:
