@@ -50,9 +50,12 @@ def test_pour_moves_every_byte(kind: str, how: str, tmp_path: Path, monkeypatch:
         ends = os.pipe() if kind == "pipe" else tuple(end.detach() for end in socket.socketpair())
         with subprocess.Popen(["cat"], stdin=file, stdout=ends[1]) as child:
             os.close(ends[1])
-            assert _poured(ends[0], len(data)) == data
-            assert child.wait(10) == 0
-        os.close(ends[0])
+            try:
+                assert _poured(ends[0], len(data)) == data
+                assert child.wait(10) == 0
+            finally:
+                child.kill()
+                os.close(ends[0])
 
 
 def test_pour_copies_nothing_where_the_kernel_can_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
