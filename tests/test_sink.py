@@ -30,6 +30,7 @@ from zborg.zfs.commands import CommandZfs
 ROOT = "vault/zborg"
 WEB = f"{ROOT}/web1"
 OLDER, OLD, NEW = (f"zborg_2026-02-{day}T144933Z" for day in (11, 12, 13))
+PACKAGE = Path(__file__).resolve().parents[1]
 REST = os.urandom(3_000_000)
 
 # Answers a listing from a file named like its kind, and keeps what it receives.
@@ -49,7 +50,7 @@ _FORCED = """
 import sys
 import zborg.cli.sink
 zborg.cli.sink.PATH = "{directory}:" + zborg.cli.sink.PATH
-from zborg.cli.main import run
+from zborg.cli.start import run
 sys.argv = ["zborg", "sink", "vault/zborg"]
 run()
 """
@@ -96,8 +97,7 @@ def reached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offsite]:
     (base / "forced.py").write_text(_FORCED.format(directory=base))
     key = make_key(base / "key")
     sshd = Sshd(base / "sshd", extra=["AcceptEnv ZFS_*"])
-    package = Path(__file__).resolve().parents[1]
-    forced = f"PYTHONPATH={package} {sys.executable} {base}/forced.py"
+    forced = f"PYTHONPATH={PACKAGE} {sys.executable} {base}/forced.py"
     sshd.authorize(f'restrict,command="{forced}" {key.public}')
     with sshd:
         endpoint = Endpoint(sshd.user, "127.0.0.1", sshd.port, sshd.host_key, str(key.private))
@@ -177,16 +177,22 @@ def test_a_login_without_a_command_is_refused(offsite: Offsite) -> None:
 
 def test_it_starts_without_what_it_does_not_need() -> None:
     """sshd starts it for each of a sender's commands: each of these costs as much again as the whole."""
-    heavy = ("paramiko", "rich", "cattrs", "filelock", "zborg.config")
+    heavy = ("typer", "paramiko", "rich", "cattrs", "filelock", "zborg.config", "zborg.cli.main")
     program = (
-        "import sys\nfrom zborg.cli.main import app\nsys.argv = ['zborg', 'sink', 'a/b']\n"
-        "try:\n    app(standalone_mode=False)\nexcept Exception as error:\n    print(error)\n"
-        f"print([name for name in {heavy} if name in sys.modules])"
+        "import atexit, sys\nfrom zborg.cli.start import run\n"
+        f"atexit.register(lambda: print([name for name in {heavy} if name in sys.modules]))\n"
+        "sys.argv = ['zborg', 'sink', 'nopool/x']\nrun()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program],
+        env={"SSH_ORIGINAL_COMMAND": "date +%s", "PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
-    assert done.stdout == "refused by the sink: no command: this key opens no shell\n[]\n"
+    told, loaded = done.stdout.splitlines()
+    assert told.isdigit() and loaded == "[]"
 
 
 # --- receiving --------------------------------------------------------------------------------------

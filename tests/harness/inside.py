@@ -17,7 +17,7 @@ from tests.harness.world import authorize_root
 from tests.lab import Guest
 
 _PLACE = "/opt/zborg"
-_SHIM = f'#!/bin/sh\nPYTHONPATH={_PLACE} exec python3 -m zborg.cli.main "$@"\n'
+_SHIM = f'#!/bin/sh\nPYTHONPATH={_PLACE} exec python3 -m zborg.cli.start "$@"\n'
 _HOSTS = Path(zborg.__file__).parent / "hosts"
 # README, "Setting up": the server, and a host that is the same machine.
 _PREPARE = """

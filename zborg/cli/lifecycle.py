@@ -1,4 +1,4 @@
-"""zborg init, snapshot, rotate, scrub, run."""
+"""zborg init, snapshot, rotate, scrub, run, sink."""
 
 from __future__ import annotations
 
@@ -102,3 +102,15 @@ def night(
         Common("run", config, as_json, verbose, dry_run),
         lambda context: step(context, allow_partial=allow_partial, dry_run=dry_run),
     )
+
+
+def sink(
+    root: Annotated[
+        str, typer.Argument(help="The dataset below which is received, such as vault/zborg.", metavar="ROOT")
+    ],
+    raw: Annotated[bool, typer.Option("--raw", help="Receive encrypted (raw) streams as well.")] = False,
+) -> None:
+    """For authorized_keys on an off-site host: a sender lists, receives below ROOT, and no more."""
+    from zborg.cli.sink import sink as carry_out
+
+    raise typer.Exit(carry_out(root, raw=raw))

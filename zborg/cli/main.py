@@ -20,7 +20,7 @@ import typer
 # click package, installed or not, are never raised.
 from typer._click.exceptions import ClickException
 
-from zborg.cli import backup, holds, host, importing, lifecycle, replicate, restore, sink, status
+from zborg.cli import backup, holds, host, importing, lifecycle, replicate, restore, status
 from zborg.errors import ConfigError, Exit, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model.words import printable
@@ -76,7 +76,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "scrub": lifecycle.scrub,
     "run": lifecycle.night,
     "status": status.status,
-    "sink": sink.sink,
+    "sink": lifecycle.sink,
 }
 for name, command in _COMMANDS.items():
     app.command(name)(command)
@@ -92,7 +92,7 @@ def run() -> NoReturn:
     _many_files()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
-    sys.exit(_guarded())
+    sys.exit(guarded(lambda: app(standalone_mode=False)))
 
 
 def _own_streams() -> None:
@@ -111,9 +111,10 @@ def _many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _guarded() -> int:
+def guarded(work: Callable[[], object]) -> int:
+    """The exit code of what `work` returns or raises; every failure is told in words."""
     try:
-        result = app(standalone_mode=False)
+        result = work()
     except ClickException as error:
         error.show()
         _tell_script(Exit.USAGE, error.format_message())

@@ -1,7 +1,7 @@
 """zborg sink: the forced command of a sender's key on an off-site host.
 
 It is started for every single command of the sender, so it imports little and reads no configuration;
-what it needs stands on its command line, in authorized_keys.
+what it needs stands on its command line, in authorized_keys. `start` calls it without typer.
 """
 
 from __future__ import annotations
@@ -9,22 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated
-
-import typer
 
 from zborg.errors import Exit, ZborgError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def sink(
-    root: Annotated[
-        str, typer.Argument(help="The dataset below which is received, such as vault/zborg.", metavar="ROOT")
-    ],
-    raw: Annotated[bool, typer.Option("--raw", help="Receive encrypted (raw) streams as well.")] = False,
-) -> None:
-    """For authorized_keys on an off-site host: a sender lists, receives below ROOT, and no more."""
+def sink(root: str, *, raw: bool = False) -> int:
+    """Do what SSH_ORIGINAL_COMMAND asks below `root`; the exit status. Raises ZborgError for refusals."""
     from zborg.model import utc_now
     from zborg.process import LocalRunner
     from zborg.steps.sink import Sink, serve
@@ -46,7 +38,7 @@ def sink(
     sys.stdout.write(done.stdout)
     sys.stderr.write(done.stderr)
     sys.stdout.flush()
-    raise typer.Exit(done.status if done.status >= 0 else Exit.FAILED)
+    return done.status if done.status >= 0 else Exit.FAILED
 
 
 def _log(words: str) -> None:
