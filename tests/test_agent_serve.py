@@ -221,5 +221,5 @@ def test_a_host_is_backed_up_through_it(tmp_path: Path, store: Path) -> None:
             joined = host.verb(store / "borg", *words, serve=serve)
             assert (joined.status, joined.serve_status) == (0, 0), joined
         (store / "borg" / "web2").mkdir()
-        other = host.verb(store / "borg", "list", "web2", "1", serve=serve)
+        other = host.verb(store / "borg", "list", "web1", "1", serve=[*serve[:-1], "serve web2"])
         assert other.status != 0 and "PathNotAllowed" in other.stderr, "one repository a session"

@@ -76,12 +76,6 @@ def wrong_passphrase(vault: LocalVault, host: BackedUpHost) -> None:
     (host.confdir / "passphrase").write_text("wrong")
 
 
-def held_lock(vault: LocalVault, host: BackedUpHost) -> None:
-    lock = vault.zfs.directory("tank/borg/web1") / "lock.exclusive"
-    lock.mkdir()
-    (lock / "stranger@1.99999-0").touch()
-
-
 def lost_key(vault: LocalVault, host: BackedUpHost) -> None:
     for key in (host.state / "borg/.config/borg/keys").iterdir():
         key.unlink()
@@ -106,9 +100,8 @@ def missing_path(vault: LocalVault, host: BackedUpHost) -> None:
 
 CASES: list[tuple[Callable[[LocalVault, BackedUpHost], None], Status, str]] = [
     (wrong_passphrase, Status.FAILED, "the host's passphrase does not open its key"),
-    (held_lock, Status.BUSY, "is locked by another borg"),
-    (lost_key, Status.FAILED, "the host has lost the key of its repository"),
-    (rolled_back, Status.CONFLICT, "the repository is older than what the host has seen"),
+    (lost_key, Status.FAILED, "the key file of this repository is gone"),
+    (rolled_back, Status.CONFLICT, "ALARM"),
     (no_repository, Status.DAMAGED, "no valid repository"),
     (missing_path, Status.FAILED, "not there: path number 2 of agent.conf"),
 ]

@@ -147,8 +147,8 @@ def test_borg_s_question_about_a_relocated_repository_is_no(scene: tuple[LocalVa
     config.write_text(text.replace("ssh://web1/./web1", elsewhere))
     before = vault.zfs.directory("tank/borg/web1").joinpath("transactions").read_text()
     outcome = unanswered(vault, clock)
-    assert outcome.message == "the repository is not the one the host knows"
-    assert "never answer borg's question blindly" in outcome.remedy
+    assert "ALARM: the server showed a repository that is not this host's" in outcome.message
+    assert (host.state / "alarm").exists()
     assert vault.zfs.directory("tank/borg/web1").joinpath("transactions").read_text() == before
 
 
