@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zborg.config import Config, find, load
+from zborg.config.shape import rate_of
 from zborg.errors import ConfigError, Exit
 from zborg.model import Endpoint, Host, Policy, Reverse, Storage, Target
 
@@ -89,6 +90,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
                 Endpoint("root", "offsite.example.net", 22, KEY, identity),
                 "vault/zborg",
                 26 * 3600,
+                bandwidth_limit=50 << 20,
             ),
         ),
         hosts=(
@@ -188,6 +190,17 @@ def test_what_is_no_duration_is_refused(tmp_path: Path, text: str) -> None:
         assert refused(path).problems == (
             f'scrub.max_age: must be a duration such as "26h" or "35d", not {text!r}',
         )
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1KiB/s", 1 << 10), ("50MiB/s", 50 << 20), ("2GiB/s", 2 << 30)])
+def test_rates_are_written_with_their_unit(text: str, rate: int) -> None:
+    assert rate_of(text) == rate
+
+
+@pytest.mark.parametrize("text", ["0MiB/s", "50", "50M", "50MB/s", "50MiB", "-1KiB/s", "1.5MiB/s", " 1KiB/s"])
+def test_other_rates_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a rate such as"):
+        rate_of(text)
 
 
 @pytest.mark.parametrize(("text", "size"), [("0", 0), ("500M", 500 << 20), ("1G", 1 << 30), ("2T", 2 << 40)])

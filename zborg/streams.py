@@ -78,14 +78,21 @@ def join(first: Start, second: Start) -> tuple[Child, Child, Spare]:
             raise
 
 
-def chain(source: Callable[[int], Child], sink: Callable[[int], Child]) -> tuple[Child, Child]:
-    """Two processes, the first's stdout being the second's stdin."""
+def chain(
+    source: Callable[[int], Child], sink: Callable[[int], Child], through: Start | None = None
+) -> tuple[Child, ...]:
+    """Two processes, the first's stdout being the second's stdin; with `through` a third between them."""
     with pipe() as (reading, writing):
-        one = source(writing)
+        started = [source(writing)]
         try:
-            return one, sink(reading)
+            if through is None:
+                return started[0], sink(reading)
+            with pipe() as (limited, limiting):
+                started.append(through(reading, limiting))
+                return *started, sink(limited)
         except BaseException:
-            one.stop()
+            for child in started:
+                child.stop()
             raise
 
 

@@ -113,6 +113,7 @@ class LocalVault:
         return Context(
             config=self.config,
             zfs=self.zfs,
+            local=LocalRunner(),
             storage=LocalRunner(),
             tunnel=self.tunnel(),
             zfs_of=lambda _: self.far,

@@ -53,6 +53,7 @@ def compose(
         yield Context(
             config=config,
             zfs=zfs,
+            local=LocalRunner(),
             storage=storage,
             tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(zfs), config.storage.serving),
             zfs_of=lambda target: CommandZfs(world.target(target)),

@@ -201,6 +201,7 @@ def _build(raw: Raw, path: Path) -> Config:
                 _endpoint(t.ssh, t.host_key, here / (t.identity or raw.identity)),
                 t.dataset,
                 t.max_age,
+                t.bandwidth_limit,
             )
             for name, t in raw.targets.items()
         ),

@@ -25,6 +25,7 @@ TunnelKind = NewType("TunnelKind", str)
 ReversePort = NewType("ReversePort", int)  # 0, written "auto": another one for each run
 SshdAddress = NewType("SshdAddress", str)
 Size = NewType("Size", int)  # bytes, written "1G" as in zfs
+Rate = NewType("Rate", int)  # bytes a second, written "50MiB/s"
 Recipient = NewType("Recipient", str)  # a public key of age
 
 _POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
@@ -94,6 +95,7 @@ class RawTarget:
     dataset: DatasetName
     identity: str | None = None
     max_age: Duration = Duration(26 * 3600)
+    bandwidth_limit: Rate = Rate(0)
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def _converter() -> Converter:
     for new_type, parse in (
         (Duration, _duration),
         (Size, size_of),
+        (Rate, rate_of),
         (SshUrl, _ssh_url),
         (HostKey, _host_key),
         (DatasetName, _dataset),
@@ -202,6 +205,13 @@ def _duration(text: str) -> int:
     if not found:
         raise ValueError(f'must be a duration such as "26h" or "35d", not {text!r}')
     return int(found[1]) * _UNITS[found[2]]
+
+
+def rate_of(text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,6})([KMG])iB/s", text)
+    if not found or not int(found[1]):
+        raise ValueError(f'must be a rate such as "50MiB/s", not {text!r}')
+    return int(found[1]) << 10 * (1 + "KMG".index(found[2]))
 
 
 def size_of(text: str) -> int:

@@ -52,6 +52,7 @@ class Target:
     endpoint: Endpoint
     dataset: str
     max_age: int  # seconds after which the last replication is overdue
+    bandwidth_limit: int = 0  # bytes a second; 0 is as fast as it goes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -39,11 +41,13 @@ class Lock:
 
     def __init__(self, record: Path, owner: Owner) -> None:
         self._record, self._owner = record, owner
+        self._writing = threading.Lock()
 
     def adopt(self, *children: Child) -> None:
         """Record children, so that they can be ended should this process be killed."""
-        self._owner.children += [(child.pid, process_start(child.pid)) for child in children]
-        self.write()
+        with self._writing:
+            self._owner.children += [(child.pid, process_start(child.pid)) for child in children]
+            self.write()
 
     def write(self) -> None:
         new = self._record.with_suffix(".new")
@@ -64,8 +68,9 @@ class Locks:
 
         record = self._directory / f"{name}.owner"
         try:
-            held = FileLock(self._directory / f"{name}.lock", timeout=_GLANCE, mode=0o600)
-            with held:
+            path = self._directory / f"{name}.lock"
+            # Not of a thread: of several that share a lock the last one lets it go.
+            with FileLock(path, timeout=_GLANCE, mode=0o600, thread_local=False):
                 _end_survivors(_read(record))
                 try:
                     yield self._own(record)
@@ -75,6 +80,10 @@ class Locks:
                 record.unlink(missing_ok=True)
         except Timeout:
             raise Busy(f"{name} is locked by {_describe(_read(record))}", "wait for it, or end it") from None
+
+    def together(self) -> Together:
+        """Locks that the threads of this run share, and no other run gets meanwhile."""
+        return Together(self)
 
     def is_held(self, name: str) -> bool:
         """Whether another run holds it now."""
@@ -96,6 +105,38 @@ class Locks:
         lock = Lock(record, Owner(me, process_start(me), self._command, f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"))
         lock.write()
         return lock
+
+
+class Together:
+    """Locks that are held as long as one of several threads holds them."""
+
+    def __init__(self, locks: Locks) -> None:
+        self._locks, self._guard = locks, threading.Lock()
+        self._held: dict[str, tuple[ExitStack, Lock]] = {}
+        self._users: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[Lock]:
+        """As Locks.hold: raises Busy when another run holds it."""
+        lock = self._enter(name)
+        try:
+            yield lock
+        finally:
+            self._leave(name)
+
+    def _enter(self, name: str) -> Lock:
+        with self._guard:
+            if name not in self._held:
+                stack = ExitStack()
+                self._held[name] = stack, stack.enter_context(self._locks.hold(name))
+            self._users[name] += 1
+            return self._held[name][1]
+
+    def _leave(self, name: str) -> None:
+        with self._guard:
+            self._users[name] -= 1
+            if not self._users[name]:
+                self._held.pop(name)[0].close()
 
 
 def _describe(owner: Owner | None) -> str:

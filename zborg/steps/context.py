@@ -34,6 +34,7 @@ class Context:
 
     config: Config
     zfs: Zfs  # the storage's
+    local: Runner  # plain commands on this machine
     storage: Runner  # plain commands on the storage
     tunnel: Tunnel
     zfs_of: Callable[[Target], Zfs]

@@ -6,12 +6,15 @@ What happens to one dataset is in `sending`, to one stream in `transfer`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 
 from zborg.errors import Exit, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
 from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan
+from zborg.state.locks import Together
 from zborg.steps.checks import ask_clock
 from zborg.steps.context import Begun, Context, attempt, conclude, outcome_of, select_targets
 from zborg.steps.sending import Diverged, Ends, idle, send
@@ -27,30 +30,49 @@ def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = Fa
     )
 
 
+@dataclass
+class _Done:
+    """What became of one target; `foreseen` are the conflicts that a dry run would end in."""
+
+    plan: tuple[str, ...] = ()
+    outcomes: list[Outcome] = field(default_factory=list)
+    foreseen: list[Outcome] = field(default_factory=list)
+
+
 def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Report:
-    plans: list[str] = []
-    outcomes: list[Outcome] = []
-    foreseen: list[Outcome] = []
-    for target in targets:
-        if cancelled.is_set():
-            outcomes.append(outcome_of("target", target.name, _NOT_STARTED))
-            continue
-        try:
-            # One run per target: a second one's plan would be old before its turn came.
-            with begun.context.locks.hold(f"target-{target.name}"):
-                ends = Ends(begun, target, begun.context.zfs_of(target))
-                plan = ends.compare().plan
-                plans += plan.lines()
-                if dry_run:
-                    foreseen += [_conflict(ends, conflict) for conflict in plan.conflicts]
-                else:
-                    outcomes += ask_clock(target.name, ends.far, begun.context.clock)
-                    outcomes += _execute(ends, plan)
-        except ZborgError as error:
-            outcomes.append(outcome_of("target", target.name, error))
+    """All targets at once: a slow line to one must not make the others wait."""
+    together = begun.context.locks.together()
+    work = partial(_target, begun, together, dry_run=dry_run)
+    with ThreadPoolExecutor(max_workers=len(targets) or 1) as pool:
+        done = list(pool.map(work, targets))
+    outcomes = [outcome for one in done for outcome in one.outcomes]
     if not targets:
         outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
+    foreseen = [outcome for one in done for outcome in one.foreseen]
+    plans = [line for one in done for line in one.plan]
     return begun.report(outcomes, plans, rule=partial(_conclude, foreseen=foreseen))
+
+
+def _target(begun: Begun, together: Together, target: Target, *, dry_run: bool) -> _Done:
+    done = _Done()
+    if cancelled.is_set():
+        done.outcomes.append(outcome_of("target", target.name, _NOT_STARTED))
+        return done
+    try:
+        # One run per target: a second one's plan would be old before its turn came.
+        with begun.context.locks.hold(f"target-{target.name}"):
+            ends = Ends(begun, target, begun.context.zfs_of(target))
+            plan = ends.compare().plan
+            done.plan = plan.lines()
+            if dry_run:
+                done.foreseen += [_conflict(ends, conflict) for conflict in plan.conflicts]
+            else:
+                done.outcomes += ask_clock(target.name, ends.far, begun.context.clock)
+                for outcome in _execute(ends, together, plan):
+                    done.outcomes.append(outcome)
+    except ZborgError as error:
+        done.outcomes.append(outcome_of("target", target.name, error))
+    return done
 
 
 def _conclude(outcomes: Sequence[Outcome], *, foreseen: Sequence[Outcome]) -> tuple[Status, Exit]:
@@ -61,7 +83,7 @@ def _conclude(outcomes: Sequence[Outcome], *, foreseen: Sequence[Outcome]) -> tu
     return (Status.WARNING, code) if status is Status.OK and len(tried) < len(outcomes) else (status, code)
 
 
-def _execute(ends: Ends, plan: ReplicationPlan) -> Iterator[Outcome]:
+def _execute(ends: Ends, together: Together, plan: ReplicationPlan) -> Iterator[Outcome]:
     for conflict in plan.conflicts:
         yield _conflict(ends, conflict)
     for name in plan.kept:
@@ -70,7 +92,7 @@ def _execute(ends: Ends, plan: ReplicationPlan) -> Iterator[Outcome]:
         mend = f"on {ends.target.name}: zfs rename -u {name} {out}, or zfs destroy -r {name} when it may go"
         yield Outcome("replica", subject, Status.WARNING, "is no longer on the source; kept", mend)
     for one in plan.datasets:
-        yield _one(ends, one)
+        yield _one(ends, together, one)
 
 
 def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
@@ -85,7 +107,7 @@ def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
     )
 
 
-def _one(ends: Ends, plan: DatasetPlan) -> Outcome:
+def _one(ends: Ends, together: Together, plan: DatasetPlan) -> Outcome:
     context, subject = ends.begun.context, f"{ends.target.name}:{plan.target}"
     if not plan.steps:
         return idle(subject, plan)
@@ -93,7 +115,7 @@ def _one(ends: Ends, plan: DatasetPlan) -> Outcome:
         return outcome_of("replica", subject, _NOT_STARTED)
     context.emit(Event("started", subject))
     try:
-        with context.locks.hold(f"dataset-{plan.source.replace('/', ':')}") as lock:
+        with together.hold(f"dataset-{plan.source.replace('/', ':')}") as lock:
             outcome = send(ends, plan.source, subject, lock)
     except Diverged as error:
         outcome = _conflict(ends, error.divergence)

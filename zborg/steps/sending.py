@@ -43,7 +43,7 @@ from zborg.planning.replica import (
 from zborg.planning.replication import modified, plan_all
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, missing
-from zborg.steps.transfer import Meter, transfer
+from zborg.steps.transfer import Limit, Meter, transfer
 from zborg.zfs.argv import SEND_WORD
 from zborg.zfs.words import says
 
@@ -71,6 +71,11 @@ class Ends:
     def hold(self) -> str:
         """The tag says whose it is, why, and for whom."""
         return f"zborg:to:{self.target.name}"
+
+    @property
+    def limit(self) -> Limit | None:
+        rate = self.target.bandwidth_limit
+        return Limit(self.begun.context.local, rate) if rate else None
 
     @property
     def record(self) -> str:
@@ -243,6 +248,7 @@ class _Sending:
                 lambda stdin: self.far.receive(self.plan.target, stdin),
                 meter,
                 self.lock.adopt,
+                self.ends.limit,
             )
         except CommandFailed as error:
             if says(error, "has been modified"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from zborg.errors import CommandFailed, Unreachable
-from zborg.model import Adopt, Child, Emit, Event
+from zborg.model import Adopt, Child, Emit, Event, Runner
 from zborg.streams import chain, pump
 from zborg.zfs.parse import progress, size
 from zborg.zfs.words import explain
@@ -25,20 +26,32 @@ _WHERE = {"send": "the storage", "receive": "the target"}
 Start = Callable[[int], Child]  # with its end of the pipe
 
 
-def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt) -> None:
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most so many bytes a second, by pv(1) on the machine that `runner` runs commands on."""
+
+    runner: Runner
+    rate: int
+
+    def start(self, stdin: int, stdout: int) -> Child:
+        return self.runner.start(["pv", "-q", "-L", str(self.rate)], stdin=stdin, stdout=stdout)
+
+
+def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Limit | None = None) -> None:
     """Send one stream to its end. Raises CommandFailed, of the end that is to blame, or Unreachable."""
-    said: dict[str, list[str]] = {"send": [], "receive": []}
+    said: dict[str, list[str]] = {"send": [], "limit": [], "receive": []}
 
     def listen(who: str, line: str) -> None:
         if who != "send" or not meter.feed(line):
             said[who] = [*said[who][-10:], line]
 
-    source, sink = chain(send, receive)
-    pair = {"send": source, "receive": sink}
-    statuses = pump(pair, listen, timeout=_LONGEST, adopt=adopt, after={"send": _ARRIVING})
+    children = chain(send, receive, limit.start if limit else None)
+    ends = dict(zip(("send", "limit", "receive") if limit else ("send", "receive"), children, strict=True))
+    after = {"send": _ARRIVING, "limit": _ARRIVING}
+    statuses = pump(ends, listen, timeout=_LONGEST, adopt=adopt, after=after)
     if any(statuses.values()):
         who = _to_blame(statuses, said["receive"])
-        raise _failure(who, pair[who].argv, statuses[who], "\n".join(said[who]))
+        raise _failure(who, ends[who].argv, statuses[who], "\n".join(said[who]))
 
 
 def _to_blame(statuses: Mapping[str, int], received: Sequence[str]) -> str:
@@ -46,10 +59,17 @@ def _to_blame(statuses: Mapping[str, int], received: Sequence[str]) -> str:
     stopped = statuses["receive"] == -signal.SIGTERM
     unaware = stopped or any(words in line for line in received for words in _CUT)
     sender_failed = statuses["send"] not in (0, -signal.SIGPIPE)
-    return "send" if sender_failed and unaware or not statuses["receive"] else "receive"
+    if sender_failed and unaware:
+        return "send"
+    if statuses.get("limit") and (unaware or not statuses["receive"]):
+        return "limit"
+    return "receive" if statuses["receive"] else "send"
 
 
 def _failure(who: str, argv: Sequence[str], status: int, words: str) -> CommandFailed:
+    if who == "limit":
+        why = "pv, which limits the bandwidth, ended before the stream did"
+        return CommandFailed(("pv",), status, words, why, _AGAIN)
     if status == _NO_LINE and argv[0] == "ssh":
         return Unreachable(("zfs", who), status, words, f"lost the connection to {_WHERE[who]}", _AGAIN)
     if status == -signal.SIGTERM:

@@ -1,0 +1,148 @@
+"""Several targets at once, and a limit to the bandwidth of one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from tests.fake_zfs import FakeZfs
+from tests.harness.local import LocalVault
+from tests.harness.steps import Hours, dataset_only, guids, nights, of, world
+from zborg.errors import Busy, Exit
+from zborg.model import Child, Status
+from zborg.process import LocalRunner
+from zborg.steps.context import Context
+from zborg.steps.replicate import replicate
+
+WEB, COPY = "tank/borg/web1", "vault/zborg/web1"
+LOCK = "dataset-tank:borg:web1"
+
+
+@pytest.fixture
+def other(vault: LocalVault, clock: Hours) -> FakeZfs:
+    """The second target's ZFS."""
+    far = FakeZfs(vault.directory / "other", pools=("vault",))
+    far.clock = clock
+    far.create("vault/zborg", {"mountpoint": "none"})
+    return far
+
+
+def both(vault: LocalVault, clock: Hours, other: FakeZfs) -> Context:
+    """A host with two nights, and a world with both targets."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 2)
+    context = world(vault, clock)
+    (target,) = context.config.targets
+    two = replace(context.config, targets=(target, replace(target, name="other")))
+    return replace(context, config=two, zfs_of=lambda one: other if one.name == "other" else vault.far)
+
+
+def test_two_targets_get_the_same_dataset_at_once(vault: LocalVault, clock: Hours, other: FakeZfs) -> None:
+    context = both(vault, clock, other)
+    met = threading.Barrier(2, timeout=20)
+    held: list[bool] = []
+
+    def meet(method: str, _: object) -> None:
+        if method == "receive" and len(held) < 2:
+            met.wait()  # breaks when the other target has to wait for this one
+            held.append(context.locks.is_held(LOCK))
+
+    vault.far.fail = other.fail = meet
+    report = replicate(context)
+    assert report.exit is Exit.OK, report.outcomes
+    assert guids(vault.far, COPY) == guids(other, COPY) == guids(vault.zfs, WEB)
+    assert held == [True, True]
+    assert not context.locks.is_held(LOCK)
+    tags = {hold.tag for hold in vault.zfs.holds([s.full for s in vault.zfs.snapshots(WEB) if s.holds])}
+    assert tags == {"zborg:to:offsite", "zborg:to:other"}
+
+
+def test_a_target_that_is_down_costs_the_other_nothing(
+    vault: LocalVault, clock: Hours, other: FakeZfs
+) -> None:
+    context = both(vault, clock, other)
+    down = replace(context.config.targets[1], dataset="vault/nowhere")
+    report = replicate(
+        replace(context, config=replace(context.config, targets=(context.config.targets[0], down)))
+    )
+    assert report.exit is Exit.PARTIAL
+    assert of(report, "offsite:vault/zborg/web1").status is Status.OK
+    assert of(report, "other").status is Status.FAILED
+
+
+def test_locks_that_are_held_together_keep_others_out_until_the_last_has_left(vault: LocalVault) -> None:
+    locks = vault.context().locks
+    together = locks.together()
+    with together.hold("x"):
+        with together.hold("x"):
+            pass
+        with pytest.raises(Busy), locks.hold("x"):
+            pass
+    with locks.hold("x"), pytest.raises(Busy), together.hold("x"):
+        pass
+    with together.hold("x"):
+        assert locks.is_held("x")
+
+
+# --- a limit -------------------------------------------------------------------------------------------
+
+
+class Recording(LocalRunner):
+    """Remembers what it started; `instead` is started in place of it."""
+
+    def __init__(self, instead: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.started: list[tuple[str, ...]] = []
+        self._instead = instead
+
+    def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:
+        self.started.append(tuple(argv))
+        return super().start(self._instead or argv, stdin=stdin, stdout=stdout)
+
+
+def limited(vault: LocalVault, clock: Hours, local: LocalRunner) -> Context:
+    dataset_only(vault, "web1")
+    (vault.zfs.directory(WEB) / "data").write_bytes(bytes(range(256)) * 4096)
+    nights(vault, clock, 2)
+    context = world(vault, clock)
+    (target,) = context.config.targets
+    config = replace(context.config, targets=(replace(target, bandwidth_limit=50 << 20),))
+    return replace(context, config=config, local=local)
+
+
+def test_a_limited_stream_goes_through_pv_and_arrives_whole(vault: LocalVault, clock: Hours) -> None:
+    local = Recording()
+    context = limited(vault, clock, local)
+    assert replicate(context).exit is Exit.OK
+    assert local.started == [("pv", "-q", "-L", str(50 << 20))] * 2
+    assert guids(vault.far, COPY) == guids(vault.zfs, WEB)
+
+
+def test_without_a_limit_nothing_is_in_between(vault: LocalVault, clock: Hours) -> None:
+    local = Recording()
+    context = limited(vault, clock, local)
+    free = tuple(replace(one, bandwidth_limit=0) for one in context.config.targets)
+    assert replicate(replace(context, config=replace(context.config, targets=free))).exit is Exit.OK
+    assert local.started == []
+
+
+def test_a_limiter_that_ends_is_the_one_to_blame_and_the_next_run_goes_on(
+    vault: LocalVault, clock: Hours
+) -> None:
+    broken = Recording(["sh", "-c", "head -c 9000; echo out of order >&2; exit 3"])
+    context = limited(vault, clock, broken)
+    outcome = of(replicate(context), "offsite:vault/zborg/web1")
+    assert outcome.status is Status.FAILED
+    assert "pv, which limits the bandwidth, ended before the stream did: out of order" in outcome.message
+    assert replicate(replace(context, local=LocalRunner())).exit is Exit.OK
+    assert guids(vault.far, COPY) == guids(vault.zfs, WEB)
+
+
+def test_a_machine_without_pv_is_told_what_to_install(vault: LocalVault, clock: Hours) -> None:
+    missing = Recording(["/nonexistent/pv"])
+    outcome = of(replicate(limited(vault, clock, missing)), "offsite:vault/zborg/web1")
+    assert outcome.status is Status.FAILED
+    assert "cannot run /nonexistent/pv" in outcome.message and "install" in outcome.remedy
