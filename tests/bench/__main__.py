@@ -1,4 +1,4 @@
-"""`python -m tests.bench tunnel|status|fleet`."""
+"""`python -m tests.bench tunnel|status|fleet|plan`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from tests.bench import fleet, status, tunnel
+from tests.bench import fleet, plan, status, tunnel
 
 
 def main() -> None:
@@ -18,7 +18,8 @@ def main() -> None:
     one = which.add_parser("tunnel", help="the ways of a backup against each other")
     one.add_argument("--small", action="store_true", help="a hundredth of the data, to see it work")
     two = which.add_parser("status", help="zborg status against borg --version")
-    for each in (one, two):
+    three = which.add_parser("plan", help="rotation and replication planned for many snapshots")
+    for each in (one, two, three):
         each.add_argument("--rounds", type=int, default=5, help="paired rounds (default 5)")
     _fleet_options(which.add_parser("fleet", help="many hosts at once with nothing new"))
     given = parser.parse_args()
@@ -26,6 +27,8 @@ def main() -> None:
         tunnel.main(given.rounds, small=given.small)
     elif given.what == "status":
         status.main(given.rounds)
+    elif given.what == "plan":
+        plan.main(given.rounds)
     else:
         fleet.main(_sizes(given), given.json)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 
 from zborg.model.running import Child
@@ -45,19 +46,24 @@ class SnapshotName:
     def of(cls, moment: datetime) -> SnapshotName:
         return cls(moment.astimezone(UTC).replace(microsecond=0))
 
-    @classmethod
-    def parse(cls, text: str) -> SnapshotName | None:
+    @staticmethod
+    def parse(text: str) -> SnapshotName | None:
         """The name, or None when zborg did not write it; proven by round trip."""
-        match = _NAME.fullmatch(text)
-        if match is None:
-            return None
-        # Not strptime: with 100,000 snapshots that was most of the time of a plan.
-        year, month, day, hour, minute, second = map(int, match.groups())
-        try:
-            name = cls(datetime(year, month, day, hour, minute, second, tzinfo=UTC))
-        except ValueError:
-            return None
-        return name if str(name) == text else None
+        return _parse_name(text)
+
+
+@lru_cache(maxsize=1 << 14)  # a recursive snapshot has one name in every dataset
+def _parse_name(text: str) -> SnapshotName | None:
+    match = _NAME.fullmatch(text)
+    if match is None:
+        return None
+    # Not strptime: with 100,000 snapshots that was most of the time of a plan.
+    year, month, day, hour, minute, second = map(int, match.groups())
+    try:
+        name = SnapshotName(datetime(year, month, day, hour, minute, second, tzinfo=UTC))
+    except ValueError:
+        return None
+    return name if str(name) == text else None
 
 
 @dataclass(frozen=True, slots=True)
