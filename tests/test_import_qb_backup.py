@@ -155,8 +155,8 @@ def test_a_file_of_another_host_is_never_overwritten(place: Place) -> None:
 def test_a_known_hosts_that_is_not_there(place: Place) -> None:
     (place.directory / "known_hosts").unlink()
     status, said = place.run()
-    assert status == 4
-    assert "known_hosts" in said
+    assert status == 2
+    assert "known_hosts: no such file" in said
     assert "bug" not in said
 
 

@@ -11,7 +11,9 @@ from zborg.cli.perform import perform
 
 
 def backup(
-    hosts: Annotated[list[str] | None, typer.Argument(help="Hosts to back up; none means all.")] = None,
+    hosts: Annotated[
+        list[str] | None, typer.Argument(help="Hosts to back up; none means all.", metavar="HOST...")
+    ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", "-x", help="Leave this host out.", metavar="HOST")
     ] = None,

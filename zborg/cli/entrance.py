@@ -97,15 +97,22 @@ def entrance(request: Request, operator: Endpoint, operator_key: str) -> Iterato
         runner.close()
 
 
-def confirm(plan: Plan, request: Request) -> None:
-    """Show what would change on which machine, and ask. Raises UsageError where nobody can answer."""
+def introduce(request: Request) -> None:
+    """Say whom this is about: the fingerprint is there to be compared, by a dry run as well."""
     endpoint = request.host.endpoint
     print(f"{request.host.name} is {endpoint}, host key {fingerprint(endpoint.host_key)}", file=sys.stderr)
+
+
+def confirm(plan: Plan, request: Request) -> None:
+    """Show what would change on which machine, and ask. Raises UsageError where nobody can answer."""
+    introduce(request)
     for line in plan.lines():
         print(f"  {printable(line)}", file=sys.stderr)
     if not sys.stdin.isatty():
         raise UsageError("nobody is here to answer", "--yes, together with --host-key")
-    typer.confirm("Do all this?", abort=True, err=True)
+    if not typer.confirm("Do all this?", err=True):
+        print("nothing was done", file=sys.stderr)
+        raise typer.Abort
 
 
 def bundle_of(

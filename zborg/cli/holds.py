@@ -24,7 +24,7 @@ holds = typer.Typer(
 def list_(
     config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
 ) -> None:
-    """List every hold with its purpose, owner, age and end; the stale ones are marked."""
+    """List every hold; the stale ones are marked. With purpose, owner, age and end."""
     from zborg.steps.holds import list_holds
 
     perform(Common("holds list", config, as_json, verbose, dry_run), list_holds)
@@ -33,15 +33,21 @@ def list_(
 @holds.command()
 def place(
     at: Annotated[str, typer.Argument(help="Snapshot name or ISO time, as for restore.", metavar="SNAPSHOT")],
-    hosts: Annotated[list[str] | None, typer.Argument(help="Of these hosts; none means all.")] = None,
-    until: Annotated[str, typer.Option("--until", help="The last day, 2027-01-31; none: for good.")] = "",
-    owner: Annotated[str, typer.Option("--owner", help="Whose hold it is; default: who you are.")] = "",
+    hosts: Annotated[
+        list[str] | None, typer.Argument(help="Of these hosts; none means all.", metavar="HOST...")
+    ] = None,
+    until: Annotated[
+        str, typer.Option("--until", help="The last day, 2027-01-31; none: for good.", metavar="DAY")
+    ] = "",
+    owner: Annotated[
+        str, typer.Option("--owner", help="Whose hold it is; default: who you are.", metavar="NAME")
+    ] = "",
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Hold hosts' snapshots by hand: nothing destroys them until they are released."""
+    """Hold snapshots by hand. Nothing destroys them until they are released."""
     from zborg.steps.holds import Placing, place_holds
 
     placing = Placing(at, hosts or (), owner or _me(), _day(until))
@@ -65,8 +71,10 @@ def _day(text: str) -> date | None:
 
 @holds.command()
 def release(
-    snapshot: Annotated[str, typer.Argument(help="DATASET@NAME, as the list shows it.")] = "",
-    tag: Annotated[str, typer.Argument(help="The hold's tag.")] = "",
+    snapshot: Annotated[
+        str, typer.Argument(help="DATASET@NAME, as the list shows it.", metavar="SNAPSHOT")
+    ] = "",
+    tag: Annotated[str, typer.Argument(help="The hold's tag.", metavar="TAG")] = "",
     stale: Annotated[bool, typer.Option("--stale", help="Release every stale one instead.")] = False,
     config: ConfigFile = "",
     as_json: Json = False,

@@ -22,7 +22,7 @@ host = typer.Typer(
     add_completion=False,
 )
 
-Name = Annotated[str, typer.Argument(help="The host's name: a-z, 0-9 and -.")]
+Name = Annotated[str, typer.Argument(help="The host's name: a-z, 0-9 and -.", metavar="NAME")]
 Url = Annotated[str, typer.Argument(help="Where its sshd is: ssh://user@address:port.", metavar="URL")]
 HostKey = Annotated[
     str, typer.Option("--host-key", help='The key it must show: "ssh-ed25519 AAAA...".', metavar="KEY")
@@ -79,7 +79,7 @@ def add(
 def _enroll(common: Common, request: Request, entry: Entry | None, *, ask: bool) -> NoReturn:
     """Look and ask with a quiet screen, then do it; what was seen is looked at again before it is changed."""
     from zborg.cli.compose import compose
-    from zborg.cli.entrance import confirm
+    from zborg.cli.entrance import confirm, introduce
     from zborg.steps.enroll import enroll, look
 
     pinned = {request.host.name: request.host.endpoint}
@@ -88,6 +88,8 @@ def _enroll(common: Common, request: Request, entry: Entry | None, *, ask: bool)
             plan = look(context, request, entry)
         if plan.changes and not plan.problems:
             confirm(plan, request)
+    if common.dry_run:
+        introduce(request)
     with compose(common, pinned=pinned) as context:
         report = enroll(context, request, entry, command=common.command, dry_run=common.dry_run)
     finish(report, common)
@@ -112,13 +114,15 @@ def list_(
 
 @host.command()
 def test(
-    names: Annotated[list[str] | None, typer.Argument(help="Hosts to reach; none means all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Hosts to reach; none means all.", metavar="HOST...")
+    ] = None,
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Reach hosts as a backup would: versions, clock, alarm, borg serve, escrow. Changes nothing."""
+    """Reach hosts as a backup would; change nothing. Versions, clock, alarm, borg serve, escrow."""
     from zborg.steps.hosts import reach_hosts
 
     perform(
@@ -157,7 +161,7 @@ def bundle(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Print a script that makes a machine a host, for an owner who alone may enter. No secret is in it."""
+    """Print a script that makes a machine a host. For an owner who alone may enter; no secret is in it."""
     from zborg.cli.entrance import bundle_of, told
     from zborg.config import find, load
 
@@ -174,7 +178,7 @@ def bundle(
 
 @host.command()
 def accept(
-    line: Annotated[str, typer.Argument(help="What the bundle has printed, in quotes.")],
+    line: Annotated[str, typer.Argument(help="What the bundle has printed, in quotes.", metavar="LINE")],
     quota: Quota = "",
     no_escrow: NoEscrow = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -183,7 +187,7 @@ def accept(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Enrol a host whose owner has run a bundle: dataset, repository, escrow."""
+    """Enrol a host whose owner has run a bundle. Dataset, repository, escrow."""
     from zborg.cli.entrance import accepted
     from zborg.config import find, load
 

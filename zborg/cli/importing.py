@@ -9,6 +9,7 @@ import typer
 
 from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
 from zborg.cli.perform import finish
+from zborg.errors import UsageError
 
 if TYPE_CHECKING:
     from zborg.steps.importing import KeyOf
@@ -28,7 +29,7 @@ def _options() -> None:
 
 @import_.command("qb-backup")
 def qb_backup(
-    file: Annotated[Path, typer.Argument(help="The YAML file that qb.backup reads.")],
+    file: Annotated[Path, typer.Argument(help="The YAML file that qb.backup reads.", metavar="FILE")],
     known_hosts: Annotated[
         Path | None, typer.Option("--known-hosts", help="Where the hosts' keys are.", metavar="FILE")
     ] = None,
@@ -55,6 +56,8 @@ def _keys_in(known_hosts: Path | None) -> KeyOf:
     from zborg.planning.importing import Pinned, Source
     from zborg.process import LocalRunner
 
+    if known_hosts and not known_hosts.is_file():
+        raise UsageError(f"--known-hosts {known_hosts}: no such file", "the .ssh/known_hosts of who ran it")
     local = LocalRunner()
 
     def key_of(source: Source) -> Pinned | None:

@@ -13,7 +13,8 @@ from zborg.errors import UsageError
 
 def init(
     hosts: Annotated[
-        list[str] | None, typer.Argument(help="Hosts to make datasets for; none means all.")
+        list[str] | None,
+        typer.Argument(help="Hosts to make datasets for; none means all.", metavar="HOST..."),
     ] = None,
     config: ConfigFile = "",
     as_json: Json = False,
@@ -61,7 +62,9 @@ def rotate(
 
     common = Common("rotate", config, as_json, verbose, dry_run)
     if (freeze or release) and (dry_run or (freeze and release)):
-        raise UsageError("--freeze and --release stand alone", "zborg status names what is frozen")
+        raise UsageError(
+            "--freeze and --release stand alone, without --dry-run", "zborg status names what is frozen"
+        )
     if freeze:
         perform(common, lambda context: freezing.freeze(context, freeze))
     if release:

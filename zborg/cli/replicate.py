@@ -11,7 +11,9 @@ from zborg.cli.perform import perform
 
 
 def replicate(
-    targets: Annotated[list[str] | None, typer.Argument(help="Targets to send to; none means all.")] = None,
+    targets: Annotated[
+        list[str] | None, typer.Argument(help="Targets to send to; none means all.", metavar="TARGET...")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--verify", help="Send nothing: compare all guids of both sides.")
     ] = False,

@@ -17,9 +17,12 @@ restore = typer.Typer(
     add_completion=False,
 )
 
-HostName = Annotated[str, typer.Argument(help="The host, as zborg.toml names it.")]
+HostName = Annotated[str, typer.Argument(help="The host, as zborg.toml names it.", metavar="HOST")]
 At = Annotated[
-    str, typer.Option("--at", help="Snapshot name or ISO time; the newest good one not later is used.")
+    str,
+    typer.Option(
+        "--at", help="Snapshot name or ISO time; the newest good one not later is used.", metavar="WHEN"
+    ),
 ]
 From = Annotated[
     str, typer.Option("--from", help="A target's copy instead of the storage's.", metavar="TARGET")
@@ -47,7 +50,10 @@ def list_(
 @restore.command()
 def files(
     host: HostName,
-    paths: Annotated[list[str], typer.Argument(help="Absolute paths of files or directories on the host.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Absolute paths of files or directories on the host.", metavar="PATH..."),
+    ],
     at: At = "",
     config: ConfigFile = "",
     as_json: Json = False,
@@ -66,7 +72,9 @@ def files(
 @restore.command()
 def repo(
     host: HostName,
-    to: Annotated[Path, typer.Option("--to", help="A directory on this machine, empty or new.")],
+    to: Annotated[
+        Path, typer.Option("--to", help="A directory on this machine, empty or new.", metavar="DIR")
+    ],
     at: At = "",
     target: From = "",
     config: ConfigFile = "",
@@ -93,7 +101,7 @@ def serve(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Lend a snapshot to its host, for its root to run borg by hand there. Ends on Ctrl-C."""
+    """Lend a snapshot to its host. Its root runs borg by hand there; Ctrl-C ends it."""
     from zborg.steps.restore_serve import restore_serve
 
     perform(
