@@ -27,12 +27,12 @@ def parse_at(text: str, to_utc: ToUtc) -> SnapshotName | datetime:
     if text.startswith(PREFIX):
         name = SnapshotName.parse(text)
         if name is None:
-            raise UsageError(f"--at {text}: not the name of a snapshot", _FORMS)
+            raise UsageError(f"{text!r}: not the name of a snapshot", _FORMS)
         return name
     try:
         return _utc(_read(text), to_utc)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"--at {text}: neither a snapshot's name nor a date or time", _FORMS) from error
+        raise UsageError(f"{text!r}: neither a snapshot's name nor a date or time", _FORMS) from error
 
 
 def _read(text: str) -> datetime:
@@ -70,7 +70,7 @@ def _nothing(ordered: Sequence[Snapshot], at: SnapshotName | datetime) -> UsageE
         message = f"there is no snapshot {at}"
     else:
         message = f"there is no good snapshot at or before {moment(at)}"
-    return UsageError(f"{message}; {_inventory(ordered, good)}", "use --at with one of these names")
+    return UsageError(f"{message}; {_inventory(ordered, good)}", "name one of these")
 
 
 def _inventory(ordered: Sequence[Snapshot], good: Sequence[str]) -> str:
@@ -79,4 +79,6 @@ def _inventory(ordered: Sequence[Snapshot], good: Sequence[str]) -> str:
     if not good:
         shown = ", ".join(s.raw for s in ordered[-5:])
         return f"none of {counted(len(ordered), 'snapshot')} is good, the newest: {shown}"
+    if len(good) == 1:
+        return f"of {counted(len(ordered), 'snapshot')} only {good[0]} is good"
     return f"there are {len(good)} good of {counted(len(ordered), 'snapshot')}, from {good[0]} to {good[-1]}"

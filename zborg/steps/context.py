@@ -181,7 +181,7 @@ def nobody(config: Config) -> Outcome:
         "hosts",
         Status.FAILED,
         f"{config.path} names no host",
-        "add a [hosts.NAME] table, or look at include",
+        "zborg host add NAME URL enrols one; if there were hosts, look at include",
     )
 
 

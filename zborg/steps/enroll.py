@@ -189,7 +189,7 @@ class _Enrolment:
         made = entry.install()
         if made:
             self.work.note("agent", partial(entry.undo, made))
-        return f"made {', '.join(one.partition(':')[2] for one in made)}" if made else "is there"
+        return f"made {', '.join(map(_shown, made))}" if made else "is there"
 
     def _configuration(self) -> str:
         config, host = self.begun.context.config, self.request.host
@@ -276,6 +276,12 @@ class _Enrolment:
             return "the repository holds an archive" if self._holds_archive() else ""
         except ZborgError as error:
             return f"the storage does not say whether the repository holds an archive: {error.message}"
+
+
+def _shown(made: str) -> str:
+    """One of install's KIND:WHAT in words; a `line` is a public key, which is no path."""
+    kind, _, what = made.partition(":")
+    return "a line of authorized_keys" if kind == "line" else what
 
 
 def public_key(identity: str) -> str:

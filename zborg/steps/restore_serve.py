@@ -44,7 +44,8 @@ def restore_serve(context: Context, name: str, at: str = "", *, dry_run: bool = 
 def _words(host: Host) -> list[str]:
     """What to do on the host. A fresh memory of borg's serves to read; what it would write is not safe."""
     return [
-        f"on {host.name}, as root, in a shell of its own: {_BY_HAND}",
+        f"on {host.name}, as root, in a shell of its own:",
+        _BY_HAND,  # alone on its line, to be copied whole
         "then: borg list, borg extract ::ARCHIVE PATH, borg mount; never create: it is an older state",
     ]
 

@@ -83,7 +83,8 @@ def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
     message = finding.message
     level = finding.level
     if newest and newest.status.bad:
-        message += f"; the last try {newest.status.value}: {newest.message}"
+        said = "" if newest.message == newest.status.value else f": {newest.message}"
+        message += f"; the last try {newest.status.value}{said}"
         level = _graver(level, newest.status)
         numbers = {}  # they are of an older run, and would read as if they were of this one
     elif level is Status.OK and newest and (doubt := newest.data.get("doubt")):
