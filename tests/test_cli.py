@@ -113,6 +113,16 @@ def test_every_command_has_help_and_the_common_options() -> None:
             assert option in shown.output, words
 
 
+@pytest.mark.parametrize("group", [[], ["holds"], ["host"], ["import"], ["restore"]])
+def test_no_sentence_is_cut_off_in_a_list_of_commands(group: list[str]) -> None:
+    from typer.testing import CliRunner
+
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*group, "--help"]).output
+    listed = shown.partition("Commands:\n")[2].splitlines()
+    assert listed
+    assert not [line for line in listed if line.endswith("...")]
+
+
 def test_every_command_is_in_the_readme() -> None:
     rows = re.findall(r"^\| `zborg ([a-z -]+?)(?: [A-Z\[].*?)?` \| .+ \|$", README, re.MULTILINE)
     assert sorted(tuple(row.split()) for row in rows) == COMMANDS

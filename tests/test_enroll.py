@@ -97,6 +97,7 @@ def at(site: Site, point: str, action: str) -> str:
 def test_one_command_ends_in_a_restorable_backup(added: Added) -> None:
     site = added.site
     assert [outcome.subject for outcome in added.report.outcomes] == STEPS
+    assert of(added.report, "agent").message.endswith(", a line of authorized_keys")
     assert site.rescue() == {"/etc/zborg/agent.conf": site.host.sh("cat /etc/zborg/agent.conf")}
     done = backup(site.context(), Options())
     assert done.exit is Exit.OK, done.outcomes

@@ -151,3 +151,14 @@ def test_the_script_is_whole_in_itself_and_quotes_what_it_is_given() -> None:
     assert "\nrm -rf /" not in script.partition("\nserver=")[0]
     assert script.endswith('\nmain "$@" </dev/null\n')
     assert "wanted_paths='/srv/$(id) '\"'\"'x'\"'\"''\n" in script
+
+
+def test_the_missing_half_of_a_key_that_was_brought_along_is_to_be_made_of_it(tmp_path: Path) -> None:
+    identity = tmp_path / "id"
+    with pytest.raises(ConfigError) as caught:
+        public_key(str(identity))
+    assert caught.value.remedy == "zborg init"
+    identity.write_text("a private key")
+    with pytest.raises(ConfigError) as caught:
+        public_key(str(identity))
+    assert caught.value.remedy == f"ssh-keygen -y -f {identity} >{identity}.pub"

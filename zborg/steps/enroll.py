@@ -281,7 +281,9 @@ class _Enrolment:
 def _shown(made: str) -> str:
     """One of install's KIND:WHAT in words; a `line` is a public key, which is no path."""
     kind, _, what = made.partition(":")
-    return "a line of authorized_keys" if kind == "line" else what
+    if kind == "line":
+        return "a line of authorized_keys"
+    return f"{what} (replaced)" if kind == "replaced" else what
 
 
 def public_key(identity: str) -> str:
@@ -289,7 +291,9 @@ def public_key(identity: str) -> str:
     try:
         text = Path(f"{identity}.pub").read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the server's key {identity}.pub cannot be read", "zborg init") from error
+        # A key that was brought along has no .pub, and init makes none beside it.
+        remedy = f"ssh-keygen -y -f {identity} >{identity}.pub" if Path(identity).exists() else "zborg init"
+        raise ConfigError(f"the server's key {identity}.pub cannot be read", remedy) from error
     if not _PUBLIC.fullmatch(text):  # it becomes a line of root's authorized_keys
         raise ConfigError(f"{identity}.pub is no public key", f"ssh-keygen -y -f {identity} >{identity}.pub")
     return text
