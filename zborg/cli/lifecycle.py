@@ -113,7 +113,7 @@ def sink(
     ],
     raw: Annotated[bool, typer.Option("--raw", help="Receive encrypted (raw) streams as well.")] = False,
 ) -> None:
-    """For authorized_keys on an off-site host: a sender lists, receives below ROOT, and no more."""
+    """The forced command on an off-site host. A sender lists and receives below ROOT, and no more."""
     from zborg.cli.sink import sink as carry_out
 
     raise typer.Exit(carry_out(root, raw=raw))
