@@ -142,3 +142,24 @@ def test_a_disk_that_is_full_stops_the_rotation_and_not_the_freeze(kept: LocalVa
     with pytest.raises(OSError, match="Not a directory|File exists"):
         rotate(broken)
     assert len(raws(kept, MAIL)) == 4
+
+
+def test_a_rotation_that_could_not_begin_does_not_hide_an_alarm(kept: LocalVault, clock: Hours) -> None:
+    context = world(kept, clock)
+    backed_up(context, clock, Status.DAMAGED)
+    with context.locks.hold("snapshot"):
+        assert rotate(context).exit is Exit.LOCKED
+    clock.tick(24)
+    rotate(context)
+    assert len(raws(kept, WEB)) == 4
+    assert set(context.frozen.now()) == {"web1"}
+
+
+def test_a_frozen_host_that_has_left_the_configuration_can_be_released(
+    kept: LocalVault, clock: Hours
+) -> None:
+    freeze(world(kept, clock), ["web1"])
+    del kept.endpoints["web1"]
+    context = world(kept, clock)
+    assert release(context, ["web1"]).exit is Exit.OK
+    assert not context.frozen.now()

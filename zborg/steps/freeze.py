@@ -20,8 +20,8 @@ def alarmed(begun: Begun) -> dict[str, Freeze]:
     conflict or found damage, after whatever freeze was released by hand."""
     context = begun.context
     found = dict(context.frozen.now())
-    last = context.runs.newest("rotate")
-    for host, outcomes in context.runs.outcomes_since("backup", last.started if last else None).items():
+    since = next((one.started for one in context.runs.newest_first("rotate") if _looked(one)), None)
+    for host, outcomes in context.runs.outcomes_since("backup", since).items():
         before = context.frozen.get(host)
         for outcome in outcomes:
             at = moment_of(outcome.data.get("finished"))
@@ -32,6 +32,11 @@ def alarmed(begun: Begun) -> dict[str, Freeze]:
                     host, f"its backup ended in {outcome.status}: {reason}", at or begun.started
                 )
     return found
+
+
+def _looked(rotation: Report) -> bool:
+    """Whether it came so far as to freeze anybody: not if it was busy, or its pool was away."""
+    return not any(one.kind == "step" and one.status.bad for one in rotation.outcomes)
 
 
 def keep(begun: Begun, frozen: Mapping[str, Freeze]) -> None:
@@ -53,12 +58,12 @@ def mend(freeze: Freeze) -> str:
 
 def release(context: Context, names: Sequence[str]) -> Report:
     """Let the hosts' snapshots be rotated again. Raises UsageError for one that is not frozen."""
-    hosts = select_hosts(context.config, names)
-    begun = begin(context, "rotate --release")
-    frozen = context.frozen.now()
-    if warm := [host.name for host in hosts if host.name not in frozen]:
+    begun, frozen = begin(context, "rotate --release"), context.frozen.now()
+    # One that is frozen may have left the configuration since.
+    select_hosts(context.config, [name for name in names if name not in frozen])
+    if warm := [name for name in names if name not in frozen]:
         raise UsageError(f"not frozen: {', '.join(warm)}", "zborg status names those that are")
-    return begun.report(list(_released(begun, [frozen[host.name] for host in hosts])))
+    return begun.report(list(_released(begun, [frozen[name] for name in dict.fromkeys(names)])))
 
 
 def _released(begun: Begun, freezes: Sequence[Freeze]) -> Iterator[Outcome]:
