@@ -154,6 +154,24 @@ def test_a_host_that_is_busy_after_a_cut_is_tried_again(vault: LocalVault, soon:
     assert "is at work on this host; again in" in told(vault, "warning", "web1")[1].message
 
 
+def test_a_cut_that_uses_up_the_host_s_interval_is_not_called_skipped(vault: LocalVault, soon: None) -> None:
+    """The host counts the backup that was cut, and allows no second one: nothing was backed up."""
+    host = vault.add("web1")
+    host.setup("web1", [host.data], borg=throttled(host), extra_conf=["min_interval = 1h"])
+    (host.data / "new").write_bytes(os.urandom(4 * MIB))
+    vault.backup["retries"] = 2
+
+    def cut() -> None:
+        for pid in sessions(host):
+            kill(pid)
+
+    report = backup(vault.context(once(vault, "progress", cut)), Options())
+    outcome = of(report, "web1")
+    assert (report.exit, outcome.status) == (Exit.FAILED, Status.FAILED), outcome
+    assert "lost the connection to web1" in outcome.message
+    assert "not now: this host allows a backup every 3600 seconds" in outcome.message
+
+
 def test_a_host_that_is_busy_at_the_first_try_is_left_alone(vault: LocalVault, soon: None) -> None:
     host = vault.add("web1")
     vault.backup["retries"] = 4

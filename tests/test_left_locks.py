@@ -113,3 +113,18 @@ def test_no_lock_is_broken_when_the_agent_does_not_say(
     assert outcome.status is Status.BUSY
     assert "its agent does not say" in outcome.message
     assert list(home(vault).glob("lock.exclusive/elsewhere*")) != []
+
+
+def test_a_host_that_allows_no_second_try_is_not_called_skipped(
+    vault: LocalVault, host: BackedUpHost
+) -> None:
+    """The try that met the lock counts for its interval: the lock is gone, but nothing was backed up."""
+    (host.state / "last-create").unlink()
+    host.setup(NAME, [host.data], extra_conf=["min_interval = 1h"])
+    with another_borg(vault):
+        pass
+    report = backup(vault.context(), Options())
+    outcome = of(report, NAME)
+    assert (report.exit, outcome.status) == (Exit.FAILED, Status.FAILED), outcome
+    assert "not now: this host allows a backup every 3600 seconds" in outcome.message
+    assert not list(home(vault).glob("lock.exclusive/elsewhere*"))

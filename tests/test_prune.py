@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -36,10 +36,12 @@ def archives(vault: LocalVault, host: BackedUpHost) -> list[str]:
     return [archive["name"] for archive in json.loads(text)["archives"]]
 
 
-def night(vault: LocalVault, days: int) -> Outcome:
+def night(vault: LocalVault, days: int, **limits: int) -> Outcome:
     """One that begins so many days from now."""
     next_second()
     context = replace(vault.context(), clock=lambda: utc_now() + timedelta(days=days))
+    hosts = tuple(replace(one, **limits) for one in context.config.hosts)  # type: ignore[arg-type]  # a test names them
+    context = replace(context, config=replace(context.config, hosts=hosts))
     return of(backup(context, Options()), "web1")
 
 
@@ -92,3 +94,46 @@ def test_a_host_that_keeps_all_is_not_asked_every_night(
     assert "keeps_all" in night(vault, 0).data
     monkeypatch.delattr(SshTunnel, "ask")
     assert night(vault, 1).status is Status.OK
+
+
+def test_a_prune_that_the_host_does_not_allow_now_is_no_prune(vault: LocalVault) -> None:
+    """The backup began within the allowed hours, and ended after them."""
+    host = vault.add("web1")
+    vault.backup["prune_every"] = WEEK
+    shut = f"{(datetime.now().hour + 2) % 24}-{(datetime.now().hour + 3) % 24}"
+    end = f"after = echo allowed_hours = {shut} >>{host.confdir}/agent.conf"
+    host.setup("web1", [host.data], extra_conf=["keep_last = 1", end])
+    outcome = night(vault, 0)
+    assert (outcome.status, "pruned" in outcome.data) == (Status.WARNING, False), outcome
+    assert "pruning: zborg-agent: not now: this host allows backups from" in outcome.message
+
+
+def test_an_archive_that_is_not_believed_pushes_no_other_out(vault: LocalVault, host: BackedUpHost) -> None:
+    for number in range(9):
+        (host.data / f"n{number}").write_text("x" * 100)
+    good = night(vault, 0)
+    for number in range(9):
+        (host.data / f"n{number}").unlink()
+    for days, min_files, status in ((7, 5, Status.FAILED), (8, 1, Status.WARNING)):
+        outcome = night(vault, days, min_files=min_files)
+        assert (outcome.status, "pruned" in outcome.data) == (status, False), outcome
+        assert good.data["archive"] in archives(vault, host)
+
+
+@pytest.mark.parametrize(
+    ("msgid", "status"),
+    [("IntegrityError", Status.DAMAGED), ("Cache.RepositoryReplay", Status.CONFLICT)],
+)
+def test_damage_or_an_alarm_that_a_prune_meets_is_one(
+    vault: LocalVault, host: BackedUpHost, msgid: str, status: Status
+) -> None:
+    head = '{"type": "log_message", "time": 1.0, "message": "no", "levelname": "ERROR", "name": "borg", '
+    broken = host.directory / "broken"
+    said = f'echo \'{head}"msgid": "{msgid}"}}\' >&2'
+    broken.write_text(
+        f'#!/bin/sh\ncase "$*" in *" prune "*) {said}; exit 2;; esac\nexec {find_borg()} "$@"\n'
+    )
+    broken.chmod(0o755)
+    host.setup("web1", [host.data], borg=str(broken), extra_conf=["keep_last = 1"])
+    outcome = night(vault, 0)
+    assert (outcome.status, outcome.message[:9]) == (status, "pruning: "), outcome

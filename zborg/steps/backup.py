@@ -135,7 +135,7 @@ class _Fleet:
         try:
             context.emit(Event("started", host.name))
             pause(self.begun, host, random.uniform(0, context.config.jitter))
-            outcome = checks.judged(host, self._under_lock(host, datasets))
+            outcome = self._under_lock(host, datasets, checks)
         except Exception as error:
             outcome = outcome_of("host", host.name, error)
         # The run may go on for hours with others: the outcome has its own time.
@@ -143,9 +143,8 @@ class _Fleet:
         context.emit(Event("finished", host.name, outcome.message, {"status": outcome.status.value}))
         return outcome
 
-    def _under_lock(self, host: Host, datasets: Mapping[str, Dataset]) -> Outcome:
-        context, last = self.begun.context, self.past.pruned.get(host.name)
-        prune = prune_is_due(last, self.begun.started, context.config.prune_every)
+    def _under_lock(self, host: Host, datasets: Mapping[str, Dataset], checks: Checks) -> Outcome:
+        context = self.begun.context
         with context.locks.hold(f"host-{host.name}") as lock:
             home = _home(context, host, datasets)
             if host.reverse:
@@ -153,7 +152,15 @@ class _Fleet:
                 return tries.persistently(
                     lambda _: ReverseBackup(self.begun, tries.limited(), lock).run(home)
                 )
-            return HostBackup(self.begun, host, lock, home, prune=prune).run()
+            work = HostBackup(self.begun, host, lock, home)
+            made = checks.judged(host, work.run())
+            return work.pruned(made) if self._is_to_prune(made) else made
+
+    def _is_to_prune(self, made: Outcome) -> bool:
+        """An archive that is doubted must not push the others out."""
+        last, every = self.past.pruned.get(made.subject), self.begun.context.config.prune_every
+        due = prune_is_due(last, self.begun.started, every)
+        return due and made.status.good and "doubt" not in made.data
 
 
 def _datasets(context: Context) -> dict[str, Dataset]:

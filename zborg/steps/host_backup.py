@@ -27,13 +27,12 @@ def archive_name(host: Host, at: datetime) -> str:
 
 @dataclass
 class HostBackup:
-    """init when there is no repository, then create, then prune when that is due."""
+    """init when there is no repository, then create; prune when that is due."""
 
     begun: Begun
     host: Host
     lock: Lock
     home: str  # the mountpoint of its dataset
-    prune: bool = False
     tries: Tries = field(init=False)
     _before: int = field(default=0, init=False)  # the last commit that the server saw before this try
 
@@ -42,8 +41,7 @@ class HostBackup:
 
     def run(self) -> Outcome:
         """Raises ZborgError when it did not come to an outcome of borg's."""
-        outcome = self.tries.persistently(self._once)
-        return self._pruned(outcome) if self.prune and outcome.status.good else outcome
+        return self.tries.persistently(self._once)
 
     def _once(self, tried: int) -> Outcome:
         made = self.prepare()
@@ -119,7 +117,7 @@ class HostBackup:
             )
             status, log = self._say("break-lock", self.host.name)
             if status == 0:
-                status, log = self._say(*words)
+                return _counted_before(self._outcome(*self._say(*words)))
         return self._outcome(status, log)
 
     def _lock_owner(self) -> str:
@@ -172,8 +170,8 @@ class HostBackup:
 
     # --- the host's own retention ---
 
-    def _pruned(self, made: Outcome) -> Outcome:
-        """After a good backup, and whatever comes of it the backup stays good.
+    def pruned(self, made: Outcome) -> Outcome:
+        """After a good backup, which stays good unless damage or an alarm is met.
 
         That a host keeps all is noted too: to ask costs a connection, which need not be made every night.
         """
@@ -185,9 +183,20 @@ class HostBackup:
             data = {**made.data, "transaction": self._last()}
         except ZborgError as error:
             return _with_warning(made, error.message, error.remedy)
-        if outcome.status.bad:
+        if outcome.status in (Status.CONFLICT, Status.DAMAGED):
+            words = f"pruning: {outcome.message}"
+            return replace(made, status=outcome.status, message=words, remedy=outcome.remedy, data=data)
+        if not outcome.status.good:  # also when the host does not allow it now
             return _with_warning(replace(made, data=data), outcome.message, outcome.remedy)
         return replace(made, data={**data, "pruned": when})
+
+
+def _counted_before(outcome: Outcome) -> Outcome:
+    """The host counts the try that met the lock, and may allow no other now: then nothing was done."""
+    if outcome.status is not Status.SKIPPED:
+        return outcome
+    words = f"a left lock was broken; then {outcome.message}"
+    return replace(outcome, status=Status.FAILED, message=words, remedy="the next run goes on")
 
 
 def _with_warning(made: Outcome, message: str, remedy: str) -> Outcome:

@@ -51,28 +51,38 @@ class Tries:
 
         A connection that was lost in the middle counts too: borg goes on from its last checkpoint.
         """
-        tried = 0
+        tried, lost = 0, None
         while True:
             tried += 1
             wait = backoff(tried, random.random())
             last = tried > self.begun.context.config.retries or wait > self._left()
             try:
                 outcome = once(tried)
+                if lost and outcome.status is Status.SKIPPED:
+                    raise _used_up(lost, outcome.message)
                 # Busy after a cut is our own verb: the host's sshd has not noticed yet that we are gone.
                 if last or tried == 1 or outcome.status is not Status.BUSY:
                     return _numbered(outcome, tried)
                 reason = outcome.message
             except Unreachable as error:
+                if error is lost:
+                    raise
                 if last and tried > 1:
                     error.message += f" (tried {tried} times)"
                 if last or not error.retryable:
                     raise
-                reason = error.message
+                reason, lost = error.message, error
             self.warn(f"{reason}; again in {span(wait)}")
             pause(self.begun, self.host, wait)
 
     def _left(self) -> float:
         return self._began + self.host.timeout - time.monotonic()
+
+
+def _used_up(lost: Unreachable, words: str) -> Unreachable:
+    """The host counts the try that was lost, and allows no other now: then nothing was done tonight."""
+    lost.message += f"; then {words}"
+    return lost
 
 
 def _numbered(outcome: Outcome, tried: int) -> Outcome:
