@@ -259,6 +259,7 @@ hostnames = st.one_of(
 sources = st.builds(Source, hostnames, st.integers(1, 65535), st.just("qb.yml:1"))
 
 
+@example(hosts=[Source("fe80::1%eth0.100", 22, "FILE:1")], taken={})
 @given(hosts=st.lists(sources, max_size=8), taken=st.dictionaries(labels.map(str.lower), st.just("")))
 @settings(max_examples=60, deadline=None)
 def test_every_table_is_one_that_zborg_reads_and_names_are_nobody_elses(

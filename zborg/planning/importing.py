@@ -15,6 +15,7 @@ from zborg.model.words import counted
 
 USER = "root"  # qb.backup logs in as nobody else
 _ADDRESS = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_ZONE = re.compile(r"\w+", re.ASCII)  # of an IPv6 address, as zborg.toml takes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def is_address(hostname: str) -> bool:
 
 def _is_ip(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        zone = getattr(ipaddress.ip_address(text), "scope_id", None)
     except ValueError:
         return False
-    return True
+    return zone is None or _ZONE.fullmatch(zone) is not None
