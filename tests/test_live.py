@@ -82,6 +82,12 @@ def test_a_row_for_each_at_work_and_one_for_all() -> None:
     assert screen.rows(80, 24) == []
 
 
+def test_who_does_not_allow_it_now_is_not_counted_as_bad() -> None:
+    tally = Tally(Seconds())
+    feed(tally.take, planned(2, web1=None, web2=None), ended("web1", "skipped"))
+    assert tally.words() == "1 of 2 hosts, 0 at work, 0 bytes"
+
+
 def test_a_rate_sinks_while_nothing_comes() -> None:
     clock = Seconds()
     tally = Tally(clock)

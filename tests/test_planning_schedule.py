@@ -117,6 +117,11 @@ def test_who_never_pruned_is_due_unless_nobody_ever_is() -> None:
     assert not schedule.prune_is_due(None, NOW, 0)
 
 
+def test_a_prune_that_is_still_to_come_keeps_none_from_coming() -> None:
+    """Noted while the clock was wrong."""
+    assert schedule.prune_is_due(NOW + timedelta(days=3650), NOW, WEEK)
+
+
 # --- what earlier nights tell -------------------------------------------------------------------------
 
 
@@ -147,6 +152,12 @@ def test_the_last_prune_is_found_behind_a_longer_interval(tmp_path: Path) -> Non
     night(runs, 1, host("web1"))
     assert look_back(runs, NOW, 30 * 86400).pruned == {"web1": last, "web2": last}
     assert look_back(runs, NOW, WEEK).pruned == {}
+
+
+def test_an_interval_as_long_as_time_itself_reads_all_there_is(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    night(runs, 20, host("web1", pruned=moment(NOW)))
+    assert look_back(runs, NOW, 999_999 * WEEK).pruned == {"web1": NOW}
 
 
 JSON = st.recursive(

@@ -83,7 +83,7 @@ class Tally:
         self._bytes += work.bytes if work else 0.0
         if event.subject in self._expected:
             self.done += 1
-            self.failed += event.data.get("status") not in ("ok", "warning")
+            self.failed += event.data.get("status") not in ("ok", "warning", "skipped")
 
     def left(self) -> float | None:
         """Seconds until all are done, by what earlier nights took; None when none is known."""

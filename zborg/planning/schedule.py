@@ -62,4 +62,6 @@ def prune_is_due(last: datetime | None, now: datetime, every: int) -> bool:
     if not every:
         return False
     wait = timedelta(seconds=every)
-    return last is None or now - last >= wait - min(_EARLY, wait / 10)
+    if last is None or last - now > wait:  # so far in the future it was noted by a wrong clock
+        return True
+    return now - last >= wait - min(_EARLY, wait / 10)

@@ -12,6 +12,7 @@ from zborg.planning.schedule import typical
 from zborg.state.runs import Runs
 
 _NIGHTS = timedelta(days=7)
+_FAR = timedelta(days=3660)  # an interval may be longer than there are years behind us
 _LONGEST = 366 * 86400.0  # seconds; what claims more was never measured
 
 
@@ -25,7 +26,7 @@ class Past:
 
 def look_back(runs: Runs, now: datetime, prune_every: int) -> Past:
     """Read once per run. What is odd is passed over: history never stops a backup."""
-    since = now - max(_NIGHTS, timedelta(seconds=prune_every))
+    since = now - min(max(_NIGHTS, timedelta(seconds=prune_every)), _FAR)
     nights = runs.outcomes_since("backup", since)
     seconds = {name: _seconds(outcomes) for name, outcomes in nights.items()}
     pruned = {name: _pruned(outcomes) for name, outcomes in nights.items()}
