@@ -64,6 +64,21 @@ def test_the_reason_is_found_in_its_frame(lines: list[str], message: str, remedy
     assert remedy in mend
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Data integrity error: Segment entry checksum mismatch [segment 4, offset 8]", Status.DAMAGED),
+        ("Repository has no manifest.", Status.DAMAGED),
+        ('Inconsistency detected. Please run "borg check ssh://m/r".', Status.DAMAGED),
+        ("Repository encryption method changed since last access, refusing to continue", Status.CONFLICT),
+    ],
+)
+def test_damage_and_alarms_of_borg_are_told_from_other_failures(line: str, expected: Status) -> None:
+    status, said, mend = judged(1, line, f"ssh://m/r: {INFO}", *FRAME, line, INFO, *END)
+    assert (status, said) == (expected, line)
+    assert mend
+
+
 def test_a_good_end_is_good_only_without_a_word() -> None:
     assert judged(0) == (Status.OK, "", "")
     assert judged(0, "", "  ") == (Status.OK, "", "")

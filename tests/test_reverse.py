@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from zborg.process import LocalRunner
 from zborg.steps.backup import Options, backup
 from zborg.steps.init import init
 from zborg.steps.restore import restore_files
+from zborg.steps.rotate import rotate
 from zborg.steps.snapshot import snapshot
 from zborg.steps.status import saved
 
@@ -227,6 +229,24 @@ def test_a_lost_repository_is_not_made_anew(fleet: Fleet) -> None:
     assert report.exit is Exit.CONFLICT
     assert "its repository was lost" in of(report, "old1").message
     assert not host.ran()
+
+
+def test_a_repository_that_was_rolled_back_is_an_alarm_and_freezes(fleet: Fleet) -> None:
+    host = fleet.one("old1", FIRST)
+    assert fleet.outcome("old1").status.good
+    home, kept = fleet.home("old1"), fleet.vault.directory / "kept"
+    shutil.copytree(home, kept)
+    (host.data / "new").write_text("of the second night")
+    assert fleet.outcome("old1").status.good
+    for entry in home.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    shutil.copytree(kept, home, dirs_exist_ok=True)
+    report = backup(fleet.vault.context(), Options())
+    assert report.exit is Exit.CONFLICT, of(report, "old1")
+    assert "either an attack or unsafe" in of(report, "old1").message
+    snapshot(fleet.vault.context())
+    rotate(fleet.vault.context())
+    assert set(fleet.vault.context().frozen.now()) == {"old1"}
 
 
 # --- failures with words, and nothing hangs ---------------------------------------------------------------

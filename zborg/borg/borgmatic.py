@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from zborg.borg.damage import KNOWN
 from zborg.model import Status
 
 _KEPT = 200  # lines
@@ -24,6 +25,17 @@ _OTHER_KEY = "the host saw another host key than the one it pins for the server"
 _PINNED = "who listens on that port of the host? HostKeyAlias in its ssh_command: docs/reverse.md"
 # borg does not always hear its ssh's last words, so this one has to name every reason.
 _WAY = "the server's sshd, its host key as pinned on the host, the host's key there? docs/reverse.md"
+# borg's words for what its msgid would tell: borgmatic does not hand that on. Read from borg 1.4.5.
+_GRAVE = (
+    ("Data integrity error: ", KNOWN["IntegrityError"]),
+    ("Decompression error: ", KNOWN["DecompressionError"]),
+    ("Repository has no manifest", KNOWN["NoManifestError"]),
+    ("Inconsistency detected. Please run", KNOWN["IntegrityError"]),
+    ("Object with key ", KNOWN["Repository.ObjectNotFound"]),
+    ("either an attack or unsafe", KNOWN["Cache.RepositoryIDNotUnique"]),
+    ("Repository encryption method changed", KNOWN["Cache.RepositoryIDNotUnique"]),
+    ("Repository access aborted", KNOWN["Cache.RepositoryIDNotUnique"]),
+)
 _MARKS = (  # words of ssh, borg and borgmatic, ours for them or "" for their own, the mend
     ("Host key verification failed", _OTHER_KEY, _PINNED),
     ("IDENTIFICATION HAS CHANGED", _OTHER_KEY, _PINNED),
@@ -64,6 +76,9 @@ def judge(status: int, told: Told) -> tuple[Status, str, str]:
     if status == _NOT_FOUND:
         words = reasons[-1] if reasons else "the forced command was not found"
         return Status.FAILED, words, "is borgmatic where its forced command says? (docs/reverse.md)"
+    for mark, (grave, _, remedy) in _GRAVE:
+        if line := next((line for line in reversed(reasons) if mark in line), ""):
+            return grave, line, remedy
     for mark, words, remedy in _MARKS:
         if line := next((line for line in reversed(reasons) if mark in line), ""):
             return Status.FAILED, words or line, remedy
