@@ -128,3 +128,16 @@ def test_a_host_that_allows_no_second_try_is_not_called_skipped(
     assert (report.exit, outcome.status) == (Exit.FAILED, Status.FAILED), outcome
     assert "not now: this host allows a backup every 3600 seconds" in outcome.message
     assert not list(home(vault).glob("lock.exclusive/elsewhere*"))
+
+
+def test_damage_that_the_first_try_met_and_mended_is_told(vault: LocalVault, host: BackedUpHost) -> None:
+    """A power failure leaves both: a lock in the cache, and an index of the repository that is broken."""
+    (cache,) = (host.state / "borg" / ".cache" / "borg").glob("*/config")
+    (cache.parent / "lock.exclusive").mkdir()
+    (cache.parent / "lock.exclusive" / "elsewhere@1.2-3").touch()
+    (index,) = home(vault).glob("index.*")
+    index.write_bytes(b"\0" * index.stat().st_size)
+    report = backup(vault.context(), Options())
+    outcome = of(report, NAME)
+    assert (report.exit, outcome.status) == (Exit.DAMAGE, Status.DAMAGED), outcome
+    assert outcome.data["files"] == 1, "and the second try made its archive"

@@ -115,9 +115,11 @@ class HostBackup:
             self.tries.warn(
                 "breaks a lock that is left in its repository or its cache: no borg runs here or there"
             )
-            status, log = self._say("break-lock", self.host.name)
+            met, (status, log) = log.broken, self._say("break-lock", self.host.name)
             if status == 0:
-                return _counted_before(self._outcome(*self._say(*words)))
+                status, log = self._say(*words)
+                log.broken = log.broken or met  # borg mends what it may, and says so once
+                return _counted_before(self._outcome(status, log))
         return self._outcome(status, log)
 
     def _lock_owner(self) -> str:
