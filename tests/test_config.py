@@ -248,6 +248,10 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
             {"hosts": {"web1": HOST | {"shrink": 101}}},
             "hosts.web1.shrink: is a percentage, 0 to 100, not 101",
         ),
+        (
+            {"storage": {"dataset": "tank/borg", "quota": "1G"}},
+            "storage.quota: must be more than min_free, or no backup of a new host ever begins",
+        ),
         ({"hosts": {"web1": HOST | {"min_files": -1}}}, "hosts.web1.min_files: must be 0 or more, not -1"),
         (
             {"storage": {"dataset": "vault/zborg", "received": True}, "hosts": {"web1": HOST}},

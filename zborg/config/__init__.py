@@ -152,6 +152,8 @@ def _checked(raw: Raw, path: Path) -> Config:
         )
     if raw.storage.received and raw.hosts:
         problems.append("hosts: cannot stand beside storage.received: what is received has another server")
+    if 0 < raw.storage.quota <= raw.storage.min_free:
+        problems.append("storage.quota: must be more than min_free, or no backup of a new host ever begins")
     if raw.backup.parallel < 1:
         problems.append("backup.parallel: must be 1 or more, not 0")
     problems += [
