@@ -110,9 +110,9 @@ def test_of_more_than_fit_the_rest_is_counted() -> None:
 
 def test_what_a_host_says_cannot_steer_the_terminal() -> None:
     screen = Screen(Seconds())
-    screen.take(progress("web1", 1, 1, path="/a\x1b[2J/b\r\n\x9b31m/red"))
+    screen.take(progress("web1", 1, 1, path="/a\x1b[2J/b\r\n\x9b31m/red\u202eko\u2028"))
     (row,) = screen.rows(120, 24)
-    assert row.endswith("/a [2J/b   31m/red")
+    assert row.endswith("/a [2J/b   31m/red ko ")
 
 
 NAMES = st.sampled_from(["a", "web1", "production-database-server-0001"])

@@ -33,8 +33,10 @@ def size(number: float) -> str:
     return f"{number / 1024**exponent:.1f} {_BINARY[exponent - 1]}"
 
 
-# Control characters, C1 included, and the halves of pairs that stand for bytes that are no UTF-8.
-_UNPRINTABLE = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ") | dict.fromkeys(
+# Control characters, C1 included, what else in Unicode ends a line or turns its direction, and the halves of
+# pairs that stand for bytes that are no UTF-8.
+_TURNS = (0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_UNPRINTABLE = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *_TURNS], " ") | dict.fromkeys(
     range(0xD800, 0xE000), "?"
 )
 
