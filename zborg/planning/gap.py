@@ -42,11 +42,12 @@ def gap(source: Side, copy: Side) -> Gap:
     newest = max((one.createtxg for one in common), default=-1)
     alone = sorted((one for one in source.snapshots if one.guid not in known), key=lambda s: s.createtxg)
     unsent = tuple(one for one in alone if one.name and one.createtxg > newest)
+    ours = {one.guid for one in unsent}
     shared = {one.guid for one in common}
     return Gap(
         len(common),
         unsent,
-        tuple(one for one in alone if one not in unsent),
+        tuple(one for one in alone if one.guid not in ours),
         tuple(one for one in copy.snapshots if one.guid not in shared),
     )
 
