@@ -87,6 +87,15 @@ def test_a_good_end_is_good_only_without_a_word() -> None:
     assert judged(0, treated, gone, gone, treated) == (Status.WARNING, gone, "")
 
 
+def test_damage_that_borg_serve_mended_in_a_good_run_is_damage() -> None:
+    """As borgmatic 2.1.10 handed on what borg 1.4.5 said of an index that was overwritten."""
+    broken = "Repository index missing or corrupted, trying to recover from: File failed integrity check: /r"
+    status, said, mend = judged(0, f"Remote: {broken}", "Remote: Replaying segments. Please wait")
+    assert status is Status.DAMAGED
+    assert broken in said
+    assert "pool" in mend
+
+
 def test_a_host_that_takes_any_key_is_told_so() -> None:
     status, _, remedy = judged(
         0, "Remote: Warning: Permanently added '[localhost]:64064' to the list of known hosts."

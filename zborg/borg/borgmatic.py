@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from zborg.borg.damage import KNOWN
+from zborg.borg.damage import KNOWN, is_broken, of_server
 from zborg.model import Status
 
 _KEPT = 200  # lines
@@ -25,6 +25,7 @@ _OTHER_KEY = "the host saw another host key than the one it pins for the server"
 _PINNED = "who listens on that port of the host? HostKeyAlias in its ssh_command: docs/reverse.md"
 # borg does not always hear its ssh's last words, so this one has to name every reason.
 _WAY = "the server's sshd, its host key as pinned on the host, the host's key there? docs/reverse.md"
+_REMOTE = "Remote: "  # before what `borg serve` says
 # borg's words for what its msgid would tell: borgmatic does not hand that on. Read from borg 1.4.5.
 _GRAVE = (
     ("Data integrity error: ", KNOWN["IntegrityError"]),
@@ -45,7 +46,7 @@ _MARKS = (  # words of ssh, borg and borgmatic, ours for them or "" for their ow
     ("path not allowed", "", "its forced command on the server's sshd names another repository"),
     ("ecognized arguments", "", "borgmatic 2 wants `create prune check` in authorized_keys, without dashes"),
     ("Connection refused", "", _WAY),
-    ("Remote: ", "", _WAY),
+    (_REMOTE, "", _WAY),
     ("Connection closed by remote host", "", _WAY),
 )
 _UNPINNED = "Warning: Permanently added"
@@ -89,6 +90,9 @@ def _warned(reasons: list[str]) -> tuple[Status, str, str]:
     """borgmatic ends with 0 when borg only warned."""
     if not reasons:
         return Status.OK, "", ""
+    for line in reasons:
+        if line.startswith(_REMOTE) and is_broken("WARNING", line):
+            return of_server(line.removeprefix(_REMOTE))
     unpinned = any(_UNPINNED in line for line in reasons)
     remedy = (
         "the host takes any host key for the server's: pin it there (docs/reverse.md)" if unpinned else ""
