@@ -130,10 +130,12 @@ def test_what_a_killed_agent_left_is_taken_over(vault: LocalVault, clock: Hours)
     for name in ("up", "down"):
         os.mkfifo(left / name)
     (left / "pid").write_text(f"{os.getpid()}\n")
-    lending = Lending(context)
-    listed = by_hand(host, "list", "--short")
-    assert listed.stdout.startswith("web1-"), listed.stderr
-    assert lending.end().exit is Exit.OK
+    with subprocess.Popen(["sh", "-c", f"exec cat <{left}/up"]) as waiting:  # its relay, which it lost
+        lending = Lending(context)
+        listed = by_hand(host, "list", "--short")
+        assert listed.stdout.startswith("web1-"), listed.stderr
+        assert lending.end().exit is Exit.OK
+        assert waiting.wait(10) == 0
 
 
 @pytest.mark.usefixtures("uncancelled")

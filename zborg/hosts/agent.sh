@@ -191,10 +191,13 @@ take_over() { # of two that come for a dead pid's lock, one may catch the other'
 
 clear_leftovers() { # of runs that were killed
     set +f
-    # A relay may still be waiting to open its FIFO. Opened once for both, it goes on, and finds the end.
-    for left in "$run_dir"/session.*/*; do [ ! -p "$left" ] || (: <>"$left") 2>/dev/null || :; done
+    let_go "$run_dir"/session.*/*
     rm -rf "$run_dir"/session.* "$run_dir"/base.*
     set -f
+}
+
+let_go() { # a relay may still be waiting to open its FIFO. Opened once for both, it goes on, and finds the end.
+    for left in "$@"; do [ ! -p "$left" ] || (: <>"$left") 2>/dev/null || :; done
 }
 
 is_borg() { # is_borg WORD...: borg's command line; not that of `borg serve`, which is a storage's side
@@ -736,7 +739,10 @@ lend() { # lend REPO: one connection to what the server serves; root's borg take
     own_directory "$run_dir"
     choose_relay
     lender=$(cat "$run_dir/lend/pid" 2>/dev/null) && is_agent "$lender" && busy "$lender"
-    rm -rf "$run_dir/lend" # of one that was killed
+    set +f
+    let_go "$run_dir"/lend/* # of one that was killed
+    set -f
+    rm -rf "$run_dir/lend"
     session=$run_dir/lend
     if ! mkdir "$session" || ! echo $$ >"$session/pid"; then die 2 "cannot make a directory in $run_dir"; fi
     mkfifo "$session/down" "$session/up" || die 2 "cannot make a FIFO in $run_dir"
