@@ -44,7 +44,24 @@ TROUBLES = [
     ("echo 'ForceCommand id' >/etc/ssh/sshd_config.d/a.conf", "overrides the agent"),
     ("echo 'AuthorizedKeysFile none' >/etc/ssh/sshd_config.d/a.conf", "reads no keys"),
     ("echo 'echo welcome' >/root/.bashrc", "prints something when it should be silent (welcome)"),
+    (
+        "echo 'AllowUsers admin web*' >/etc/ssh/sshd_config.d/a.conf",
+        "AllowUsers in sshd_config leaves root out",
+    ),
+    (
+        "echo 'AllowGroups nogroup' >/etc/ssh/sshd_config.d/a.conf",
+        "AllowGroups in sshd_config leaves root out",
+    ),
+    ("echo 'DenyUsers r*t' >/etc/ssh/sshd_config.d/a.conf", "denies root the login"),
+    (
+        "echo 'AuthenticationMethods publickey,keyboard-interactive' >/etc/ssh/sshd_config.d/a.conf",
+        "asks for more than a key",
+    ),
     ("echo '{key}' >>/root/.ssh/authorized_keys", "with other options"),
+    (
+        "printf '%s\\n' '{key}' '{ours} {key}' >>/root/.ssh/authorized_keys",
+        "in /root/.ssh/authorized_keys with other options",
+    ),
     ("mkdir /etc/zborg; echo 'name = db1' >/etc/zborg/agent.conf", "does not say name = web1"),
     ("mkdir -p /var/lib/zborg; echo x >/var/lib/zborg/alarm", "there is an alarm"),
     (
@@ -79,6 +96,7 @@ def test_what_would_go_wrong_later_is_said_before_anything_is_changed(
         "data": empty.data,
         "key": empty.vault.key.public,
         "operator": f"{empty.host.operator.private}.pub",
+        "ours": 'restrict,command="/usr/local/libexec/zborg-agent"',
     }
     empty.host.sh(trouble.format(**facts))
     try:
@@ -90,6 +108,27 @@ def test_what_would_go_wrong_later_is_said_before_anything_is_changed(
         assert (empty.host.changed(), empty.server_tree()) == before
     finally:
         empty.host.sh(_MEND.format(**facts))
+
+
+# sshd judges these as it does without them.
+_HARMLESS = """
+AllowUsers admin root@192.0.2.1
+AllowGroups r*
+DenyUsers root@192.0.2.9
+AuthenticationMethods publickey,keyboard-interactive publickey
+AcceptEnv LANG XMODIFIERS
+Match LocalPort 22
+    PermitRootLogin no
+"""
+
+
+def test_what_does_not_keep_root_out_is_no_trouble(empty: Site) -> None:
+    empty.host.sh(f"echo '{_HARMLESS}' >/etc/ssh/sshd_config.d/a.conf")
+    empty.host.sh(f"echo '# {empty.vault.key.public}' >>/root/.ssh/authorized_keys")
+    try:
+        assert empty.entry().probe().problems == ()
+    finally:
+        empty.host.sh("rm /etc/ssh/sshd_config.d/a.conf; sed -i /^#/d /root/.ssh/authorized_keys")
 
 
 def test_a_dry_run_changes_nothing_and_shows_both_machines(empty: Site) -> None:

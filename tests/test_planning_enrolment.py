@@ -149,7 +149,7 @@ def test_the_script_is_whole_in_itself_and_quotes_what_it_is_given() -> None:
     odd = Request(HOST, "it's", KEY, ("/srv/$(id) 'x'",))
     script = text(replace(odd, server="it's\nrm -rf /"), url="ssh://root@web1.example.net:22")
     assert "\nrm -rf /" not in script.partition("\nserver=")[0]
-    assert script.endswith('\nmain "$@" </dev/null\n')
+    assert script.endswith('\n{ main "$@"; } </dev/null\n')
     assert "wanted_paths='/srv/$(id) '\"'\"'x'\"'\"''\n" in script
 
 

@@ -58,8 +58,9 @@ def text(request: Request, url: str = "", settings: Mapping[str, str] | None = N
     agent = (SCRIPTS / "agent.sh").read_text(encoding="utf-8")
     quoted = f"agent() {{\n    cat <<'{_END}'\n{agent}{_END}\n}}\n"
     body = (SCRIPTS / "enrol.sh").read_text(encoding="utf-8")
-    # Its own stdin is this text: nothing that it starts may read from there.
-    return f'{header}{assigned}\n{body}\n{quoted}\nmain "$@" </dev/null\n'
+    # Its own stdin is this text: nothing that it starts may read from there. In braces, because a connection may
+    # break anywhere, and `main` without its words would be what an owner runs.
+    return f'{header}{assigned}\n{body}\n{quoted}\n{{ main "$@"; }} </dev/null\n'
 
 
 def facts_of(answer: str) -> HostFacts:

@@ -32,9 +32,13 @@ problem() { printf 'problem %s\n' "$1"; }
 remark() { printf 'remark %s\n' "$1"; }
 fact() { printf '%s %s\n' "$1" "$2"; }
 
-sshd_says() { # sshd_says KEY: its values for root's logins, one a line; keys are in small letters
-    sshd -T -C user=root,host=zborg,addr=127.0.0.1 2>/dev/null | sed -n "s/^$1 //p"
+sshd_facts() { # for root's logins; a Match block may ask for the port
+    port=${SSH_CONNECTION-}
+    port=${port##* }
+    sshd -T -C "user=root,host=zborg,addr=127.0.0.1,laddr=127.0.0.1,lport=${port:-22}" 2>/dev/null
 }
+
+sshd_says() { sshd_facts | sed -n "s/^$1 //p"; } # sshd_says KEY, in small letters: its values, one a line
 
 root_home() { printf '%s\n' ~root; }
 
@@ -51,8 +55,14 @@ authorized_keys() { # the file that sshd reads root's keys from; links are follo
 key_of() { printf '%s\n' "$1" | cut -d' ' -f1,2; } # a public key without its comment
 line_of() { printf 'restrict,command="%s" %s\n' "$agent_file" "$1"; }
 
+# Lines are found with sed, which takes every byte for text. grep says "binary file" of one NUL, and no line.
 has_line() { # has_line KEY: with exactly our options
-    keys=$(authorized_keys) && [ -f "$keys" ] && grep -F "$(line_of "$(key_of "$1")")" "$keys" | grep -q '^restrict,command='
+    keys=$(authorized_keys) && [ -f "$keys" ] && [ -n "$(sed -n "\\|^$(line_of "$(key_of "$1")")|p" "$keys")" ]
+}
+
+has_other_line() { # has_other_line KEY: with other options
+    ours=$(line_of "$(key_of "$1")")
+    [ -f "$keys" ] && [ -n "$(sed -n "/^[[:blank:]]*#/d; \\|^$ours|d; \\|$(key_of "$1")|p" "$keys")" ]
 }
 
 borg_version() { borg --version </dev/null 2>/dev/null | sed -n 's/^borg \([0-9][0-9.]*\).*/\1/p'; }
@@ -79,7 +89,7 @@ host_key() { # the public key that sshd shows, ed25519 first
 shell_says() { # what root's login shell prints before a command of sshd's; bash then reads ~/.bashrc
     shell=$(sed -n 's/^root:.*://p' /etc/passwd | head -n 1)
     env -i HOME="$(root_home)" USER=root LOGNAME=root PATH="$PATH" SHLVL=0 SSH_CLIENT='127.0.0.1 1 1' \
-        "${shell:-/bin/sh}" -c : </dev/null 2>&1 | head -n 3
+        "${shell:-/bin/sh}" -c : </dev/null 2>&1 9>&- | head -n 3 # what it may start there must not keep our lock
 }
 
 probe() {
@@ -155,15 +165,16 @@ probe_paths() {
 
 probe_sshd() {
     command -v sshd >/dev/null || { problem "there is no sshd in $PATH -> install openssh-server" && return; }
-    sshd -T -C user=root,host=zborg,addr=127.0.0.1 >/dev/null 2>&1 || { problem "sshd -T fails: sshd_config has a mistake -> see what sshd -t says" && return; }
+    sshd_facts >/dev/null || { problem "sshd -T fails: sshd_config has a mistake -> see what sshd -t says" && return; }
     case $(sshd_says permitrootlogin) in no)
         problem "sshd lets root not log in -> PermitRootLogin forced-commands-only (or prohibit-password) in sshd_config" ;;
     esac
     [ "$(sshd_says pubkeyauthentication)" != no ] || problem "sshd takes no keys -> PubkeyAuthentication yes in sshd_config"
+    probe_lists
     case $(sshd_says forcecommand) in '' | none) ;; *) problem "ForceCommand in sshd_config overrides the agent -> take it away for root" ;; esac
     for variable in $(sshd_says acceptenv); do
         case $variable in
-        LANG | LANGUAGE | LC_* | COLORTERM | NO_COLOR) ;;
+        LANG | LANGUAGE | LC_* | COLORTERM | NO_COLOR | XMODIFIERS) ;; # Debian's and Red Hat's defaults
         *) problem "sshd accepts $variable from a client, which root's login shell would see -> AcceptEnv LANG LC_* in sshd_config" ;;
         esac
     done
@@ -173,21 +184,47 @@ probe_sshd() {
     probe_keepalive
 }
 
+is_listed() { # is_listed KEY NAME...: is one of the names in sshd's list? The addresses in it are not judged
+    list=$1
+    shift
+    for pattern in $(sshd_says "$list"); do
+        case $list in allow*) pattern=${pattern%%@*} ;; esac
+        for one in "$@"; do
+            # shellcheck disable=SC2254 # a pattern is wanted
+            case $one in $pattern) return 0 ;; esac
+        done
+    done
+    return 1
+}
+
+probe_lists() { # who may log in at all
+    groups=$(id -Gn root)
+    # shellcheck disable=SC2086 # words are wanted
+    {
+        [ -z "$(sshd_says allowusers)" ] || is_listed allowusers root || problem "AllowUsers in sshd_config leaves root out -> add root@ and the server's address"
+        [ -z "$(sshd_says allowgroups)" ] || is_listed allowgroups $groups || problem "AllowGroups in sshd_config leaves root out -> add a group of root's"
+        if is_listed denyusers root || is_listed denygroups $groups; then problem "sshd_config denies root the login -> take root out of DenyUsers or DenyGroups"; fi
+    }
+    case " $(sshd_says authenticationmethods) " in '  ' | *' any '* | *' publickey '*) ;; *)
+        problem "AuthenticationMethods in sshd_config asks for more than a key -> for root: Match User root, AuthenticationMethods publickey" ;;
+    esac
+}
+
 probe_keys() {
     keys=$(authorized_keys) || { problem "AuthorizedKeysFile is none: sshd reads no keys -> AuthorizedKeysFile .ssh/authorized_keys" && return; }
     fact authorized_keys "$keys"
-    if has_line "$server_key"; then fact line yes; else
-        fact line no
-        if [ -f "$keys" ] && grep -qF "$(key_of "$server_key")" "$keys"; then
-            problem "the server's key is in $keys with other options, and sshd takes the first line -> remove that line"
-        fi
-    fi
+    if has_line "$server_key"; then fact line yes; else fact line no; fi
+    ! has_other_line "$server_key" ||
+        problem "the server's key is in $keys with other options, and sshd takes the first line -> remove that line"
 }
 
 is_kept_alive() { [ "$(sshd_says clientaliveinterval)" != 0 ] && [ "$(sshd_says clientalivecountmax)" != 0 ]; }
 
 probe_keepalive() {
-    if is_kept_alive; then fact keepalive yes; elif is_included; then fact keepalive no; else
+    if is_kept_alive; then fact keepalive yes; elif [ -e "$dropin" ]; then
+        fact keepalive cannot
+        remark "sshd takes another ClientAliveInterval or ClientAliveCountMax than $dropin says, and none at all: a backup that was cut off keeps this host busy for hours"
+    elif is_included; then fact keepalive no; else
         fact keepalive cannot
         remark "sshd_config includes no drop-ins: without ClientAliveInterval 15 in it, a backup that was cut off keeps this host busy for hours"
     fi
@@ -220,6 +257,7 @@ undo_list() { # newest first; says nothing, perhaps nobody listens
 
 write() { # write FILE MODE TEXT, whole or not at all
     if printf '%s\n' "$3" >"$1.zborg-new" && chmod "$2" "$1.zborg-new" && mv -f "$1.zborg-new" "$1"; then return; fi
+    rm -f "$1.zborg-new"
     fail "cannot write $1"
 }
 
@@ -287,16 +325,21 @@ reload_sshd() { # by its own supervisor where there is one; without a running ss
 
 install_keepalive() {
     is_kept_alive && kept "ClientAliveInterval" && return
-    is_included || return 0
-    [ ! -e "$dropin" ] || fail "$dropin is there and sets no ClientAliveInterval: add it, or remove that file"
+    if [ -e "$dropin" ] || ! is_included; then return; fi # what is written elsewhere, above ours, may win: see probe
     write "$dropin" 0644 "$keepalive_text"
     made "sshd:$dropin"
     said=$(sshd -t 2>&1) || fail "sshd -t refuses $dropin: $said"
     reload_sshd >/dev/null 2>&1 || fail "sshd does not take its configuration again"
 }
 
-edit_keys() { # edit_keys FILE: stdin becomes its new text; mode and owner stay
-    cp -p "$1" "$1.zborg-new" && cat >"$1.zborg-new" && mv -f "$1.zborg-new" "$1"
+edit_keys() { # edit_keys COMMAND...: what it prints becomes the text, if it ends well; mode and owner stay
+    if cp -p "$keys" "$keys.zborg-new" && "$@" >"$keys.zborg-new" && mv -f "$keys.zborg-new" "$keys"; then return; fi
+    rm -f "$keys.zborg-new"
+    return 1 # no pipe: what came out of a command that was killed would shut root out
+}
+
+with_line() { # a file without an end of line at its end would swallow ours
+    cat "$keys" && { [ ! -s "$keys" ] || [ "$(tail -c 1 "$keys" | wc -l)" -eq 1 ] || echo; } && line_of "$1"
 }
 
 add_key() { # add_key KEY, with its comment
@@ -308,14 +351,13 @@ add_key() { # add_key KEY, with its comment
         made "file:$keys"
         return
     fi
-    # A file without an end of line at its end would swallow ours.
-    { cat "$keys" && { [ -z "$(tail -c 1 "$keys")" ] || echo; } && line_of "$1"; } | edit_keys "$keys" || fail "cannot write $keys"
+    edit_keys with_line "$1" || fail "cannot write $keys"
     made "line:$(key_of "$1")"
 }
 
 drop_key() { # drop_key KEY: its lines with exactly our options, and no other line
     keys=$(authorized_keys) && [ -f "$keys" ] || return 0
-    { grep -vF "$(line_of "$(key_of "$1")")" "$keys" || :; } | edit_keys "$keys"
+    edit_keys sed "\\|$(line_of "$(key_of "$1")")|d" "$keys"
 }
 
 list_keys() {
@@ -382,7 +424,7 @@ owner() { # what a bundle does when it is run: look, make, and print the line fo
 }
 
 alone() { # one at a time on this host; a directory can be locked too, and nothing is left behind
-    command -v flock >/dev/null || return 0
+    if [ "$(id -u)" -ne 0 ] || ! command -v flock >/dev/null; then return; fi
     exec 9<"$(root_home)"
     flock -w 30 9 && return
     echo "zborg: another enrolment is at work on this host" >&2
