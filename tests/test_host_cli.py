@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,6 +83,8 @@ def in_child(site: Site, words: Sequence[str], answer: str = "") -> tuple[int, s
         if answer and "[y/N]:" in shown:
             os.write(terminal, answer.encode())
             answer = ""
+    else:
+        os.kill(pid, signal.SIGKILL)  # it neither ends nor says anything
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
     site.remember()
@@ -116,6 +119,13 @@ def test_one_question_on_a_terminal_with_fingerprint_and_plan_before_it(site: Si
     assert "first archive" in shown, "each step is told while it lasts"
 
 
+def test_ctrl_c_at_the_question_is_an_answer(site: Site) -> None:
+    before = site.host.changed(), site.server_tree()
+    code, shown = in_child(site, argv(site), "\x03")
+    assert code == Exit.INTERRUPTED, shown
+    assert (site.host.changed(), site.server_tree()) == before
+
+
 def test_a_script_says_yes_and_names_the_host_key(site: Site) -> None:
     code, out, err = piped(site, argv(site, "--yes", "--json"))
     assert code == Exit.USAGE
@@ -148,6 +158,8 @@ def test_a_bundle_is_printed_or_written(site: Site) -> None:
     words = ["zborg", "host", "bundle", NAME, url, "--config", str(site.path)]
     code, out, _ = piped(site, words)
     assert (code, out.startswith("#!/bin/sh\n")) == (Exit.OK, True)
+    code, said, err = piped(site, [*words, "--output", str(site.directory / "nowhere" / "web1.sh")])
+    assert (code, "nowhere/web1.sh cannot be written: No such file" in err) == (Exit.USAGE, True), err
     file = site.directory / "web1.sh"
     code, said, _ = piped(site, [*words, "--output", str(file)])
     assert (code, file.read_text()) == (Exit.OK, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -110,9 +111,32 @@ def confirm(plan: Plan, request: Request) -> None:
         print(f"  {printable(line)}", file=sys.stderr)
     if not sys.stdin.isatty():
         raise UsageError("nobody is here to answer", "--yes, together with --host-key")
-    if not typer.confirm("Do all this?", err=True):
+    with _ended_by_signals():
+        agreed = typer.confirm("Do all this?", err=True)
+    if not agreed:
         print("nothing was done", file=sys.stderr)
         raise typer.Abort
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Elsewhere the first Ctrl-C ends the work in order; while a question waits there is none to end."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def write_bundle(script: str, output: str) -> None:
+    """Raises UsageError."""
+    try:
+        Path(output).write_text(script, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}") from error
 
 
 def bundle_of(

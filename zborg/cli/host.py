@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -162,7 +161,7 @@ def bundle(
     dry_run: DryRun = False,
 ) -> None:
     """Print a script that makes a machine a host. For an owner who alone may enter; no secret is in it."""
-    from zborg.cli.entrance import bundle_of, told
+    from zborg.cli.entrance import bundle_of, told, write_bundle
     from zborg.config import find, load
 
     loaded = load(find(config or None))
@@ -171,7 +170,7 @@ def bundle(
         print(script, end="")
         return
     if output and not dry_run:
-        Path(output).write_text(script, encoding="utf-8")
+        write_bundle(script, output)
     report = told(loaded, name, script, output, dry_run=dry_run)
     finish(report, Common("host bundle", config, as_json, verbose, dry_run))
 
