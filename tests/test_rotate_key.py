@@ -16,7 +16,7 @@ from zborg.errors import CommandFailed, Exit
 from zborg.model import Report
 from zborg.process import LocalRunner
 from zborg.steps.context import Context
-from zborg.steps.hosts import reach_hosts
+from zborg.steps.hosts import reach_hosts, remove_host
 from zborg.steps.rotate_key import rotate_key
 
 
@@ -77,6 +77,38 @@ def test_a_key_that_does_not_open_is_taken_back(enrolled: Site) -> None:
     assert (report.exit, of(report, "trial").message) == (Exit.FAILED, "no way in")
     assert (enrolled.host.changed(), enrolled.server_tree()) == before
     assert sorted(enrolled.vault.directory.iterdir()) == keys
+
+
+@pytest.mark.parametrize(
+    "added", ["# why\nmin_files = 3 # few\n", "# why\nidentity = '/old'\n[hosts.web1.more]\nidentity = 1\n"]
+)
+def test_what_people_add_to_our_file_stays(tmp_path: Path, added: str) -> None:
+    path = tmp_path / "web1.toml"
+    drop_in.write(path, NAME, {"ssh": "ssh://root@web1:22"})
+    path.write_text(path.read_text() + added)
+    tables = drop_in.read(path)
+    for identity in ("/etc/zborg/id_web1.1Z", "/etc/zborg/id_web1.2Z"):
+        drop_in.write_identity(path, NAME, identity)
+        tables["hosts"][NAME]["identity"] = identity
+        assert drop_in.read(path) == tables
+        assert drop_in.is_ours(path, NAME)
+    assert ("# why" in path.read_text()) == ("more" not in added)
+
+
+def test_a_removed_host_leaves_no_key_to_go_back_to(enrolled: Site) -> None:
+    assert rotate(enrolled).exit is Exit.OK
+    old = enrolled.config.hosts[0].endpoint.identity
+    removed = remove_host(enrolled.context(), NAME)
+    assert not list(Path(old).parent.glob("id_web1.*"))
+    # Root there, who follows what is printed and heeds its warning, keeps what opens the backups.
+    careful = [command for command in removed.outcomes[0].data["commands"] if "only once" not in command]
+    enrolled.host.sh("\n".join(["set -e", *careful]))
+    enrolled.host.sh("test -s /etc/zborg/passphrase && ls /var/lib/zborg/borg/.config/borg/keys/* >/dev/null")
+    assert lines(enrolled) == []
+    assert enrolled.add().exit is Exit.OK
+    assert rotate(enrolled).exit is Exit.OK
+    assert enrolled.config.hosts[0].endpoint.identity != old
+    is_rotated(enrolled, old)
 
 
 def test_a_table_that_people_wrote_is_not_rotated(enrolled: Site) -> None:

@@ -6,6 +6,7 @@ zborg.toml and what people wrote is read and never changed: comments stay where 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -62,14 +63,40 @@ def is_ours(path: Path, name: str) -> bool:
 
 
 def write(path: Path, name: str, table: Mapping[str, Any]) -> None:
-    """Whole, on disk and readable by its owner alone before it has its name."""
+    """A host's table. Whole, on disk and readable by its owner alone before it has its name."""
+    _write(path, _text({"hosts": {name: dict(table)}}))
+
+
+def write_identity(path: Path, name: str, identity: str) -> None:
+    """Among what people wrote into a file of ours; where their notation is too free, without its comments."""
+    tables = read(path)
+    tables["hosts"][name]["identity"] = identity
+    header, entry = _text({"hosts": {name: {"identity": identity}}}).splitlines()[1:]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not re.match(r"\s*identity\s*=", line)]
+    text = "".join(f"{line}\n{entry}\n" if line.strip() == header else f"{line}\n" for line in kept)
+    _write(path, text if _is(text, tables) else _text(tables))
+
+
+def _is(text: str, tables: Mapping[str, Any]) -> bool:
+    try:
+        return tomllib.loads(text) == tables
+    except ValueError:
+        return False
+
+
+def _text(tables: Mapping[str, Any]) -> str:
     import tomli_w
 
+    return _OURS + tomli_w.dumps(tables)
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     new = path.with_name(f"{path.name}.new")  # no *.toml: nobody reads it
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(_OURS + tomli_w.dumps({"hosts": {name: dict(table)}}))
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

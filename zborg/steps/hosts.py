@@ -15,13 +15,15 @@ from zborg.planning.answer import answer_of, clock_of, judge
 from zborg.state.runs import Runs, new_run
 from zborg.steps.context import Begun, Context, begin, inspect, nobody, outcome_of, select_hosts
 from zborg.steps.enroll import escrow_of
+from zborg.steps.rotate_key import forget_key, own_keys
 from zborg.steps.status import last_good
 
 _ON_THE_HOST = (
     "grep -v /usr/local/libexec/zborg-agent /root/.ssh/authorized_keys >/root/.ssh/new",
     "cat /root/.ssh/new >/root/.ssh/authorized_keys && rm /root/.ssh/new",
-    "rm -r /usr/local/libexec/zborg-agent /etc/zborg /etc/ssh/sshd_config.d/zborg.conf",
-    "rm -r /var/lib/zborg    # holds the key of its backups: only once nobody needs them",
+    "rm /usr/local/libexec/zborg-agent /etc/zborg/agent.conf /etc/ssh/sshd_config.d/zborg.conf",
+    # Passphrase and key open backups together. By name: a server that backs itself up has more in both places.
+    "rm -r /etc/zborg/passphrase /var/lib/zborg/borg    # key of its backups: only once nobody needs them",
 )
 
 
@@ -112,6 +114,8 @@ def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report
     with context.locks.hold(f"host-{name}"):
         path.unlink()
         (context.config.state_dir / f"known_hosts.{name}").unlink(missing_ok=True)
+        for key in own_keys(context.config, name):  # or a later rotation would go back to one of them
+            forget_key(key)
     told = "forgotten here; as root on the host, to take the rest away"
     commands = [] if host.reverse else list(_ON_THE_HOST)
     if host.reverse:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zborg.config import drop_in
+from zborg.config import Config, drop_in
 from zborg.model import Host, Outcome, Report, Runner, Status
 from zborg.model.enrolment import Entry
 from zborg.planning.key_rotation import Rotation, ServerKey, plan
@@ -45,17 +45,17 @@ def _gather(begun: Begun, host: Host, entry: Entry) -> Rotation:
     config = begun.context.config
     current = _key(host.endpoint.identity)
     shared = _key(config.identity) if Path(f"{config.identity}.pub").exists() else None
-    own = [_key(str(path)) for path in _own(begun, host) if Path(f"{path}.pub").exists()]
+    own = [_key(str(path)) for path in own_keys(config, host.name) if Path(f"{path}.pub").exists()]
     return plan(current, shared, own, entry.authorized())
 
 
-def _folder(begun: Begun) -> Path:
-    return Path(begun.context.config.identity).parent
+def _folder(config: Config) -> Path:
+    return Path(config.identity).parent
 
 
-def _own(begun: Begun, host: Host) -> list[Path]:
+def own_keys(config: Config, name: str) -> list[Path]:
     """The host's own keys, oldest first; one whose making was killed lacks its public half."""
-    return sorted(_folder(begun).glob(f"id_{host.name}.*Z"))
+    return sorted(_folder(config).glob(f"id_{name}.*Z"))
 
 
 def _key(path: str) -> ServerKey:
@@ -108,8 +108,8 @@ class _Rotation:
     def _make(self) -> str:
         if self.found.new:
             return f"{self._new.path} is there"
-        path = _folder(self.begun) / f"id_{self.host.name}.{self.begun.started:%Y%m%dT%H%M%SZ}"
-        self.work.note("new key", lambda: _forget(str(path)))
+        path = _folder(self.begun.context.config) / f"id_{self.host.name}.{self.begun.started:%Y%m%dT%H%M%SZ}"
+        self.work.note("new key", lambda: forget_key(path))
         sure(make_key(self.local, str(path), self.begun.context.config.name))
         self.found = replace(self.found, new=_key(str(path)))
         return f"{path} made"
@@ -127,21 +127,20 @@ class _Rotation:
         return "the agent answers to the new key"
 
     def _configure(self) -> str:
-        table = drop_in.read(self._path)["hosts"][self.host.name]
-        drop_in.write(self._path, self.host.name, {**table, "identity": self._new.path})
+        drop_in.write_identity(self._path, self.host.name, self._new.path)
         return f"{self._path} names it"
 
     def _retire(self) -> str:
         """The shared key stays here: other hosts know it."""
         for key in self.found.retire:
             self.entry.drop_key(key.public)
-        for path in _own(self.begun, self.host):
+        for path in own_keys(self.begun.context.config, self.host.name):
             if str(path) != self._new.path:
-                _forget(str(path))
+                forget_key(path)
         return f"{', '.join(key.path for key in self.found.retire)}: the host knows it no more"
 
 
-def _forget(path: str) -> None:
+def forget_key(path: Path) -> None:
     """The public half first: a private one alone is nobody's key, and the next rotation clears it away."""
     Path(f"{path}.pub").unlink(missing_ok=True)
-    Path(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
