@@ -480,3 +480,9 @@ def test_somebody_elses_zborg_toml_here_is_not_picked_up(
     monkeypatch.delenv("ZBORG_CONFIG", raising=False)
     os.chown(write(tmp_path / "zborg.toml", LEAST), 12345, -1)
     assert find(None) == Path("/etc/zborg/zborg.toml")
+
+
+def test_a_secret_key_among_the_custodians_is_not_shown_again(tmp_path: Path) -> None:
+    secret = "AGE-SECRET-KEY-1QQQ"
+    (told,) = problems(tmp_path, escrow={"custodians": [secret]})
+    assert "is a secret one" in told and secret not in told

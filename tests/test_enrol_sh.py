@@ -50,10 +50,10 @@ def test_root_is_not_shut_out_when_a_program_fails(site: Site, keys: Path, progr
     mine = keys.read_text().partition(OURS)[0]
     place = broken(site, program)
     try:
-        for change in (lambda: entry.add_key(ours), lambda: entry.drop_key("ssh-ed25519 AAAAC3other")):
+        for change, key in ((entry.add_key, ours), (entry.drop_key, "ssh-ed25519 AAAAC3other")):
             before = keys.read_text()
             try:
-                change()
+                change(key)
             except CommandFailed:
                 assert keys.read_text() == before, "all or nothing"
     finally:

@@ -131,3 +131,12 @@ def test_another_user_needs_sudo_without_a_password(host: FreshHost) -> None:
     with pytest.raises(CommandFailed, match="web1, probe: sudo: a password is required") as failure:
         probe(host, authenticate, sudo=True)
     assert "sudo without a password" in failure.value.remedy
+
+
+def test_an_account_without_a_shell_is_said(host: FreshHost) -> None:
+    host.sh("cp /etc/passwd /etc/passwd.kept; sed -i '/^root:/s|[^:]*$|/bin/false|' /etc/passwd")
+    try:
+        with pytest.raises(CommandFailed, match=r"web1, probe: no shell began there \(status 1\)"):
+            probe(host, by_operator(str(host.operator.private)))
+    finally:
+        host.sh("mv /etc/passwd.kept /etc/passwd")

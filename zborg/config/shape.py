@@ -265,6 +265,8 @@ def _reverse_port(value: Any) -> int:
 
 
 def _recipient(text: str) -> str:
+    if text.upper().startswith("AGE-SECRET-KEY"):  # not to be shown again in a log
+        raise ValueError('must be a public key ("age1..."), and is a secret one: take it away from here')
     if not _RECIPIENT.fullmatch(text):
         raise ValueError(f'must be a public key of age such as "age1...", not {text!r}')
     return text

@@ -58,8 +58,8 @@ def text(request: Request, url: str = "", settings: Mapping[str, str] | None = N
     agent = (SCRIPTS / "agent.sh").read_text(encoding="utf-8")
     quoted = f"agent() {{\n    cat <<'{_END}'\n{agent}{_END}\n}}\n"
     body = (SCRIPTS / "enrol.sh").read_text(encoding="utf-8")
-    # Its own stdin is this text: nothing that it starts may read from there. In braces, because a connection may
-    # break anywhere, and `main` without its words would be what an owner runs.
+    # Its own stdin is this text: nothing that it starts may read from there. In braces, because a connection
+    # may break anywhere, and `main` without its words would be what an owner runs.
     return f'{header}{assigned}\n{body}\n{quoted}\n{{ main "$@"; }} </dev/null\n'
 
 
@@ -132,5 +132,6 @@ class OperatorEntry:
         """The script's own last words; without any it did not begin, perhaps for want of sudo."""
         own = [line[7:] for line in error.stderr.splitlines() if line.startswith("zborg: ")]
         said = own[-1] if own else error.stderr.strip()
+        said = said or f"no shell began there (status {error.status}): which is this user's login shell?"
         mend = "" if own or len(self._shell) == 1 else _SUDO
         return CommandFailed(error.argv, error.status, "", f"{self._runner.alias}, {verb}: {said}", mend)
