@@ -127,11 +127,19 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+_FAKE = """import sys, time
+if "--version" in sys.argv:
+    sys.exit("borg 1.4.0")
+print("started", flush=True)
+time.sleep(60)
+"""
+
+
 def fake_borg(lab: Lab) -> str:
     """Runs as borg does, by an interpreter, until it is killed."""
     path = lab.host.directory / "tools" / "borg"
     path.parent.mkdir()
-    path.write_text(f"#!{sys.executable}\nimport time\nprint('started', flush=True)\ntime.sleep(60)\n")
+    path.write_text(f"#!{sys.executable}\n{_FAKE}")
     path.chmod(0o755)
     return str(path)
 
@@ -149,6 +157,13 @@ def test_a_stale_lock_is_broken_only_when_no_borg_runs(alone: Lab) -> None:
             assert refused.status == 75 and "busy: borg runs" in refused.stderr, refused.stderr
             assert stale.exists()
         wait_until(lambda: "borg_runs no" in said(alone), lambda: "borg is seen although it ended")
+    for name in ("borg1", "borg_1.4", "borgbackup", "my-own"):
+        other = Path(borg).with_name(name)
+        other.symlink_to(borg)
+        alone.configure(borg="" if name != "my-own" else str(other))
+        with running(alone, str(other), "create"):
+            assert "borg_runs yes" in said(alone), name
+    alone.configure()
     # Where host and storage are one machine, this very verb has its `borg serve` there.
     with running(alone, borg, "serve", "--append-only"):
         assert "borg_runs no" in said(alone)

@@ -202,9 +202,11 @@ let_go() { # a relay may still be waiting to open its FIFO. Opened once for both
 
 is_borg() { # is_borg WORD...: borg's command line; not that of `borg serve`, which is a storage's side
     case $1 in '{'*'}') shift ;; esac # busybox's ps puts a script's name before the interpreter's
+    own=${borg:-borg} own=${own##*/} # root may have given it another name
     case ${1##*/} in python* | pypy*) depth=4 ;; *) depth=1 ;; esac
     while [ $# -gt 0 ] && [ "$depth" -gt 0 ]; do
-        case ${1##*/}:${2-} in borg:serve) return 1 ;; borg:* | borg-*:* | borgfs:* | borgmatic:*) return 0 ;; esac
+        case ${1##*/}:${2-} in "$own":serve | borg:serve) return 1 ;; esac
+        case ${1##*/} in "$own" | borg | borg[-_0-9]* | borgbackup* | borgfs | borgmatic) return 0 ;; esac
         shift
         depth=$((depth - 1))
     done
@@ -403,7 +405,7 @@ run_hooks() { # run_hooks WHICH COMMANDS: in turn; fails with the first that doe
 hook_failed() {
     failed_hook="hook $1 number $count failed with $hook_rc"
     [ "$took" -lt "$hook_timeout" ] || failed_hook="hook $1 number $count was stopped after $hook_timeout seconds"
-    [ "$report_paths" = no ] || tail -n 5 "$hooks_log" | tr -d '\001-\011\013-\037\177' | sed 's/^/hook: /' >&2
+    [ "$report_paths" = no ] || tail -n 5 "$hooks_log" | tail -c 4000 | tr -d '\001-\011\013-\037\177' | sed 's/^/hook: /' >&2
 }
 
 finish_hooks() { # at the end of a create, however it came: what `before` stopped must start again
