@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness.site import Site
-from zborg.errors import CommandFailed
-from zborg.hosts.enrol import text
+from zborg.errors import CommandFailed, TimedOut
+from zborg.hosts.enrol import OperatorEntry, text
 
 KEYS = "/root/.ssh/authorized_keys"
 OURS = 'restrict,command="/usr/local/libexec/zborg-agent" '
@@ -93,6 +93,25 @@ def test_an_owner_who_is_not_root_is_told_so(site: Site) -> None:
     assert done.returncode == 2
     assert "this is not root" in done.stdout
     assert not done.stderr
+
+
+def test_a_host_key_is_known_without_its_public_file(site: Site) -> None:
+    pub = "/etc/ssh/ssh_host_ed25519_key.pub"
+    site.host.sh(f"mv {pub} /root/pub")
+    try:
+        assert site.entry().probe().values["host_key"] == site.host.host_key
+    finally:
+        site.host.sh(f"mv /root/pub {pub}")
+
+
+def test_who_hangs_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OperatorEntry._run, "__kwdefaults__", {"timeout": 0.5})
+    site.host.sh("echo sleep 9 >/root/.bashrc")
+    try:
+        with pytest.raises(TimedOut, match=r"web1, probe: no answer within 0\.5 s"):
+            site.entry().probe()
+    finally:
+        site.host.sh("rm /root/.bashrc")
 
 
 def test_an_sshd_that_takes_another_interval_is_enrolled_and_said(tmp_path: Path) -> None:

@@ -122,8 +122,11 @@ class OperatorEntry:
         command = shlex.join([*self._shell, "-s", "--", *words])
         try:
             done = self._runner.run_command(command, timeout=timeout, stdin=self._script, most=_ANSWER)
+        except TimedOut as error:
+            said = f"{self._runner.alias}, {words[0]}: {error.message}"
+            raise TimedOut(error.argv, -1, "", said, "does its shell or `borg --version` hang?") from error
         except CommandFailed as error:
-            if isinstance(error, Unreachable | TimedOut) or error.status < 0:
+            if isinstance(error, Unreachable) or error.status < 0:
                 raise
             raise self._told(words[0], error) from error
         return done.stdout

@@ -77,13 +77,17 @@ is_included() { # does sshd read the directory of drop-ins?
     [ -d "$dropin_dir" ] && grep -Eiq '^[[:space:]]*Include[[:space:]=].*/sshd_config\.d/' /etc/ssh/sshd_config
 }
 
+public_half() { # of a host key whose .pub is gone, too
+    cut -d' ' -f1,2 "$1.pub" 2>/dev/null || ssh-keygen -y -P '' -f "$1" 2>/dev/null | cut -d' ' -f1,2 | grep .
+}
+
 host_key() { # the public key that sshd shows, ed25519 first
     for kind in ed25519 ecdsa rsa; do
         for file in $(sshd_says hostkey); do
-            case $file in *"$kind"*) cut -d' ' -f1,2 "$file.pub" 2>/dev/null && return ;; esac
+            case $file in *"$kind"*) public_half "$file" && return ;; esac
         done
     done
-    for file in $(sshd_says hostkey); do cut -d' ' -f1,2 "$file.pub" 2>/dev/null && return; done
+    for file in $(sshd_says hostkey); do public_half "$file" && return; done
 }
 
 shell_says() { # what root's login shell prints before a command of sshd's; bash then reads ~/.bashrc

@@ -228,7 +228,8 @@ class _Enrolment:
         if empty and "initialised yes" in self.told:
             raise Conflict(
                 f"the host has the key of a repository, but {self.home} is empty",
-                "give the repository back; a rebuilt host begins anew: README, The rebuilt host",
+                "if another server backs it up, leave it: a host has one. Else give the repository back; "
+                "a rebuilt host begins anew: README, The rebuilt host",
             )
         if empty:
             if self.entry:

@@ -22,7 +22,7 @@ _ON_THE_HOST = (
     "grep -v /usr/local/libexec/zborg-agent /root/.ssh/authorized_keys >/root/.ssh/new",
     "cat /root/.ssh/new >/root/.ssh/authorized_keys && rm /root/.ssh/new",
     "rm /usr/local/libexec/zborg-agent /etc/zborg/agent.conf /etc/ssh/sshd_config.d/zborg.conf",
-    # Passphrase and key open backups together. By name: a server that backs itself up has more in both places.
+    # Passphrase and key open backups together. By name: a server that backs itself up has more there.
     "rm -r /etc/zborg/passphrase /var/lib/zborg/borg    # key of its backups: only once nobody needs them",
 )
 
