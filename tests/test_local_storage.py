@@ -23,7 +23,8 @@ def inside(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Inside:
     made = Inside(lab.vault)
     made.install(tmp_path_factory.mktemp("inside"))
     made.prepare(DATASET)
-    lab.vault.sh("truncate -s 1G /vdev/self; zpool create self /vdev/self")
+    # Room for min_free and the slack, 1G each; the file is sparse.
+    lab.vault.sh("truncate -s 4G /vdev/self; zpool create self /vdev/self")
     lab.vault.sh("rm -rf /srv/data; mkdir -p /srv/data; head -c 100000 /dev/urandom >/srv/data/blob")
     return made
 

@@ -287,7 +287,11 @@ def test_a_host_that_fills_its_quota_fails_alone_and_loses_nothing(night: World)
     used = int(night.vault.sh("zfs get -Hp -o value used tank/borg/db1"))
     night.vault.sh(f"zfs set quota={used + 4 * MIB} tank/borg/db1")
     next_second()
-    found = outcomes(night.report("backup", "web1", "db1", expect=3))
+    refused = outcomes(night.report("backup", "web1", "db1", expect=3))
+    assert "less than min_free" in refused["db1"]["message"] and refused["web1"]["status"] == "ok"
+    unwise = night.variant("unwise", storage=night.settings["storage"] | {"min_free": "1M"})
+    next_second()
+    found = outcomes(night.report("backup", "web1", "db1", "--config", unwise, expect=3))
     assert (found["web1"]["status"], found["db1"]["message"]) == ("ok", "the storage is full"), found
     night.vault.sh("zfs set quota=none tank/borg/db1")
     flood.unlink()

@@ -113,12 +113,25 @@ def test_a_copy_that_fails_leaves_no_part_of_it(vault: LocalVault, clock: Hours,
     assert not clones(vault)
 
 
-class _Full(LocalRunner):
-    """Where tar writes a file, and then there is no more room."""
+class _Instead(LocalRunner):
+    """Runs `script` in place of tar; $1 is the directory to write to."""
+
+    script = ""
 
     def start(self, argv, *, stdin, stdout):  # type: ignore[no-untyped-def]  # as its parent
-        script = 'tar -C "$1" -xof - ./config; echo "tar: No space left on device" >&2; exit 2'
-        return super().start(["sh", "-c", script, "sh", argv[2]], stdin=stdin, stdout=stdout)
+        return super().start(["sh", "-c", self.script, "sh", argv[2]], stdin=stdin, stdout=stdout)
+
+
+class _Full(_Instead):
+    """tar writes a file, and then there is no more room."""
+
+    script = 'tar -C "$1" -xof - ./config; echo "tar: No space left on device" >&2; exit 2'
+
+
+class _Slow(_Instead):
+    """tar writes all, and then a slow disk keeps it from ending."""
+
+    script = 'tar -C "$1" -xof -; exec sleep 60'
 
 
 def test_an_interrupted_copy_leaves_no_part_and_no_clone(vault: LocalVault, clock: Hours) -> None:
@@ -126,7 +139,7 @@ def test_an_interrupted_copy_leaves_no_part_and_no_clone(vault: LocalVault, cloc
     to = vault.directory / "copy"
     stopping = replace(context, emit=lambda event: cancelled.set() if event.kind == "progress" else None)
     try:
-        report = restore_repo(stopping, LocalRunner(), Wanted("web1", to))
+        report = restore_repo(stopping, _Slow(), Wanted("web1", to))
     finally:
         cancelled.clear()
     assert report.exit is Exit.INTERRUPTED
