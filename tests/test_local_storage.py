@@ -66,7 +66,8 @@ def test_a_file_comes_back_through_a_clone(inside: Inside) -> None:
 
 def test_the_night_in_one_command_and_what_status_says_of_it(inside: Inside) -> None:
     next_second()
-    inside.guest.sh("echo more >/srv/data/more")
+    # What the last test lost, too: far less than usual would be a warning.
+    inside.guest.sh("echo more >/srv/data/more; head -c 100000 /dev/urandom >/srv/data/blob")
     assert inside.report("run")["status"] == "ok"
     assert len(guids(inside.guest, f"{DATASET}/self")) == 2
     found = outcomes(inside.report("status"))
