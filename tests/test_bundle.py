@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -71,9 +72,9 @@ def test_a_bundle_changes_nothing_where_something_must_be_mended(empty: Site) ->
     empty.host.sh("echo 'echo welcome' >/root/.bashrc")
     before = empty.host.changed()
     try:
-        with pytest.raises(Exception) as failure:  # noqa: PT011  # CalledProcessError
+        with pytest.raises(subprocess.CalledProcessError) as failure:
             bundled(empty)
-        assert "to be mended first: root's login shell prints" in failure.value.stdout  # type: ignore[attr-defined]
+        assert "to be mended first: root's login shell prints" in failure.value.stdout
         assert empty.host.changed() == before
     finally:
         empty.host.sh("rm /root/.bashrc")

@@ -70,7 +70,7 @@ def hostile(dice: random.Random, now: datetime) -> Iterator[str]:
     [(Policy(last=1), 1), (Policy(daily=7, weekly=4), 2), (Policy(last=3, hourly=24), 3)],
 )
 def test_what_arrived_honestly_within_30_days_is_still_there(policy: Policy, seed: int) -> None:
-    dice, offsite = random.Random(seed), Offsite()  # noqa: S311  # no secret
+    dice, offsite = random.Random(seed), Offsite()
     honest: list[Snapshot] = []
     for _ in range(365):
         for raw in hostile(dice, offsite.now):

@@ -18,7 +18,7 @@ _VERSION = (1, 4, 0)  # what this client says it is
 _ANSWER = 1 << 16
 
 
-class Refused(Exception):  # noqa: N818  # the word of what happened
+class Refused(Exception):
     """borg's answer was an exception: its class, and all that it said."""
 
     def __init__(self, kind: str, said: str) -> None:
