@@ -23,7 +23,7 @@ from tests.harness.steps import dataset_only, of
 from tests.harness.watch import assert_all_ended, command_line, descendants, kill, next_second, until
 from zborg.errors import Exit
 from zborg.interrupt import cancelled
-from zborg.model import Emit, Event, Outcome, Status, utc_now
+from zborg.model import Emit, Event, Outcome, Report, Status, utc_now
 from zborg.planning import schedule
 from zborg.steps.backup import Options, backup
 
@@ -103,11 +103,10 @@ def test_a_host_that_comes_back_is_tried_again(vault: LocalVault, soon: None) ->
     assert "; again in " in warning.message
 
 
-def test_a_connection_lost_in_the_middle_is_tried_again_under_a_new_name(
-    vault: LocalVault, soon: None
-) -> None:
+def cut_in_the_middle(vault: LocalVault, *conf: str) -> Report:
+    """A backup with two retries whose first connection is lost while borg is at work."""
     host = vault.add("web1")
-    host.setup("web1", [host.data], borg=throttled(host))
+    host.setup("web1", [host.data], borg=throttled(host), extra_conf=conf)
     (host.data / "new").write_bytes(os.urandom(4 * MIB))
     vault.backup["retries"] = 2
 
@@ -115,7 +114,13 @@ def test_a_connection_lost_in_the_middle_is_tried_again_under_a_new_name(
         for pid in sessions(host):
             kill(pid)
 
-    report = backup(vault.context(once(vault, "progress", cut)), Options())
+    return backup(vault.context(once(vault, "progress", cut)), Options())
+
+
+def test_a_connection_lost_in_the_middle_is_tried_again_under_a_new_name(
+    vault: LocalVault, soon: None
+) -> None:
+    report = cut_in_the_middle(vault)
     outcome = of(report, "web1")
     assert (outcome.status, outcome.data["tries"]) == (Status.OK, 2), outcome
     assert "lost the connection to web1" in told(vault, "warning", "web1")[0].message
@@ -156,16 +161,7 @@ def test_a_host_that_is_busy_after_a_cut_is_tried_again(vault: LocalVault, soon:
 
 def test_a_cut_that_uses_up_the_host_s_interval_is_not_called_skipped(vault: LocalVault, soon: None) -> None:
     """The host counts the backup that was cut, and allows no second one: nothing was backed up."""
-    host = vault.add("web1")
-    host.setup("web1", [host.data], borg=throttled(host), extra_conf=["min_interval = 1h"])
-    (host.data / "new").write_bytes(os.urandom(4 * MIB))
-    vault.backup["retries"] = 2
-
-    def cut() -> None:
-        for pid in sessions(host):
-            kill(pid)
-
-    report = backup(vault.context(once(vault, "progress", cut)), Options())
+    report = cut_in_the_middle(vault, "min_interval = 1h")
     outcome = of(report, "web1")
     assert (report.exit, outcome.status) == (Exit.FAILED, Status.FAILED), outcome
     assert "lost the connection to web1" in outcome.message

@@ -120,7 +120,7 @@ def by_forced_command(vault: LocalVault, nobody: list[str]) -> Iterator[Serve]:
 def prepared(vault: LocalVault, clock: Hours) -> Attacked:
     for name in ("web1", "web2"):
         vault.add(name, dataset=False)
-    made = init(world(vault, clock), LocalRunner())
+    made = init(world(vault, clock))
     assert made.exit is Exit.OK, made.outcomes
     for _ in range(2):
         (vault.hosts["web1"].data / "file").write_text(f"of web1 at {clock.now}")

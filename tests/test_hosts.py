@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.harness.site import NAME, Site
+from tests.harness.site import NAME, Site, enrolled_site
 from zborg.config import load
 from zborg.errors import Exit
 from zborg.model import Reverse, Status
@@ -26,11 +26,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def enrolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site whose host was enrolled; each test leaves it so."""
-    made = Site(tmp_path_factory.mktemp("enrolled"))
-    report = made.add()
-    assert report.exit is Exit.OK, report.outcomes
-    yield made
-    made.close()
+    yield from enrolled_site(tmp_path_factory.mktemp("enrolled"))
 
 
 # --- what keeps a host from being enrolled -----------------------------------------------------------------

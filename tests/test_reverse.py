@@ -26,7 +26,6 @@ from zborg.config import load
 from zborg.errors import Exit, UsageError
 from zborg.hosts import reverse
 from zborg.model import P_STATE, Outcome, Reverse, State, Status
-from zborg.process import LocalRunner
 from zborg.steps.backup import Options, backup
 from zborg.steps.init import init
 from zborg.steps.restore import restore_files
@@ -183,7 +182,7 @@ def test_what_is_planned_and_made_for_such_hosts_alone(fleet: Fleet) -> None:
     fleet.one("old1")
     planned = backup(fleet.vault.context(), Options(dry_run=True)).plan[0]
     assert planned.endswith("into tank/borg/old1 by its own borgmatic")
-    report = init(fleet.vault.context(), LocalRunner())
+    report = init(fleet.vault.context())
     assert report.exit is Exit.OK
     assert "borg serve" not in {one.subject for one in report.outcomes}  # nothing of ours serves them
 

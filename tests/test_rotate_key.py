@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.site import NAME, Site
+from tests.harness.site import NAME, Site, enrolled_site
 from tests.harness.steps import of
 from zborg.config import drop_in
 from zborg.errors import CommandFailed, Exit
 from zborg.model import Report
-from zborg.process import LocalRunner
 from zborg.steps.context import Context
 from zborg.steps.hosts import reach_hosts, remove_host
 from zborg.steps.rotate_key import rotate_key
@@ -23,18 +22,14 @@ from zborg.steps.rotate_key import rotate_key
 @pytest.fixture(scope="module")
 def enrolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site whose host was enrolled; each test leaves it so."""
-    made = Site(tmp_path_factory.mktemp("enrolled"))
-    report = made.add()
-    assert report.exit is Exit.OK, report.outcomes
-    yield made
-    made.close()
+    yield from enrolled_site(tmp_path_factory.mktemp("enrolled"))
 
 
 ROTATION = ["new key", "host", "trial", "configuration", "old key"]
 
 
 def rotate(site: Site, context: Context | None = None) -> Report:
-    return rotate_key(context or site.context(), LocalRunner(), NAME, site.entry())
+    return rotate_key(context or site.context(), NAME, site.entry())
 
 
 def lines(site: Site) -> list[str]:

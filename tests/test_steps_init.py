@@ -9,29 +9,28 @@ from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, of, world
 from zborg.errors import Exit
 from zborg.model import Storage
-from zborg.process import LocalRunner
 from zborg.steps.init import init
 
 
 def test_init_makes_what_is_missing_and_tries_borg_serve(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1", dataset=False)
     vault.add("db1", dataset=False)
-    made = init(world(vault, clock), LocalRunner())
+    made = init(world(vault, clock))
     assert made.exit is Exit.OK, made.outcomes
     assert of(made, "tank/borg/db1").message == "created"
     assert of(made, "borg serve").message == "can be started for web1"
-    again = init(world(vault, clock), LocalRunner(), ["db1"])
+    again = init(world(vault, clock), ["db1"])
     assert of(again, "tank/borg/db1").message == "is there"
 
 
 def test_init_gives_away_what_a_killed_one_left_as_it_was_made(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
     vault.add("db1")
-    init(world(vault, clock), LocalRunner())
+    init(world(vault, clock))
     left = vault.zfs.directory("tank/borg/db1")
     left.chmod(0o755)
     os.chown(left, 65534, -1)
-    found = init(world(vault, clock), LocalRunner())
+    found = init(world(vault, clock))
     assert of(found, "tank/borg/db1").message == "is there, now for root to write in"
     assert of(found, "tank/borg/web1").message == "is there"
     assert (left.stat().st_uid, left.stat().st_mode & 0o7777) == (0, 0o1770)
@@ -41,7 +40,7 @@ def test_init_says_when_nobody_could_be_served(vault: LocalVault, clock: Hours) 
     """At init somebody looks; at half past two in the night nobody does."""
     vault.add("web1", dataset=False)
     context = replace(world(vault, clock), tunnel=vault.tunnel(borg="/nonexistent/borg"))
-    report = init(context, LocalRunner())
+    report = init(context)
     assert report.exit is Exit.PARTIAL
     assert "/nonexistent/borg" in of(report, "borg serve").message
     assert "install borg" in of(report, "borg serve").remedy
@@ -57,11 +56,11 @@ def test_init_hands_out_a_line_for_each_new_key_of_a_storage_elsewhere(
     context = world(vault, clock)
     storage = Storage("tank/borg", nas, "zborg-serve", "borg", serving)
     context = replace(context, config=replace(context.config, storage=storage))
-    both = of(init(context, LocalRunner()), "tank/borg").data["commands"]
+    both = of(init(context), "tank/borg").data["commands"]
     forced = 'restrict,command="/usr/local/libexec/zborg-serve /tank/borg /tank/zborg-scratch"'
     publics = [path.with_suffix(".pub").read_text().strip() for path in (zfs_key, serve_key)]
     assert both == [f"restrict {publics[0]}", f"{forced} {publics[1]}"]
     serve_key.unlink()
     serve_key.with_suffix(".pub").unlink()
-    (again,) = of(init(context, LocalRunner()), "tank/borg").data["commands"]
+    (again,) = of(init(context), "tank/borg").data["commands"]
     assert again.startswith(forced) and publics[1] not in again

@@ -13,7 +13,6 @@ from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, of, world
 from zborg.errors import Exit
 from zborg.model import Report, Status
-from zborg.process import LocalRunner
 from zborg.steps.backup import Options, backup
 from zborg.steps.init import init
 
@@ -74,18 +73,18 @@ def test_a_host_without_room_is_not_even_reached_and_the_others_go_on(
 def test_init_keeps_room_back_that_no_host_can_use_up(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1", dataset=False)
     planned = "create tank/zborg-slack, which keeps 1.0 GiB of the pool free"
-    assert planned in init(world(vault, clock), LocalRunner(), dry_run=True).plan
-    made = init(world(vault, clock), LocalRunner())
+    assert planned in init(world(vault, clock), dry_run=True).plan
+    made = init(world(vault, clock))
     assert made.exit is Exit.OK
     assert of(made, "tank/zborg-slack").message == "created, keeps 1.0 GiB of the pool free"
     left = {one.name: one.available for one in vault.zfs.datasets("tank")}
     assert left["tank/borg/web1"] == vault.zfs.available - (1 << 30)
     assert left["tank/zborg-slack"] == vault.zfs.available
-    assert of(init(world(vault, clock), LocalRunner()), "tank/zborg-slack").message == "is there"
+    assert of(init(world(vault, clock)), "tank/zborg-slack").message == "is there"
 
 
 def test_init_without_slack_leaves_the_pool_alone(vault: LocalVault, clock: Hours) -> None:
     context = world(vault, clock)
     storage = replace(context.config.storage, slack=0)
-    init(replace(context, config=replace(context.config, storage=storage)), LocalRunner())
+    init(replace(context, config=replace(context.config, storage=storage)))
     assert vault.zfs.datasets("tank/zborg-slack") == ()

@@ -79,7 +79,7 @@ class Pair:
         os.close(writing)
         words = [_drain(sender), _drain(receiver)]
         # mypy does not count what a generator yields: two statuses.
-        return (*(_ended(child) for child in (sender, receiver)), "".join(w() for w in words))  # type: ignore[return-value]
+        return (*(_ended(child) for child in (sender, receiver)), "".join(w() for w in words))  # type: ignore[return-value]  # two, and a text
 
     def cut(self, stream: Stream, target: str, after: int) -> None:
         """Send, but let only `after` bytes arrive."""

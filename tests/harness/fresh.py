@@ -30,9 +30,9 @@ mkdir -p "$top"
 mount -t tmpfs -o mode=700 tmpfs "$top"
 for place in etc root run usr/local var/lib; do
     [ -d "/$place" ] || continue
-    upper=$top/upper/$place work=$top/work/$place
-    mkdir -p "$upper" "$work"
-    mount -t overlay overlay -o "lowerdir=/$place,upperdir=$upper,workdir=$work" "/$place"
+    upper=$top/upper/$place moving=$top/moving/$place
+    mkdir -p "$upper" "$moving"
+    mount -t overlay overlay -o "lowerdir=/$place,upperdir=$upper,workdir=$moving" "/$place"
 done
 rm -rf /etc/ssh /etc/zborg /run/zborg /var/lib/zborg /usr/local/libexec
 rm -rf /root/.ssh /root/.bashrc /root/.profile

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.harness.host import find_borg
 from tests.harness.local import LocalVault
 from tests.harness.watch import kill, until
 from zborg.config import Config, drop_in, load
+from zborg.errors import Exit
 from zborg.hosts.enrol import OperatorEntry, text
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.operator import by_operator
@@ -178,3 +179,12 @@ class Site:
         for runner in self._runners:
             runner.close()
         self.host.stop()
+
+
+def enrolled_site(directory: Path) -> Iterator[Site]:
+    """A site whose host was enrolled, for as long as a fixture lasts."""
+    made = Site(directory)
+    report = made.add()
+    assert report.exit is Exit.OK, report.outcomes
+    yield made
+    made.close()

@@ -213,12 +213,11 @@ def rotate_key(
     """Give a host a new key of the server's. The new one is tried before the old one goes."""
     from zborg.cli.entrance import entrance, way_in
     from zborg.config import find, load
-    from zborg.process import LocalRunner
     from zborg.steps.rotate_key import rotate_key as step
 
     request, operator = way_in(load(find(config or None)), name, url)
     with entrance(request, operator, operator_key) as entry:
         perform(
             Common("host rotate-key", config, as_json, verbose, dry_run),
-            lambda context: step(context, LocalRunner(), name, entry, dry_run=dry_run),
+            lambda context: step(context, name, entry, dry_run=dry_run),
         )

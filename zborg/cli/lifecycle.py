@@ -22,12 +22,11 @@ def init(
     dry_run: DryRun = False,
 ) -> None:
     """Make what is missing: state directory, key, datasets. What is there is left as it is."""
-    from zborg.process import LocalRunner
     from zborg.steps.init import init as step
 
     perform(
         Common("init", config, as_json, verbose, dry_run),
-        lambda context: step(context, LocalRunner(), hosts or (), dry_run=dry_run),
+        lambda context: step(context, hosts or (), dry_run=dry_run),
         make_state=True,
     )
 

@@ -83,12 +83,11 @@ def repo(
     dry_run: DryRun = False,
 ) -> None:
     """Copy a host's whole repository out of a snapshot. For whoever holds its key."""
-    from zborg.process import LocalRunner
     from zborg.steps.restore_repo import Wanted, restore_repo
 
     perform(
         Common("restore repo", config, as_json, verbose, dry_run),
-        lambda context: restore_repo(context, LocalRunner(), Wanted(host, to, at, target), dry_run=dry_run),
+        lambda context: restore_repo(context, Wanted(host, to, at, target), dry_run=dry_run),
     )
 
 

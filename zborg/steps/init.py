@@ -30,15 +30,15 @@ _STORAGE = {
 _NO_SLACK = "free space in the pool and run zborg init again, or set slack under [storage]"
 
 
-def init(context: Context, local: Runner, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
-    """Make what is missing. `local` runs ssh-keygen on this machine."""
+def init(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
+    """Make what is missing."""
     hosts = select_hosts(context.config, names)
     begun = begin(context, "init")
     if dry_run:
         return begun.report((), _plan(begun, hosts))
     # Who sits in a folder with another zborg.toml must see that before a dataset is made.
     context.emit(Event("warning", "config", f"this is what {context.config.path} asks for"))
-    outcomes = [make_key(local, identity, context.config.name) for identity in identities(context)]
+    outcomes = [make_key(context.local, identity, context.config.name) for identity in identities(context)]
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         return begun.report(outcomes)
     made = {one.subject: one.data["public"] for one in outcomes if one.data["made"]}

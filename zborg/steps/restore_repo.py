@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zborg.errors import CommandFailed, UsageError, ZborgError
-from zborg.model import Event, Outcome, Report, Runner, Snapshot, Status
+from zborg.model import Event, Outcome, Report, Snapshot, Status
 from zborg.model.words import counted
 from zborg.state.locks import Lock
 from zborg.steps.clones import Place, chosen, clone, place_of
@@ -38,7 +38,7 @@ class Wanted:
     target: str = ""
 
 
-def restore_repo(context: Context, local: Runner, wanted: Wanted, *, dry_run: bool = False) -> Report:
+def restore_repo(context: Context, wanted: Wanted, *, dry_run: bool = False) -> Report:
     """Copy a repository into a directory, absent or empty, on this machine.
 
     Raises UsageError before anything is made. What a copy that failed brought is removed again: a part
@@ -53,7 +53,7 @@ def restore_repo(context: Context, local: Runner, wanted: Wanted, *, dry_run: bo
         return begun.report((), [f"clone {snapshot.full}{place.where}", f"copy its files to {to}"])
     context.emit(Event("started", host.name))
     context.emit(Event("warning", host.name, f"copying {snapshot.full}{place.where} to {to}"))
-    report = begun.report([_copied(begun, local, place, snapshot, to)])
+    report = begun.report([_copied(begun, place, snapshot, to)])
     context.runs.save(report)
     return report
 
@@ -69,14 +69,14 @@ def _check_room(to: Path) -> None:
         )
 
 
-def _copied(begun: Begun, local: Runner, place: Place, snapshot: Snapshot, to: Path) -> Outcome:
+def _copied(begun: Begun, place: Place, snapshot: Snapshot, to: Path) -> Outcome:
     try:
         with (
             begun.context.locks.hold(f"restore-{place.host}") as lock,
             clone(begun, place, snapshot) as home,
             _all_or_nothing(to),
         ):
-            files = _Copy(begun, local, place, lock).run(home, to)
+            files = _Copy(begun, place, lock).run(home, to)
     except (ZborgError, OSError) as error:
         return outcome_of("host", place.host, error)
     message = f"the repository as of {snapshot.raw}{place.where} is in {to}, {counted(files, 'file')}"
@@ -110,8 +110,8 @@ def _all_or_nothing(to: Path) -> Iterator[None]:
 class _Copy:
     """tar on the storage, tar here. The reader names each file as it goes, and that is the progress."""
 
-    def __init__(self, begun: Begun, local: Runner, place: Place, lock: Lock) -> None:
-        self._begun, self._local, self._place, self._lock = begun, local, place, lock
+    def __init__(self, begun: Begun, place: Place, lock: Lock) -> None:
+        self._begun, self._place, self._lock = begun, place, lock
         self._files = 0
         self._said: dict[str, list[str]] = {"read": [], "write": []}
 
@@ -124,7 +124,7 @@ class _Copy:
         try:
             pair = chain(
                 lambda out: self._place.machine.start(reading, stdin=null, stdout=out),
-                lambda into: self._local.start(writing, stdin=into, stdout=null),
+                lambda into: self._begun.context.local.start(writing, stdin=into, stdout=null),
             )
         finally:
             os.close(null)

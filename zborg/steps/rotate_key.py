@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zborg.config import Config, drop_in
-from zborg.model import Host, Outcome, Report, Runner, Status
+from zborg.model import Host, Outcome, Report, Status
 from zborg.model.enrolment import Entry
 from zborg.planning.key_rotation import Rotation, ServerKey, plan
 from zborg.steps.context import Begun, Context, begin, inspect, select_hosts
@@ -22,8 +22,8 @@ from zborg.steps.undoing import Work, sure
 _KIND = "key"
 
 
-def rotate_key(context: Context, local: Runner, name: str, entry: Entry, *, dry_run: bool = False) -> Report:
-    """Replace the key. `local` runs ssh-keygen on this machine."""
+def rotate_key(context: Context, name: str, entry: Entry, *, dry_run: bool = False) -> Report:
+    """Replace the key."""
     (host,) = select_hosts(context.config, [name])
     begun = begin(context, "host rotate-key")
     path = drop_in.path_of(context.config, name)
@@ -35,7 +35,7 @@ def rotate_key(context: Context, local: Runner, name: str, entry: Entry, *, dry_
         return begun.report((), _lines(host, found))
     with context.locks.hold(f"host-{name}"):
         work = Work(_KIND, name, context.emit)
-        outcomes = _Rotation(begun, host, entry, local, work, found).run()
+        outcomes = _Rotation(begun, host, entry, work, found).run()
     report = begun.report(outcomes, rule=inspect)
     context.runs.save(report)
     return report
@@ -76,7 +76,6 @@ class _Rotation:
     begun: Begun
     host: Host
     entry: Entry
-    local: Runner
     work: Work
     found: Rotation
 
@@ -110,7 +109,7 @@ class _Rotation:
             return f"{self._new.path} is there"
         path = _folder(self.begun.context.config) / f"id_{self.host.name}.{self.begun.started:%Y%m%dT%H%M%SZ}"
         self.work.note("new key", lambda: forget_key(path))
-        sure(make_key(self.local, str(path), self.begun.context.config.name))
+        sure(make_key(self.begun.context.local, str(path), self.begun.context.config.name))
         self.found = replace(self.found, new=_key(str(path)))
         return f"{path} made"
 
