@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,9 @@ from tests.harness.steps import Hours
 from tests.harness.world import World, make_parent, prepare_storage, prepare_target, serve_key_beside
 from tests.lab import Guest
 
-VAULT, OFFSITE = "test-vault", "test-offsite"
+# Two working copies on one machine: each has guests of its own.
+LAB = os.environ.get("ZBORG_LAB", "test")
+VAULT, OFFSITE = f"{LAB}-vault", f"{LAB}-offsite"
 
 
 @pytest.fixture
