@@ -10,8 +10,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from tests.fake_zfs_state import GONE, Filesystem, Snap, keep_owners, new_guid
+from tests.fake_zfs_state import GONE, Filesystem, Snap, blocks, keep_owners, new_guid
 from tests.fake_zfs_stream import Streams, token_of
 from zborg.errors import ZborgError
 from zborg.model import Bookmark, Dataset, Hold, Pool, Scrub, Snapshot
@@ -41,8 +42,21 @@ class FakeZfs(Streams):
             used=24576,
             available=self._room(one),
             resume_token=token_of(*one.partial) if one.partial else None,
+            written=self._written(one),
             properties={k: v for k, v in one.properties.items() if k.startswith("zborg:")},
         )
+
+    def _written(self, one: Filesystem) -> int:
+        """By the files' content: what ZFS counts in blocks."""
+        newest = one.newest()
+        old = blocks(newest.tree) if newest else {}
+        new = blocks(self.directory(one.name), outside=self._homes())
+        if newest is None:
+            return 24576 + sum(new.values())
+        return sum(size for block, size in new.items() if block not in old) or int(new != old)
+
+    def _homes(self) -> set[Path]:
+        return {self.directory(name) for name in self._all}
 
     def _room(self, one: Filesystem) -> int:
         """Of quota and refreservation only what datasets were created with, and nothing of what is used."""
@@ -167,34 +181,40 @@ class FakeZfs(Streams):
 
     # --- destroying and clones -------------------------------------------------------------------
 
-    def destroy(self, dataset: str, raws: Sequence[str]) -> None:
-        if not raws:
-            return
-        command = argv.destroy_snapshots(dataset, raws)
+    def destroy(self, dataset: str, doomed: Mapping[str, str]) -> tuple[str, ...]:
+        if not doomed:
+            return ()
+        command = argv.destroy_snapshots(dataset, doomed)
         with self._lock:
-            self._begin("destroy", dataset, tuple(raws))
-            one = self._all.get(dataset) or self._refuse(command, f"cannot open '{dataset}': {GONE}")
-            found = [raw for raw in raws if raw in one.snaps]
-            if not found:
-                self._refuse(command, "could not find any snapshots to destroy; check snapshot names.")
-            for raw in found:
-                self._check_free(command, f"{dataset}@{raw}", one.snaps[raw])
-            for raw in found:
-                shutil.rmtree(one.snaps.pop(raw).tree)
+            self._begin("destroy", dataset, dict(doomed))
+            one = self._all.get(dataset)
+            free = [raw for raw in doomed if one and self._is_free(one, raw, doomed[raw])]
+            for raw in free:
+                if one and one.snaps[raw].sending:
+                    self._refuse(command, f"cannot destroy snapshot {dataset}@{raw}: dataset is busy")
+            for raw in free:
+                if one:
+                    shutil.rmtree(one.snaps.pop(raw).tree)
+            return tuple(free)
 
-    def _check_free(self, command: argv.Argv, full: str, snap: Snap) -> None:
-        if snap.holds:
-            tags = ", ".join(f"{tag} on {full}" for tag in snap.holds)
-            text = (
-                f"cannot destroy snapshot {full}: it's being held. Run 'zfs holds -r {full}' to see holders."
-            )
-            self._refuse(command, text, f"held by {tags}")
-        if clones := self._clones(full):
-            self._refuse(
-                command, f"cannot destroy '{full}': snapshot has dependent clones\n" + "\n".join(clones)
-            )
-        if snap.sending:
-            self._refuse(command, f"cannot destroy snapshot {full}: dataset is busy")
+    def _is_free(self, one: Filesystem, raw: str, guid: str) -> bool:
+        snap = one.snaps.get(raw)
+        return bool(snap and snap.guid == guid and not snap.holds and not self._clones(f"{one.name}@{raw}"))
+
+    def freed(self, dataset: str, raws: Sequence[str]) -> int:
+        """Bytes of the files that are in these snapshots only: by their content, which the fake copies."""
+        if not raws:
+            return 0
+        command = argv.freed(dataset, raws)
+        with self._lock:
+            self._begin("freed", dataset, tuple(raws))
+            one = self._all.get(dataset) or self._refuse(command, f"cannot open '{dataset}': {GONE}")
+            doomed = [snap for raw, snap in one.snaps.items() if raw in raws]
+            if not doomed:
+                self._refuse(command, "could not find any snapshots to destroy; check snapshot names.")
+            rest = [snap.tree for snap in one.snaps.values() if snap not in doomed]
+            kept = blocks(self.directory(dataset), *rest)
+            return sum(size for block, size in blocks(*(s.tree for s in doomed)).items() if block not in kept)
 
     def destroy_bookmark(self, bookmark: str) -> None:
         argv.destroy_bookmark(bookmark)

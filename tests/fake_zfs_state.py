@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,6 +137,24 @@ def keep_owners(source: Path, copy: Path) -> None:
     for made in (copy, *copy.rglob("*")):
         facts = (source / made.relative_to(copy)).lstat()
         os.chown(made, facts.st_uid, facts.st_gid, follow_symlinks=False)
+
+
+def blocks(*trees: Path, outside: Container[Path] = ()) -> dict[tuple[str, int, int], int]:
+    """What is in these directories, but for what is in those `outside`, with its size. A copy keeps the
+    time of a file, so one that was not changed is the same in every snapshot."""
+    found: dict[tuple[str, int, int], int] = {}
+    for tree in trees:
+        waiting = [tree]
+        while waiting:
+            for entry in os.scandir(waiting.pop()):
+                path, facts = Path(entry.path), entry.stat(follow_symlinks=False)
+                if entry.is_dir(follow_symlinks=False):
+                    if path in outside:
+                        continue
+                    waiting.append(path)
+                size, changed = (0, 0) if path in waiting else (facts.st_size, facts.st_mtime_ns)
+                found[str(path.relative_to(tree)), size, changed] = size
+    return found
 
 
 def new_guid() -> str:

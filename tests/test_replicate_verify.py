@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness.local import LocalVault
-from tests.harness.steps import Hours, dataset_only, nights, of, raws, world
+from tests.harness.steps import Hours, dataset_only, destroy, nights, of, raws, world
 from zborg.errors import Exit
 from zborg.model import Snapshot, SnapshotName, Status
 from zborg.planning.gap import gap
@@ -65,8 +65,8 @@ def test_what_one_side_has_alone_is_told(vault: LocalVault, clock: Hours) -> Non
     nights(vault, clock, 3)
     replicate(world(vault, clock))
     first, second, _ = raws(vault, WEB)
-    vault.zfs.destroy(WEB, [first])
-    vault.far.destroy("vault/zborg/web1", [second])
+    destroy(vault.zfs, WEB, first)
+    destroy(vault.far, "vault/zborg/web1", second)
     report = verify(world(vault, clock))
     assert report.exit is Exit.OK, "rotation does this on both sides"
     data = of(report, COPY).data

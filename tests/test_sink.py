@@ -267,7 +267,7 @@ def test_giving_up_is_noted_and_refused(offsite: Offsite) -> None:
     sender = CommandZfs(offsite.runner)
     sender.abort_receive(WEB)  # nothing there counts as done
     token = (Path(__file__).parent / "golden" / "zfs" / "token-full.txt").read_text().strip()
-    (offsite.directory / "datasets").write_text(f"{WEB}\t1\tno\t1\t1\t{token}\tnone\n")
+    (offsite.directory / "datasets").write_text(f"{WEB}\t1\tno\t1\t1\t{token}\t0\tnone\n")
     with pytest.raises(CommandFailed, match="a sender gives nothing up"):
         sender.abort_receive(WEB)
     assert offsite.done == [["set", f"{P_ABANDON}={0xC0AF418CEB721632}", WEB]]

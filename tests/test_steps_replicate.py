@@ -11,7 +11,7 @@ import pytest
 
 from tests.fake_zfs_child import FakeChild
 from tests.harness.local import LocalVault
-from tests.harness.steps import Hours, dataset_only, guids, nights, of, raws, world
+from tests.harness.steps import Hours, dataset_only, destroy, guids, nights, of, raws, world
 from zborg.errors import CommandFailed, Exit, UsageError, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Child, Status, Stream
@@ -72,7 +72,7 @@ def test_a_base_that_is_only_a_bookmark_still_serves(vault: LocalVault, clock: H
     (base,) = raws(vault, "tank/borg/web1")
     nights(vault, clock, 1)
     vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{base}")
-    vault.zfs.destroy("tank/borg/web1", [base])
+    destroy(vault.zfs, "tank/borg/web1", base)
     assert replicate(world(vault, clock)).exit is Exit.OK
     assert len(guids(vault.far, "vault/zborg/web1")) == 2
 
@@ -184,7 +184,7 @@ def test_what_a_sink_will_not_give_up_keeps_no_other_dataset(vault: LocalVault, 
     replicate(world(vault, clock), ["offsite"])
     (lost,) = raws(vault, "tank/borg/web1")
     vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{lost}")
-    vault.zfs.destroy("tank/borg/web1", [lost])
+    destroy(vault.zfs, "tank/borg/web1", lost)
     nights(vault, clock, 1)
     vault.far.fail = sink_refuses
     report = replicate(world(vault, clock))
@@ -345,7 +345,7 @@ def test_a_child_waits_for_its_parents_first_stream(vault: LocalVault, clock: Ho
     assert "zborg:target.offsite" not in vault.zfs.datasets("tank/borg/web1/sub")[0].properties
     (gone,) = raws(vault, "tank/borg/web1")
     vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{gone}")
-    vault.zfs.destroy("tank/borg/web1", [gone])
+    destroy(vault.zfs, "tank/borg/web1", gone)
     nights(vault, clock, 1)
     mended = replicate(world(vault, clock))
     assert mended.exit is Exit.OK, mended.outcomes
@@ -357,7 +357,7 @@ def test_a_cut_first_stream_above_other_datasets_says_the_way_out(vault: LocalVa
     replicate(world(vault, clock))
     vault.far.create("vault/zborg/web1/sub", {})
     vault.zfs.release("zborg:to:offsite", vault.zfs.snapshots("tank/borg/web1")[0].full)
-    vault.zfs.destroy("tank/borg/web1", raws(vault, "tank/borg/web1"))
+    destroy(vault.zfs, "tank/borg/web1", *raws(vault, "tank/borg/web1"))
     nights(vault, clock, 1)
     parent = of(replicate(world(vault, clock)), "offsite:vault/zborg/web1")
     assert "cannot be given up" in parent.message

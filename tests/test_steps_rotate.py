@@ -10,7 +10,7 @@ from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, nights, of, raws, world
 from zborg.errors import Exit
 from zborg.interrupt import cancelled
-from zborg.model import State, Status
+from zborg.model import SnapshotName, State, Status
 from zborg.steps.backup import Options, backup
 from zborg.steps.rotate import rotate
 
@@ -131,13 +131,45 @@ def test_what_was_taken_into_use_since_the_plan_is_left_alone(
     used = f"tank/borg/web1@{before[1]}"
 
     def use(method: str, arguments: tuple[object, ...]) -> None:
-        if (method, arguments) == ("snapshots", ("tank/borg/web1",)):  # the second look
+        if method == "destroy" and arguments[0] == "tank/borg/web1":
             vault.zfs.fail = None
             vault.zfs.hold("mine", used) if act == "hold" else vault.zfs.clone(used, "tank/rescue")
 
     vault.zfs.fail = use
     assert rotate(world(vault, clock)).exit is Exit.OK
     assert raws(vault, "tank/borg/web1") == [before[1], *before[-2:]]
+
+
+def test_a_rotation_without_news_asks_the_same_however_many_datasets_there_are(
+    vault: LocalVault, clock: Hours
+) -> None:
+    def calls() -> list[str]:
+        asked: list[str] = []
+        vault.zfs.fail = lambda method, _: asked.append(method)
+        assert rotate(world(vault, clock)).exit is Exit.OK
+        vault.zfs.fail = None
+        return asked
+
+    dataset_only(vault, "web0")
+    nights(vault, clock, 2)
+    one = calls()
+    dataset_only(vault, *(f"web{number}" for number in range(1, 50)))
+    nights(vault, clock, 2)
+    rotate(world(vault, clock))
+    assert calls() == one == ["datasets", "snapshots"]
+
+
+def test_two_thousand_snapshots_go_in_one_pass(vault: LocalVault, clock: Hours) -> None:
+    """One look and one destroy for the dataset; the rest of what it has is not listed again."""
+    dataset_only(vault, "web1")
+    asked: list[str] = []
+    for _ in range(2000):
+        vault.zfs.snapshot("tank/borg/web1", str(SnapshotName.of(clock.now)), {})
+        clock.tick(1)
+    vault.zfs.fail = lambda method, _: asked.append(method)
+    report = rotate(world(vault, clock))
+    assert len(of(report, "tank/borg/web1").data["destroyed"]) == 1998
+    assert asked == ["datasets", "snapshots", "destroy"]
 
 
 def test_rotate_keeps_the_last_good_one_however_old(vault: LocalVault, clock: Hours) -> None:

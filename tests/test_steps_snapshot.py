@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tests.harness.local import LocalVault
-from tests.harness.steps import Hours, dataset_only, of, raws, world
+from tests.harness.steps import Hours, dataset_only, destroy, of, raws, world
 from zborg.errors import Exit
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, State, Status
 from zborg.steps.backup import Options, backup
@@ -56,7 +56,7 @@ def test_what_was_snapshotted_is_old_although_the_roots_snapshots_are_gone(
     backup(world(vault, clock), Options())
     clock.tick()
     snapshot(world(vault, clock))
-    vault.zfs.destroy("tank/borg", raws(vault, "tank/borg"))
+    destroy(vault.zfs, "tank/borg", *raws(vault, "tank/borg"))
     clock.tick()
     snapshot(world(vault, clock))
     assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [State.OK, None]

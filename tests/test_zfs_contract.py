@@ -67,6 +67,11 @@ class Pair:
     def guid(self, full: str) -> str:
         return next(s.guid for s in self.zfs.snapshots(full.partition("@")[0]) if s.full == full)
 
+    def destroy(self, dataset: str, *raws: str) -> tuple[str, ...]:
+        """Those of these that are there, whatever their guid."""
+        guids = {s.raw: s.guid for s in self.zfs.snapshots(dataset) if s.dataset == dataset}
+        return self.zfs.destroy(dataset, {raw: guids.get(raw, "1") for raw in raws})
+
     def token(self, dataset: str) -> str | None:
         return self.zfs.datasets(dataset)[0].resume_token
 
@@ -124,6 +129,15 @@ def _ended(child: Child) -> int:
             return status
         threading.Event().wait(0.025)
     raise AssertionError(f"{child.argv} did not end in 30 s")
+
+
+def _until(done: Callable[[], bool]) -> None:
+    """ZFS counts what is written with the next transaction group, five seconds later at most."""
+    for _ in range(300):
+        if done():
+            return
+        threading.Event().wait(0.1)
+    raise AssertionError("not in 30 s")
 
 
 def _fake(base: Path) -> Pair:
@@ -251,7 +265,7 @@ def test_remove_takes_one_new_dataset_and_nothing_that_is_kept(zfs_pair: Pair) -
     zfs_pair.snap(name, "a")
     with pytest.raises(CommandFailed, match="has children"):
         zfs.remove(name, guid)
-    zfs.destroy(name, ["a"])
+    zfs_pair.destroy(name, "a")
     for _ in range(2):
         zfs.remove(name, guid)
     assert zfs.datasets(name) == ()
@@ -311,14 +325,59 @@ def test_destroy_only_what_is_named(zfs_pair: Pair) -> None:
     name, other = zfs_pair.child("web1"), zfs_pair.child("web10")
     for raw in ("a", "b", "c d", "by-hand"):
         zfs.snapshot(root, raw, {})
-    zfs.destroy(name, ["a", "c d"])
+    assert zfs_pair.destroy(name, "c d", "a") == ("c d", "a")
     assert zfs_pair.names(name) == ["b", "by-hand"]
     assert zfs_pair.names(other) == ["a", "b", "c d", "by-hand"]
-    zfs.destroy(name, [])
-    zfs.destroy(name, ["a", "b"])  # one is gone: passed over
+    assert zfs.destroy(name, {}) == ()
+    assert zfs_pair.destroy(name, "a", "b") == ("b",)  # one is gone: passed over
     assert zfs_pair.names(name) == ["by-hand"]
+    assert zfs_pair.destroy(name, "a", "b") == ()
+    assert zfs.destroy(f"{name}/gone", {"a": "1"}) == ()
+
+
+def test_destroy_leaves_alone_what_is_another_snapshot_or_in_use(zfs_pair: Pair) -> None:
+    """Identity is the guid; one that is in use keeps none of the others."""
+    zfs, name = zfs_pair.zfs, zfs_pair.child("web1")
+    fulls = [zfs_pair.snap(name, raw) for raw in ("a", "b", "c", "d", "e")]
+    doomed = {raw: zfs_pair.guid(full) for raw, full in zip("abcde", fulls, strict=True)}
+    zfs.hold("zborg:offsite", fulls[1])
+    run = f"{zfs_pair.pool}/zborg-scratch/{zfs_pair.root.rpartition('/')[2]}"
+    zfs.clone(fulls[2], f"{run}/web1")
+    assert zfs.destroy(name, doomed | {"d": doomed["e"]}) == ("a", "e")
+    assert zfs_pair.names(name) == ["b", "c", "d"]
+    zfs.release("zborg:offsite", fulls[1])
+    zfs.destroy_clone(f"{run}/web1")
+    assert zfs.destroy(name, doomed) == ("b", "c", "d")
+
+
+def test_freed_is_what_destroying_them_together_frees(zfs_pair: Pair) -> None:
+    """What two snapshots share is in neither's `used`, and is freed by destroying both."""
+    zfs, name = zfs_pair.zfs, zfs_pair.child("web1", 600)
+    zfs_pair.snap(name, "a")
+    zfs_pair.snap(name, "b")
+    zfs_pair.write(name, "data", 1)
+    zfs_pair.snap(name, "c")
+    assert zfs.freed(name, []) == 0
+    assert zfs.freed(name, ["a"]) < 200 * KIB
+    assert 600 * KIB <= zfs.freed(name, ["a", "b", "gone"]) < 900 * KIB
+    assert zfs_pair.names(name) == ["a", "b", "c"]
     with pytest.raises(CommandFailed, match="could not find any snapshots"):
-        zfs.destroy(name, ["a", "b"])
+        zfs.freed(name, ["gone"])
+    for raw in ("a%c", "%", "a,b"):
+        with pytest.raises(ZborgError, match="not a name"):
+            zfs.freed(name, [raw])
+
+
+def test_what_was_written_since_the_newest_snapshot_is_told(zfs_pair: Pair) -> None:
+    zfs, name = zfs_pair.zfs, zfs_pair.child("web1", 100)
+    zfs_pair.snap(name, "a")
+    assert zfs.datasets(name)[0].written == 0
+    zfs_pair.write(name, "more", 200)
+    zfs_pair.child("new")  # in a transaction group of its own, after that file
+    _until(lambda: zfs.datasets(name)[0].written > 150 * KIB)
+    assert all(one.written > 0 for one in zfs.datasets(zfs_pair.root))
+    zfs_pair.snap(name, "b")
+    assert zfs.datasets(name)[0].written == 0
 
 
 def test_destroy_refuses_names_that_mean_more(zfs_pair: Pair) -> None:
@@ -327,7 +386,7 @@ def test_destroy_refuses_names_that_mean_more(zfs_pair: Pair) -> None:
         zfs_pair.snap(name, real)
     for raw in ("a%b", "a%", "%", "a,b", "x@a", "x/a", "a#b", "", "a\nb"):
         with pytest.raises(ZborgError, match="not a name"):
-            zfs_pair.zfs.destroy(name, [raw])
+            zfs_pair.zfs.destroy(name, {raw: "1"})
     assert zfs_pair.names(name) == ["a", "b"]
 
 
@@ -354,16 +413,6 @@ def test_hold_and_release_are_idempotent(zfs_pair: Pair) -> None:
     zfs.release("mine", f"{name}/gone@gone")
     with pytest.raises(CommandFailed, match="does not exist"):
         zfs.hold("mine", f"{name}@gone")
-
-
-def test_a_held_snapshot_is_not_destroyed_and_the_holder_is_named(zfs_pair: Pair) -> None:
-    zfs, name = zfs_pair.zfs, zfs_pair.child("web1")
-    zfs_pair.snap(name, "a")
-    zfs.hold("zborg:offsite", zfs_pair.snap(name, "b"))
-    with pytest.raises(CommandFailed, match="held by zborg:offsite on") as caught:
-        zfs.destroy(name, ["a", "b"])
-    assert caught.value.remedy
-    assert zfs_pair.names(name) == ["a", "b"]  # all or none
 
 
 def test_bookmarks_are_idempotent_for_the_same_snapshot_only(zfs_pair: Pair) -> None:
@@ -401,8 +450,7 @@ def test_clone_is_mounted_and_goes_with_its_run(zfs_pair: Pair) -> None:
     assert sorted(zfs.snapshots(name)[0].clones) == [f"{run}/web1", f"{run}/web2"]
     with pytest.raises(CommandFailed, match="already exists"):
         zfs.clone(full, f"{run}/web2")
-    with pytest.raises(CommandFailed, match="dependent clones"):
-        zfs.destroy(name, ["a"])
+    assert zfs_pair.destroy(name, "a") == ()
     for _ in range(2):
         zfs.destroy_clone(f"{run}/web1")
     assert not zfs_pair.exists(place) and zfs_pair.exists(f"{other}/data")
@@ -446,7 +494,7 @@ def test_send_in_full_then_increments_from_snapshot_and_bookmark(zfs_pair: Pair)
     assert zfs.estimate(Stream(c, base=f"{name}#b")) > 50 * KIB
     assert zfs_pair.transfer(Stream(a), target)[:2] == (0, 0)
     assert zfs_pair.transfer(Stream(b, base=a), target)[:2] == (0, 0)
-    zfs.destroy(name, ["a", "b"])
+    assert zfs_pair.destroy(name, "a", "b") == ("a", "b")
     assert zfs_pair.transfer(Stream(c, base=f"{name}#b"), target)[:2] == (0, 0)
     (arrived,) = zfs.datasets(target)
     assert not arrived.mounted and arrived.mountpoint is None
@@ -496,7 +544,7 @@ def test_a_cut_increment_is_resumed_from_its_bookmark(zfs_pair: Pair) -> None:
     zfs_pair.write(name, "more", 3 * KIB)
     full = zfs_pair.snap(name, "b")
     zfs_pair.cut(Stream(full, base=base), target, 1500 * KIB)
-    zfs.destroy(name, ["a"])
+    zfs_pair.destroy(name, "a")
     token = zfs_pair.token(target)
     assert token is not None and zfs.decode(token).from_guid == guid
     assert zfs_pair.transfer(Stream(full, token=token), target)[:2] == (0, 0)
@@ -532,7 +580,7 @@ def test_a_token_must_ask_for_the_snapshot_we_mean(zfs_pair: Pair) -> None:
     zfs_pair.cut(Stream(full), target, 1000 * KIB)
     token = zfs_pair.token(target)
     assert token is not None
-    zfs.destroy(name, ["a"])
+    zfs_pair.destroy(name, "a")
     assert zfs.decode(token).to_name == full  # although it is gone
     with pytest.raises(Conflict, match="nothing was sent"):
         zfs.send(Stream(other, token=token), 1)
@@ -593,7 +641,7 @@ def test_a_snapshot_that_is_being_sent_is_busy(zfs_pair: Pair) -> None:
     assert os.read(reading, 1)
     try:
         with pytest.raises(CommandFailed, match="busy"):
-            zfs_pair.zfs.destroy(name, ["a"])
+            zfs_pair.destroy(name, "a")
     finally:
         os.close(reading)
         sender.stop()

@@ -57,7 +57,7 @@ def test_a_stopped_child_keeps_what_arrived(tmp_path: Path) -> None:
     assert sender.stop() == -15 and sender.pid > 1 << 22
     for end in (reading, writing):
         os.close(end)
-    zfs.destroy("tank/web1", ["a"])  # no longer busy
+    assert zfs.destroy("tank/web1", {"a": zfs.snapshots("tank/web1")[0].guid})  # no longer busy
 
 
 def test_snapshots_keep_the_files_as_they_were(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What the zfs commands print: golden texts, and anything else ends in ZborgError and nothing worse.
 
 tests/golden/zfs: status-*-2.3 and the rest were captured from OpenZFS 2.3.9 (pool renamed); status-*-2.1
-and -2.2 were written from knowledge of the format, not captured.
+and -2.2, and the column `written` of datasets, were written from knowledge of the format, not captured.
 """
 
 from __future__ import annotations
@@ -230,6 +230,7 @@ def test_datasets() -> None:
     borg, web, recv = parse.datasets(golden("datasets"), {"tank/borg": {"zborg:target.a": "1"}})
     assert borg.properties == {"zborg:target.a": "1"} and borg.mountpoint == "/tank/borg" and borg.mounted
     assert (web.name, web.mounted, web.resume_token) == ("tank/borg/we b", False, None)
+    assert (borg.written, web.written) == (0, 24576)
     assert (recv.mountpoint, recv.resume_token) == (None, "1-111ea975c8-f8-789c63")
 
 
@@ -239,6 +240,13 @@ def test_bookmarks_and_holds() -> None:
     found = parse.holds(golden("holds"))
     assert [(h.snapshot, h.tag) for h in found[1:]] == [("tank/borg@s10", "c"), ("tank/borg/we b@s11", "c")]
     assert found[2].since == at(2026, 11, 2, 6, 29)
+
+
+def test_what_a_destroy_would_free() -> None:
+    assert parse.reclaim("destroy\ttank/a@b\ndestroy\ttank/a@c\nreclaim\t12345\n") == 12345
+    for text in ("", "destroy\ttank/a@b\n", "reclaim\t1.2M\n", "would reclaim 3\n"):
+        with pytest.raises(ZborgError, match="would free"):
+            parse.reclaim(text)
 
 
 def test_size_and_progress() -> None:
@@ -404,6 +412,7 @@ def test_no_name_reaches_a_command_line_as_an_option_or_a_range(dataset: str, ra
         return
     assert command[:2] == ("zfs", "destroy") and len(command) == 3
     assert command[2][0].isalpha() and command[2].count("@") == 1 and not set("%,#\n") & set(command[2])
+    assert argv.freed(dataset, [raw]) == ("zfs", "destroy", "-n", "-v", "-p", command[2])
 
 
 def test_command_lines_never_force_or_recurse() -> None:

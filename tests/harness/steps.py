@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tests.harness.local import LocalVault
-from zborg.model import Outcome, Report, Scrub
+from zborg.model import Outcome, Report, Scrub, Zfs
 from zborg.steps.context import Context
 from zborg.steps.snapshot import snapshot
 from zborg.steps.status import saved
@@ -43,6 +43,12 @@ def raws(vault: LocalVault, dataset: str) -> list[str]:
 
 def guids(zfs: object, dataset: str) -> list[str]:
     return [s.guid for s in zfs.snapshots(dataset)]  # type: ignore[attr-defined]  # either FakeZfs
+
+
+def destroy(zfs: Zfs, dataset: str, *names: str) -> tuple[str, ...]:
+    """By hand, as it were: whatever is called so."""
+    found = [s for s in zfs.snapshots(dataset) if s.dataset == dataset]
+    return zfs.destroy(dataset, {s.raw: s.guid for s in found if s.raw in names})
 
 
 def of(report: Report, subject: str) -> Outcome:

@@ -77,6 +77,7 @@ class Dataset:
     used: int
     available: int
     resume_token: str | None = None
+    written: int = 0  # bytes since its newest snapshot; all of it when there is none
     properties: Mapping[str, str] = field(default_factory=dict)  # zborg:* only, source local or received
 
 
@@ -226,11 +227,20 @@ class Zfs(Protocol):
     def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
         """Set user properties on all named datasets or snapshots, in one call."""
 
-    def destroy(self, dataset: str, raws: Sequence[str]) -> None:
-        """Destroy these snapshots of one dataset. Never recursive, never forced; () does nothing.
+    def destroy(self, dataset: str, doomed: Mapping[str, str]) -> tuple[str, ...]:
+        """Destroy these snapshots of one dataset, names (after the @) to guids; returns the names of those
+        it destroyed, in that order. Never recursive, never forced.
 
-        Raises CommandFailed when one is held (it names the tags), cloned or being sent, and when none of
-        them exists; a missing one among others is passed over.
+        Left alone is what is gone, has another guid, a hold or a clone: it is looked at just before, and
+        nothing else of the dataset is. Raises CommandFailed when one is being sent, or was taken into use
+        at that very moment (it names the tags of a hold): then of those in the same command none is gone.
+        """
+
+    def freed(self, dataset: str, raws: Sequence[str]) -> int:
+        """Bytes that destroying these together would free; destroys nothing. () frees nothing.
+
+        Raises CommandFailed when none of them exists. More names than one command can take are asked for
+        in parts: what two parts share is not counted then.
         """
 
     def hold(self, tag: str, snapshot: str) -> None:

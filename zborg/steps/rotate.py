@@ -122,8 +122,8 @@ def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict]) -> Outcome:
         return Outcome("dataset", dataset, Status.OK, kept, data={"destroyed": []})
     try:
         with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
-            names = _still_the_same(begun, dataset, doomed)
-            begun.context.zfs.destroy(dataset, names)
+            # Identity is the guid: what was renamed or taken into use since the plan is left alone.
+            names = begun.context.zfs.destroy(dataset, {one.raw: one.guid for one in doomed})
     except ZborgError as error:
         return outcome_of("dataset", dataset, error)
     return Outcome(
@@ -131,15 +131,5 @@ def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict]) -> Outcome:
         dataset,
         Status.OK,
         f"{kept}, destroyed {len(names)}",
-        data={"destroyed": names},
+        data={"destroyed": list(names)},
     )
-
-
-def _still_the_same(begun: Begun, dataset: str, doomed: Sequence[Snapshot]) -> list[str]:
-    """Identity is the guid: a name that was reused since the plan, or got a hold or a clone, is left alone.
-
-    ZFS destroys all or none of what it is asked to: one that it refuses would keep all the others.
-    """
-    found = begun.context.zfs.snapshots(dataset)
-    free = {(s.guid, s.full) for s in found if not s.holds and not s.clones}
-    return [s.raw for s in doomed if (s.guid, s.full) in free]

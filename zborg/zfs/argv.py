@@ -26,7 +26,7 @@ SEND_WORD = "lec"
 SNAPSHOT_PROPERTIES = (P_RUN, P_STATE, P_TRANSACTION, P_ARRIVED)
 
 SNAPSHOT_COLUMNS = "name,guid,createtxg,creation,used,userrefs,clones"
-DATASET_COLUMNS = "name,guid,mounted,used,available,receive_resume_token,mountpoint"
+DATASET_COLUMNS = "name,guid,mounted,used,available,receive_resume_token,written,mountpoint"
 BOOKMARK_COLUMNS = "name,guid,createtxg"
 
 # Dates are printed in words in the local zone and language; `holds` and `status` have no -p for
@@ -112,9 +112,23 @@ def set_properties(subjects: Iterable[str], properties: Mapping[str, str]) -> Ar
     return ("zfs", "set", *names.properties(properties), *map(names.subject, subjects))
 
 
+def list_these(snapshots: Iterable[str]) -> Argv:
+    """Exactly these; ends with status 1 when one is missing."""
+    return ("zfs", "list", "-Hp", "-t", "snapshot", "-o", SNAPSHOT_COLUMNS, *map(names.snapshot, snapshots))
+
+
+def _these(dataset: str, raws: Iterable[str]) -> str:
+    """DATASET@A,B: each by its name. A range (A%C) would take along what came between, whoever made it."""
+    return f"{names.dataset(dataset)}@{','.join(map(names.component, raws))}"
+
+
 def destroy_snapshots(dataset: str, raws: Iterable[str]) -> Argv:
-    checked = ",".join(map(names.component, raws))
-    return ("zfs", "destroy", f"{names.dataset(dataset)}@{checked}")
+    return ("zfs", "destroy", _these(dataset, raws))
+
+
+def freed(dataset: str, raws: Iterable[str]) -> Argv:
+    """-n destroys nothing; -v and -p say how many bytes that would free, in one number."""
+    return ("zfs", "destroy", "-n", "-v", "-p", _these(dataset, raws))
 
 
 def destroy_bookmark(bookmark: str) -> Argv:

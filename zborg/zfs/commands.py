@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -20,6 +20,8 @@ LISTING = 600.0
 DESTROYING = 1800.0
 # Names per command. 100 of at most 255 bytes are 25 KiB; one argument may have 128.
 _CHUNK = 100
+# The same for what may be thousands, by their length: some 1,500 of zborg's own names.
+_LONGEST = 60_000
 
 
 class CommandZfs:
@@ -121,25 +123,49 @@ class CommandZfs:
 
     # --- destroying ------------------------------------------------------------------------------
 
-    def destroy(self, dataset: str, raws: Sequence[str]) -> None:
-        """All or none of each 100. Snapshots already gone are passed over, unless none of them is left."""
-        for chunk in _chunks(raws):
-            command = argv.destroy_snapshots(dataset, chunk)
-            try:
-                self._run(command, timeout=DESTROYING)
-            except CommandFailed as error:
-                # OpenZFS 2.1 calls a held snapshot just as busy as one that is being sent.
-                held = words.says(error, "it's being held", "dataset is busy")
-                if held and (holders := self._holders(dataset, chunk)):
-                    raise words.explain(error, command, f"held by {holders}") from error
+    def destroy(self, dataset: str, doomed: Mapping[str, str]) -> tuple[str, ...]:
+        """Two commands for some 1,500 snapshots: a look, and the destroy, which is of all or none of them."""
+        destroyed: list[str] = []
+        for batch in _batches(dataset, doomed):
+            free = [s for s in self._standing(dataset, batch) if not s.holds and not s.clones]
+            same = {s.raw for s in free if s.guid == doomed[s.raw]}
+            if raws := [raw for raw in batch if raw in same]:
+                self._destroy(dataset, raws)
+                destroyed += raws
+        return tuple(destroyed)
+
+    def _standing(self, dataset: str, raws: Sequence[str]) -> list[Snapshot]:
+        """Those that are there, without zborg's properties. Only when one is gone all are listed."""
+        fulls = [f"{dataset}@{raw}" for raw in raws]
+        try:
+            return list(parse.snapshots(self._run(argv.list_these(fulls), timeout=LISTING)))
+        except CommandFailed as error:
+            if not words.says(error, "does not exist"):
                 raise
+        listed = parse.snapshots(self._listing(argv.list_snapshots(dataset), dataset))
+        wanted = set(fulls)
+        return [one for one in listed if one.full in wanted]
+
+    def _destroy(self, dataset: str, raws: Sequence[str]) -> None:
+        command = argv.destroy_snapshots(dataset, raws)
+        try:
+            self._run(command, timeout=DESTROYING)
+        except CommandFailed as error:
+            # OpenZFS 2.1 calls a held snapshot just as busy as one that is being sent.
+            held = words.says(error, "it's being held", "dataset is busy")
+            if held and (holders := self._holders(dataset, raws)):
+                raise words.explain(error, command, f"held by {holders}") from error
+            raise
 
     def _holders(self, dataset: str, raws: Sequence[str]) -> str:
         with suppress(ZborgError):  # the failure itself matters more than who caused it
-            wanted = {f"{dataset}@{raw}" for raw in raws}
-            held = [one.full for one in self.snapshots(dataset) if one.holds and one.full in wanted]
+            held = [one.full for one in self._standing(dataset, raws) if one.holds]
             return ", ".join(f"{hold.tag} on {hold.snapshot}" for hold in self.holds(held))
         return ""
+
+    def freed(self, dataset: str, raws: Sequence[str]) -> int:
+        commands = [argv.freed(dataset, batch) for batch in _batches(dataset, raws)]
+        return sum(parse.reclaim(self._run(command, timeout=LISTING)) for command in commands)
 
     def destroy_bookmark(self, bookmark: str) -> None:
         with self._unless(f"bookmark '{bookmark}' does not exist"):
@@ -257,6 +283,20 @@ class CommandZfs:
 
 def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:
     return (items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK))
+
+
+def _batches(dataset: str, raws: Iterable[str]) -> Iterator[list[str]]:
+    """The names in parts that a command line can take, whatever their number."""
+    batch: list[str] = []
+    length = 0
+    for raw in raws:
+        length += len(dataset) + len(raw) + 2  # the @ and what divides
+        if batch and length > _LONGEST:
+            yield batch
+            batch, length = [], len(dataset) + len(raw) + 2
+        batch.append(raw)
+    if batch:
+        yield batch
 
 
 @contextmanager

@@ -20,6 +20,7 @@ _NUMBER = re.compile(r"[0-9]{1,20}")
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 _PROGRESS = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}\t([0-9]{1,20})\t.")
 _SIZE = re.compile(r"^size\t([0-9]{1,20})$", re.MULTILINE)
+_RECLAIM = re.compile(r"^reclaim\t([0-9]{1,20})$", re.MULTILINE)
 _UNMOUNTABLE = frozenset({"none", "legacy", "-"})
 
 
@@ -73,11 +74,11 @@ def split(name: str, mark: str) -> tuple[str, str]:
 
 def datasets(text: str, properties: Properties) -> tuple[Dataset, ...]:
     """`zfs list -o` argv.DATASET_COLUMNS, in ZFS's order."""
-    return tuple(_dataset(row, properties) for row in rows(text, 7))
+    return tuple(_dataset(row, properties) for row in rows(text, 8))
 
 
 def _dataset(row: list[str], properties: Properties) -> Dataset:
-    name, guid, mounted, used, available, token, mountpoint = row
+    name, guid, mounted, used, available, token, written, mountpoint = row
     return Dataset(
         name=name,
         guid=str(number(guid)),
@@ -86,6 +87,7 @@ def _dataset(row: list[str], properties: Properties) -> Dataset:
         used=number(used),
         available=number(available),
         resume_token=None if token == "-" else token,  # noqa: S105  # no secret
+        written=number(written),
         properties=properties.get(name, {}),
     )
 
@@ -175,6 +177,14 @@ def size(text: str) -> int:
     match = _SIZE.search(text)
     if match is None:
         raise _refuse("the size of a stream", text)
+    return int(match[1])
+
+
+def reclaim(text: str) -> int:
+    """Bytes, from `zfs destroy -nvp`."""
+    match = _RECLAIM.search(text)
+    if match is None:
+        raise _refuse("what a destroy would free", text[-200:])
     return int(match[1])
 
 
