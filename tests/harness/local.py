@@ -18,8 +18,8 @@ from zborg.model import Emit, Endpoint, Event, Host, Policy, Reverse, Storage, T
 from zborg.process import LocalRunner
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
-from zborg.state.runs import Runs
 from zborg.steps.context import Context
+from zborg.steps.history import recorded_runs
 
 
 class LocalVault:
@@ -119,7 +119,7 @@ class LocalVault:
             zfs_of=lambda _: self.far,
             machine_of=lambda _: LocalRunner(),
             locks=Locks(self.state / "locks", "zborg test"),
-            runs=Runs(self.state / "runs"),
+            runs=recorded_runs(self.config, self.state, self.zfs, emit or self.events.append),
             frozen=Frozen(self.state / "frozen"),
             clock=utc_now,
             emit=emit or self.events.append,

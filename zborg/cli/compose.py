@@ -21,8 +21,8 @@ from zborg.process import LocalRunner
 from zborg.state.directory import prepare_state
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
-from zborg.state.runs import Runs
 from zborg.steps.context import Context
+from zborg.steps.history import recorded_runs
 from zborg.zfs.commands import CommandZfs
 
 # Aliases in known_hosts. Names of hosts and targets have no dot, so none can be taken for another.
@@ -47,9 +47,10 @@ def compose(
             known_hosts = state / f"known_hosts.{'.'.join(pinned)}"
         write_known_hosts(known_hosts, _endpoints(config) | dict(pinned or {}))
         world = _World(config, known_hosts, closing)
-        storage, runs = world.storage(), Runs(state / "runs")
-        runs.prune()
+        storage = world.storage()
         zfs = CommandZfs(storage)
+        runs = recorded_runs(config, state, zfs, emit)
+        runs.prune()
         yield Context(
             config=config,
             zfs=zfs,

@@ -40,7 +40,7 @@ def from_dict(table: Mapping[str, Any]) -> Report:
         finished=_moment(table["finished"]),
         status=Status(table["status"]),
         exit=Exit(table["exit"]),
-        outcomes=tuple(_parse_outcome(outcome) for outcome in table["outcomes"]),
+        outcomes=tuple(outcome_from_dict(outcome) for outcome in table["outcomes"]),
         plan=tuple(table["plan"]),
     )
 
@@ -63,7 +63,8 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _parse_outcome(table: Mapping[str, Any]) -> Outcome:
+def outcome_from_dict(table: Mapping[str, Any]) -> Outcome:
+    """Raises as from_dict()."""
     return Outcome(
         kind=table["kind"],
         subject=str(table["subject"]),  # it is looked up by

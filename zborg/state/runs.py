@@ -10,7 +10,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -32,13 +33,16 @@ def new_run(now: datetime) -> str:
 
 
 class Runs:
-    """The run files below one directory."""
+    """The run files below one directory. What is saved here goes on to `also`: the history."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, also: Callable[[Report], None] | None = None) -> None:
+        self._directory, self._also = directory, also
 
     def save(self, report: Report) -> None:
-        """Replace the file whole and on disk: a killed zborg leaves the old report or the new one."""
+        """Replace the file whole and on disk: a killed zborg leaves the old report or the new one.
+
+        The one place through which every report of every step goes.
+        """
         path = self._directory / f"{report.run}.{report.command}.json"
         new = path.with_suffix(".new")
         with open(new, "w", encoding="utf-8") as file:
@@ -47,14 +51,30 @@ class Runs:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
+        if self._also:
+            self._also(report)
+
+    def changed(self) -> dict[tuple[str, str], float]:
+        """By (run, command) when the file was written, in seconds since 1970."""
+        found = {}
+        with os.scandir(self._directory) as entries:
+            for entry in entries:
+                run, dot, rest = entry.name.partition(".")
+                command = rest.removesuffix(".json")
+                with suppress(FileNotFoundError):  # pruned in between
+                    if dot and command != rest:
+                        found[run, command] = entry.stat().st_mtime
+        return found
+
+    def read(self, run: str, command: str) -> Report | None:
+        """None for a file that is not there or cannot be read."""
+        return _read(self._directory / f"{run}.{command}.json")
 
     def newest_first(self, command: str) -> Iterator[Report]:
         """Reports of one command. A file that cannot be read is passed over: history never stops a backup."""
         for path in _by_age(self._directory.glob(f"*.{command}.json")):
-            try:
-                yield from_dict(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
+            if report := _read(path):
+                yield report
 
     def newest(self, command: str) -> Report | None:
         return next(self.newest_first(command), None)
@@ -88,6 +108,13 @@ class Runs:
         torn = [path for path in self._directory.glob("*.new") if time.time() - _changed(path) > _TORN]
         for path in (*old, *torn):
             path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Report | None:
+    try:
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _last_ended_first(dated: list[tuple[datetime, Outcome]]) -> list[Outcome]:

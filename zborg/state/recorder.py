@@ -1,0 +1,93 @@
+"""Writing the history beside the run files. What is wrong with it is a warning, never an outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from zborg.errors import ZborgError
+from zborg.model import Report
+from zborg.model.words import counted
+from zborg.state.history import Corrupt, History
+from zborg.state.runs import Runs
+
+_REST = 60.0  # seconds without a try after one that failed: a fleet of 200 must not wait for a lock 200 times
+
+
+class Recorder:
+    """Records every report that is saved, and before the first one what the history has missed.
+
+    A run whose file is younger than its record was not recorded: the history was locked, full or lost then,
+    or zborg was killed between the two. A history that is empty is told `snapshots` as well: what ZFS knows
+    of earlier nights; that may raise ZborgError.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        runs: Path,
+        snapshots: Callable[[], Iterable[Report]],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._history, self._runs = history, Runs(runs)
+        self._snapshots, self._warn = snapshots, warn
+        self._caught_up = False
+        self._resting_until = 0.0
+
+    def __call__(self, report: Report) -> None:
+        if time.monotonic() < self._resting_until:
+            return
+        try:
+            self._record(report)
+        except Exception as error:  # a bug here must not end a backup either
+            self._resting_until = time.monotonic() + _REST
+            words = error.message if isinstance(error, ZborgError) else f"{type(error).__name__}: {error}"
+            self._warn(f"not recorded, a later run does it: {words}")
+
+    def rebuild(self) -> int:
+        """All that the run files and the snapshots tell, once more; how many. Raises as History."""
+        try:
+            self._history.check()
+        except Corrupt as error:
+            self._set_aside(error)
+        return self._history.record_all(self._saved({}), self._told_by_snapshots())
+
+    def _record(self, report: Report) -> None:
+        try:
+            self._catch_up(report)
+            self._history.record(report)
+        except Corrupt as error:
+            self._set_aside(error)
+            self._catch_up(report)
+            self._history.record(report)
+
+    def _set_aside(self, error: Corrupt) -> None:
+        self._caught_up = False
+        if aside := self._history.set_aside(datetime.now(UTC)):
+            self._warn(f"{error.message}; it is now {aside.name}, and a new history is made")
+
+    def _catch_up(self, but: Report) -> None:
+        """Once in a process."""
+        if self._caught_up:
+            return
+        recorded = self._history.recorded()
+        told = [] if recorded else self._told_by_snapshots()
+        missed = [one for one in self._saved(recorded) if (one.run, one.command) != (but.run, but.command)]
+        number = self._history.record_all(missed, told)
+        if number and not recorded:
+            self._warn(f"made anew: {counted(number, 'run')} came from the run files and the snapshots")
+        self._caught_up = True
+
+    def _saved(self, recorded: Mapping[tuple[str, str], float]) -> Iterator[Report]:
+        """The reports in run files that are younger than their record."""
+        missed = [key for key, at in self._runs.changed().items() if at > recorded.get(key, 0.0)]
+        return (report for key in sorted(missed) if (report := self._runs.read(*key)))
+
+    def _told_by_snapshots(self) -> list[Report]:
+        try:
+            return list(self._snapshots())
+        except ZborgError as error:
+            self._warn(f"the snapshots could not be asked: {error.message}; later: zborg history --rebuild")
+            return []
