@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zborg.zfs.begin import FILESYSTEM, SIZE
+
+_BEGIN, _MAGIC, _LZ4 = "<IIQQQIIQQ256s", 0x2F5BACBAC, 17  # as in zborg/zfs/begin.py
 CHUNK = 4096  # PIPE_BUF: a write of this size into a writable pipe does not block
 SIGPIPE_STATUS = -13
 # Beyond the largest pid Linux gives, so that nobody can end a stranger's process with it.
@@ -102,7 +105,10 @@ class FakeChild:
 
 @dataclass(frozen=True)
 class Header:
-    """The first line of a stream; `size` is the whole body's, `offset` where this stream begins in it."""
+    """What a stream begins with: the record that a real one begins with, and a line of our own.
+
+    `size` is the whole body's, `offset` where this stream begins in it.
+    """
 
     dataset: str
     raw: str
@@ -112,26 +118,31 @@ class Header:
     size: int
     offset: int = 0
 
-    def line(self) -> bytes:
-        return json.dumps({"fake-zfs": 1, **vars(self)}).encode() + b"\n"
+    def data(self) -> bytes:
+        name = f"{self.dataset}@{self.raw}".encode()
+        guids = int(self.to_guid), int(self.from_guid or 0)
+        version = 1 | 1 << 2 + _LZ4
+        record = struct.pack(_BEGIN, 0, 0, _MAGIC, version, int(self.created), FILESYSTEM, 0, *guids, name)
+        return record + json.dumps({"fake-zfs": 1, **vars(self)}).encode() + b"\n"
 
     @classmethod
-    def parse(cls, line: bytes) -> Header | None:
+    def parse(cls, data: bytes) -> Header | None:
         try:
-            table = json.loads(line)
+            table = json.loads(data[SIZE:])
             return cls(**table) if table.pop("fake-zfs") == 1 else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
 
 def read_header(child: FakeChild, source: int) -> bytes:
-    line = bytearray()
-    while not line.endswith(b"\n") and len(line) < 65536:
+    """All of it, or what came before the end."""
+    found = bytearray()
+    while (len(found) < SIZE or not found.endswith(b"\n")) and len(found) < 65536:
         byte = child.read(source, 1)
         if not byte:
             break
-        line += byte
-    return bytes(line)
+        found += byte
+    return bytes(found)
 
 
 def pack_tree(tree: Path) -> bytes:

@@ -108,10 +108,10 @@ class Streams(Machine):
 
     def _receive(self, child: FakeChild, dataset: str, source: int) -> int:
         try:
-            line = read_header(child, source)
-            header = Header.parse(line)
+            data = read_header(child, source)
+            header = Header.parse(data)
             if header is None:
-                why = "invalid stream (bad magic number)" if line else "failed to read from stream"
+                why = "invalid stream (bad magic number)" if data else "failed to read from stream"
                 child.say(f"cannot receive: {why}")
                 return 1
             with self._lock:
@@ -197,7 +197,7 @@ def _send_tree(child: FakeChild, header: Header, snap: Snap, target: int) -> int
     body = pack_tree(snap.tree)[header.offset :]
     name = f"{header.dataset}@{header.raw}"
     child.say(f"full\t{name}\t{len(body)}\nsize\t{len(body)}")
-    child.write(target, header.line())
+    child.write(target, header.data())
     for at in range(0, len(body), 1 << 20):
         child.write(target, body[at : at + (1 << 20)])
         sent = min(at + (1 << 20), len(body))

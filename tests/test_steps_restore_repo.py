@@ -17,6 +17,7 @@ from zborg.interrupt import cancelled
 from zborg.model import Status
 from zborg.process import LocalRunner
 from zborg.steps.backup import Options, backup
+from zborg.steps.clones import Source
 from zborg.steps.context import Context
 from zborg.steps.replicate import replicate
 from zborg.steps.restore_repo import Wanted, restore_repo
@@ -36,7 +37,7 @@ def backed_up(vault: LocalVault, clock: Hours) -> tuple[BackedUpHost, Context]:
 
 
 def copy(context: Context, to: Path, at: str = "", target: str = "") -> dict[str, object]:
-    report = restore_repo(context, Wanted("web1", to, at, target))
+    report = restore_repo(context, Wanted("web1", to, at, Source(target)))
     assert report.exit is Exit.OK, report.outcomes
     return dict(report.outcomes[0].data)
 
@@ -158,4 +159,4 @@ def test_a_dry_run_copies_nothing_and_names_the_snapshot(vault: LocalVault, cloc
 def test_an_unknown_target_is_refused(vault: LocalVault, clock: Hours) -> None:
     _, context = backed_up(vault, clock)
     with pytest.raises(UsageError, match="no such target: nowhere"):
-        restore_repo(context, Wanted("web1", vault.directory / "copy", target="nowhere"))
+        restore_repo(context, Wanted("web1", vault.directory / "copy", source=Source("nowhere")))

@@ -43,3 +43,5 @@ def test_the_documents_say_the_same() -> None:
     for line in lines(ROOT, "zborg-sink", "Linux"):
         for page in (DOCS / "sink.md", DOCS.parent / "README.md"):
             assert f"    {line}\n" in page.read_text()
+    for line in reading_lines(ROOT, READER, "Linux"):
+        assert f"    {line}\n" in (DOCS / "sink.md").read_text()

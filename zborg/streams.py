@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import selectors
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -109,6 +111,47 @@ def pour(source: int, target: int) -> None:
             if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
             _copy(source, target)
+
+
+def first_bytes(source: int, count: int, patience: float) -> bytes:
+    """What comes first, or all that comes. Raises TimedOut after `patience` seconds without a byte."""
+    data = b""
+    with suppress(ConnectionError):
+        while len(data) < count:
+            _await(source, patience)
+            if not (chunk := os.read(source, count - len(data))):
+                break
+            data += chunk
+    return data
+
+
+def _await(source: int, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while not select.select([source], [], [], _TICK)[0]:
+        if cancelled.is_set():
+            raise Interrupted("interrupted")
+        if time.monotonic() > deadline:
+            raise TimedOut(("read",), -1, "", f"no data came within {patience:g} s")
+
+
+def fed(start: Callable[[int], Child], write: Callable[[int], None]) -> Child:
+    """A process whose stdin is what `write` puts into the descriptor that it is given.
+
+    In a thread, because the process may end first while the source is silent: nobody waits for it.
+    """
+    with pipe() as (reading, writing):
+        child = start(reading)
+        target = os.dup(writing)
+    threading.Thread(target=_write, args=(write, target), daemon=True).start()
+    return child
+
+
+def _write(write: Callable[[int], None], target: int) -> None:
+    try:
+        with suppress(BrokenPipeError):  # the process ended; its status says why
+            write(target)
+    finally:
+        os.close(target)
 
 
 def _copy(source: int, target: int) -> None:

@@ -85,17 +85,18 @@ class _World:
     def __init__(self, config: Config, known_hosts: Path, closing: ExitStack) -> None:
         self._config, self._known_hosts, self._closing = config, known_hosts, closing
         self._local = LocalRunner()
-        self._targets: dict[str, Runner] = {}
+        self._targets: dict[tuple[str, Endpoint], Runner] = {}
 
     def storage(self) -> Runner:
         endpoint = self._config.storage.endpoint
         return self._ssh(_STORAGE, endpoint) if endpoint else self._local
 
     def target(self, target: Target) -> Runner:
-        """One connection for all that is done there."""
-        if target.name not in self._targets:
-            self._targets[target.name] = self._ssh(_alias(target), target.endpoint)
-        return self._targets[target.name]
+        """One connection for all that is done there; a restore may come with an endpoint of its own."""
+        key = target.name, target.endpoint
+        if key not in self._targets:
+            self._targets[key] = self._ssh(_alias(target), target.endpoint)
+        return self._targets[key]
 
     def serve(self, zfs: Zfs) -> Serve:
         storage = self._config.storage

@@ -111,8 +111,13 @@ def sink(
         str, typer.Argument(help="The dataset below which is received, such as vault/zborg.", metavar="ROOT")
     ],
     raw: Annotated[bool, typer.Option("--raw", help="Receive encrypted (raw) streams as well.")] = False,
+    read: Annotated[
+        bool, typer.Option("--read", help="For the key of a restore: list and send, receive nothing.")
+    ] = False,
 ) -> None:
     """The forced command on an off-site host. A sender lists and receives below ROOT, and no more."""
     from zborg.cli.sink import sink as carry_out
 
-    raise typer.Exit(carry_out(root, raw=raw))
+    if raw and read:
+        raise UsageError("--raw is about what is received, and --read receives nothing")
+    raise typer.Exit(carry_out(root, raw=raw, read=read))

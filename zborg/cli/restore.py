@@ -28,22 +28,33 @@ From = Annotated[
     str, typer.Option("--from", help="A target's copy instead of the storage's.", metavar="TARGET")
 ]
 
+Identity = Annotated[
+    str,
+    typer.Option(
+        "--identity",
+        help="With --from: the private key that may read there (docs/restore.md).",
+        metavar="FILE",
+    ),
+]
+
 
 @restore.command("list")
 def list_(
     host: HostName,
     target: From = "",
+    identity: Identity = "",
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
     """List the snapshots a host can be restored from, oldest first."""
+    from zborg.steps.clones import Source
     from zborg.steps.restore import list_snapshots
 
     perform(
         Common("restore list", config, as_json, verbose, dry_run),
-        lambda context: list_snapshots(context, host, target),
+        lambda context: list_snapshots(context, host, Source(target, identity)),
     )
 
 
@@ -77,17 +88,20 @@ def repo(
     ],
     at: At = "",
     target: From = "",
+    identity: Identity = "",
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
     """Copy a host's whole repository out of a snapshot. For whoever holds its key."""
+    from zborg.steps.clones import Source
     from zborg.steps.restore_repo import Wanted, restore_repo
 
+    wanted = Wanted(host, to, at, Source(target, identity))
     perform(
         Common("restore repo", config, as_json, verbose, dry_run),
-        lambda context: restore_repo(context, Wanted(host, to, at, target), dry_run=dry_run),
+        lambda context: restore_repo(context, wanted, dry_run=dry_run),
     )
 
 
@@ -95,15 +109,19 @@ def repo(
 def serve(
     host: HostName,
     at: At = "",
+    target: From = "",
+    identity: Identity = "",
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
     """Lend a snapshot to its host. Its root runs borg by hand there; Ctrl-C ends it."""
+    from zborg.steps.clones import Source
     from zborg.steps.restore_serve import restore_serve
 
+    source = Source(target, identity)
     perform(
         Common("restore serve", config, as_json, verbose, dry_run),
-        lambda context: restore_serve(context, host, at, dry_run=dry_run),
+        lambda context: restore_serve(context, host, at, source, dry_run=dry_run),
     )

@@ -15,11 +15,14 @@ from zborg.errors import Exit, ZborgError
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def sink(root: str, *, raw: bool = False) -> int:
-    """Do what SSH_ORIGINAL_COMMAND asks below `root`; the exit status. Raises ZborgError for refusals."""
+def sink(root: str, *, raw: bool = False, read: bool = False) -> int:
+    """Do what SSH_ORIGINAL_COMMAND asks below `root`; the exit status. Raises ZborgError for refusals.
+
+    `read`: it is a reader's key, which only lists and gets snapshots sent.
+    """
     from zborg.model import utc_now
     from zborg.process import LocalRunner
-    from zborg.steps.sink import Sink, serve
+    from zborg.steps.sink import Sink, serve, serve_reader
     from zborg.zfs.commands import CommandZfs
     from zborg.zfs.names import dataset
 
@@ -31,7 +34,11 @@ def sink(root: str, *, raw: bool = False) -> int:
     runner = LocalRunner()
     place = Sink(dataset(root), CommandZfs(runner), runner, utc_now, raw)
     try:
-        done = serve(place, command, sys.stdin.fileno())
+        if read:
+            _log(f"a reader asks: {command[:500]}")
+            done = serve_reader(place, command, sys.stdout.fileno(), _say)
+        else:
+            done = serve(place, command, sys.stdin.fileno())
     except ZborgError as error:
         _log(error.message)
         raise
@@ -41,8 +48,14 @@ def sink(root: str, *, raw: bool = False) -> int:
     return done.status if done.status >= 0 else Exit.FAILED
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _log(words: str) -> None:
-    """For the off-site's administrator: a refusal may be the only trace of a server in wrong hands."""
+    """For the off-site's administrator: a refusal may be the only trace of a server in wrong hands, and a
+    person's key is used on few days.
+    """
     import syslog
 
     from zborg.model.words import printable

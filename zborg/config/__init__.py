@@ -19,6 +19,7 @@ from zborg.config.shape import URL, Misshapen, Raw, RawHost, RawStorage, structu
 from zborg.errors import ConfigError, UsageError
 from zborg.model import NAME_PATTERN, Endpoint, Host, Policy, Reverse, Storage, Target
 
+_ACCOUNT = re.compile(r"[a-z_][\w.-]*", re.ASCII)
 _SPEAKABLE = re.compile(r"[\w./@+=,:-]+")
 
 
@@ -161,6 +162,11 @@ def _checked(raw: Raw, path: Path) -> Config:
         for name, host in raw.hosts.items()
         if host.shrink > 100
     ]
+    problems += [
+        f"targets.{name}.read_user: is no account's name: {target.read_user!r}"
+        for name, target in raw.targets.items()
+        if not _ACCOUNT.fullmatch(target.read_user)
+    ]
     if problems:
         raise _config_error(path, problems)
     return _speakable(_build(raw, path))
@@ -204,6 +210,7 @@ def _build(raw: Raw, path: Path) -> Config:
                 t.dataset,
                 t.max_age,
                 t.bandwidth_limit,
+                t.read_user,
             )
             for name, t in raw.targets.items()
         ),

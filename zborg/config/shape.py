@@ -96,6 +96,7 @@ class RawTarget:
     identity: str | None = None
     max_age: Duration = Duration(26 * 3600)
     bandwidth_limit: Rate = Rate(0)
+    read_user: str = "zborg-read"
 
 
 @dataclass(frozen=True)

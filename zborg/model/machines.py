@@ -53,6 +53,7 @@ class Target:
     dataset: str
     max_age: int  # seconds after which the last replication is overdue
     bandwidth_limit: int = 0  # bytes a second; 0 is as fast as it goes
+    reader: str = "zborg-read"  # the account there whose key only reads, for restores
 
 
 @dataclass(frozen=True, slots=True)

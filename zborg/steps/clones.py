@@ -1,21 +1,24 @@
 """What a restore reads: the snapshot that --at means, on the storage or a target, and a clone of it.
 
 borg needs to lock what it reads, and a snapshot is read-only: so every reader gets a clone, which goes
-with it whatever happens.
+with it whatever happens. Where nothing may be made (behind a sink) the snapshot is fetched first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from zborg.errors import UsageError
 from zborg.interrupt import cancelled
-from zborg.model import Host, Runner, Snapshot, SnapshotName, Zfs
+from zborg.model import Dataset, Host, Runner, Snapshot, SnapshotName, Target, Zfs
 from zborg.planning.choose import choose, parse_at
 from zborg.steps.context import Begun, Context, missing, select_targets
+
+_FETCHED = "from-"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Place:
     dataset: str
     host: str
     target: str = ""  # "" is the storage
+    reader: bool = False  # reached with a key that only reads: nothing can be made there
 
     @property
     def scratch(self) -> str:
@@ -49,14 +53,36 @@ class Place:
         raise UsageError(words, "zborg backup && zborg snapshot")
 
 
-def place_of(context: Context, host: Host, target: str = "") -> Place:
-    """The host's repository on the storage, or on the target of that name (UsageError if there is none)."""
-    if not target:
+@dataclass(frozen=True)
+class Source:
+    """Whose copy: the storage's, or a target's; with `identity` by the account there that only reads."""
+
+    target: str = ""
+    identity: str = ""
+
+
+STORAGE = Source()
+
+
+def place_of(context: Context, host: Host, source: Source = STORAGE) -> Place:
+    """The host's repository there. Raises UsageError for a target or a key that is not."""
+    if not source.target and source.identity:
+        raise UsageError("--identity is the key of a target's reader", "name the target with --from")
+    if not source.target:
         dataset = context.config.storage.dataset_of(host.name)
         return Place(context.zfs, context.storage, dataset, host.name)
-    (found,) = select_targets(context.config, [target])
-    dataset = f"{found.dataset}/{host.name}"
-    return Place(context.zfs_of(found), context.machine_of(found), dataset, host.name, target)
+    (found,) = select_targets(context.config, [source.target])
+    if source.identity:
+        found = _as_reader(found, Path(source.identity))
+    dataset, reader = f"{found.dataset}/{host.name}", bool(source.identity)
+    return Place(context.zfs_of(found), context.machine_of(found), dataset, host.name, found.name, reader)
+
+
+def _as_reader(target: Target, identity: Path) -> Target:
+    if not identity.is_file():
+        raise UsageError(f"--identity {identity}: there is no such file", "it is the private key of a reader")
+    endpoint = replace(target.endpoint, user=target.reader, identity=str(identity.absolute()))
+    return replace(target, endpoint=endpoint)
 
 
 def chosen(begun: Begun, snapshots: Sequence[Snapshot], at: str) -> Snapshot:
@@ -73,7 +99,7 @@ def clone(begun: Begun, place: Place, snapshot: Snapshot) -> Iterator[str]:
 
     A snapshot taken during a backup contains that backup's lock; it is removed here, in the clone.
     """
-    _clear_stale(place)
+    _clear_stale(begun, place)
     made = f"{place.scratch}/{begun.run}/{place.host}"
     try:
         home = place.zfs.clone(snapshot.full, made)
@@ -84,10 +110,34 @@ def clone(begun: Begun, place: Place, snapshot: Snapshot) -> Iterator[str]:
             place.zfs.destroy_clone(made)
 
 
-def _clear_stale(place: Place) -> None:
-    """We hold the lock of its restores: a clone that is still there belongs to a run that was killed."""
-    for dataset in place.zfs.datasets(place.scratch):
-        if dataset.name.count("/") == place.scratch.count("/") + 2 and dataset.name.endswith(
-            f"/{place.host}"
-        ):
+def fetched_below(place: Place, run: str) -> str:
+    """The parent of what a run fetches."""
+    return f"{place.scratch}/{_FETCHED}{run}"
+
+
+def _clear_stale(begun: Begun, place: Place) -> None:
+    """We hold the lock of its restores: what is still there of another run belongs to one that was killed."""
+    depth, own = place.scratch.count("/") + 2, fetched_below(place, begun.run)
+    found = [one for one in place.zfs.datasets(place.scratch) if one.name.count("/") == depth]
+    left = [one for one in found if one.name.rpartition("/")[2] == place.host]
+    fetched = [one for one in left if one.name.split("/")[-2].startswith(_FETCHED)]
+    for dataset in left:
+        if dataset not in fetched:
             place.zfs.destroy_clone(dataset.name)
+    for dataset in fetched:
+        if dataset.name.rpartition("/")[0] != own:
+            drop_fetched(place.zfs, dataset.name)
+
+
+def drop_fetched(zfs: Zfs, name: str) -> None:
+    """What was received as `name` in the scratch, whole or in part, and its parent. Gone counts as done."""
+    zfs.abort_receive(name)
+    parent = name.rpartition("/")[0]
+    snapshots = [one for one in zfs.snapshots(parent) if one.dataset == name]
+    zfs.destroy(name, [one.raw for one in snapshots])
+    for dataset in sorted(zfs.datasets(parent), key=_depth, reverse=True):
+        zfs.remove(dataset.name, dataset.guid)
+
+
+def _depth(dataset: Dataset) -> int:
+    return dataset.name.count("/")

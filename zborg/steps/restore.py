@@ -27,7 +27,7 @@ from zborg.model import (
 )
 from zborg.model.words import counted, size
 from zborg.state.locks import Lock
-from zborg.steps.clones import Place, chosen, clone, place_of
+from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
 
 _ALLOWED = 10_000_000_000  # bytes proposed in the line that root copies
@@ -35,11 +35,11 @@ _LISTED = "20"  # archives looked at for the newest of ours
 _PERMISSION = ("restore is off on this host", "root allowed a restore", "root did not allow")  # the agent's
 
 
-def list_snapshots(context: Context, name: str, target: str = "") -> Report:
+def list_snapshots(context: Context, name: str, source: Source = STORAGE) -> Report:
     """Every snapshot of one host's dataset, oldest first, with what its backup came to."""
     (host,) = select_hosts(context.config, [name])
     begun = begin(context, "restore list")
-    return begun.report([_listed(snapshot) for snapshot in place_of(context, host, target).snapshots()])
+    return begun.report([_listed(snapshot) for snapshot in place_of(context, host, source).snapshots()])
 
 
 def _listed(snapshot: Snapshot) -> Outcome:

@@ -18,8 +18,9 @@ from zborg.errors import CommandFailed, UsageError, ZborgError
 from zborg.model import Event, Outcome, Report, Snapshot, Status
 from zborg.model.words import counted
 from zborg.state.locks import Lock
-from zborg.steps.clones import Place, chosen, clone, place_of
-from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
+from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.fetch import at_hand, failed
 from zborg.streams import chain, pump
 
 # A repository of some TiB over a slow line; a dead line is noticed by ssh's keepalives.
@@ -30,12 +31,12 @@ _KEPT = 10  # lines of each side's words
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line asks for; `target` "" means the storage's own copy."""
+    """What the command line asks for."""
 
     host: str
     to: Path
     at: str = ""
-    target: str = ""
+    source: Source = STORAGE
 
 
 def restore_repo(context: Context, wanted: Wanted, *, dry_run: bool = False) -> Report:
@@ -45,17 +46,23 @@ def restore_repo(context: Context, wanted: Wanted, *, dry_run: bool = False) -> 
     of a repository must not pass for the whole.
     """
     (host,) = select_hosts(context.config, [wanted.host])
-    place, to = place_of(context, host, wanted.target), Path(wanted.to).absolute()
+    place, to = place_of(context, host, wanted.source), Path(wanted.to).absolute()
     _check_room(to)
     begun = begin(context, "restore repo")
     snapshot = chosen(begun, place.snapshots(), wanted.at)
     if dry_run:
-        return begun.report((), [f"clone {snapshot.full}{place.where}", f"copy its files to {to}"])
+        return begun.report((), [*_first(place, snapshot), f"copy its files to {to}"])
     context.emit(Event("started", host.name))
     context.emit(Event("warning", host.name, f"copying {snapshot.full}{place.where} to {to}"))
     report = begun.report([_copied(begun, place, snapshot, to)])
     context.runs.save(report)
     return report
+
+
+def _first(place: Place, snapshot: Snapshot) -> list[str]:
+    if not place.reader:
+        return [f"clone {snapshot.full}{place.where}"]
+    return [f"fetch {snapshot.full}{place.where} into the storage's scratch", "clone it there"]
 
 
 def _check_room(to: Path) -> None:
@@ -73,12 +80,13 @@ def _copied(begun: Begun, place: Place, snapshot: Snapshot, to: Path) -> Outcome
     try:
         with (
             begun.context.locks.hold(f"restore-{place.host}") as lock,
-            clone(begun, place, snapshot) as home,
+            at_hand(begun, place, snapshot, lock) as (near, copy),
+            clone(begun, near, copy) as home,
             _all_or_nothing(to),
         ):
-            files = _Copy(begun, place, lock).run(home, to)
+            files = _Copy(begun, near, lock).run(home, to)
     except (ZborgError, OSError) as error:
-        return outcome_of("host", place.host, error)
+        return failed(place, error)
     message = f"the repository as of {snapshot.raw}{place.where} is in {to}, {counted(files, 'file')}"
     data = {"snapshot": snapshot.full, "restored": str(to), "copied_files": files, "commands": _next(to)}
     remedy = 'with the host\'s exported key and passphrase (README, "The host is gone"):'

@@ -1,7 +1,8 @@
 """restore serve: a snapshot, lent to its host, for the host's owner to run borg by hand.
 
-The key stays where it is. Each of the owner's commands takes one connection; the server lends the next
-as soon as one has ended, until it is told to stop. The clone goes with it, whatever happens.
+A target's copy is fetched to the storage first, and served from there. The key stays where it is. Each of
+the owner's commands takes one connection; the server lends the next as soon as one has ended, until it is
+told to stop. The clone goes with it, whatever happens.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from zborg.interrupt import cancelled
 from zborg.model import Event, Host, Outcome, Report, Snapshot, Status
 from zborg.model.words import counted
 from zborg.state.locks import Lock
-from zborg.steps.clones import Place, chosen, clone, place_of
-from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
+from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.fetch import at_hand, failed
 
 _LONGEST = 7 * 86400  # seconds of one command: `borg mount` stays as long as it is looked at
 _BY_HAND = 'eval "$(/usr/local/libexec/zborg-agent --borg-env)"'
 
 
-def restore_serve(context: Context, name: str, at: str = "", *, dry_run: bool = False) -> Report:
+def restore_serve(
+    context: Context, name: str, at: str = "", source: Source = STORAGE, *, dry_run: bool = False
+) -> Report:
     """Lend the newest good snapshot not later than `at` until zborg is told to stop, which is a good end.
 
     Raises UsageError before anything is made.
@@ -32,10 +36,11 @@ def restore_serve(context: Context, name: str, at: str = "", *, dry_run: bool = 
             f"{name} has no agent: it is backed up by its own borgmatic",
             f"zborg restore repo {name} --to DIR, and borg there with its key",
         )
-    place, begun = place_of(context, host), begin(context, "restore serve")
+    place, begun = place_of(context, host, source), begin(context, "restore serve")
     snapshot = chosen(begun, place.snapshots(), at)
     if dry_run:
-        return begun.report((), [f"clone {snapshot.full} and lend it to {name}", *_words(host)])
+        first = [f"fetch {snapshot.full}{place.where}"] if place.target else []
+        return begun.report((), [*first, f"clone {snapshot.full} and lend it to {name}", *_words(host)])
     report = begun.report([_served(begun, host, place, snapshot)])
     context.runs.save(report)
     return report
@@ -52,10 +57,14 @@ def _words(host: Host) -> list[str]:
 
 def _served(begun: Begun, host: Host, place: Place, snapshot: Snapshot) -> Outcome:
     try:
-        with begun.context.locks.hold(f"restore-{host.name}") as lock, clone(begun, place, snapshot):
+        with (
+            begun.context.locks.hold(f"restore-{host.name}") as lock,
+            at_hand(begun, place, snapshot, lock, serve=True) as (near, copy),
+            clone(begun, near, copy),
+        ):
             return _Lending(begun, host, snapshot, lock).run()
     except ZborgError as error:
-        return outcome_of("host", host.name, error)
+        return failed(place, error)
 
 
 @dataclass

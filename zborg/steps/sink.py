@@ -1,27 +1,36 @@
-"""sink: one command of a sender, carried out below one dataset or refused.
+"""sink: one command of a sender or of a reader, carried out below one dataset or refused.
 
-The sender reaches this step by the forced command of its key, and chooses every byte of the command and
-of the stream. What it may ask for is zborg.zfs.sink; here is how it is done.
+They reach this step by the forced command of their key, and choose every byte of the command, a sender
+also of the stream. What they may ask for is zborg.zfs.sink; here is how it is done.
 """
 
 from __future__ import annotations
 
 import os
-import select
-import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zborg.errors import CommandFailed, TimedOut
 from zborg.model import Clock, Completed, Runner, Snapshot, Zfs
-from zborg.model.words import duration, moment
+from zborg.model.words import moment
 from zborg.model.zfs import P_ABANDON, P_ARRIVED
-from zborg.streams import pipe, pour, pump
+from zborg.streams import fed, first_bytes, pour, pump
 from zborg.zfs.argv import receive_as
 from zborg.zfs.begin import SIZE
 from zborg.zfs.begin import parse as parse_begin
-from zborg.zfs.sink import GiveUp, Mark, Show, Take, check_mark, check_stream, name_of, parse, refuse
+from zborg.zfs.sink import (
+    Give,
+    GiveUp,
+    Mark,
+    Show,
+    Take,
+    check_mark,
+    check_stream,
+    name_of,
+    parse,
+    parse_reading,
+    refuse,
+)
 
 _LISTING = 600.0  # seconds, as long as the sender's own adapter waits
 _FIRST_BYTES = 900.0  # a `zfs send` on a busy pool may take minutes to begin
@@ -49,6 +58,19 @@ def serve(sink: Sink, command: str, stdin: int) -> Completed:
     if isinstance(request, Mark):
         return _mark(sink, request)
     return _give_up(sink, request)
+
+
+def serve_reader(sink: Sink, command: str, stdout: int, say: Callable[[str], None]) -> Completed:
+    """The same for a reader: a stream goes to `stdout`, and what ZFS says of it meanwhile to `say`."""
+    request = parse_reading(command, sink.root)
+    return _show(sink, request) if isinstance(request, Show) else _give(sink, request, stdout, say)
+
+
+def _give(sink: Sink, request: Give, stdout: int, say: Callable[[str], None]) -> Completed:
+    with open(os.devnull, "rb") as nothing:
+        child = sink.runner.start(request.argv, stdin=nothing.fileno(), stdout=stdout)
+    statuses = pump({"send": child}, lambda _, line: say(line), timeout=_LONGEST)
+    return Completed(statuses["send"], "", "")
 
 
 def _show(sink: Sink, request: Show) -> Completed:
@@ -85,7 +107,7 @@ def _give_up(sink: Sink, request: GiveUp) -> Completed:
 
 
 def _take(sink: Sink, dataset: str, stdin: int) -> Completed:
-    header = _header(stdin)
+    header = first_bytes(stdin, SIZE, _FIRST_BYTES)
     begin = parse_begin(header)
     check_stream(begin, raw=sink.raw)
     held = _held(sink, dataset)
@@ -96,37 +118,18 @@ def _take(sink: Sink, dataset: str, stdin: int) -> Completed:
     return done
 
 
-def _header(stdin: int) -> bytes:
-    """The stream's first record, or what came of it."""
-    data = b""
-    with suppress(ConnectionError):
-        while len(data) < SIZE:
-            if not select.select([stdin], [], [], _FIRST_BYTES)[0]:
-                raise refuse(f"no stream began within {duration(_FIRST_BYTES)}")
-            chunk = os.read(stdin, SIZE - len(data))
-            if not chunk:
-                break
-            data += chunk
-    return data
-
-
 def _receive(sink: Sink, name: str, header: bytes, stdin: int) -> Completed:
     said: list[str] = []
-    with pipe() as (reading, writing), open(os.devnull, "wb") as nothing:
-        child = sink.runner.start(receive_as(name), stdin=reading, stdout=nothing.fileno())
-        os.write(writing, header)
-        feed = os.dup(writing)
-    # A thread, because the receiver may end first and the sender be silent then: nobody waits for it.
-    threading.Thread(target=_feed, args=(stdin, feed), daemon=True).start()
+    with open(os.devnull, "wb") as nothing:
+        out = nothing.fileno()
+
+        def write(target: int) -> None:
+            os.write(target, header)
+            pour(stdin, target)
+
+        child = fed(lambda into: sink.runner.start(receive_as(name), stdin=into, stdout=out), write)
     statuses = pump({"receive": child}, lambda _, line: said.append(line), timeout=_LONGEST)
     return Completed(statuses["receive"], "", "".join(f"{line}\n" for line in said[-20:]))
-
-
-def _feed(stdin: int, feed: int) -> None:
-    try:
-        pour(stdin, feed)
-    finally:
-        os.close(feed)
 
 
 def _note_arrival(sink: Sink, name: str, held: Sequence[Snapshot]) -> None:

@@ -50,11 +50,11 @@ def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Lim
     after = {"send": _ARRIVING, "limit": _ARRIVING}
     statuses = pump(ends, listen, timeout=_LONGEST, adopt=adopt, after=after)
     if any(statuses.values()):
-        who = _to_blame(statuses, said["receive"])
+        who = to_blame(statuses, said["receive"])
         raise _failure(who, ends[who].argv, statuses[who], "\n".join(said[who]))
 
 
-def _to_blame(statuses: Mapping[str, int], received: Sequence[str]) -> str:
+def to_blame(statuses: Mapping[str, int], received: Sequence[str]) -> str:
     """A receive that refuses breaks the sender's pipe; one that got a part only does not know why."""
     stopped = statuses["receive"] == -signal.SIGTERM
     unaware = stopped or any(words in line for line in received for words in _CUT)

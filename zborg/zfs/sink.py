@@ -1,8 +1,9 @@
-"""What a sender may ask of an off-site host, and which streams it may bring. Pure.
+"""What a sender may ask of an off-site host, which streams it may bring, and what a reader may ask. Pure.
 
 There is no protocol of the sink's own: a command is allowed when it is word for word what zborg's own
 adapter (argv.py) would have written for something below the root, and quoted as it would have been.
 So what a command line could mean beyond that never needs to be thought of. Everything else is refused.
+A reader's key has the listings in common with a sender's, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
-from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Snapshot, SnapshotName, State
+from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Snapshot, SnapshotName, State, Stream
 from zborg.model.words import moment
 from zborg.zfs import argv, names
 from zborg.zfs.argv import Argv
@@ -23,6 +24,8 @@ from zborg.zfs.begin import CLONE, FILESYSTEM, HARMLESS, PLAIN, RAW, Begin
 AHEAD = timedelta(hours=1)  # a name may be that far in our future: two clocks never agree
 MOST_A_DAY = 500
 """Arrivals per dataset in 24 hours. A first filling with more goes on the next day."""
+
+REFUSED = "refused by the sink"  # how each refusal begins
 
 _LISTINGS = (
     argv.list_datasets,
@@ -66,11 +69,18 @@ class GiveUp:
     dataset: str
 
 
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Send this snapshot, whole, on stdout: run as it stands."""
+
+    argv: Argv
+
+
 Request = Show | Take | Mark | GiveUp
 
 
 def refuse(why: str, remedy: str = "") -> ZborgError:
-    return ZborgError(f"refused by the sink: {why}", remedy)
+    return ZborgError(f"{REFUSED}: {why}", remedy)
 
 
 # --- commands ---------------------------------------------------------------------------------------
@@ -82,6 +92,22 @@ def parse(command: str, root: str) -> Request:
     if request := _shown(words, root) or _done(words, root) or _marked(words, root):
         return request
     raise refuse(f"it does not do {command[:200]!r}", "what it does is in docs/sink.md")
+
+
+def parse_reading(command: str, root: str) -> Show | Give:
+    """The same of a reader. Raises ZborgError for every other text, a sender's included."""
+    words = _words(command)
+    if request := _shown(words, root) or _given(words, root):
+        return request
+    raise refuse(f"this key only reads; it does not do {command[:200]!r}", "what it does is in docs/sink.md")
+
+
+def _given(words: Argv, root: str) -> Give | None:
+    """One snapshot in full. An increment or a resumed stream names another one, which need not be below
+    the root: ZFS finds what a token means in the whole pool."""
+    last = words[-1]
+    written = _wrote(lambda name: argv.send(Stream(name)), last)
+    return Give(words) if _is_below(last, root) and written == words else None
 
 
 def _shown(words: Argv, root: str) -> Show | None:
@@ -153,11 +179,12 @@ def check_mark(mark: Mark, held: Sequence[Snapshot]) -> None:
 
 def check_stream(begin: Begin, *, raw: bool) -> None:
     """Refuse what brings more than one snapshot of a file system. `raw` allows encrypted streams."""
-    for why in _faults(begin, raw=raw):
+    for why in faults(begin, raw=raw):
         raise refuse(why)
 
 
-def _faults(begin: Begin, *, raw: bool) -> Iterator[str]:
+def faults(begin: Begin, *, raw: bool) -> Iterator[str]:
+    """Why a stream is not one plain snapshot of one file system."""
     if not begin.simple:
         yield "a package of streams (zfs send -R, -I or -p); one stream brings one snapshot and no more"
     if begin.kind != FILESYSTEM:

@@ -1,0 +1,337 @@
+"""`zborg sink --read` behind a real sshd: a restore through it, and what its key cannot do.
+
+The off-site's `zfs` writes down what it is asked, and lists and sends what the in-memory off-site has; the
+server's is the in-memory one. Real ZFS is in test_sink_lab.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_zfs_child import FakeChild
+from tests.harness.keys import make_key
+from tests.harness.local import LocalVault
+from tests.harness.sshd import Sshd
+from tests.harness.steps import Hours, dataset_only, raws, world
+from tests.test_sink import PACKAGE
+from tests.test_steps_restore_repo import backed_up, content
+from tests.test_zfs_begin import golden
+from tests.test_zfs_sink import REFUSED, ROOT, WEB
+from zborg.errors import Exit, UsageError, ZborgError
+from zborg.hosts.keys import write_known_hosts
+from zborg.hosts.ssh import SshRunner
+from zborg.model import P_STATE, Child, Endpoint, Report, Snapshot, SnapshotName, Status, Stream, Target
+from zborg.process import LocalRunner
+from zborg.steps.clones import Source
+from zborg.steps.context import Context
+from zborg.steps.replicate import replicate
+from zborg.steps.restore import list_snapshots
+from zborg.steps.restore_repo import Wanted, restore_repo
+from zborg.zfs import argv
+from zborg.zfs.commands import CommandZfs
+from zborg.zfs.sink import Give, Show, parse, parse_reading
+
+WEB_HERE = "tank/borg/web1"
+NAME = "zborg_2026-02-12T144933Z"
+
+# --- what a reader may ask --------------------------------------------------------------------------
+
+
+def test_listings_and_one_whole_snapshot_are_all_that_a_reader_gets() -> None:
+    whole = argv.send(Stream(f"{WEB}@{NAME}"))
+    assert parse_reading(shlex.join(whole), ROOT) == Give(whole)
+    for listing in (argv.list_snapshots(WEB), argv.snapshot_properties(WEB), argv.list_datasets(ROOT)):
+        assert parse_reading(shlex.join(listing), ROOT) == Show(listing)
+    with pytest.raises(ZborgError, match="refused by the sink"):
+        parse(shlex.join(whole), ROOT)  # not with the everyday key
+
+
+_TOKEN = (Path(__file__).parent / "golden" / "zfs" / "token-full.txt").read_text().strip()
+_SENDING = {
+    "an increment": shlex.join(argv.send(Stream(f"{WEB}@{NAME}", base=f"{WEB}@a"))),
+    "an increment on something outside": shlex.join(argv.send(Stream(f"{WEB}@{NAME}", base="tank/x#a"))),
+    "a token": shlex.join(argv.send(Stream(f"{WEB}@{NAME}", token=_TOKEN))),
+    "an estimate": shlex.join(argv.estimate(Stream(f"{WEB}@{NAME}"))),
+    "the root's": shlex.join(argv.send(Stream(f"{ROOT}@{NAME}"))),
+    "beside": shlex.join(argv.send(Stream(f"vault/other@{NAME}"))),
+    "another pool's": shlex.join(argv.send(Stream(f"tank/borg/web1@{NAME}"))),
+    "a file system": f"zfs send -v -P -L -e -c {WEB}",
+    "a bookmark": f"zfs send -v -P -L -e -c {WEB}#{NAME}",
+    "all below": f"zfs send -v -P -R -L -e -c {WEB}@{NAME}",
+    "with properties": f"zfs send -v -P -p -L -e -c {WEB}@{NAME}",
+    "in other words": f"zfs send {WEB}@{NAME}",
+    "and a pipe": f"zfs send -v -P -L -e -c {WEB}@{NAME} | sh",
+    "and a file": f"zfs send -v -P -L -e -c {WEB}@{NAME} >/etc/passwd",
+    "and a destroy": f"zfs send -v -P -L -e -c {WEB}@{NAME}; zfs destroy {WEB}",
+    "dots": f"zfs send -v -P -L -e -c {ROOT}/../other@{NAME}",
+    "two": f"zfs send -v -P -L -e -c {WEB}@{NAME} {WEB}@{NAME}",
+    "a redaction": f"zfs send -v -P -L -e -c --redact x {WEB}@{NAME}",
+}
+_WRITING = {
+    "receive": shlex.join(argv.receive(WEB)),
+    "a mark": shlex.join(argv.set_properties([f"{WEB}@{NAME}"], {"zborg:state": "ok"})),
+    "give up": shlex.join(argv.abort_receive(WEB)),
+}
+ATTACKS = {name: text for name, text in REFUSED.items() if name != "send"} | _SENDING | _WRITING
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_other_command_is_refused_to_a_reader(name: str) -> None:
+    with pytest.raises(ZborgError, match="refused by the sink"):
+        parse_reading(ATTACKS[name], ROOT)
+
+
+# --- behind a real sshd -----------------------------------------------------------------------------
+
+_ZFS = """#!/bin/sh
+cd {directory}
+for word; do printf '[%s]' "$word"; done >>asked
+echo >>asked
+case "$1 $4" in
+    "list filesystem") cat datasets ;;
+    "list snapshot") cat snapshots ;;
+    get*) cat properties ;;
+    send*)
+        for last; do :; done
+        echo "full	$last	9" >&2
+        exec cat "${{last#*@}}" ;;
+esac
+"""
+_FORCED = """
+import sys
+import zborg.cli.sink
+zborg.cli.sink.PATH = "{directory}:" + zborg.cli.sink.PATH
+from zborg.cli.start import run
+sys.argv = ["zborg", "sink", {options} "vault/zborg"]
+run()
+"""
+
+
+@dataclass
+class Offsite:
+    """The off-site's sshd with two keys: the everyday one has the sink, the other reads."""
+
+    directory: Path
+    sshd: Sshd
+    everyday: Path
+    reader: Path
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.sshd.user, "127.0.0.1", self.sshd.port, self.sshd.host_key, str(self.everyday))
+
+    @property
+    def done(self) -> list[list[str]]:
+        """What was asked of zfs beside listings."""
+        lines = (self.directory / "asked").read_text().splitlines()
+        words = [line[1:-1].split("][") for line in lines]
+        return [one for one in words if one[0] not in ("list", "get")]
+
+    def ask(self, command: str) -> subprocess.CompletedProcess[bytes]:
+        words = [*self.sshd.client(self.reader), command]
+        return subprocess.run(words, input=b"", capture_output=True, timeout=60, check=False)
+
+    def hold(self, vault: LocalVault) -> None:
+        """All that the in-memory off-site has, as `zfs` prints and sends it."""
+        names = [one.name for one in vault.far.datasets(ROOT)]
+        found = vault.far.snapshots(ROOT)
+        columns = argv.DATASET_COLUMNS.split(",")
+        self._write("datasets", [_row(columns, {"name": name, "mounted": "no"}) for name in names])
+        self._write("snapshots", [_row(argv.SNAPSHOT_COLUMNS.split(","), _facts(one)) for one in found])
+        marks = [f"{one.full}\t{key}\t{value}" for one in found for key, value in one.properties.items()]
+        self._write("properties", marks)
+        for one in found:
+            with (self.directory / one.raw).open("wb") as file:
+                child = vault.far.send(Stream(one.full), file.fileno())
+                assert isinstance(child, FakeChild) and child.wait() == 0
+                child.close()
+        self._write("asked", [])
+
+    def _write(self, name: str, lines: list[str]) -> None:
+        (self.directory / name).write_text("".join(f"{line}\n" for line in lines))
+
+
+def _row(columns: list[str], facts: dict[str, str]) -> str:
+    usual = {"receive_resume_token": "-", "mountpoint": "none", "encryption": "off"}
+    return "\t".join(facts.get(column) or usual.get(column) or "1" for column in columns)
+
+
+def _facts(one: Snapshot) -> dict[str, str]:
+    created = str(int(one.created.timestamp()))
+    numbers = {"createtxg": str(one.createtxg), "creation": created, "userrefs": "0", "clones": "-"}
+    return {"name": one.full, "guid": one.guid, **numbers}
+
+
+@pytest.fixture(scope="module")
+def reached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offsite]:
+    base = tmp_path_factory.mktemp("read")
+    (base / "zfs").write_text(_ZFS.format(directory=base))
+    (base / "zfs").chmod(0o755)
+    sshd = Sshd(base / "sshd")
+    keys = {}
+    for name, options in (("everyday", ""), ("reader", '"--read",')):
+        keys[name] = make_key(base / name)
+        (base / f"{name}.py").write_text(_FORCED.format(directory=base, options=options))
+        forced = f"PYTHONPATH={PACKAGE} {sys.executable} {base}/{name}.py"
+        sshd.authorize(f'restrict,command="{forced}" {keys[name].public}')
+    with sshd:
+        yield Offsite(base, sshd, keys["everyday"].private, keys["reader"].private)
+
+
+@dataclass
+class World:
+    """A server whose two nights are off-site, and the way there."""
+
+    context: Context
+    vault: LocalVault
+    offsite: Offsite
+
+    def restore(self, at: str = "", identity: str = "reader") -> Report:
+        source = Source("offsite", str(self.offsite.directory / identity) if identity else "")
+        return restore_repo(self.context, Wanted("web1", self.vault.directory / "copy", at, source))
+
+    @property
+    def scratch(self) -> list[str]:
+        return [one.name for one in self.vault.zfs.datasets("tank/zborg-scratch")]
+
+
+Away = Callable[[Context], World]
+
+
+@pytest.fixture
+def away(reached: Offsite, vault: LocalVault) -> Iterator[Away]:
+    """What the server has, replicated; from then on the off-site is reached by ssh."""
+    runners = []
+    known = vault.state / "known_targets"
+    write_known_hosts(known, {"target.offsite": reached.endpoint})
+
+    def zfs_of(target: Target) -> CommandZfs:
+        runners.append(SshRunner("target.offsite", target.endpoint, known, LocalRunner()))
+        return CommandZfs(runners[-1])
+
+    def made(context: Context) -> World:
+        assert replicate(context).exit is Exit.OK
+        reached.hold(vault)
+        target = replace(context.config.targets[0], endpoint=reached.endpoint, reader=reached.sshd.user)
+        config = replace(context.config, targets=(target,))
+        return World(replace(context, config=config, zfs_of=zfs_of), vault, reached)
+
+    yield made
+    for runner in runners:
+        runner.close()
+
+
+@pytest.fixture
+def plain(away: Away, vault: LocalVault, clock: Hours) -> World:
+    """Without borg: two good snapshots of a dataset with a file."""
+    dataset_only(vault, "web1")
+    for text in ("first", "second"):
+        (vault.zfs.directory(WEB_HERE) / "config").write_text(text)
+        vault.zfs.snapshot("tank/borg", str(SnapshotName.of(clock.now)), {P_STATE: "ok"})
+        clock.tick()
+    return away(world(vault, clock))
+
+
+def test_the_readers_key_brings_a_repository_back(away: Away, vault: LocalVault, clock: Hours) -> None:
+    host, context = backed_up(vault, clock)
+    there = away(context)
+    first, second = raws(vault, WEB_HERE)
+    listed = list_snapshots(there.context, "web1", Source("offsite", str(there.offsite.reader)))
+    assert [one.subject for one in listed.outcomes] == [first, second]
+    report = there.restore(at=first)
+    assert report.exit is Exit.OK, report.outcomes
+    assert content(host, vault.directory / "copy") == "of web1"
+    assert there.offsite.done == [list(argv.send(Stream(f"{WEB}@{first}"))[1:])], "it only sent"
+    assert there.scratch == ["tank/zborg-scratch"], "nothing fetched stays"
+
+
+def test_the_everyday_key_does_not(plain: World) -> None:
+    """By itself it stops at the first thing that it would make there; as --identity at the send."""
+    for identity, words in (("", "refused by the sink"), ("everyday", "zfs send on offsite failed")):
+        report = plain.restore(identity=identity)
+        (outcome,) = report.outcomes
+        assert report.exit is Exit.FAILED and words in outcome.message and "--identity" in outcome.remedy
+    assert plain.offsite.done == [] and not (plain.vault.directory / "copy").exists()
+    assert plain.scratch == ["tank/zborg-scratch"]
+
+
+def test_attacks_with_the_readers_key_reach_no_zfs(plain: World) -> None:
+    for name in ("receive", "destroy a snapshot", "rollback", "all below", "and a destroy", "a token"):
+        done = plain.offsite.ask(ATTACKS[name])
+        assert done.returncode == 4 and b"refused by the sink: " in done.stderr, name
+        assert done.stdout == b""
+    assert plain.offsite.done == []
+
+
+def test_a_key_that_is_not_there_and_a_key_without_a_target_are_refused(plain: World) -> None:
+    for source in (Source("offsite", "/nonexistent/key"), Source("", str(plain.offsite.reader))):
+        with pytest.raises(UsageError, match="--identity"):
+            restore_repo(plain.context, Wanted("web1", plain.vault.directory / "copy", source=source))
+
+
+# --- an off-site that lies, and runs that were killed ------------------------------------------------
+
+
+def _sending(data: bytes) -> Any:
+    """A `send` that sends this, whatever it is asked for."""
+
+    def send(stream: Stream, stdout: int) -> Child:
+        target = os.dup(stdout)
+
+        def work(child: FakeChild) -> int:
+            try:
+                child.write(target, data)
+            finally:
+                os.close(target)
+            return 0
+
+        return FakeChild(("zfs", "send"), work)
+
+    return send
+
+
+def test_what_was_not_asked_for_is_not_received(plain: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The off-site is another machine: a stream with children and mountpoints must not get in."""
+    *_, newest = plain.vault.far.snapshots(f"{ROOT}/web1")
+    streams = {kind: golden()[kind] for kind in ("props", "replicate", "volume", "clone", "increment")}
+    # They say the guid that was asked for.
+    streams = {
+        k: data[:40] + int(newest.guid).to_bytes(8, "little") + data[48:] for k, data in streams.items()
+    }
+    streams |= {"another": golden()["full"], "garbage": b"x" * 400}
+    got = []
+
+    def take(*_: object) -> int:
+        got.append(1)
+        return 0
+
+    monkeypatch.setattr(plain.vault.zfs, "_take", take)
+    plain = replace(plain, context=replace(plain.context, zfs_of=lambda _: plain.vault.far))
+    for kind, data in streams.items():
+        monkeypatch.setattr(plain.vault.far, "send", _sending(data + bytes(5000)))
+        (outcome,) = plain.restore().outcomes
+        assert outcome.status is Status.FAILED and "sends something else than" in outcome.message, kind
+        assert not got and plain.scratch == ["tank/zborg-scratch"]
+
+
+def test_what_a_killed_run_had_fetched_goes_with_the_next(plain: World) -> None:
+    left = "tank/zborg-scratch/from-20260101T000000Z-dead"
+    for dataset in ("tank/zborg-scratch", left):
+        plain.vault.zfs.create(dataset, {})
+    first, second = plain.vault.far.snapshots(f"{ROOT}/web1")
+    with (plain.vault.directory / "stream").open("wb+") as file:
+        assert plain.vault.far.send(Stream(first.full), file.fileno()).wait() == 0  # type: ignore[attr-defined]
+        file.seek(0)
+        assert plain.vault.zfs.receive(f"{left}/web1", file.fileno()).wait() == 0  # type: ignore[attr-defined]
+    plain.vault.zfs.clone(f"{left}/web1@{first.raw}", "tank/zborg-scratch/20260101T000000Z-dead/web1")
+    assert plain.restore().exit is Exit.OK
+    assert plain.scratch == ["tank/zborg-scratch"]
