@@ -101,6 +101,11 @@ class LocalVault:
             identity=str(self.key.private),
         )
 
+    def runs_of(self, machine: str) -> Runs:
+        """The reports of another machine's own zborg."""
+        (self.directory / machine).mkdir(exist_ok=True)
+        return Runs(self.directory / machine)
+
     def tunnel(self, borg: str = "") -> SshTunnel:
         """`borg` is what serves the repositories, the real one unless given."""
         known_hosts = self.state / "known_hosts"

@@ -22,6 +22,7 @@ P_STATE = "zborg:state"
 P_TRANSACTION = "zborg:transaction"
 P_ARRIVED = "zborg:arrived"  # on the off-site: when the snapshot came, by the off-site's own clock
 P_ABANDON = "zborg:abandon"  # on an off-site's dataset: the guid whose cut stream its sender gave up
+P_REPORT = "zborg:report"  # on an off-site's root: what its own zborg did last (planning/told.py)
 P_TARGET = "zborg:target."  # + target name, on the source dataset: the source's and the base's guid
 
 

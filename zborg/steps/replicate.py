@@ -18,6 +18,7 @@ from zborg.state.locks import Together
 from zborg.steps.checks import ask_clock
 from zborg.steps.context import Begun, Context, attempt, conclude, outcome_of, select_targets
 from zborg.steps.sending import Diverged, Ends, idle, send
+from zborg.steps.telling import KIND, heard
 
 _NOT_STARTED = Interrupted("not started: interrupted")
 
@@ -62,12 +63,14 @@ def _target(begun: Begun, together: Together, target: Target, *, dry_run: bool) 
         # One run per target: a second one's plan would be old before its turn came.
         with begun.context.locks.hold(f"target-{target.name}"):
             ends = Ends(begun, target, begun.context.zfs_of(target))
-            plan = ends.compare().plan
+            compared = ends.compare()
+            plan = compared.plan
             done.plan = plan.lines()
             if dry_run:
                 done.foreseen += [_conflict(ends, conflict) for conflict in plan.conflicts]
             else:
                 done.outcomes += ask_clock(target.name, ends.far, begun.context.clock)
+                done.outcomes += heard(target, compared.copies, begun.context.clock())
                 for outcome in _execute(ends, together, plan):
                     done.outcomes.append(outcome)
     except ZborgError as error:
@@ -77,10 +80,11 @@ def _target(begun: Begun, together: Together, target: Target, *, dry_run: bool) 
 
 def _conclude(outcomes: Sequence[Outcome], *, foreseen: Sequence[Outcome]) -> tuple[Status, Exit]:
     """A dry run shows its conflicts in the plan, and ends as they would. A copy that is kept is worth a
-    look, but it is nothing that was done: where all else failed the run failed."""
-    tried = [one for one in outcomes if one.status is not Status.WARNING]
+    look, but like what a target tells it is nothing that was done: where all else failed the run failed."""
+    tried = [one for one in outcomes if one.status is not Status.WARNING and one.kind != KIND]
     status, code = conclude([*tried, *foreseen])
-    return (Status.WARNING, code) if status is Status.OK and len(tried) < len(outcomes) else (status, code)
+    warned = any(one.status is Status.WARNING for one in outcomes)
+    return (Status.WARNING, code) if status is Status.OK and warned else (status, code)
 
 
 def _execute(ends: Ends, together: Together, plan: ReplicationPlan) -> Iterator[Outcome]:

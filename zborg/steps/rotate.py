@@ -15,13 +15,15 @@ from zborg.state.frozen import Freeze
 from zborg.steps.arrivals import arrivals, first_seen, give_up
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 from zborg.steps.freeze import alarmed, keep, mend, told
+from zborg.steps.telling import tell
 
 _Unreadable = Mapping[str, ZborgError]  # by dataset: a record of a target that says nothing
 
 
 def rotate(context: Context, *, dry_run: bool = False) -> Report:
     """Apply the policy to the storage's snapshots; busy while one is being taken."""
-    return attempt(context, "rotate", partial(_rotate, dry_run=dry_run), dry_run=dry_run)
+    report = attempt(context, "rotate", partial(_rotate, dry_run=dry_run), dry_run=dry_run)
+    return tell(context, report, dry_run=dry_run)
 
 
 def _rotate(begun: Begun, *, dry_run: bool) -> Report:

@@ -15,6 +15,7 @@ from zborg.model.words import moment, moment_of
 from zborg.planning.damage import damaged_in
 from zborg.planning.health import capacity_findings, scrub_findings
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of
+from zborg.steps.telling import tell
 
 _LOOK_EVERY = 2.0  # seconds
 
@@ -22,9 +23,8 @@ _LOOK_EVERY = 2.0  # seconds
 def scrub(context: Context, *, start: bool = False, wait: bool = False, dry_run: bool = False) -> Report:
     """Verify. Findings of level failed end in exit 4, damage in 13. `--start` touches our pool only:
     the off-site's own zborg scrubs the off-site."""
-    return attempt(
-        context, "scrub", partial(_scrub, start=start, wait=wait, dry_run=dry_run), dry_run=dry_run
-    )
+    work = partial(_scrub, start=start, wait=wait, dry_run=dry_run)
+    return tell(context, attempt(context, "scrub", work, dry_run=dry_run), dry_run=dry_run)
 
 
 def _scrub(begun: Begun, *, start: bool, wait: bool, dry_run: bool) -> Report:

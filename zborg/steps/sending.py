@@ -100,7 +100,7 @@ class Ends:
             if self.record in one.properties
         }
         plan = plan_all(source, copy, recorded, self._tokens(copies), Link(self.target.name, SEND_WORD))
-        return Compared(source, copy, plan)
+        return Compared(source, copy, plan, copies)
 
     def name_of(self, source: str) -> str:
         """A source's name below the root: what it is called on both sides."""
@@ -146,6 +146,7 @@ class Compared:
     source: Tree
     copy: Tree
     plan: ReplicationPlan
+    copies: Sequence[Dataset] = ()  # what was listed there
 
 
 class Diverged(Conflict):

@@ -22,6 +22,8 @@ from zborg.steps.arrivals import KIND, again
 from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.freeze import mend, told
 from zborg.steps.scrub import judged, pool_of_facts, scrub
+from zborg.steps.telling import KIND as TOLD
+from zborg.steps.telling import heard_last
 
 
 def saved(
@@ -40,6 +42,7 @@ def saved(
     for target in config.targets:
         about = partial(_is_about, target.name)
         outcomes += _shown(f"replicate {target.name}", _last(runs, "replicate", about), target.max_age, now)
+        outcomes += heard_last(target, runs, now)
     outcomes += _shown("scrub", _scrubs(config, runs, now), config.scrub_max_age, now)
     return _report(config, now, outcomes)
 
@@ -141,7 +144,8 @@ def _last(runs: Runs, command: str, about: Callable[[Outcome], bool] = lambda _:
 
 def _is_about(target: str, outcome: Outcome) -> bool:
     """Outcomes of a target, of its datasets, and of a step that could not begin."""
-    return outcome.kind == "step" or outcome.subject.partition(":")[0] == target
+    named = outcome.subject.partition(":")[0] == target and outcome.kind != TOLD
+    return outcome.kind == "step" or named
 
 
 def _scrubs(config: Config, runs: Runs, now: datetime) -> Found | None:
