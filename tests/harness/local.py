@@ -18,6 +18,7 @@ from zborg.model import Emit, Endpoint, Event, Host, Policy, Reverse, Storage, T
 from zborg.process import LocalRunner
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
+from zborg.state.runs import Runs
 from zborg.steps.context import Context
 from zborg.steps.history import recorded_runs
 
