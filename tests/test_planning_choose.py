@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from zborg.errors import UsageError
 from zborg.model import P_STATE, Snapshot, SnapshotName
-from zborg.planning.choose import ToUtc, choose, parse_at
+from zborg.model.zfs import LABEL, P_LABEL
+from zborg.planning.choose import Label, ToUtc, check_label, choose, parse_at
 
 
 def in_zone(name: str) -> ToUtc:
@@ -58,11 +60,13 @@ def test_a_name_is_a_name_in_every_zone() -> None:
     "text",
     [
         "",
-        "yesterday",
+        "yesterday noon",
         "zborg_",
         "zborg_2026-02-30T000000Z",
         "2026-02-30",
-        "manual",
+        "-manual",
+        "20260230",
+        "a" * 64,
         "0001-01-01T00:30",
         "12:30",
     ],
@@ -79,7 +83,24 @@ def test_no_text_ends_in_another_error(text: str) -> None:
         at = parse_at(text, BERLIN)
     except UsageError:
         return
-    assert isinstance(at, SnapshotName) or at.tzinfo is UTC
+    assert isinstance(at, SnapshotName | Label) or at.tzinfo is UTC
+
+
+@given(st.from_regex(LABEL, fullmatch=True))
+def test_every_label_that_is_allowed_is_found_by_at(text: str) -> None:
+    try:
+        check_label(text)
+    except UsageError:
+        return
+    assert parse_at(text, BERLIN) == Label(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-a", ".a", "a b", "a/b", "ä", "a\n", "zborg_x", "2026-02-12", "a" * 64]
+)
+def test_what_no_snapshot_may_be_labelled(text: str) -> None:
+    with pytest.raises(UsageError, match="--label"):
+        check_label(text)
 
 
 FIRST = utc("2026-02-10T02:00:00")
@@ -115,6 +136,19 @@ def test_a_time_means_the_newest_good_snapshot_not_later(at: str, guid: str) -> 
 def test_a_name_means_that_snapshot_even_if_its_backup_failed() -> None:
     for snapshot in MIXED:
         assert snapshot.name and choose(MIXED, snapshot.name) is snapshot
+
+
+def test_a_label_means_the_newest_that_has_it_whatever_its_state() -> None:
+    named = [
+        replace(one, properties={**one.properties, P_LABEL: label})
+        for one, label in zip(MIXED, ["a", "b", "a", "", "b c", "c"], strict=True)
+    ]
+    assert choose(named, Label("a")).guid == "2"
+    assert choose(named[::-1], Label("c")).guid == "5"
+    for nobody in ("b c", "d"):  # what a sender wrote is no label unless it looks like one
+        with pytest.raises(UsageError, match=f"labelled {nobody}; there are 3 good of 6") as caught:
+            choose(named, Label(nobody))
+        assert "2026-02-12T14:49" in caught.value.remedy
 
 
 def test_foreign_snapshots_are_never_chosen() -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, nights, of, raws, world
-from zborg.errors import Exit
+from zborg.errors import CommandFailed, Exit
 from zborg.interrupt import cancelled
 from zborg.model import SnapshotName, State, Status
+from zborg.reporting.text import render
 from zborg.steps.backup import Options, backup
 from zborg.steps.rotate import rotate
 
@@ -138,6 +139,49 @@ def test_what_was_taken_into_use_since_the_plan_is_left_alone(
     vault.zfs.fail = use
     assert rotate(world(vault, clock)).exit is Exit.OK
     assert raws(vault, "tank/borg/web1") == [before[1], *before[-2:]]
+
+
+def test_a_dry_run_tells_the_bytes_per_dataset_and_in_all(vault: LocalVault, clock: Hours) -> None:
+    """One command for each dataset that loses something, and only then."""
+    dataset_only(vault, "web1", "web2", "new")
+    for host, size in (("web1", 3000), ("web2", 2000)):
+        (vault.zfs.directory(f"tank/borg/{host}") / "old").write_bytes(bytes(size))
+    nights(vault, clock, 1)
+    for host in ("web1", "web2"):
+        (vault.zfs.directory(f"tank/borg/{host}") / "old").unlink()
+    nights(vault, clock, 4)
+    for raw in raws(vault, "tank/borg/new"):
+        vault.zfs.hold("mine", f"tank/borg/new@{raw}")
+    asked: list[str] = []
+    vault.zfs.fail = lambda method, _: asked.append(method)
+    report = rotate(world(vault, clock), dry_run=True)
+    assert asked == ["datasets", "snapshots", "freed", "freed", "freed"]
+    assert report.exit is Exit.OK and {one.status for one in report.outcomes} == {Status.SKIPPED}
+    assert of(report, "tank/borg/web1").data["freed"] == 3000
+    assert of(report, "tank/borg/web1").message == "would destroy 3 snapshots and free 2.9 KiB"
+    total = report.outcomes[-1]
+    assert total.data["freed"] == sum(one.data["freed"] for one in report.outcomes[:-1]) >= 5000
+    text = [line.text for line in render(report)]
+    assert any("no rule keeps it" in line for line in text) and any("in all" in line for line in text)
+    assert text[-1] == "rotate: nothing was done (dry run)"
+    assert len(raws(vault, "tank/borg/web1")) == 5
+
+
+def test_a_dry_run_that_cannot_learn_the_bytes_shows_the_plan_and_says_why(
+    vault: LocalVault, clock: Hours
+) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 5)
+
+    def fail(method: str, arguments: tuple[object, ...]) -> None:
+        if method == "freed" and arguments[0] == "tank/borg/web1":
+            raise CommandFailed(("zfs", "destroy"), 1, "the pool is suspended")
+
+    vault.zfs.fail = fail
+    report = rotate(world(vault, clock), dry_run=True)
+    assert report.exit is Exit.FAILED and "suspended" in of(report, "tank/borg/web1").message
+    assert "freed" in of(report, "tank/borg/web2").data
+    assert any("no rule keeps it" in line.text for line in render(report))
 
 
 def test_a_rotation_without_news_asks_the_same_however_many_datasets_there_are(

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.harness.local import LocalVault
-from tests.harness.steps import Hours, dataset_only, destroy, of, raws, world
-from zborg.errors import Exit
+from tests.harness.steps import Hours, dataset_only, destroy, nights, of, raws, shown, world
+from zborg.errors import Exit, UsageError
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, State, Status
+from zborg.model.zfs import P_LABEL
 from zborg.steps.backup import Options, backup
+from zborg.steps.holds import Placing, list_holds, place_holds
+from zborg.steps.replicate import replicate
+from zborg.steps.restore import list_snapshots
+from zborg.steps.rotate import rotate
 from zborg.steps.snapshot import snapshot
 
 
@@ -35,7 +42,7 @@ def test_a_snapshot_without_a_backup_before_it_is_never_called_good(vault: Local
     clock.tick()
     snapshot(context)
     clock.tick()
-    snapshot(context)
+    nights(vault, clock, 1)
     assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [State.OK, None]
 
 
@@ -108,3 +115,122 @@ def test_two_snapshots_at_once_the_second_is_busy(vault: LocalVault, clock: Hour
         report = snapshot(context)
     assert report.exit is Exit.LOCKED
     assert f"pid {os.getpid()}" in report.outcomes[0].message
+
+
+# --- nothing new ------------------------------------------------------------------------------------------
+
+
+def test_without_news_none_is_taken_and_status_has_nothing_to_say_against_it(
+    vault: LocalVault, clock: Hours
+) -> None:
+    vault.add("web1")
+    backup(world(vault, clock), Options())
+    clock.tick()
+    snapshot(world(vault, clock))
+    before = raws(vault, "tank/borg/web1")
+    clock.tick(24 * 3)
+    dry = snapshot(world(vault, clock), dry_run=True)
+    assert dry.plan == (f"nothing changed since {before[0]}, so none is taken",)
+    report = snapshot(world(vault, clock))
+    (outcome,) = report.outcomes
+    assert (report.exit, report.status, outcome.status) == (Exit.OK, Status.OK, Status.SKIPPED)
+    assert before[0] in outcome.message and raws(vault, "tank/borg/web1") == before
+    step = shown(vault, clock, "snapshot")
+    assert step.status is Status.OK and "overdue" not in step.message and "nothing changed" in step.message
+
+
+def test_whatever_is_new_is_a_reason_for_a_snapshot(vault: LocalVault, clock: Hours) -> None:
+    """Bytes in one dataset, a new dataset, a dataset whose newest snapshot somebody destroyed, a commit that
+    ZFS has not counted yet."""
+    vault.add("web1")
+    dataset_only(vault, "web2")
+    backup(world(vault, clock), Options())
+
+    def taken() -> bool:
+        clock.tick()
+        before = len(vault.zfs.snapshots("tank/borg/web1"))
+        snapshot(world(vault, clock))
+        return len(vault.zfs.snapshots("tank/borg/web1")) > before
+
+    assert taken() and not taken()
+    (vault.zfs.directory("tank/borg/web2") / "by hand").write_text("x")
+    assert taken() and not taken()
+    (vault.zfs.directory("tank/borg/web2") / "by hand").unlink()
+    assert taken() and not taken()
+    dataset_only(vault, "web3")
+    assert taken() and not taken()
+    destroy(vault.zfs, "tank/borg/web2", raws(vault, "tank/borg/web2")[-1])
+    assert taken() and not taken()
+    last = vault.zfs.snapshots("tank/borg/web1")[-1]
+    vault.zfs.set([last.full], {P_TRANSACTION: "1"})
+    assert taken() and not taken()
+
+
+def test_a_backup_that_came_to_nothing_is_news(vault: LocalVault, clock: Hours) -> None:
+    """The mark tells a restore in a month that this night had no backup."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    snapshot(world(vault, clock))
+    backup(world(vault, clock), Options())  # nobody answers there
+    clock.tick()
+    snapshot(world(vault, clock))
+    assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [None, State.FAILED]
+
+
+def test_a_host_without_a_dataset_is_told_all_the_same(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    vault.endpoints["lost"] = vault.endpoint(1, "ssh-ed25519 AAAA")
+    report = snapshot(world(vault, clock))
+    assert [one.status for one in report.outcomes] == [Status.SKIPPED, Status.WARNING]
+
+
+# --- labels -----------------------------------------------------------------------------------------------
+
+
+def test_a_labelled_one_is_taken_whatever_changed_and_shown_by_its_label(
+    vault: LocalVault, clock: Hours
+) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    dry = snapshot(world(vault, clock), label="before-upgrade", dry_run=True)
+    assert dry.plan[0].endswith("at once, labelled before-upgrade")
+    report = snapshot(world(vault, clock), label="before-upgrade")
+    labelled = vault.zfs.snapshots("tank/borg/web1")[-1]
+    assert labelled.properties[P_LABEL] == labelled.label == "before-upgrade" and labelled.name
+    assert report.outcomes[-1].remedy == "to keep it: zborg holds place before-upgrade"
+    listed = list_snapshots(world(vault, clock), "web1").outcomes[-1]
+    assert "labelled before-upgrade" in listed.message and listed.data["label"] == "before-upgrade"
+    placed = place_holds(world(vault, clock), Placing("before-upgrade", ("web1",), "ops"))
+    assert placed.outcomes[0].subject == labelled.full
+    held = list_holds(world(vault, clock)).outcomes[0]
+    assert "labelled before-upgrade" in held.message and held.data["label"] == "before-upgrade"
+
+
+def test_a_label_names_and_a_hold_keeps(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    for label in ("held", "let-go"):
+        snapshot(world(vault, clock), label=label)
+        clock.tick(24)
+    nights(vault, clock, 5)
+    place_holds(world(vault, clock), Placing("held", ("web1",), "ops"))
+    lines = rotate(world(vault, clock), dry_run=True).plan
+    assert any("keep" in line and "(labelled held)" in line for line in lines)
+    assert any("destroy" in line and "(labelled let-go)" in line for line in lines)
+    rotate(world(vault, clock))
+    assert [s.label for s in vault.zfs.snapshots("tank/borg/web1")] == ["held", "", ""]
+
+
+def test_a_bad_label_is_refused_before_anything_is_done(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    for bad in ("", "two words", "2026-02-12", "zborg_mine"):
+        with pytest.raises(UsageError, match="--label"):
+            snapshot(world(vault, clock), label=bad)
+    assert raws(vault, "tank/borg/web1") == []
+
+
+def test_a_label_goes_with_the_copy(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    snapshot(world(vault, clock), label="before-upgrade")
+    assert replicate(world(vault, clock)).exit is Exit.OK
+    assert [s.label for s in vault.far.snapshots("vault/zborg/web1")] == ["before-upgrade"]

@@ -55,8 +55,14 @@ def of(report: Report, subject: str) -> Outcome:
     return next(outcome for outcome in report.outcomes if outcome.subject == subject)
 
 
+def news(vault: LocalVault, clock: Hours) -> None:
+    """Something new below the storage's root, or no snapshot would be taken."""
+    (vault.zfs.directory("tank/borg") / "news").write_text(str(clock.now))
+
+
 def nights(vault: LocalVault, clock: Hours, count: int) -> None:
     for _ in range(count):
+        news(vault, clock)
         snapshot(world(vault, clock))
         clock.tick(24)
 

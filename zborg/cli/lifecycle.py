@@ -32,13 +32,21 @@ def init(
 
 
 def snapshot(
-    config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
+    label: Annotated[
+        str | None,
+        typer.Option("--label", help="Take one also without news, and call it so.", metavar="WORD"),
+    ] = None,
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Snapshot all repositories at one instant. Each is marked with its last backup's result."""
+    """Snapshot all repositories at one instant, unless nothing is new. Marks what each backup came to."""
     from zborg.steps.snapshot import snapshot as step
 
     perform(
-        Common("snapshot", config, as_json, verbose, dry_run), lambda context: step(context, dry_run=dry_run)
+        Common("snapshot", config, as_json, verbose, dry_run),
+        lambda context: step(context, label=label, dry_run=dry_run),
     )
 
 

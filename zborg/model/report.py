@@ -48,6 +48,10 @@ class Status(StrEnum):
         return self not in (Status.OK, Status.WARNING, Status.SKIPPED, Status.PARTIAL)
 
 
+DRY = "dry_run"
+"""In an outcome's data: it says what would be, and belongs to the plan."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one subject (a host, a dataset, a pool)."""

@@ -20,6 +20,8 @@ _NAME = re.compile(PREFIX + r"(\d{4})-(\d\d)-(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASC
 P_RUN = "zborg:run"
 P_STATE = "zborg:state"
 P_TRANSACTION = "zborg:transaction"
+P_LABEL = "zborg:label"
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # what people call a snapshot
 P_ARRIVED = "zborg:arrived"  # on the off-site: when the snapshot came, by the off-site's own clock
 P_ABANDON = "zborg:abandon"  # on an off-site's dataset: the guid whose cut stream its sender gave up
 P_REPORT = "zborg:report"  # on an off-site's root: what its own zborg did last (planning/told.py)
@@ -108,6 +110,12 @@ class Snapshot:
     def state(self) -> State | None:
         value = self.properties.get(P_STATE)
         return State(value) if value in list(State) else None
+
+    @property
+    def label(self) -> str:
+        """What it was called when it was taken (`zborg snapshot --label`); "" when nothing."""
+        value = self.properties.get(P_LABEL, "")
+        return value if LABEL.fullmatch(value) else ""
 
     @property
     def arrived(self) -> datetime | None:

@@ -1,23 +1,52 @@
-"""Which snapshot `--at` means."""
+"""Which snapshot `--at` means, and what one may be labelled so that `--at` can mean it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
 from zborg.errors import UsageError
 from zborg.model import PREFIX, Snapshot, SnapshotName, State
 from zborg.model.words import counted, moment
+from zborg.model.zfs import LABEL
 
-_FORMS = f"give a snapshot's name ({PREFIX}2026-02-12T144933Z), a date (2026-02-12) or 2026-02-12T14:49"
+_FORMS = (
+    f"give a snapshot's name ({PREFIX}2026-02-12T144933Z) or label, a date (2026-02-12) or 2026-02-12T14:49"
+)
+_DATED = re.compile(r"[0-9]{4}-?[0-9W]")  # a mistyped date is no label
 
 
 ToUtc = Callable[[datetime], datetime]
 """A local time without a zone (and its fold) to UTC, by the offset that was in force on that very day."""
 
 
-def parse_at(text: str, to_utc: ToUtc) -> SnapshotName | datetime:
-    """A snapshot's exact name, or a moment in UTC. Raises UsageError on anything else.
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What somebody called a snapshot."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def check_label(text: str) -> None:
+    """Raises UsageError for what no snapshot may be labelled."""
+    if not LABEL.fullmatch(text):
+        remedy = "letters and digits, and . _ - not in front, at most 63 in all"
+        raise UsageError(f"--label {text!r}: not a label", remedy)
+    if not _is_label(text):
+        raise UsageError(f"--label {text}: --at would read a name or a date", "such as before-upgrade")
+
+
+def _is_label(text: str) -> bool:
+    return bool(LABEL.fullmatch(text)) and not text.startswith(PREFIX) and not _DATED.match(text)
+
+
+def parse_at(text: str, to_utc: ToUtc) -> SnapshotName | datetime | Label:
+    """A snapshot's exact name, a moment in UTC or a label. Raises UsageError on anything else.
 
     Without an offset a time is local, and a date means its last microsecond. A local time that the
     clocks show twice means the second; one that they skip is read with the offset before the gap: both
@@ -29,10 +58,12 @@ def parse_at(text: str, to_utc: ToUtc) -> SnapshotName | datetime:
         if name is None:
             raise UsageError(f"{text!r}: not the name of a snapshot", _FORMS)
         return name
+    if _is_label(text):
+        return Label(text)
     try:
         return _utc(_read(text), to_utc)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text!r}: neither a snapshot's name nor a date or time", _FORMS) from error
+        raise UsageError(f"{text!r}: neither a snapshot's name or label nor a time", _FORMS) from error
 
 
 def _read(text: str) -> datetime:
@@ -48,8 +79,9 @@ def _utc(at: datetime, to_utc: ToUtc) -> datetime:
     return max(to_utc(at.replace(fold=fold)) for fold in (0, 1))
 
 
-def choose(snapshots: Sequence[Snapshot], at: SnapshotName | datetime) -> Snapshot:
+def choose(snapshots: Sequence[Snapshot], at: SnapshotName | datetime | Label) -> Snapshot:
     """Of one dataset's snapshots the one `at` names, whatever its state, or the newest good one not later.
+    Of several with one label the newest.
 
     Raises UsageError, which names what there is, when there is none.
     """
@@ -57,6 +89,8 @@ def choose(snapshots: Sequence[Snapshot], at: SnapshotName | datetime) -> Snapsh
     named.sort(key=lambda pair: pair[0])
     if isinstance(at, SnapshotName):
         fitting = [snapshot for name, snapshot in named if name == at]
+    elif isinstance(at, Label):
+        fitting = [snapshot for _, snapshot in named if snapshot.label == at.text]
     else:
         fitting = [snapshot for name, snapshot in named if name.at <= at and snapshot.state is State.OK]
     if not fitting:
@@ -64,8 +98,10 @@ def choose(snapshots: Sequence[Snapshot], at: SnapshotName | datetime) -> Snapsh
     return fitting[-1]
 
 
-def _nothing(ordered: Sequence[Snapshot], at: SnapshotName | datetime) -> UsageError:
+def _nothing(ordered: Sequence[Snapshot], at: SnapshotName | datetime | Label) -> UsageError:
     good = [s.raw for s in ordered if s.state is State.OK]
+    if isinstance(at, Label):
+        return UsageError(f"there is no snapshot labelled {at}; {_inventory(ordered, good)}", _FORMS)
     if isinstance(at, SnapshotName):
         message = f"there is no snapshot {at}"
     else:

@@ -57,6 +57,7 @@ class Held:
     hold: Hold
     tag: Tag
     stale: str = ""
+    label: str = ""  # the snapshot's
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class _Judge:
 
     def of(self, hold: Hold) -> Held:
         tag = Tag.parse(hold.tag)
-        return Held(hold, tag, "; ".join(self._reasons(hold, tag)))
+        held = self._by_name.get(hold.snapshot)
+        return Held(hold, tag, "; ".join(self._reasons(hold, tag)), held.label if held else "")
 
     def _reasons(self, hold: Hold, tag: Tag) -> Iterator[str]:
         # The whole last day counts, everywhere on earth that is not west of UTC.

@@ -294,4 +294,6 @@ def _dataset_lines(dataset: str, verdicts: Sequence[Verdict]) -> Iterator[str]:
     for verdict in verdicts:
         word = "keep" if verdict.keep else "destroy"
         reasons = "; ".join(verdict.reasons) or "no rule keeps it"
+        if verdict.snapshot.label:
+            reasons += f" (labelled {verdict.snapshot.label})"
         yield f"  {word:<7}  {verdict.snapshot.raw:<{width}}  {reasons}"

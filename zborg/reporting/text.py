@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zborg.model import Outcome, Report, Status
+from zborg.model.report import DRY
 from zborg.model.words import counted, printable, size, span
 
 _WIDTH = 80
@@ -26,7 +27,7 @@ class Line:
 
 def render(report: Report, *, verbose: bool = False) -> list[Line]:
     """The whole report. `verbose` also shows the plan (as a dry run does) and every outcome's facts."""
-    dry = bool(report.plan) and not report.outcomes
+    dry = bool(report.plan) and all(outcome.data.get(DRY) for outcome in report.outcomes)
     lines = [Line(printable(text)) for text in report.plan] if dry or verbose else []
     width = min(max((len(outcome.subject) for outcome in report.outcomes), default=0), _SUBJECT)
     step = ""
@@ -74,7 +75,7 @@ def _outcome(outcome: Outcome, width: int) -> Iterator[Line]:
 def _facts(outcome: Outcome) -> Iterator[Line]:
     """What the JSON form has as data, but for what was told already."""
     for key, value in outcome.data.items():
-        if key not in ("step", "sides", "commands") and value not in (None, "", [], ()):
+        if key not in ("step", "sides", "commands", DRY) and value not in (None, "", [], ()):
             told = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             yield from (Line(text) for text in _wrapped(printable(f"{key}: {told}"), " " * _INDENT))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from zborg.errors import UsageError
 from zborg.interrupt import cancelled
 from zborg.model import Dataset, Host, Runner, Snapshot, SnapshotName, Target, Zfs
-from zborg.planning.choose import choose, parse_at
+from zborg.planning.choose import Label, choose, parse_at
 from zborg.steps.context import Begun, Context, missing, select_targets
 
 _FETCHED = "from-"
@@ -87,7 +87,7 @@ def _as_reader(target: Target, identity: Path) -> Target:
 
 def chosen(begun: Begun, snapshots: Sequence[Snapshot], at: str) -> Snapshot:
     """The one that `--at` means; the newest good one without it. Raises UsageError."""
-    moment: SnapshotName | datetime = begun.started
+    moment: SnapshotName | datetime | Label = begun.started
     if at:
         moment = parse_at(at, lambda local: local.astimezone(UTC))
     return choose(snapshots, moment)

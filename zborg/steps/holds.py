@@ -63,11 +63,14 @@ def _shown(begun: Begun, held: Held) -> Outcome:
     words = [held.hold.tag, f"{held.tag.purpose}, {age} old"]
     if held.tag.until:
         words.append(f"until {held.tag.until}")
+    if held.label:
+        words.append(f"of the snapshot labelled {held.label}")
     if held.stale:
         words.append(f"stale: {held.stale}")
     data = {
         "tag": held.hold.tag,
         "purpose": held.tag.purpose,
+        "label": held.label,
         "owner": held.tag.owner,
         "since": moment(held.hold.since),
         "until": held.tag.until.isoformat() if held.tag.until else None,

@@ -53,13 +53,15 @@ def _listed(snapshot: Snapshot) -> Outcome:
     data = {
         "state": snapshot.state.value if snapshot.state else None,
         "transaction": snapshot.properties.get(P_TRANSACTION),
+        "label": snapshot.label,
         "guid": snapshot.guid,
         "used": snapshot.used,
         "holds": snapshot.holds,
         "created": f"{snapshot.created:%Y-%m-%dT%H:%M:%SZ}",
     }
     held = f", {counted(snapshot.holds, 'hold')}" if snapshot.holds else ""
-    return Outcome("snapshot", snapshot.raw, status, f"{told}{held}", data=data)
+    named = f", labelled {snapshot.label}" if snapshot.label else ""
+    return Outcome("snapshot", snapshot.raw, status, f"{told}{named}{held}", data=data)
 
 
 def restore_files(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from zborg.errors import Conflict, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status, Verdict
-from zborg.model.words import moment
+from zborg.model.report import DRY
+from zborg.model.words import counted, moment, size
 from zborg.planning.replica import Recorded
 from zborg.planning.retention import RotatePlan, by_arrival, by_name, plan_rotation, recent
 from zborg.state.frozen import Freeze
@@ -41,7 +43,7 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     when = by_arrival if received else by_name
     plan = plan_rotation(snapshots, context.config.keep, begun.started, vetoes, when)
     if dry_run:
-        return begun.report([], plan.lines())
+        return begun.report(_foreseen(begun, plan), plan.lines())
     keep(begun, {one.host: one for one in frozen.values()})
     outcomes = _standstill(begun, plan) or _execute(begun, plan, unreadable, frozen)
     if received:
@@ -63,6 +65,25 @@ def _standstill(begun: Begun, plan: RotatePlan) -> list[Outcome]:
         remedy = f"set one under [snapshots.keep] in {begun.context.config.path}"
         return [Outcome("step", "rotate", Status.WARNING, words, remedy)]
     return []
+
+
+def _foreseen(begun: Begun, plan: RotatePlan) -> list[Outcome]:
+    """What a dry run knows besides the plan: the bytes, for one command per dataset that loses something."""
+    outcomes = [_would(begun, dataset, raws) for dataset, raws in plan.destroy.items()]
+    total = sum(one.data.get("freed", 0) for one in outcomes)
+    data = {"freed": total, DRY: True}
+    whole = Outcome("step", "rotate", Status.SKIPPED, f"would free {size(total)} in all", data=data)
+    return [*outcomes, whole] if outcomes else []
+
+
+def _would(begun: Begun, dataset: str, raws: Sequence[str]) -> Outcome:
+    try:
+        freed = begun.context.zfs.freed(dataset, raws)
+    except ZborgError as error:
+        return replace(outcome_of("dataset", dataset, error), data={DRY: True})
+    words = f"would destroy {counted(len(raws), 'snapshot')} and free {size(freed)}"
+    data = {"destroy": list(raws), "freed": freed, DRY: True}
+    return Outcome("dataset", dataset, Status.SKIPPED, words, data=data)
 
 
 def _vetoes(datasets: Sequence[Dataset], snapshots: Sequence[Snapshot]) -> tuple[dict[str, str], _Unreadable]:

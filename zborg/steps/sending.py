@@ -26,6 +26,7 @@ from zborg.model import (
     Zfs,
 )
 from zborg.model.words import counted
+from zborg.model.zfs import P_LABEL
 from zborg.planning.replica import (
     Abandon,
     DatasetPlan,
@@ -47,7 +48,7 @@ from zborg.steps.transfer import Limit, Meter, transfer
 from zborg.zfs.argv import SEND_WORD
 from zborg.zfs.words import says
 
-_MARKS = (P_RUN, P_STATE, P_TRANSACTION)  # of a snapshot, for whoever restores from the copy
+_MARKS = (P_RUN, P_STATE, P_TRANSACTION, P_LABEL)  # of a snapshot, for whoever restores from the copy
 _BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
 
 

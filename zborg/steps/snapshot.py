@@ -24,27 +24,39 @@ from zborg.model import (
     State,
     Status,
 )
+from zborg.model.zfs import P_LABEL
 from zborg.planning import clocks
+from zborg.planning.choose import check_label
 from zborg.steps.checks import clock_warning
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is known before the snapshot is taken. States are per host; None: no backup since the last."""
+    """What is known before the snapshot is taken. States are per host; None: no backup since the last.
+
+    `latest` is, by dataset, what the newest snapshot consists of.
+    """
 
     datasets: tuple[Dataset, ...]
     newest: Snapshot | None
+    latest: Mapping[str, Snapshot]
     states: Mapping[str, State | None]
     transactions: Mapping[str, int]
 
 
-def snapshot(context: Context, *, dry_run: bool = False) -> Report:
-    """Take one atomic recursive snapshot. A clock behind the newest one is a conflict, and none is taken."""
-    return attempt(context, "snapshot", partial(_snapshot, dry_run=dry_run), dry_run=dry_run)
+def snapshot(context: Context, *, label: str | None = None, dry_run: bool = False) -> Report:
+    """Take one atomic recursive snapshot, unless there is nothing new and nobody wants it labelled.
+
+    A clock behind the newest one is a conflict, and none is taken. Raises UsageError for a bad label.
+    """
+    if label is not None:
+        check_label(label)
+    work = partial(_snapshot, label=label or "", dry_run=dry_run)
+    return attempt(context, "snapshot", work, dry_run=dry_run)
 
 
-def _snapshot(begun: Begun, *, dry_run: bool) -> Report:
+def _snapshot(begun: Begun, *, label: str, dry_run: bool) -> Report:
     if begun.context.config.storage.received:
         raise ZborgError(
             f"{begun.context.config.storage.dataset} is received from another zborg, and takes no snapshots "
@@ -56,9 +68,10 @@ def _snapshot(begun: Begun, *, dry_run: bool) -> Report:
         name = SnapshotName.of(begun.started)
         _check_clock(facts, name)
         told = _check_storage_clock(begun.context)
+        quiet = not label and _is_quiet(begun.context, facts)
         if dry_run:
-            return begun.report((), _plan(begun, facts, name))
-        return begun.report([*told, *_take(begun, facts, name)])
+            return begun.report((), [_unchanged(facts)] if quiet else _plan(begun, facts, name, label))
+        return begun.report([*told, *(_skip(begun, facts) if quiet else _take(begun, facts, name, label))])
 
 
 def _gather(begun: Begun) -> _Facts:
@@ -70,8 +83,9 @@ def _gather(begun: Begun) -> _Facts:
     ours = [s for s in context.zfs.snapshots(storage.dataset) if s.name]
     newest = max(ours, key=lambda s: s.createtxg, default=None)
     since = newest.name.at if newest and newest.name else None
+    latest = {s.dataset: s for s in ours if newest and s.raw == newest.raw}
     committed = _transactions(context, datasets)
-    return _Facts(datasets, newest, _states(context, since, committed), committed)
+    return _Facts(datasets, newest, latest, _states(context, since, committed), committed)
 
 
 def _states(
@@ -114,6 +128,36 @@ def _transactions(context: Context, datasets: Sequence[Dataset]) -> dict[str, in
     return {homes[home]: number for home, number in found.items()}
 
 
+def _is_quiet(context: Context, facts: _Facts) -> bool:
+    """Nothing was written anywhere, nothing is new, and no backup has a result to be marked with.
+
+    `written` lags a transaction group, some seconds, behind: what borg committed counts as well.
+    """
+    if any(facts.states.values()):
+        return False
+    hosts = {context.config.storage.dataset_of(host) for host in facts.states}
+    return all(_is_same(facts, dataset, marked=dataset.name in hosts) for dataset in facts.datasets)
+
+
+def _is_same(facts: _Facts, dataset: Dataset, *, marked: bool) -> bool:
+    latest, number = facts.latest.get(dataset.name), facts.transactions.get(dataset.name)
+    if latest is None or dataset.written:
+        return False
+    return not marked or number is None or latest.properties.get(P_TRANSACTION) == str(number)
+
+
+def _unchanged(facts: _Facts) -> str:
+    return f"nothing changed since {facts.newest.raw if facts.newest else 'the last'}, so none is taken"
+
+
+def _skip(begun: Begun, facts: _Facts) -> list[Outcome]:
+    root = begun.context.config.storage.dataset
+    present = {dataset.name for dataset in facts.datasets}
+    homes = [begun.context.config.storage.dataset_of(host) for host in facts.states]
+    skipped = Outcome("dataset", root, Status.SKIPPED, _unchanged(facts), data={"snapshot": None})
+    return [skipped, *(_without_dataset(name) for name in homes if name not in present)]
+
+
 def _check_clock(facts: _Facts, name: SnapshotName) -> None:
     newest = facts.newest.name if facts.newest else None
     if newest is not None and name <= newest:
@@ -133,19 +177,20 @@ def _check_storage_clock(context: Context) -> list[Outcome]:
     return clock_warning("the storage", there, here)
 
 
-def _plan(begun: Begun, facts: _Facts, name: SnapshotName) -> list[str]:
+def _plan(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[str]:
     storage = begun.context.config.storage
     marks = [
         f"mark {storage.dataset_of(host)}: {state or 'no backup'}" for host, state in facts.states.items()
     ]
-    return [f"snapshot {storage.dataset}@{name} and all below it, at once", *marks]
+    called = f", labelled {label}" if label else ""
+    return [f"snapshot {storage.dataset}@{name} and all below it, at once{called}", *marks]
 
 
-def _take(begun: Begun, facts: _Facts, name: SnapshotName) -> list[Outcome]:
+def _take(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[Outcome]:
     storage, zfs = begun.context.config.storage, begun.context.zfs
-    # The run is written in the same transaction group. A snapshot without a state is never taken for
-    # good, so being killed before the next line costs a mark and promises nothing.
-    zfs.snapshot(storage.dataset, str(name), {P_RUN: begun.run})
+    # Run and label are written in the same transaction group. A snapshot without a state is never taken
+    # for good, so being killed before the next line costs a mark and promises nothing.
+    zfs.snapshot(storage.dataset, str(name), {P_RUN: begun.run} | ({P_LABEL: label} if label else {}))
     present = {dataset.name for dataset in facts.datasets}
     outcomes = []
     for marks, names in _grouped(begun, facts, present).items():
@@ -157,7 +202,15 @@ def _take(begun: Begun, facts: _Facts, name: SnapshotName) -> list[Outcome]:
     fine = [_outcome(facts, storage.dataset_of(host), state, name) for host, state in facts.states.items()]
     outcomes += [one for one in fine if one.subject in present and one.subject not in told]
     lost = [one.subject for one in fine if one.subject not in present]
-    return outcomes + [_without_dataset(name) for name in lost]
+    named = [_labelled(storage.dataset, label)] if label else []
+    return outcomes + [_without_dataset(name) for name in lost] + named
+
+
+def _labelled(root: str, label: str) -> Outcome:
+    words = f"labelled {label}, which names it and does not keep it: the policy rotates it like any other"
+    return Outcome(
+        "dataset", root, Status.OK, words, f"to keep it: zborg holds place {label}", {"label": label}
+    )
 
 
 def _without_dataset(name: str) -> Outcome:

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from zborg.errors import ZborgError
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Snapshot, SnapshotName, State, Stream
 from zborg.model.words import moment
+from zborg.model.zfs import LABEL, P_LABEL
 from zborg.zfs import argv, names
 from zborg.zfs.argv import Argv
 from zborg.zfs.begin import CLONE, FILESYSTEM, HARMLESS, PLAIN, RAW, Begin
@@ -37,6 +38,7 @@ _MARKS = {
     P_RUN: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}"),
     P_STATE: re.compile("|".join(State)),
     P_TRANSACTION: re.compile(r"[0-9]{1,20}"),
+    P_LABEL: LABEL,
 }
 
 
