@@ -206,8 +206,9 @@ def test_a_rotation_without_news_asks_the_same_however_many_datasets_there_are(
 def test_two_thousand_snapshots_go_in_one_pass(vault: LocalVault, clock: Hours) -> None:
     """One look and one destroy for the dataset; the rest of what it has is not listed again."""
     dataset_only(vault, "web1")
+    nights(vault, clock, 1)
     asked: list[str] = []
-    for _ in range(2000):
+    for _ in range(1999):
         vault.zfs.snapshot("tank/borg/web1", str(SnapshotName.of(clock.now)), {})
         clock.tick(1)
     vault.zfs.fail = lambda method, _: asked.append(method)

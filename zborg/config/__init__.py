@@ -211,6 +211,8 @@ def _build(raw: Raw, path: Path) -> Config:
                 t.max_age,
                 t.bandwidth_limit,
                 t.read_user,
+                t.max_unreplicated_age,
+                t.max_unreplicated_space,
             )
             for name, t in raw.targets.items()
         ),

@@ -96,6 +96,8 @@ class RawTarget:
     identity: str | None = None
     max_age: Duration = Duration(26 * 3600)
     bandwidth_limit: Rate = Rate(0)
+    max_unreplicated_age: Duration = Duration(30 * 86400)
+    max_unreplicated_space: Size = Size(0)
     read_user: str = "zborg-read"
 
 

@@ -54,6 +54,10 @@ class Target:
     max_age: int  # seconds after which the last replication is overdue
     bandwidth_limit: int = 0  # bytes a second; 0 is as fast as it goes
     reader: str = "zborg-read"  # the account there whose key only reads, for restores
+    # What stays on the storage for it alone goes after so long without any arrival, in seconds, or when it is
+    # that much of a dataset, in bytes; 0 never.
+    max_unreplicated_age: int = 30 * 86400
+    max_unreplicated_space: int = 0
 
 
 @dataclass(frozen=True, slots=True)

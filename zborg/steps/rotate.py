@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from zborg.errors import Conflict, Interrupted, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status, Verdict
+from zborg.model import Outcome, Report, Status, Verdict
 from zborg.model.report import DRY
 from zborg.model.words import counted, moment, size
-from zborg.planning.replica import Recorded
 from zborg.planning.retention import RotatePlan, by_arrival, by_name, plan_rotation, recent
+from zborg.planning.unreplicated import Judged, Kept, without
 from zborg.state.frozen import Freeze
 from zborg.steps.arrivals import arrivals, first_seen, give_up
+from zborg.steps.bases import Bases, bases, behind, give_way, kept_too_long
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 from zborg.steps.freeze import alarmed, keep, mend, told
 from zborg.steps.telling import tell
 
-_Unreadable = Mapping[str, ZborgError]  # by dataset: a record of a target that says nothing
+
+@dataclass(frozen=True)
+class _Facts:
+    """What stands beside the plan: what replication needs, what it no longer gets, which hosts are frozen."""
+
+    bases: Bases
+    judged: Judged
+    frozen: Mapping[str, Freeze]  # by dataset
 
 
 def rotate(context: Context, *, dry_run: bool = False) -> Report:
@@ -34,18 +42,23 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
         datasets, snapshots = context.zfs.datasets(root), context.zfs.snapshots(root)
     if not datasets:
         raise missing(context.zfs, root, "", "zborg init")
-    vetoes, unreadable = _vetoes(datasets, snapshots)
+    common = bases(datasets)
+    judged = kept_too_long(begun, common, snapshots)
+    vetoes = common.vetoes(snapshots, judged.let_go)
     frozen = {context.config.storage.dataset_of(host): one for host, one in alarmed(begun).items()}
     vetoes |= {s.guid: told(frozen[s.dataset]) for s in snapshots if s.dataset in frozen}
     received = context.config.storage.received
     if received:
         vetoes |= recent(snapshots, first_seen(begun, snapshots, dry_run=dry_run), begun.started)
     when = by_arrival if received else by_name
-    plan = plan_rotation(snapshots, context.config.keep, begun.started, vetoes, when)
+    free = without(snapshots, judged.let_go)
+    plan = plan_rotation(free, context.config.keep, begun.started, vetoes, when)
     if dry_run:
-        return begun.report(_foreseen(begun, plan), plan.lines())
+        told_of = [replace(one, data={DRY: True}) for one in behind(judged)]
+        return begun.report([*told_of, *_foreseen(begun, plan)], plan.lines())
     keep(begun, {one.host: one for one in frozen.values()})
-    outcomes = _standstill(begun, plan) or _execute(begun, plan, unreadable, frozen)
+    outcomes = _standstill(begun, plan) or _execute(begun, plan, _Facts(common, judged, frozen))
+    outcomes += behind(judged)
     if received:
         outcomes += [*give_up(begun, datasets), arrivals(context.config, snapshots, datasets, begun.started)]
     return begun.report(outcomes, plan.lines())
@@ -86,50 +99,20 @@ def _would(begun: Begun, dataset: str, raws: Sequence[str]) -> Outcome:
     return Outcome("dataset", dataset, Status.SKIPPED, words, data=data)
 
 
-def _vetoes(datasets: Sequence[Dataset], snapshots: Sequence[Snapshot]) -> tuple[dict[str, str], _Unreadable]:
-    """Why snapshots stay, whatever their holds say: each is the last common base of a target, or could be."""
-    vetoes: dict[str, str] = {}
-    unreadable: dict[str, ZborgError] = {}
-    for dataset in datasets:
-        try:
-            vetoes |= _bases(dataset)
-        except ZborgError as error:
-            unreadable[dataset.name] = error
-            vetoes |= {one.guid: error.message for one in snapshots if one.dataset == dataset.name}
-    return vetoes, unreadable
-
-
-def _bases(dataset: Dataset) -> dict[str, str]:
-    records = {key: value for key, value in dataset.properties.items() if key.startswith(P_TARGET)}
-    bases = {_base(dataset, key, value): key.removeprefix(P_TARGET) for key, value in records.items()}
-    return {guid: f"last common snapshot with {target}" for guid, target in bases.items() if guid}
-
-
-def _base(dataset: Dataset, key: str, value: str) -> str | None:
-    try:
-        return Recorded.parse(value).base
-    except ValueError as error:
-        raise ZborgError(
-            f"{key} cannot be read: {error}", f"zfs inherit {key} {dataset.name}, then zborg replicate"
-        ) from error
-
-
-def _execute(
-    begun: Begun, plan: RotatePlan, unreadable: _Unreadable, frozen: Mapping[str, Freeze]
-) -> list[Outcome]:
+def _execute(begun: Begun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
     by_dataset: dict[str, list[Verdict]] = {}
     for verdict in plan.verdicts:
         by_dataset.setdefault(verdict.snapshot.dataset, []).append(verdict)
     outcomes = []
     for dataset, verdicts in by_dataset.items():
         # A single destroy may be too quick to notice the word to stop; all of them take hours.
-        error = Interrupted("not started: interrupted") if cancelled.is_set() else unreadable.get(dataset)
-        if error:
+        stop = Interrupted("not started: interrupted") if cancelled.is_set() else None
+        if error := stop or facts.bases.unreadable.get(dataset):
             outcomes.append(outcome_of("dataset", dataset, error))
-        elif dataset in frozen:
-            outcomes.append(_kept(dataset, verdicts, frozen[dataset]))
+        elif dataset in facts.frozen:
+            outcomes.append(_kept(dataset, verdicts, facts.frozen[dataset]))
         else:
-            outcomes.append(_one(begun, dataset, verdicts))
+            outcomes.append(_one(begun, dataset, verdicts, facts.judged.let_go))
     return outcomes
 
 
@@ -138,13 +121,14 @@ def _kept(dataset: str, verdicts: Sequence[Verdict], freeze: Freeze) -> Outcome:
     return Outcome("dataset", dataset, Status.WARNING, words, mend(freeze), {"destroyed": [], "frozen": True})
 
 
-def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict]) -> Outcome:
+def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequence[Kept]) -> Outcome:
     doomed = [verdict.snapshot for verdict in verdicts if not verdict.keep]
     kept = f"kept {len(verdicts) - len(doomed)}"
     if not doomed:
         return Outcome("dataset", dataset, Status.OK, kept, data={"destroyed": []})
     try:
         with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
+            marked = give_way(begun, doomed, let_go)
             # Identity is the guid: what was renamed or taken into use since the plan is left alone.
             names = begun.context.zfs.destroy(dataset, {one.raw: one.guid for one in doomed})
     except ZborgError as error:
@@ -153,6 +137,6 @@ def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict]) -> Outcome:
         "dataset",
         dataset,
         Status.OK,
-        f"{kept}, destroyed {len(names)}",
+        f"{kept}, destroyed {len(names)}{marked}",
         data={"destroyed": list(names)},
     )
