@@ -91,6 +91,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
                 "vault/zborg",
                 26 * 3600,
                 bandwidth_limit=50 << 20,
+                max_unreplicated_space=200 << 30,
             ),
         ),
         hosts=(
@@ -486,3 +487,9 @@ def test_a_secret_key_among_the_custodians_is_not_shown_again(tmp_path: Path) ->
     secret = "AGE-SECRET-KEY-1QQQ"
     (told,) = problems(tmp_path, escrow={"custodians": [secret]})
     assert "is a secret one" in told and secret not in told
+
+
+@pytest.mark.parametrize(("warning", "failed"), [(96, 95), (80, 101), (90, 80)])
+def test_percentages_of_a_pool_that_make_no_sense(tmp_path: Path, warning: int, failed: int) -> None:
+    (problem,) = problems(tmp_path, scrub={"full_warning": warning, "full_failed": failed})
+    assert "scrub.full_failed" in problem

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zborg.model import Dataset, Finding, Pool, Scrub, Status
+from zborg.model.machines import Fullness
 from zborg.model.words import duration, size
 from zborg.planning.damage import damaged_in
 from zborg.planning.health import SKEW, capacity_findings, host_findings, scrub_findings
@@ -109,11 +110,12 @@ def test_damage_during_a_running_scrub_is_not_hidden_by_it() -> None:
 @given(st.integers(1, 10**15), st.integers(0, 10**15))
 def test_a_pool_warns_above_four_fifths(total: int, free: int) -> None:
     pool = replace(TANK, size=total, free=min(free, total))
-    assert bool(capacity_findings([pool])) is (5 * pool.free < total)
+    assert bool(capacity_findings([pool], Fullness())) is (5 * pool.free < total)
 
 
 def test_the_capacity_finding_names_the_share_and_the_command() -> None:
-    assert capacity_findings([replace(TANK, free=90), replace(TANK, size=0, free=0)]) == (
+    pools = [replace(TANK, free=90), replace(TANK, size=0, free=0)]
+    assert capacity_findings(pools, Fullness()) == (
         Finding(
             "tank",
             Status.WARNING,
@@ -121,6 +123,20 @@ def test_the_capacity_finding_names_the_share_and_the_command() -> None:
             "zfs list -r -o space tank",
         ),
     )
+
+
+def test_a_pool_that_is_all_but_full_is_an_error_and_the_limits_can_be_moved() -> None:
+    levels = [
+        [f.level for f in capacity_findings([replace(TANK, free=free)], limits)]
+        for free, limits in (
+            (50, Fullness()),
+            (49, Fullness()),
+            (49, Fullness(80, 100)),
+            (49, Fullness(98, 99)),
+            (0, Fullness(100, 100)),
+        )
+    ]
+    assert levels == [[Status.WARNING], [Status.FAILED], [Status.WARNING], [], []]
 
 
 def test_hosts_are_good_overdue_or_never_backed_up() -> None:

@@ -224,3 +224,16 @@ def test_dry_run_changes_nothing(vault: LocalVault, clock: Hours) -> None:
     report = night(world(vault, clock), dry_run=True)
     assert report.plan
     assert (vault.zfs.snapshots("tank"), vault.zfs.datasets("tank"), vault.far.datasets("vault")) == before
+
+
+def test_a_pool_that_fills_up_is_told_by_scrub_and_by_status(vault: LocalVault, clock: Hours) -> None:
+    for free, level, code in (
+        (1 << 36, Status.WARNING, Exit.OK),
+        (1 << 35, Status.FAILED, Exit.FAILED),
+    ):
+        scrubbed(vault, clock, free=free)
+        report = scrub(world(vault, clock))
+        assert (of(report, "tank").status, report.exit) == (level, code)
+        for pool in ("tank", "offsite:vault"):
+            told = shown(vault, clock, pool)
+            assert told.status is level and "of the pool is used, more than" in told.message

@@ -18,6 +18,7 @@ from typing import Any
 from zborg.config.shape import URL, Misshapen, Raw, RawHost, RawStorage, structure
 from zborg.errors import ConfigError, UsageError
 from zborg.model import NAME_PATTERN, Endpoint, Host, Policy, Reverse, Storage, Target
+from zborg.model.machines import Fullness
 
 _ACCOUNT = re.compile(r"[a-z_][\w.-]*", re.ASCII)
 _SPEAKABLE = re.compile(r"[\w./@+=,:-]+")
@@ -43,6 +44,7 @@ class Config:
     hosts: tuple[Host, ...]
     identity: str = "/etc/zborg/id_ed25519"  # the private key where no other is named
     include: tuple[str, ...] = ()  # patterns of drop-ins, from the file's folder
+    fullness: Fullness = Fullness()  # of pools
     custodians: tuple[str, ...] = ()  # age's public keys, for whom a new host's key is sealed
 
 
@@ -155,6 +157,11 @@ def _checked(raw: Raw, path: Path) -> Config:
         problems.append("hosts: cannot stand beside storage.received: what is received has another server")
     if 0 < raw.storage.quota <= raw.storage.min_free:
         problems.append("storage.quota: must be more than min_free, or no backup of a new host ever begins")
+    if not raw.scrub.full_warning <= raw.scrub.full_failed <= 100:
+        problems.append(
+            "scrub.full_failed: must be between full_warning and 100, "
+            f"not {raw.scrub.full_failed} with {raw.scrub.full_warning}"
+        )
     if raw.backup.parallel < 1:
         problems.append("backup.parallel: must be 1 or more, not 0")
     problems += [
@@ -203,6 +210,7 @@ def _build(raw: Raw, path: Path) -> Config:
         keep=Policy(k.last, k.hourly, k.daily, k.weekly, k.monthly, k.yearly, k.within),
         snapshot_max_age=raw.snapshots.max_age,
         scrub_max_age=raw.scrub.max_age,
+        fullness=Fullness(raw.scrub.full_warning, raw.scrub.full_failed),
         targets=tuple(
             Target(
                 name,

@@ -104,6 +104,8 @@ class RawTarget:
 @dataclass(frozen=True)
 class RawScrub:
     max_age: Duration = Duration(35 * 86400)
+    full_warning: int = 80
+    full_failed: int = 95
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,14 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class Fullness:
+    """Percent of a pool in use above which that is told; 100 is never."""
+
+    warning: int = 80  # above this ZFS looks for free space ever longer
+    failed: int = 95  # deleting needs space as well
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How many snapshots to keep per period, in borg's words. All zero keeps everything."""
 

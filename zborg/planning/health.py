@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from zborg.model import Finding, Pool, Scrub, Status
+from zborg.model.machines import Fullness
 from zborg.model.words import counted, duration, moment, size
-
-FULL_PERCENT = 80
-"""Above this ZFS looks for free space ever longer, and deleting needs space as well."""
 
 SKEW = 300
 """Seconds by which a fact may seem to be younger than `now`: gathering takes time, clocks differ a little."""
@@ -33,18 +31,17 @@ def scrub_findings(pools: Iterable[Pool], max_age_seconds: int, now: datetime) -
     )
 
 
-def capacity_findings(pools: Iterable[Pool]) -> tuple[Finding, ...]:
-    """A warning for each pool that is fuller than `FULL_PERCENT`."""
-    return tuple(
-        Finding(
-            pool.name,
-            Status.WARNING,
-            f"{_used(pool) / pool.size:.1%} of the pool is used, more than {FULL_PERCENT}%",
-            f"zfs list -r -o space {pool.name}",
-        )
-        for pool in pools
-        if 100 * _used(pool) > FULL_PERCENT * pool.size
-    )
+def capacity_findings(pools: Iterable[Pool], limits: Fullness) -> tuple[Finding, ...]:
+    """One for each pool that is fuller than a limit, by the worst that it is past."""
+    levels = ((limits.failed, Status.FAILED), (limits.warning, Status.WARNING))
+    found = []
+    for pool in pools:
+        for percent, level in levels:
+            if 100 * _used(pool) > percent * pool.size:
+                words = f"{_used(pool) / pool.size:.1%} of the pool is used, more than {percent}%"
+                found.append(Finding(pool.name, level, words, f"zfs list -r -o space {pool.name}"))
+                break
+    return tuple(found)
 
 
 def host_findings(

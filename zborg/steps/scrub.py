@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from zborg.config import Config
 from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
@@ -81,7 +82,7 @@ def _verify(begun: Begun) -> Iterator[Outcome]:
         except ZborgError as error:
             yield outcome_of("pool", subject, error)
             continue
-        yield judged(subject, pool, begun.context.config.scrub_max_age, begun.context.clock())
+        yield judged(subject, pool, begun.context.config, begun.context.clock())
 
 
 def _located(zfs: Zfs, pool: Pool, root: str) -> Pool:
@@ -91,9 +92,12 @@ def _located(zfs: Zfs, pool: Pool, root: str) -> Pool:
     return replace(pool, damaged=damaged_in(pool.damaged, zfs.datasets(root), root))
 
 
-def judged(subject: str, pool: Pool, limit: int, now: datetime) -> Outcome:
+def judged(subject: str, pool: Pool, config: Config, now: datetime) -> Outcome:
     """A pool's findings as one outcome: the worst decides, all are told."""
-    found = (*scrub_findings([pool], limit, now), *capacity_findings([pool]))
+    found = (
+        *scrub_findings([pool], config.scrub_max_age, now),
+        *capacity_findings([pool], config.fullness),
+    )
     worst = max(found, key=_severity)
     target, colon, _ = subject.rpartition(":")
     where = f"on {target}: " if colon else ""

@@ -154,13 +154,13 @@ def _scrubs(config: Config, runs: Runs, now: datetime) -> Found | None:
     if found is None:
         return None
     report, pools = found
-    return report, [_aged(pool, config.scrub_max_age, now) for pool in pools]
+    return report, [_aged(pool, config, now) for pool in pools]
 
 
-def _aged(seen: Outcome, limit: int, now: datetime) -> Outcome:
+def _aged(seen: Outcome, config: Config, now: datetime) -> Outcome:
     """Judged afresh; a scrub that was running then is not asked how far it came."""
     pool = pool_of_facts(seen.subject.rpartition(":")[2], seen.data)
-    return judged(seen.subject, pool, limit, now) if pool and pool.scrub is not Scrub.RUNNING else seen
+    return judged(seen.subject, pool, config, now) if pool and pool.scrub is not Scrub.RUNNING else seen
 
 
 def _shown(step: str, found: Found | None, limit: int, now: datetime) -> list[Outcome]:
