@@ -1,15 +1,15 @@
-"""`python -m tests.bench tunnel|status|fleet|plan`."""
+"""`python -m tests.bench tunnel|status|fleet|plan|replicate`."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
 
-from tests.bench import fleet, plan, status, tunnel
+from tests.bench import fleet, plan, replicate, status, tunnel
 
 
 def main() -> None:
@@ -22,6 +22,7 @@ def main() -> None:
     for each in (one, two, three):
         each.add_argument("--rounds", type=int, default=5, help="paired rounds (default 5)")
     _fleet_options(which.add_parser("fleet", help="many hosts at once with nothing new"))
+    _replicate_options(which.add_parser("replicate", help="zborg replicate against others, in the lab"))
     given = parser.parse_args()
     if given.what == "tunnel":
         tunnel.main(given.rounds, small=given.small)
@@ -29,6 +30,9 @@ def main() -> None:
         status.main(given.rounds)
     elif given.what == "plan":
         plan.main(given.rounds)
+    elif given.what == "replicate":
+        names = [one.name for one in fields(replicate.Sizes)]
+        replicate.main(replicate.Sizes(**{name: getattr(given, name) for name in names}))
     else:
         fleet.main(_sizes(given), given.json)
 
@@ -43,6 +47,19 @@ def _fleet_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--alone", type=int, metavar="N", help="hosts in the run of one after another")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run to FILE")
+
+
+def _replicate_options(parser: argparse.ArgumentParser) -> None:
+    usual = replicate.Sizes()
+    parser.add_argument("--datasets", type=int, default=usual.datasets, help=f"default {usual.datasets}")
+    parser.add_argument(
+        "--mebibytes", type=int, default=usual.mebibytes, help=f"in one stream, default {usual.mebibytes}"
+    )
+    parser.add_argument("--rounds", type=int, default=usual.rounds, help=f"default {usual.rounds}")
+    parser.add_argument(
+        "--tools", nargs="+", choices=usual.tools, default=usual.tools, help="which of them (default all)"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the guests running")
 
 
 def _sizes(given: argparse.Namespace) -> fleet.Sizes:
