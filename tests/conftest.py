@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.harness.agent import Lab as AgentLab
 from tests.harness.host import BackedUpHost
 from tests.harness.keys import KeyPair, make_key
 from tests.harness.local import LocalVault
+from tests.harness.reader import Away, Offsite, offsite
 from tests.harness.steps import Hours
 from tests.harness.world import World, make_parent, prepare_storage, prepare_target, serve_key_beside
 from tests.lab import Guest
@@ -33,6 +35,19 @@ def vault(tmp_path: Path) -> Iterator[LocalVault]:
 @pytest.fixture
 def clock() -> Hours:
     return Hours()
+
+
+@pytest.fixture(scope="session")
+def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offsite]:
+    with offsite(tmp_path_factory.mktemp("reading")) as made:
+        yield made
+
+
+@pytest.fixture
+def away(reading: Offsite, vault: LocalVault) -> Iterator[Away]:
+    """The vault's off-site behind a real sshd, with a key that reads."""
+    with ExitStack() as closing:
+        yield Away(reading, vault, closing)
 
 
 @pytest.fixture(scope="session")

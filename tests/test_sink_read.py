@@ -8,36 +8,26 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.fake_zfs_child import FakeChild
-from tests.harness.keys import make_key
 from tests.harness.local import LocalVault
-from tests.harness.sshd import Sshd
+from tests.harness.reader import Away, Offsite
 from tests.harness.steps import Hours, dataset_only, raws, world
-from tests.test_sink import PACKAGE
 from tests.test_steps_restore_repo import backed_up, content
 from tests.test_zfs_begin import golden
 from tests.test_zfs_sink import REFUSED, ROOT, WEB
 from zborg.errors import Exit, UsageError, ZborgError
-from zborg.hosts.keys import write_known_hosts
-from zborg.hosts.ssh import SshRunner
-from zborg.model import P_STATE, Child, Endpoint, Report, Snapshot, SnapshotName, Status, Stream, Target
-from zborg.process import LocalRunner
+from zborg.model import P_STATE, Child, Report, SnapshotName, Status, Stream
 from zborg.steps.clones import Source
 from zborg.steps.context import Context
-from zborg.steps.replicate import replicate
 from zborg.steps.restore import list_snapshots
 from zborg.steps.restore_repo import Wanted, restore_repo
 from zborg.zfs import argv
-from zborg.zfs.commands import CommandZfs
 from zborg.zfs.sink import Give, Show, parse, parse_reading
 
 WEB_HERE = "tank/borg/web1"
@@ -92,100 +82,6 @@ def test_every_other_command_is_refused_to_a_reader(name: str) -> None:
 
 # --- behind a real sshd -----------------------------------------------------------------------------
 
-_ZFS = """#!/bin/sh
-cd {directory}
-for word; do printf '[%s]' "$word"; done >>asked
-echo >>asked
-case "$1 $4" in
-    "list filesystem") cat datasets ;;
-    "list snapshot") cat snapshots ;;
-    get*) cat properties ;;
-    send*)
-        for last; do :; done
-        echo "full	$last	9" >&2
-        exec cat "${{last#*@}}" ;;
-esac
-"""
-_FORCED = """
-import sys
-import zborg.cli.sink
-zborg.cli.sink.PATH = "{directory}:" + zborg.cli.sink.PATH
-from zborg.cli.start import run
-sys.argv = ["zborg", "sink", {options} "vault/zborg"]
-run()
-"""
-
-
-@dataclass
-class Offsite:
-    """The off-site's sshd with two keys: the everyday one has the sink, the other reads."""
-
-    directory: Path
-    sshd: Sshd
-    everyday: Path
-    reader: Path
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(self.sshd.user, "127.0.0.1", self.sshd.port, self.sshd.host_key, str(self.everyday))
-
-    @property
-    def done(self) -> list[list[str]]:
-        """What was asked of zfs beside listings."""
-        lines = (self.directory / "asked").read_text().splitlines()
-        words = [line[1:-1].split("][") for line in lines]
-        return [one for one in words if one[0] not in ("list", "get")]
-
-    def ask(self, command: str) -> subprocess.CompletedProcess[bytes]:
-        words = [*self.sshd.client(self.reader), command]
-        return subprocess.run(words, input=b"", capture_output=True, timeout=60, check=False)
-
-    def hold(self, vault: LocalVault) -> None:
-        """All that the in-memory off-site has, as `zfs` prints and sends it."""
-        names = [one.name for one in vault.far.datasets(ROOT)]
-        found = vault.far.snapshots(ROOT)
-        columns = argv.DATASET_COLUMNS.split(",")
-        self._write("datasets", [_row(columns, {"name": name, "mounted": "no"}) for name in names])
-        self._write("snapshots", [_row(argv.SNAPSHOT_COLUMNS.split(","), _facts(one)) for one in found])
-        marks = [f"{one.full}\t{key}\t{value}" for one in found for key, value in one.properties.items()]
-        self._write("properties", marks)
-        for one in found:
-            with (self.directory / one.raw).open("wb") as file:
-                child = vault.far.send(Stream(one.full), file.fileno())
-                assert isinstance(child, FakeChild) and child.wait() == 0
-                child.close()
-        self._write("asked", [])
-
-    def _write(self, name: str, lines: list[str]) -> None:
-        (self.directory / name).write_text("".join(f"{line}\n" for line in lines))
-
-
-def _row(columns: list[str], facts: dict[str, str]) -> str:
-    usual = {"receive_resume_token": "-", "mountpoint": "none", "encryption": "off"}
-    return "\t".join(facts.get(column) or usual.get(column) or "1" for column in columns)
-
-
-def _facts(one: Snapshot) -> dict[str, str]:
-    created = str(int(one.created.timestamp()))
-    numbers = {"createtxg": str(one.createtxg), "creation": created, "userrefs": "0", "clones": "-"}
-    return {"name": one.full, "guid": one.guid, **numbers}
-
-
-@pytest.fixture(scope="module")
-def reached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offsite]:
-    base = tmp_path_factory.mktemp("read")
-    (base / "zfs").write_text(_ZFS.format(directory=base))
-    (base / "zfs").chmod(0o755)
-    sshd = Sshd(base / "sshd")
-    keys = {}
-    for name, options in (("everyday", ""), ("reader", '"--read",')):
-        keys[name] = make_key(base / name)
-        (base / f"{name}.py").write_text(_FORCED.format(directory=base, options=options))
-        forced = f"PYTHONPATH={PACKAGE} {sys.executable} {base}/{name}.py"
-        sshd.authorize(f'restrict,command="{forced}" {keys[name].public}')
-    with sshd:
-        yield Offsite(base, sshd, keys["everyday"].private, keys["reader"].private)
-
 
 @dataclass
 class World:
@@ -204,30 +100,8 @@ class World:
         return [one.name for one in self.vault.zfs.datasets("tank/zborg-scratch")]
 
 
-Away = Callable[[Context], World]
-
-
-@pytest.fixture
-def away(reached: Offsite, vault: LocalVault) -> Iterator[Away]:
-    """What the server has, replicated; from then on the off-site is reached by ssh."""
-    runners = []
-    known = vault.state / "known_targets"
-    write_known_hosts(known, {"target.offsite": reached.endpoint})
-
-    def zfs_of(target: Target) -> CommandZfs:
-        runners.append(SshRunner("target.offsite", target.endpoint, known, LocalRunner()))
-        return CommandZfs(runners[-1])
-
-    def made(context: Context) -> World:
-        assert replicate(context).exit is Exit.OK
-        reached.hold(vault)
-        target = replace(context.config.targets[0], endpoint=reached.endpoint, reader=reached.sshd.user)
-        config = replace(context.config, targets=(target,))
-        return World(replace(context, config=config, zfs_of=zfs_of), vault, reached)
-
-    yield made
-    for runner in runners:
-        runner.close()
+def world_of(away: Away, context: Context, vault: LocalVault) -> World:
+    return World(away(context), vault, away.offsite)
 
 
 @pytest.fixture
@@ -238,12 +112,12 @@ def plain(away: Away, vault: LocalVault, clock: Hours) -> World:
         (vault.zfs.directory(WEB_HERE) / "config").write_text(text)
         vault.zfs.snapshot("tank/borg", str(SnapshotName.of(clock.now)), {P_STATE: "ok"})
         clock.tick()
-    return away(world(vault, clock))
+    return world_of(away, world(vault, clock), vault)
 
 
 def test_the_readers_key_brings_a_repository_back(away: Away, vault: LocalVault, clock: Hours) -> None:
     host, context = backed_up(vault, clock)
-    there = away(context)
+    there = world_of(away, context, vault)
     first, second = raws(vault, WEB_HERE)
     listed = list_snapshots(there.context, "web1", Source("offsite", str(there.offsite.reader)))
     assert [one.subject for one in listed.outcomes] == [first, second]
@@ -281,7 +155,7 @@ def test_a_key_that_is_not_there_and_a_key_without_a_target_are_refused(plain: W
 # --- an off-site that lies, and runs that were killed ------------------------------------------------
 
 
-def _sending(data: bytes) -> Any:
+def _sending(data: bytes) -> Callable[[Stream, int], Child]:
     """A `send` that sends this, whatever it is asked for."""
 
     def send(stream: Stream, stdout: int) -> Child:

@@ -1,0 +1,221 @@
+"""docs/restore.md where real pools matter: a reader's key, a lost server, and nothing left but the off-site.
+
+The vault guest is the backup server, later the new one, and `rescue` in the end. The tests tell one story and
+stand in its order.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from tests.conftest import Lab
+from tests.harness.host import find_borg
+from tests.harness.howto import blocks, replaced
+from tests.harness.inside import Inside
+from tests.harness.keys import KeyPair, make_key
+from tests.harness.world import guids
+from tests.lab import Guest
+from tests.test_sink_read import ATTACKS
+from zborg.hosts.keys import write_known_hosts
+from zborg.hosts.ssh import ssh_argv
+from zborg.model import Endpoint
+from zborg.zfs.delegation import READER, reading_lines
+
+pytestmark = pytest.mark.lab
+
+SOURCE, ROOT = "tank/howto", "vault/howto"
+NAME, ARCHIVE = "zborg_2026-02-12T144933Z", "web1-2026-02-12T143007Z"
+PASSPHRASE = "of the host"
+BEHIND = "A whole repository, out of a snapshot: on vault, the off-site behind a sink"
+ANEW = "The server is gone: on vault, the new one"
+IN_THE_LAB = (
+    ANEW,
+    "Everything is gone but the off-site: on rescue",
+    "Everything is gone but the off-site: on rescue, going on",
+    "Everything is gone but the off-site: on rescue, in the end",
+    "Everything is gone but the off-site: on offsite",
+)
+
+
+@dataclass
+class Page:
+    """The page with this lab's names in it; its blocks run as root of a guest."""
+
+    lab: Lab
+    reader: KeyPair
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The one table of what is replaced. Guests reach each other by the ports of their host."""
+        machine = f"-p {self.lab.offsite.port} zborg-read@10.0.2.2"
+        return {"zborg-read@offsite.example.net": machine, "tank/borg": SOURCE, "vault/zborg": ROOT}
+
+    def run(self, guest: Guest, title: str) -> str:
+        answers = f"export BORG_PASSPHRASE={shlex.quote(PASSPHRASE)} BORG_RELOCATED_REPO_ACCESS_IS_OK=yes"
+        return guest.sh(f"cd /root; {answers}\n{replaced(blocks()[title], self.names)}")
+
+    def off_site(self) -> str:
+        """All that is there: names, guids, and every property that somebody set."""
+        listed = self.lab.offsite.sh(f"zfs list -Hp -r -t all -o name,guid,origin,userrefs,mounted {ROOT}")
+        return listed + self.lab.offsite.sh(f"zfs get -Hp -r -s local,received all {ROOT}")
+
+
+@pytest.fixture(scope="module")
+def page(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """web1's repository on the vault and off-site, both with zborg; the off-site's second account, as
+    docs/sink.md has it; and the stick in the vault."""
+    base = tmp_path_factory.mktemp("howto")
+    inside = Inside(lab.vault)
+    inside.install(base / "vault")
+    Inside(lab.offsite).install(base / "offsite")
+    page = Page(lab, make_key(base / "offsite-read"))
+    _account(page)
+    inside.prepare(SOURCE)
+    _configure(page)
+    lab.vault.sh("zborg init")
+    _repository(page, base)
+    lab.vault.sh(f"zfs snapshot -o zborg:state=ok {SOURCE}/web1@{NAME}; zborg replicate")
+    yield page
+    lab.vault.sh(f"zfs destroy -r {SOURCE}; rm -rf /etc/zborg /var/lib/zborg /srv/web1*")
+    lab.offsite.sh(f"zfs destroy -r {ROOT}")
+
+
+def _account(page: Page) -> None:
+    offsite = page.lab.offsite
+    made, allowed = reading_lines(ROOT, READER, "Linux")
+    offsite.sh(f"zfs create -o mountpoint=none -o canmount=off -o readonly=on -o volmode=none {ROOT}")
+    offsite.sh(f"id {READER} >/dev/null 2>&1 || {made}\n{allowed}")
+    offsite.sh(f"install -d -m 0700 -o {READER} /home/{READER}/.ssh")
+    forced = f'restrict,command="/usr/local/bin/zborg sink --read {ROOT}" {page.reader.public}\n'
+    offsite.write(f"/home/{READER}/.ssh/authorized_keys", forced)
+    offsite.sh(f"chown {READER}: /home/{READER}/.ssh/authorized_keys")
+
+
+def _configure(page: Page) -> None:
+    vault, offsite = page.lab.vault, page.lab.offsite
+    there = {"ssh": f"ssh://root@10.0.2.2:{offsite.port}", "host_key": offsite.host_key, "dataset": ROOT}
+    table = {
+        "name": "vault",
+        "storage": {"dataset": SOURCE, "slack": "0", "min_free": "0"},
+        "hosts": {"web1": {"ssh": "ssh://root@127.0.0.1:22", "host_key": vault.host_key}},
+        "targets": {"offsite": there},
+    }
+    vault.write("/etc/zborg/zborg.toml", tomli_w.dumps(table))
+    vault.write("/etc/zborg/id_ed25519", page.lab.key.private.read_text(), mode=0o600)
+    vault.write("/etc/zborg/id_ed25519.pub", page.lab.key.public)
+    vault.write("/root/.ssh/known_hosts", f"[10.0.2.2]:{offsite.port} {offsite.host_key}\n")
+    vault.sh("mkdir -p /media/stick")
+    vault.write("/media/stick/offsite-read", page.reader.private.read_text(), mode=0o600)
+
+
+def _repository(page: Page, base: Path) -> None:
+    """Made here, where borg is quick; its sealed key is what a custodian keeps."""
+    data, repository, key = base / "data", base / "web1", base / "custodian.key"
+    (data / "etc/nginx").mkdir(parents=True)
+    (data / "etc/nginx/nginx.conf").write_text("of web1")
+    env = {**os.environ, "BORG_BASE_DIR": str(base / "borg"), "BORG_PASSPHRASE": PASSPHRASE}
+    for words in (
+        ["init", "-e", "keyfile-blake2", str(repository)],
+        ["create", f"{repository}::{ARCHIVE}", "etc"],
+        ["key", "export", str(repository), str(base / "web1.export")],
+    ):
+        subprocess.run([find_borg(), *words], cwd=data, env=env, check=True, capture_output=True)
+    subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
+    public = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout
+    sealed = ["age", "-a", "-r", public.strip(), base / "web1.export"]
+    text = subprocess.run(sealed, check=True, capture_output=True, text=True).stdout
+    vault = page.lab.vault
+    vault.write("/root/web1.age", text)
+    vault.write("/media/stick/custodian.key", key.read_text())
+    age = shutil.which("age")
+    assert age
+    _carry(vault, Path(age), "/usr/local/bin")
+    _carry(vault, repository, f"/{SOURCE}")
+
+
+def _carry(guest: Guest, what: Path, to: str) -> None:
+    with subprocess.Popen(["tar", "-C", what.parent, "-ch", what.name], stdout=subprocess.PIPE) as packing:
+        argv = guest.remote().argv(["tar", "-C", to, "-xo"])
+        subprocess.run(argv, stdin=packing.stdout, check=True, timeout=120)
+
+
+def test_the_readers_key_fetches_from_real_pools_and_leaves_nothing(page: Page) -> None:
+    before = page.off_site()
+    assert NAME in page.run(page.lab.vault, BEHIND)
+    page.lab.vault.sh(f"diff -r /{SOURCE}/web1 /srv/web1-read")
+    assert page.off_site() == before
+    assert "zborg-scratch/" not in page.lab.vault.sh("zfs list -H -o name -r tank")
+
+
+def test_attacks_with_the_readers_key_change_nothing(page: Page, tmp_path: Path) -> None:
+    offsite = page.lab.offsite
+    there = Endpoint(READER, offsite.address, offsite.port, offsite.host_key, str(page.reader.private))
+    write_known_hosts(tmp_path / "known_hosts", {"reader": there})
+    before = page.off_site()
+    for name in ("destroy -r", "receive", "receive -F", "rollback", "all below", "a token", "and a destroy"):
+        command = ATTACKS[name].replace("vault/zborg", ROOT)
+        asking = ssh_argv("reader", there, tmp_path / "known_hosts", command)
+        done = subprocess.run(asking, input=b"", capture_output=True, timeout=60, check=False)
+        assert done.returncode == 4 and b"refused by the sink" in done.stderr, (name, done.stderr)
+    assert page.off_site() == before
+
+
+_SHELL = [
+    f"zfs destroy {ROOT}/web1@{NAME}",
+    f"zfs destroy -r {ROOT}/web1",
+    f"zfs rollback -r {ROOT}/web1@{NAME}",
+    f"zfs rename {ROOT}/web1 {ROOT}/web9",
+    f"zfs hold x {ROOT}/web1@{NAME}",
+    f"zfs bookmark {ROOT}/web1@{NAME} '#x'",
+    f"zfs clone {ROOT}/web1@{NAME} {ROOT}/clone",
+    f"zfs snapshot {ROOT}/web1@x",
+    f"zfs create {ROOT}/x",
+    f"zfs set zborg:state=failed {ROOT}/web1@{NAME}",
+    f"zfs set mountpoint=/mnt {ROOT}/web1",
+    f"zfs send {ROOT}/web1@{NAME} | zfs receive -s -u {ROOT}/web2",
+    f"zfs mount {ROOT}/web1",
+    f"zfs allow -u {READER} destroy {ROOT}",
+]
+
+
+def test_even_a_shell_of_that_account_can_only_send(page: Page) -> None:
+    """The second wall: the kernel's."""
+    before = page.off_site()
+    script = "".join(f"{line} >/dev/null 2>&1 && echo {shlex.quote(line)}\n" for line in _SHELL)
+    script += f"zfs send {ROOT}/web1@{NAME} | wc -c\n"
+    as_user = ["setpriv", "--reuid", READER, "--regid", READER, "--init-groups", "sh"]
+    (sent,) = page.lab.offsite.ssh(as_user, input=script, check=False).stdout.split("\n")[:-1]
+    assert int(sent) > 10_000
+    assert page.off_site() == before
+
+
+def test_the_server_is_gone(page: Page) -> None:
+    vault = page.lab.vault
+    vault.sh(f"zfs destroy -r {SOURCE}; rm -rf /var/lib/zborg")
+    assert NAME in page.run(vault, ANEW)
+    assert guids(vault, SOURCE) == guids(page.lab.offsite, ROOT)
+    vault.sh(f"echo new >/{SOURCE}/web1/new; zborg snapshot; zborg replicate")
+    assert guids(vault, SOURCE) == guids(page.lab.offsite, ROOT), "the next replication goes on from it"
+
+
+def test_everything_is_gone_but_the_off_site(page: Page) -> None:
+    vault = page.lab.vault
+    _, begin, go_on, end, by_root = IN_THE_LAB
+    vault.sh("rm -rf /etc/zborg /var/lib/zborg /srv/web1* /restored")
+    before = page.off_site()
+    assert f"{ROOT}/web1@{NAME}" in page.run(vault, begin)
+    assert ARCHIVE in page.run(vault, go_on)
+    assert vault.sh("cat /restored/etc/nginx/nginx.conf") == "of web1"
+    page.run(vault, end)
+    assert page.off_site() == before
+    assert "config" in page.run(page.lab.offsite, by_root)
+    page.lab.offsite.sh("zfs destroy vault/rescue")
