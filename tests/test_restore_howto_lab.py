@@ -131,7 +131,7 @@ def _repository(page: Page, base: Path) -> None:
         subprocess.run([find_borg(), *words], cwd=data, env=env, check=True, capture_output=True)
     subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
     public = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout
-    sealed = ["age", "-a", "-r", public.strip(), base / "web1.export"]
+    sealed = ["age", "-a", "-r", public.strip(), str(base / "web1.export")]
     text = subprocess.run(sealed, check=True, capture_output=True, text=True).stdout
     vault = page.lab.vault
     vault.write("/root/web1.age", text)

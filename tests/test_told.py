@@ -77,6 +77,13 @@ def test_nested_and_long_texts_are_refused() -> None:
         assert "cannot be read" in told.outcome("offsite", text, DAY, NOW, NOW).message
 
 
+def test_a_word_that_would_steer_the_terminal_does_not() -> None:
+    one = {"command": "rot\x1b]0;", "finished": "2026-02-12T14:00:00Z", "status": "failed"}
+    said = [one | {"words": ["\x1b[2J\u202egone", {"a": "\n"}]}]
+    found = told.outcome("offsite", json.dumps({"zborg": 1, "said": said}), DAY, NOW, NOW)
+    assert "gone" in found.message and found.message == printable(found.message)
+
+
 def test_what_is_not_well_and_what_is_old_are_warnings() -> None:
     good = told.write([report("rotate"), report("scrub")])
     later = NOW + timedelta(hours=3)
