@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.harness.steps import Hours, dataset_only, raws, world
 from tests.test_steps_restore_repo import backed_up, content
 from tests.test_zfs_begin import golden
 from tests.test_zfs_sink import REFUSED, ROOT, WEB
-from zborg.errors import Exit, UsageError, ZborgError
+from zborg.errors import Exit, KeyRefused, UsageError, ZborgError
 from zborg.model import P_STATE, Child, Report, SnapshotName, Status, Stream
 from zborg.steps.clones import Source
 from zborg.steps.context import Context
@@ -150,6 +151,14 @@ def test_a_key_that_is_not_there_and_a_key_without_a_target_are_refused(plain: W
     for source in (Source("offsite", "/nonexistent/key"), Source("", str(plain.offsite.reader))):
         with pytest.raises(UsageError, match="--identity"):
             restore_repo(plain.context, Wanted("web1", plain.vault.directory / "copy", source=source))
+
+
+def test_a_key_with_a_passphrase_is_told_as_such(plain: World, tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(locked)]
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+    with pytest.raises(KeyRefused, match="has a passphrase"):
+        plain.restore(identity=str(locked))
 
 
 # --- an off-site that lies, and runs that were killed ------------------------------------------------

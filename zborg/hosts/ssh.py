@@ -213,7 +213,13 @@ def by_identity(transport: paramiko.Transport, endpoint: Endpoint) -> None:
     """The server's own key; the way in everywhere but at an enrolment."""
     import paramiko
 
-    transport.auth_publickey(endpoint.user, paramiko.PKey.from_path(endpoint.identity))
+    try:
+        key = paramiko.PKey.from_path(endpoint.identity)
+    except TypeError as error:  # what cryptography says of a key with a passphrase when there is none
+        words = f"the key {endpoint.identity} has a passphrase, which zborg does not ask for"
+        mend = "for as long as it is needed, a copy without one: ssh-keygen -p -N '' -f COPY"
+        raise KeyRefused(("ssh", str(endpoint)), _REFUSED, "", words, mend) from error
+    transport.auth_publickey(endpoint.user, key)
 
 
 def connect(alias: str, endpoint: Endpoint, authenticate: Authenticate = by_identity) -> paramiko.Transport:
