@@ -155,19 +155,33 @@ class FakeZfs(Streams):
                     self._refuse(command, f"cannot open '{name}': {GONE}")
                 one.properties.update(properties)
 
-    def hold(self, tag: str, snapshot: str) -> None:
-        command = argv.hold(tag, snapshot)
+    def guid(self, snapshot: str) -> str:
+        argv.guid(snapshot)
         with self._lock:
-            self._begin("hold", tag, snapshot)
-            snap = self._find(snapshot) or self._refuse(command, f"cannot hold snapshot '{snapshot}': {GONE}")
-            snap.holds.setdefault(tag, self._now())
+            self._begin("guid", snapshot)
+            found = self._find(snapshot)
+            return found.guid if found else ""
 
-    def release(self, tag: str, snapshot: str) -> None:
-        argv.release(tag, snapshot)
+    def hold(self, tag: str, *snapshots: str) -> None:
+        command = argv.hold(tag, snapshots)
         with self._lock:
-            self._begin("release", tag, snapshot)
-            if snap := self._find(snapshot):
-                snap.holds.pop(tag, None)
+            self._begin("hold", tag, *snapshots)
+            gone = []
+            for snapshot in snapshots:
+                if snap := self._find(snapshot):
+                    snap.holds.setdefault(tag, self._now())
+                else:
+                    gone.append(f"cannot hold snapshot '{snapshot}': {GONE}")
+            if gone:
+                self._refuse(command, "\n".join(gone))
+
+    def release(self, tag: str, *snapshots: str) -> None:
+        argv.release(tag, snapshots)
+        with self._lock:
+            self._begin("release", tag, *snapshots)
+            for snapshot in snapshots:
+                if snap := self._find(snapshot):
+                    snap.holds.pop(tag, None)
 
     def bookmark(self, snapshot: str, raw: str) -> None:
         command = argv.bookmark(snapshot, raw)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
+from tests.fake_zfs import FakeZfs
 from tests.fake_zfs_child import FakeChild
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, destroy, guids, nights, of, raws, world
@@ -403,15 +405,65 @@ def test_a_conflict_that_appears_during_the_run_is_one(vault: LocalVault, clock:
     assert "is gone since" in of(report, "offsite:vault/zborg/web3").message
 
 
-def test_only_a_dataset_with_work_is_listed_again(vault: LocalVault, clock: Hours) -> None:
+@pytest.mark.parametrize("fresh", [True, False])
+def test_only_a_dataset_with_work_whose_turn_comes_late_is_listed_again(
+    vault: LocalVault, clock: Hours, monkeypatch: pytest.MonkeyPatch, fresh: bool
+) -> None:
     dataset_only(vault, "web1", "web2")
     nights(vault, clock, 1)
     replicate(world(vault, clock))
     vault.zfs.snapshot("tank/borg/web2", "zborg_2026-03-01T000000Z", {})
     listed: list[object] = []
     vault.zfs.fail = lambda method, given: listed.append(given[0]) if method == "datasets" else None
+    if not fresh:
+        monkeypatch.setattr("zborg.steps.ends._FRESH", 0)
     assert replicate(world(vault, clock)).exit is Exit.OK
-    assert listed == ["tank/borg", "tank/borg/web2"]
+    assert listed == ["tank/borg", *([] if fresh else ["tank/borg/web2"])]
+
+
+def calls(zfs: FakeZfs) -> Counter[str]:
+    """From now on counts the calls of each method."""
+    made: Counter[str] = Counter()
+    zfs.fail = lambda method, _: made.update([method])
+    return made
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_what_a_replication_asks_of_both_sides(vault: LocalVault, clock: Hours, count: int) -> None:
+    """Without news always the same; with news one list of each kind per pool, and holds in one go."""
+    dataset_only(vault, *(f"web{number}" for number in range(count)))
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    near, far = calls(vault.zfs), calls(vault.far)
+    replicate(world(vault, clock))
+    listings = {"datasets": 1, "snapshots": 1}
+    assert near == listings | {"bookmarks": 1} and far == listings
+    vault.zfs.fail = vault.far.fail = None
+    nights(vault, clock, 1)
+    near, far = calls(vault.zfs), calls(vault.far)
+    assert replicate(world(vault, clock)).exit is Exit.OK
+    each = {"send": count, "bookmark": count, "set": count}
+    assert near == listings | {"bookmarks": 1, "hold": 1, "release": 1} | each
+    assert far == listings | {"receive": count, "guid": count, "set": count}
+
+
+def test_holds_are_placed_before_the_first_stream_and_the_replaced_ones_let_go(
+    vault: LocalVault, clock: Hours
+) -> None:
+    dataset_only(vault, "web1", "web2")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    nights(vault, clock, 1)
+    newest = [f"tank/borg/{name}@{raws(vault, f'tank/borg/{name}')[-1]}" for name in ("web1", "web2")]
+    seen: list[set[str]] = []
+    during_the_first_stream(vault, lambda: seen.append(held(vault)))
+    replicate(world(vault, clock))
+    assert set(newest) < seen[0]
+    assert held(vault) == set(newest)
+
+
+def held(vault: LocalVault) -> set[str]:
+    return {one.full for one in vault.zfs.snapshots("tank/borg") if one.holds}
 
 
 @pytest.fixture
@@ -480,7 +532,7 @@ def test_what_the_target_says_it_has_decides(vault: LocalVault, clock: Hours) ->
     blind = Blind(context)
     report = replicate(replace(context, zfs_of=lambda _: blind.far))
     assert report.exit is Exit.FAILED
-    assert "the target shows no snapshot" in report.outcomes[0].message
+    assert "the target shows no such snapshot" in report.outcomes[0].message
     record = vault.zfs.datasets("tank/borg/web1")[0].properties["zborg:target.offsite"]
     assert "base=-" in record
 
@@ -491,4 +543,4 @@ class Blind:
     def __init__(self, context: Context) -> None:
         (target,) = context.config.targets
         self.far = context.zfs_of(target)
-        self.far.snapshots = lambda root: ()  # type: ignore[method-assign]  # for this test
+        self.far.guid = lambda snapshot: ""  # type: ignore[method-assign]  # for this test

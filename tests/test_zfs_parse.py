@@ -432,7 +432,7 @@ def test_command_lines_never_force_or_recurse() -> None:
 @pytest.mark.parametrize("tag", ["", "-x", "a b", "a\tb", ".a"])
 def test_what_is_no_tag(tag: str) -> None:
     with pytest.raises(ZborgError):
-        argv.hold(tag, "tank/a@b")
+        argv.hold(tag, ["tank/a@b"])
 
 
 def test_errors_are_told_in_short_with_a_remedy() -> None:

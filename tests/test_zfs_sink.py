@@ -54,6 +54,13 @@ def test_the_pool_and_the_time_are_shown() -> None:
         assert parse(shlex.join(words), ROOT) == Show(words)
 
 
+def test_a_snapshots_guid_is_shown_and_nobody_elses() -> None:
+    assert parse(shlex.join(words := argv.guid(f"{WEB}@{NAME}")), ROOT) == Show(words)
+    for elsewhere in (f"vault/other@{NAME}", f"{ROOT}@{NAME}", f"vault/zborg2/web1@{NAME}"):
+        with pytest.raises(ZborgError, match="refused by the sink"):
+            parse(shlex.join(argv.guid(elsewhere)), ROOT)
+
+
 @pytest.mark.parametrize("dataset", [WEB, f"{ROOT}/web1/sub", f"{ROOT}/we b"])
 def test_what_is_done_below_the_root(dataset: str) -> None:
     assert parse(shlex.join(argv.receive(dataset)), ROOT) == Take(dataset)
@@ -80,8 +87,8 @@ _OURS = {
     "destroy snapshots": argv.destroy_snapshots(WEB, [NAME, "b"]),
     "destroy a bookmark": argv.destroy_bookmark(f"{WEB}#{NAME}"),
     "destroy scratch": argv.destroy_scratch(WEB),
-    "hold": argv.hold("mine", f"{WEB}@{NAME}"),
-    "release": argv.release("mine", f"{WEB}@{NAME}"),
+    "hold": argv.hold("mine", [f"{WEB}@{NAME}"]),
+    "release": argv.release("mine", [f"{WEB}@{NAME}"]),
     "bookmark": argv.bookmark(f"{WEB}@{NAME}", NAME),
     "clone": argv.clone(f"{WEB}@{NAME}", f"{ROOT}/clone"),
     "send": argv.send(Stream(f"{WEB}@{NAME}")),

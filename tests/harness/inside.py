@@ -75,7 +75,9 @@ class Inside:
     def _unpack(self, tree: Path) -> None:
         self.guest.sh(f"rm -rf {_PLACE}; mkdir -p {_PLACE}")
         with subprocess.Popen(["tar", "-C", str(tree), "-c", "."], stdout=subprocess.PIPE) as packing:
-            argv = self.guest.remote().argv(["tar", "-C", _PLACE, "-x", "--no-same-owner", "--warning=no-timestamp"])
+            argv = self.guest.remote().argv(
+                ["tar", "-C", _PLACE, "-x", "--no-same-owner", "--warning=no-timestamp"]
+            )
             subprocess.run(argv, stdin=packing.stdout, check=True, timeout=120)
 
 

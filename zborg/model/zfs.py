@@ -252,10 +252,13 @@ class Zfs(Protocol):
         in parts: what two parts share is not counted then.
         """
 
-    def hold(self, tag: str, snapshot: str) -> None:
-        """Idempotent."""
+    def guid(self, snapshot: str) -> str:
+        """The guid of one snapshot, "" when there is none of that name. One command, no listing."""
 
-    def release(self, tag: str, snapshot: str) -> None:
+    def hold(self, tag: str, *snapshots: str) -> None:
+        """Idempotent. Raises CommandFailed when one cannot be held; the others are held all the same."""
+
+    def release(self, tag: str, *snapshots: str) -> None:
         """Idempotent; a snapshot that is gone counts as released."""
 
     def bookmark(self, snapshot: str, raw: str) -> None:

@@ -9,7 +9,7 @@ from zborg.errors import ZborgError
 from zborg.model import Outcome, Report, Status, Target
 from zborg.planning.gap import Gap, gap
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, select_targets
-from zborg.steps.sending import Compared, Ends
+from zborg.steps.ends import Compared, Ends
 
 
 def verify(context: Context, names: Sequence[str] = ()) -> Report:

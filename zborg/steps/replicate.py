@@ -13,11 +13,12 @@ from functools import partial
 from zborg.errors import Exit, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
-from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan
+from zborg.planning.replica import DatasetPlan, Divergence
 from zborg.state.locks import Together
 from zborg.steps.checks import ask_clock
 from zborg.steps.context import Begun, Context, attempt, conclude, outcome_of, select_targets
-from zborg.steps.sending import Diverged, Ends, idle, send
+from zborg.steps.ends import Compared, Ends
+from zborg.steps.sending import Diverged, idle, send
 from zborg.steps.telling import KIND, heard
 
 _NOT_STARTED = Interrupted("not started: interrupted")
@@ -63,15 +64,14 @@ def _target(begun: Begun, together: Together, target: Target, *, dry_run: bool) 
         # One run per target: a second one's plan would be old before its turn came.
         with begun.context.locks.hold(f"target-{target.name}"):
             ends = Ends(begun, target, begun.context.zfs_of(target))
-            compared = ends.compare()
-            plan = compared.plan
-            done.plan = plan.lines()
+            seen = ends.compare()
+            done.plan = seen.plan.lines()
             if dry_run:
-                done.foreseen += [_conflict(ends, conflict) for conflict in plan.conflicts]
+                done.foreseen += [_conflict(ends, conflict) for conflict in seen.plan.conflicts]
             else:
                 done.outcomes += ask_clock(target.name, ends.far, begun.context.clock)
-                done.outcomes += heard(target, compared.copies, begun.context.clock())
-                for outcome in _execute(ends, together, plan):
+                done.outcomes += heard(target, seen.copies, begun.context.clock())
+                for outcome in _execute(ends, together, seen):
                     done.outcomes.append(outcome)
     except ZborgError as error:
         done.outcomes.append(outcome_of("target", target.name, error))
@@ -87,7 +87,8 @@ def _conclude(outcomes: Sequence[Outcome], *, foreseen: Sequence[Outcome]) -> tu
     return (Status.WARNING, code) if status is Status.OK and warned else (status, code)
 
 
-def _execute(ends: Ends, together: Together, plan: ReplicationPlan) -> Iterator[Outcome]:
+def _execute(ends: Ends, together: Together, seen: Compared) -> Iterator[Outcome]:
+    plan = seen.plan
     for conflict in plan.conflicts:
         yield _conflict(ends, conflict)
     for name in plan.kept:
@@ -95,8 +96,10 @@ def _execute(ends: Ends, together: Together, plan: ReplicationPlan) -> Iterator[
         out = f"{name.partition('/')[0]}/{name.rpartition('/')[2]}-kept"
         mend = f"on {ends.target.name}: zfs rename -u {name} {out}, or zfs destroy -r {name} when it may go"
         yield Outcome("replica", subject, Status.WARNING, "is no longer on the source; kept", mend)
+    ends.hold_first(plan)
     for one in plan.datasets:
-        yield _one(ends, together, one)
+        yield _one(ends, together, seen, one)
+    ends.let_go()
 
 
 def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
@@ -111,7 +114,7 @@ def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
     )
 
 
-def _one(ends: Ends, together: Together, plan: DatasetPlan) -> Outcome:
+def _one(ends: Ends, together: Together, seen: Compared, plan: DatasetPlan) -> Outcome:
     context, subject = ends.begun.context, f"{ends.target.name}:{plan.target}"
     if not plan.steps:
         return idle(subject, plan)
@@ -120,7 +123,7 @@ def _one(ends: Ends, together: Together, plan: DatasetPlan) -> Outcome:
     context.emit(Event("started", subject))
     try:
         with together.hold(f"dataset-{plan.source.replace('/', ':')}") as lock:
-            outcome = send(ends, plan.source, subject, lock)
+            outcome = send(ends, seen, plan, subject, lock)
     except Diverged as error:
         outcome = _conflict(ends, error.divergence)
     except ZborgError as error:

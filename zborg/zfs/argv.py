@@ -140,12 +140,16 @@ def destroy_scratch(dataset: str) -> Argv:
     return ("zfs", "destroy", names.dataset(dataset))
 
 
-def hold(tag: str, snapshot: str) -> Argv:
-    return ("zfs", "hold", names.tag(tag), names.snapshot(snapshot))
+def guid(snapshot: str) -> Argv:
+    return values("guid", names.snapshot(snapshot))
 
 
-def release(tag: str, snapshot: str) -> Argv:
-    return ("zfs", "release", names.tag(tag), names.snapshot(snapshot))
+def hold(tag: str, snapshots: Iterable[str]) -> Argv:
+    return ("zfs", "hold", names.tag(tag), *map(names.snapshot, snapshots))
+
+
+def release(tag: str, snapshots: Iterable[str]) -> Argv:
+    return ("zfs", "release", names.tag(tag), *map(names.snapshot, snapshots))
 
 
 def bookmark(snapshot: str, raw: str) -> Argv:

@@ -102,13 +102,27 @@ class CommandZfs:
         for chunk in _chunks(names) if properties else ():
             self._run(argv.set_properties(chunk, properties), timeout=LISTING)
 
-    def hold(self, tag: str, snapshot: str) -> None:
-        with self._unless("tag already exists on this dataset"):
-            self._run(argv.hold(tag, snapshot))
+    def guid(self, snapshot: str) -> str:
+        with self._unless("does not exist"):
+            return parse.values(self._run(argv.guid(snapshot)), 1)[0]
+        return ""
 
-    def release(self, tag: str, snapshot: str) -> None:
-        with self._unless("no such tag on this dataset", "dataset does not exist"):
-            self._run(argv.release(tag, snapshot))
+    def hold(self, tag: str, *snapshots: str) -> None:
+        """One command per 100 snapshots, each of which ZFS tries."""
+        failed = []
+        for chunk in _chunks(snapshots):
+            try:
+                with self._unless("tag already exists on this dataset", only=True):
+                    self._run(argv.hold(tag, chunk))
+            except CommandFailed as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def release(self, tag: str, *snapshots: str) -> None:
+        for chunk in _chunks(snapshots):
+            with self._unless("no such tag on this dataset", "does not exist", only=True):
+                self._run(argv.release(tag, chunk))
 
     def bookmark(self, snapshot: str, raw: str) -> None:
         try:
@@ -272,12 +286,13 @@ class CommandZfs:
         return self._runner.start((*self._prefix, *command), stdin=stdin, stdout=stdout)
 
     @contextmanager
-    def _unless(self, *said: str) -> Iterator[None]:
-        """Failures with these words mean that it is done already."""
+    def _unless(self, *said: str, only: bool = False) -> Iterator[None]:
+        """Failures with these words mean that it is done already; `only`: unless there are others beside."""
+        says = words.says_only if only else words.says
         try:
             yield
         except CommandFailed as error:
-            if not words.says(error, *said):
+            if not says(error, *said):
                 raise
 
 

@@ -33,6 +33,7 @@ _LISTINGS = (
     argv.dataset_properties,
     argv.list_snapshots,
     argv.snapshot_properties,
+    argv.guid,
 )
 _MARKS = {
     P_RUN: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}"),

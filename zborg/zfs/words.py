@@ -38,6 +38,12 @@ def says(error: CommandFailed, *words: str) -> bool:
     return any(word in error.stderr for word in words)
 
 
+def says_only(error: CommandFailed, *words: str) -> bool:
+    """The same of everything it could not do: of several snapshots it says one line for each that failed."""
+    failures = [line for line in error.stderr.splitlines() if line.startswith("cannot ")]
+    return says(error, *words) and all(any(word in line for word in words) for line in failures)
+
+
 def tidy(stderr: str) -> str:
     """Without the usage ZFS appends, and without its advice to destroy more."""
     lines = stderr.partition("\nusage:")[0].split("\n")
