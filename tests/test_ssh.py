@@ -35,7 +35,7 @@ TYPES = ("ed25519", "ecdsa", "rsa")
 class Machine:
     """An sshd with a host key of each type, and what zborg knows of it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
         self.keys: dict[str, str] = {}
         for kind in TYPES:
@@ -43,7 +43,7 @@ class Machine:
             subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", path], check=True)
             self.keys[kind] = " ".join(Path(f"{path}.pub").read_text().split()[:2])
         extra = [f"HostKey {directory}/host_{kind}" for kind in TYPES[1:]]
-        self.sshd = Sshd(directory / "sshd", extra).start()
+        self.sshd = Sshd(directory / "sshd", [*extra, *options]).start()
         self.keys["ed25519"] = self.sshd.host_key
         self.identity: KeyPair = make_key(directory / "id")
         self.sshd.authorize(self.identity.public)

@@ -89,13 +89,13 @@ class _World:
 
     def storage(self) -> Runner:
         endpoint = self._config.storage.endpoint
-        return self._ssh(_STORAGE, endpoint) if endpoint else self._local
+        return self._ssh(_STORAGE, endpoint, share=True) if endpoint else self._local
 
     def target(self, target: Target) -> Runner:
         """One connection for all that is done there; a restore may come with an endpoint of its own."""
         key = target.name, target.endpoint
         if key not in self._targets:
-            self._targets[key] = self._ssh(_alias(target), target.endpoint)
+            self._targets[key] = self._ssh(_alias(target), target.endpoint, share=True)
         return self._targets[key]
 
     def serve(self, zfs: Zfs) -> Serve:
@@ -104,7 +104,7 @@ class _World:
             return LocalServe(storage, zfs, lambda env: LocalRunner(storage.user, env))
         return RemoteServe(self._ssh(_STORAGE, storage.serving))
 
-    def _ssh(self, alias: str, endpoint: Endpoint) -> SshRunner:
-        runner = SshRunner(alias, endpoint, self._known_hosts, self._local)
+    def _ssh(self, alias: str, endpoint: Endpoint, *, share: bool = False) -> SshRunner:
+        runner = SshRunner(alias, endpoint, self._known_hosts, self._local, share=share)
         self._closing.callback(runner.close)
         return runner

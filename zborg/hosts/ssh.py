@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, KeyRefused, TimedOut, Unreachable
 from zborg.hosts.keys import algorithms, fingerprint
+from zborg.hosts.shared import SharedConnection
 from zborg.interrupt import cancelled
 from zborg.model import MOST, Child, Completed, Endpoint, Runner
 from zborg.model.words import size
@@ -41,12 +42,19 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 def ssh_argv(
-    alias: str, endpoint: Endpoint, known_hosts: Path, command: str, *, forward: str = ""
+    alias: str,
+    endpoint: Endpoint,
+    known_hosts: Path,
+    command: str,
+    *,
+    forward: str = "",
+    socket: Path | None = None,
 ) -> list[str]:
     """OpenSSH without any configuration but ours: the user's ~/.ssh and /etc/ssh play no part.
 
     `forward` is what ssh -R takes. The command starts only once that port is open: ssh asks for it first, the
     answers come in order, and with ExitOnForwardFailure a refusal ends ssh before it has sent the command.
+    `socket` is that of a shared connection; ssh connects by itself where nobody listens there.
     Without a command the far side runs the one that authorized_keys forces, or the account's shell.
     """
     options = {
@@ -69,6 +77,8 @@ def ssh_argv(
         "ExitOnForwardFailure": "yes",
         "LogLevel": "INFO",  # at ERROR ssh ends without a word when the peers find no common host key
     }
+    if socket:
+        options["ControlPath"] = str(socket).replace("%", "%%")
     flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     where = ["-i", endpoint.identity, "-p", str(endpoint.port), "-l", endpoint.user]
     where += ["-R", forward] if forward else []
@@ -129,7 +139,10 @@ def lost(alias: str, endpoint: Endpoint, words: str) -> Unreachable:
 
 
 class SshRunner:
-    """A model.Runner on another machine. Connects at first use; safe to share between threads."""
+    """A model.Runner on another machine. Connects at first use; safe to share between threads.
+
+    With `share` what is started shares one connection too, until `close`.
+    """
 
     def __init__(
         self,
@@ -138,20 +151,28 @@ class SshRunner:
         known_hosts: Path,
         local: Runner,
         authenticate: Authenticate | None = None,
+        *,
+        share: bool = False,
     ) -> None:
         self.alias, self.endpoint = alias, endpoint
         self._known_hosts, self._local = known_hosts, local
         self._authenticate = authenticate or by_identity
         self._lock = threading.Lock()
         self._transport: paramiko.Transport | None = None
+        self._shared = SharedConnection(self._start_master) if share else None
 
     def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:
         return self.start_command(shlex.join(argv), stdin=stdin, stdout=stdout)
 
     def start_command(self, command: str, *, stdin: int, stdout: int) -> Child:
         """Start a command already quoted for the far side (a forced command takes no argv)."""
-        argv = ssh_argv(self.alias, self.endpoint, self._known_hosts, command)
+        socket = self._shared.socket() if self._shared else None
+        argv = ssh_argv(self.alias, self.endpoint, self._known_hosts, command, socket=socket)
         return self._local.start(argv, stdin=stdin, stdout=stdout)
+
+    def _start_master(self, socket: Path, nothing: int) -> Child:
+        argv = ssh_argv(self.alias, self.endpoint, self._known_hosts, "", socket=socket)
+        return self._local.start([argv[0], "-M", "-N", *argv[1:]], stdin=nothing, stdout=nothing)
 
     def run(
         self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
@@ -184,6 +205,8 @@ class SshRunner:
         return done
 
     def close(self) -> None:
+        if self._shared:
+            self._shared.close()
         with self._lock:
             transport, self._transport = self._transport, None
         if transport is not None:

@@ -1,0 +1,102 @@
+"""One OpenSSH connection that the streams of a run share, in place of a handshake for each.
+
+OpenSSH calls it ControlMaster: one process has the connection, listens on a socket, and takes the descriptors
+of every ssh that finds it there. Each is a session of its own: ending that ssh ends its stream and no other.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zborg.errors import CommandFailed
+from zborg.interrupt import cancelled
+from zborg.model import Child
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+_PATIENCE = 20.0  # seconds until it listens: ssh's ConnectTimeout, and the login
+_TICK = 0.02
+
+Start = Callable[[Path, int], Child]  # with the socket to listen on, and /dev/null
+
+
+class SharedConnection:
+    """Opened when it is first asked for. Nothing here fails: without it ssh makes a connection of its own,
+    and that one's failure is the one that is told. Safe to share between threads."""
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._lock = threading.Lock()
+        self._master: Child | None = None
+        self._directory: Path | None = None
+        self._keeper: ThreadPoolExecutor | None = None
+        # Elsewhere nothing ends it when zborg is killed (see zborg.process), and by itself it never would.
+        self._given_up = sys.platform != "linux"
+
+    def socket(self) -> Path | None:
+        """Where it listens, None where there is none. One that was lost is replaced, if that works."""
+        with self._lock:
+            if self._master is not None and self._master.poll() is not None:
+                self._end()
+            if self._master is None and not self._given_up:
+                self._given_up = not self._open()
+            return self._socket if self._master else None
+
+    def close(self) -> None:
+        with self._lock:
+            self._end()
+
+    @property
+    def _socket(self) -> Path:
+        assert self._directory is not None  # made with the master
+        return self._directory / "socket"
+
+    def _open(self) -> bool:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._directory = Path(tempfile.mkdtemp(prefix="zborg-ssh-"))  # 0700
+        # A child dies with the thread that started it, and the streams may be those of several.
+        self._keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ssh")
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            self._master = self._keeper.submit(self._start, self._socket, nothing).result()
+            if self._listens(self._master):
+                return True
+        except CommandFailed:  # there is no ssh: whoever starts the stream will say so
+            pass
+        finally:
+            os.close(nothing)
+        self._end()
+        return False
+
+    def _listens(self, master: Child) -> bool:
+        """ssh makes the socket once the other side has let it in."""
+        deadline = time.monotonic() + _PATIENCE
+        while not self._socket.exists():
+            if master.poll() is not None or cancelled.is_set() or time.monotonic() > deadline:
+                return False
+            time.sleep(_TICK)
+        return True
+
+    def _end(self) -> None:
+        master, self._master = self._master, None
+        if master is not None:
+            master.stop()
+            master.close()
+        if self._keeper is not None:
+            self._keeper.shutdown()
+            self._keeper = None
+        if self._directory is not None:
+            with suppress(OSError):
+                shutil.rmtree(self._directory)
+            self._directory = None
