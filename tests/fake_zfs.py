@@ -44,6 +44,7 @@ class FakeZfs(Streams):
             resume_token=token_of(*one.partial) if one.partial else None,
             written=self._written(one),
             properties={k: v for k, v in one.properties.items() if k.startswith("zborg:")},
+            encrypted=self._encrypted(one.name),
         )
 
     def _written(self, one: Filesystem) -> int:
@@ -121,6 +122,8 @@ class FakeZfs(Streams):
         with self._lock:
             self._begin("mount", dataset)
             one = self._all.get(dataset) or self._refuse(command, f"cannot open '{dataset}': {GONE}")
+            if one.keyless:
+                self._refuse(command, f"cannot mount '{dataset}': encryption key not loaded")
             if self._mountpoint(dataset) is None:
                 self._refuse(command, f"cannot mount '{dataset}': no mountpoint set")
             one.mounted = True

@@ -117,6 +117,7 @@ class Header:
     created: float
     size: int
     offset: int = 0
+    locked: bool = False  # a raw stream: whoever has it needs no key, and sees nothing
 
     def data(self) -> bytes:
         name = f"{self.dataset}@{self.raw}".encode()

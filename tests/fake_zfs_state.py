@@ -42,6 +42,7 @@ class Filesystem:
     marks: dict[str, Bookmark] = field(default_factory=dict)
     origin: str | None = None
     partial: tuple[Header, bytes] | None = None
+    keyless: bool = False  # encrypted, and its key is not loaded
 
     def newest(self) -> Snap | None:
         return max(self.snaps.values(), key=lambda snap: snap.txg, default=None)
@@ -84,6 +85,13 @@ class Machine:
                 return str(Path(own, *below)) if own.startswith("/") else None
             below.insert(0, parts.pop())
         return str(self.base / dataset)
+
+    def _encrypted(self, dataset: str) -> bool:
+        """Of its own or by what is above; unlike ZFS's, a fake's key is always loaded but for raw copies."""
+        parts = dataset.split("/")
+        above = [self._all.get("/".join(parts[:depth])) for depth in range(len(parts), 0, -1)]
+        words = [one.properties["encryption"] for one in above if one and "encryption" in one.properties]
+        return bool(words) and words[0] != "off"
 
     def _begin(self, method: str, *arguments: object) -> None:
         if self.fail is not None:

@@ -58,7 +58,8 @@ class Streams(Machine):
             base, txg = found
             if txg >= snap.txg or stream.base.replace("#", "@").partition("@")[0] != dataset:
                 return f"warning: cannot send '{stream.snapshot}': not an earlier snapshot from the same fs"
-        return Header(dataset, raw, snap.guid, base, snap.created.timestamp(), size, offset), snap
+        how = tokens.decode(stream.token).raw if stream.token else stream.raw and self._encrypted(dataset)
+        return Header(dataset, raw, snap.guid, base, snap.created.timestamp(), size, offset, how), snap
 
     def _base(self, full: str) -> tuple[str, int] | None:
         if "@" in full:
@@ -73,17 +74,20 @@ class Streams(Machine):
         with self._lock:
             self._begin("send", stream)
             if stream.token is not None:
-                self._check_token(command, stream.token, stream.snapshot)
+                self._check_token(command, stream, stream.token)
             found = self._source(stream)
             if not isinstance(found, str):
                 found[1].sending += 1
         target = os.dup(stdout)
         return FakeChild(command, lambda child: self._send(child, found, target))
 
-    def _check_token(self, command: argv.Argv, token: str, snapshot: str) -> None:
+    def _check_token(self, command: argv.Argv, stream: Stream, token: str) -> None:
+        named, snapshot = tokens.decode(token), stream.snapshot
         snap = self._find(snapshot) or self._refuse(command, f"cannot open '{snapshot}': {GONE}")
-        if tokens.decode(token).to_guid != snap.guid:
-            raise Conflict(f"the target's resume token does not ask for {snapshot}; nothing was sent")
+        if (named.to_guid, named.raw) != (snap.guid, stream.raw):
+            raise Conflict(
+                f"the target's resume token does not ask for {snapshot} as it is; nothing was sent"
+            )
 
     def _send(self, child: FakeChild, found: tuple[Header, Snap] | str, target: int) -> int:
         try:
@@ -141,6 +145,10 @@ class Streams(Machine):
         newest = one.newest() if one else None
         if one is None or newest is None:
             return f"{cannot} destination '{dataset}' does not exist"
+        if header.locked and not self._encrypted(dataset):
+            return f"{cannot} cannot perform raw receive on top of existing unencrypted dataset"
+        if one.keyless and not header.locked:
+            return f"{cannot} inherited key must be loaded"
         if newest.guid != header.from_guid:
             return f"{cannot} most recent snapshot of {dataset} does not\nmatch incremental source"
         if self._modified(one, newest):
@@ -156,7 +164,7 @@ class Streams(Machine):
 
     def _take(self, child: FakeChild, dataset: str, header: Header, source: int) -> int:
         with self._lock:
-            one = self._all.get(dataset) or self._add(dataset, {"canmount": "noauto"})
+            one = self._all.get(dataset) or self._add_received(dataset, header)
             body = bytearray(one.partial[1] if one.partial else b"")
         try:
             while len(body) < header.size and (chunk := child.read(source, 65536)):
@@ -174,6 +182,12 @@ class Streams(Machine):
             self._finish(one, header, bytes(body))
         return 0
 
+    def _add_received(self, dataset: str, header: Header) -> Filesystem:
+        own = {"encryption": "aes-256-gcm"} if header.locked else {}
+        one = self._add(dataset, {"canmount": "noauto", **own})
+        one.keyless = header.locked
+        return one
+
     def _finish(self, one: Filesystem, header: Header, body: bytes) -> None:
         place = self.directory(one.name)
         for path in place.iterdir():
@@ -187,6 +201,8 @@ class Streams(Machine):
 
 def token_of(header: Header, body: bytes) -> str:
     base: dict[str, int | str | None] = {"fromguid": int(header.from_guid)} if header.from_guid else {}
+    if header.locked:
+        base["rawok"] = None
     name = f"{header.dataset}@{header.raw}"
     return pack_token(
         {**base, "object": 2, "offset": 0, "bytes": len(body), "toguid": int(header.to_guid), "toname": name}

@@ -44,6 +44,12 @@ def dataset(name: str, guid: str = "1000", token: str | None = None) -> Dataset:
     return Dataset(name, guid, mounted=False, mountpoint=None, used=0, available=0, resume_token=token)
 
 
+def locked(side: Side) -> Side:
+    """The same side, encrypted by ZFS."""
+    assert side.dataset
+    return replace(side, dataset=replace(side.dataset, encrypted=True))
+
+
 def snap(day: int, *, on: str = HERE, ours: bool = True, guid: str = "", txg: int | None = None) -> Snapshot:
     """The snapshot of one day: the same guid and name on both sides, unless told otherwise."""
     at = EPOCH + timedelta(days=day)
@@ -441,6 +447,8 @@ def with_other(*days: int) -> Side:
         (Pair(source(0, guid="5"), target(0), Recorded("1000", "100")), Kind.SOURCE_RECREATED, "guid 1000"),
         (Pair(source(0, guid="5"), ABSENT, Recorded("1000", None)), Kind.SOURCE_RECREATED, "guid 1000"),
         (Pair(source(0, 1), target(0), Recorded("1000", "100", "raw")), Kind.FLAGS_CHANGED, "raw streams"),
+        (Pair(locked(source(0, 1)), target(0), Recorded("1000", "100")), Kind.FLAGS_CHANGED, "would be raw"),
+        (Pair(locked(source(0, 1)), target(0)), Kind.FLAGS_CHANGED, "the copy is in the clear"),
     ],
 )
 def test_conflicts_name_their_kind_both_sides_and_a_remedy(pair: Pair, kind: Kind, words: str) -> None:
@@ -449,6 +457,28 @@ def test_conflicts_name_their_kind_both_sides_and_a_remedy(pair: Pair, kind: Kin
     assert found.kind is kind and words in found.message
     assert f"  source: dataset guid {pair.source.dataset.guid if pair.source.dataset else ''}" in text
     assert "  target: d" in text and found.remedy in text
+
+
+def test_what_zfs_encrypts_is_sent_raw_and_nothing_else() -> None:
+    here, first, second = locked(source(0, 1)), snap(0), snap(1)
+    assert steps(Pair(here, ABSENT)) == (Full(first, raw=True), Increment(first, second, raw=True))
+    raw = Recorded("1000", "100", "raw")
+    assert steps(Pair(here, locked(target(0)), raw)) == (Increment(first, second, raw=True),)
+    assert all(step.stream.raw for step in steps(Pair(here, ABSENT)) if not isinstance(step, Abandon))
+    # Whatever is received below an encrypted dataset is encrypted there.
+    assert steps(Pair(source(0, 1), locked(target(0)))) == (Increment(first, second),)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_token_cannot_turn_a_raw_stream_into_a_plain_one(raw: bool) -> None:
+    """A token is the target's word: it could ask for what is encrypted here in the clear."""
+    here = locked(source(0, 1)) if raw else source(0, 1)
+    there = locked(target(0, token="1-abc")) if raw else target(0, token="1-abc")
+    same, other = (replace(token(1, 0), raw=is_raw) for is_raw in (raw, not raw))
+    assert steps(Pair(here, there, token=same)) == (Resume(same, snap(1)),)
+    given_up, again = steps(Pair(here, there, token=other))
+    assert isinstance(given_up, Abandon) and "encrypted, and the rest was to come" in given_up.reason
+    assert again == Increment(snap(0), snap(1), raw)
 
 
 def test_flags_may_change_where_nothing_was_sent_yet() -> None:

@@ -7,25 +7,29 @@ from __future__ import annotations
 
 import os
 import shlex
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.harness.keys import make_key
 from tests.harness.sshd import Sshd
-from tests.test_zfs_begin import golden
+from tests.test_zfs_begin import LAYOUT, golden
 from zborg.errors import CommandFailed
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.ssh import SshRunner
-from zborg.model import P_STATE, Endpoint
+from zborg.model import P_STATE, Endpoint, SnapshotName
+from zborg.model.words import moment
 from zborg.model.zfs import P_ABANDON, P_ARRIVED
 from zborg.process import LocalRunner
 from zborg.zfs import argv
 from zborg.zfs.commands import CommandZfs
+from zborg.zfs.sink import MOST_A_DAY
 
 ROOT = "vault/zborg"
 WEB = f"{ROOT}/web1"
@@ -47,7 +51,9 @@ case "$1 $4" in
 esac
 """
 _FORCED = """
-import sys
+import atexit, pathlib, resource, sys
+peak = pathlib.Path("{directory}/peak")
+atexit.register(lambda: peak.write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)))
 import zborg.cli.sink
 zborg.cli.sink.PATH = "{directory}:" + zborg.cli.sink.PATH
 from zborg.cli.start import run
@@ -267,7 +273,80 @@ def test_giving_up_is_noted_and_refused(offsite: Offsite) -> None:
     sender = CommandZfs(offsite.runner)
     sender.abort_receive(WEB)  # nothing there counts as done
     token = (Path(__file__).parent / "golden" / "zfs" / "token-full.txt").read_text().strip()
-    (offsite.directory / "datasets").write_text(f"{WEB}\t1\tno\t1\t1\t{token}\t0\tnone\n")
+    (offsite.directory / "datasets").write_text(f"{WEB}\t1\tno\t1\t1\t{token}\t0\toff\tnone\n")
     with pytest.raises(CommandFailed, match="a sender gives nothing up"):
         sender.abort_receive(WEB)
     assert offsite.done == [["set", f"{P_ABANDON}={0xC0AF418CEB721632}", WEB]]
+
+
+# --- a flood ----------------------------------------------------------------------------------------
+
+TEN_THOUSAND = 10_000
+
+
+@dataclass
+class Flood:
+    """Streams that build on each other, as fast as they come; `held` is what was taken, with its arrival."""
+
+    offsite: Offsite
+    base: int = 0
+    held: list[tuple[str, str]] = field(default_factory=list)  # a row, and its property
+    at: datetime = datetime(2026, 2, 12, tzinfo=UTC)
+
+    def fill(self, count: int, arrived: datetime) -> None:
+        """As if so many had been taken then."""
+        for _ in range(count):
+            self._take(arrived)
+        self._show()
+
+    def send(self) -> subprocess.CompletedProcess[bytes]:
+        done = self.offsite.send(self._next())
+        if done.returncode == 0:
+            self._take(datetime.now(UTC))
+            self._show()
+        return done
+
+    def _next(self) -> bytes:
+        head = list(struct.unpack(LAYOUT, golden()["increment" if self.base else "full"]))
+        name = f"tank/borg/web1@{SnapshotName.of(self.at + timedelta(seconds=1))}"
+        head[7:] = [self.base + 1, self.base, name.encode()]
+        return struct.pack(LAYOUT, *head)
+
+    def _take(self, arrived: datetime) -> None:
+        self.base, self.at = self.base + 1, self.at + timedelta(seconds=1)
+        raw = str(SnapshotName.of(self.at))
+        mark = f"{WEB}@{raw}\t{P_ARRIVED}\t{moment(arrived)}"
+        self.held.append((row(raw, guid=str(self.base), txg=self.base), mark))
+
+    def _show(self) -> None:
+        rows, marks = zip(*self.held, strict=True)
+        self.offsite.holds(*rows, properties="".join(f"{mark}\n" for mark in marks))
+
+
+def test_with_ten_thousand_held_a_stream_still_costs_little(offsite: Offsite) -> None:
+    """A sender's flood of earlier days makes neither itself nor an honest stream slow or large."""
+    flood = Flood(offsite)
+    flood.fill(TEN_THOUSAND, datetime.now(UTC) - timedelta(days=2))
+    before = datetime.now(UTC)
+    assert flood.send().returncode == 0
+    assert datetime.now(UTC) - before < timedelta(seconds=15)
+    assert int((offsite.directory / "peak").read_text()) < 100_000  # KiB
+
+
+def test_a_flood_ends_with_the_500th_stream_of_a_day(offsite: Offsite) -> None:
+    flood = Flood(offsite)
+    flood.fill(MOST_A_DAY - 1, datetime.now(UTC) - timedelta(hours=1))
+    assert flood.send().returncode == 0
+    for _ in range(2):
+        refused = flood.send()
+        assert refused.returncode == 4 and b"500 snapshots arrived here within a day" in refused.stderr
+    assert [words[0] for words in offsite.done] == ["receive", "set"]
+
+
+@pytest.mark.deep
+def test_a_flood_of_a_thousand_streams(offsite: Offsite) -> None:
+    """Really sent, one after the other: a half is taken, a half refused, and nothing else happens."""
+    flood = Flood(offsite)
+    statuses = [flood.send().returncode for _ in range(2 * MOST_A_DAY)]
+    assert statuses == [0] * MOST_A_DAY + [4] * MOST_A_DAY
+    assert [words[0] for words in offsite.done] == ["receive", "set"] * MOST_A_DAY

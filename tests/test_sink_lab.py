@@ -56,11 +56,9 @@ def sunk(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     Inside(lab.offsite).install(tmp_path_factory.mktemp("sunk"))
     lab.offsite.sh(_OFFSITE)
     lab.offsite.sh(f"zborg sink {ROOT} 2>/dev/null || :")  # as root, who can keep what Python compiles
-    forced = f'restrict,command="/usr/local/bin/zborg sink {ROOT}" {lab.key.public}\n'
-    lab.offsite.write("/home/zborg-sink/.ssh/authorized_keys", forced)
-    lab.offsite.sh("chown zborg-sink: /home/zborg-sink/.ssh/authorized_keys")
     lab.vault.sh(_SOURCE)
     world = lab.world("sunk", dataset=SOURCE, copy=ROOT)
+    admit(world)
     world.write_config(hosts={})
     target = world.settings["targets"]["offsite"]
     target["ssh"] = target["ssh"].replace("root@", "zborg-sink@")
@@ -69,6 +67,14 @@ def sunk(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     write_known_hosts(world.directory / "known_hosts", {"sink": endpoint(world)})
     yield world
     subprocess.run([*client(world), "-O", "exit", "sink"], capture_output=True, timeout=30, check=False)
+
+
+def admit(world: World, option: str = "") -> None:
+    """The server's key, with the sink as its forced command."""
+    assert world.offsite is not None
+    forced = f'restrict,command="/usr/local/bin/zborg sink {option}{ROOT}" {world.key.public}\n'
+    world.offsite.write("/home/zborg-sink/.ssh/authorized_keys", forced)
+    world.offsite.sh("chown zborg-sink: /home/zborg-sink/.ssh/authorized_keys")
 
 
 def endpoint(world: World) -> Endpoint:
@@ -137,6 +143,33 @@ def test_replicate_goes_through_the_sink(sunk: World) -> None:
 def test_the_pool_is_seen_through_the_sink(sunk: World) -> None:
     found = outcomes(sunk.report("scrub", expect=None))["offsite:vault"]
     assert "scrub" in found["message"] and found["data"]["health"] == "ONLINE"
+
+
+_LOCKED = f"""
+zfs create -o encryption=on -o keyformat=passphrase -o pbkdf2iters=100000 \\
+    -o keylocation=file:///proc/version {SOURCE}/locked
+echo secret >/{SOURCE}/locked/data
+zfs snapshot {SOURCE}/locked@{FIRST}
+zfs snapshot {SOURCE}/locked@{SECOND}
+"""
+
+
+def test_a_sink_that_takes_raw_streams_gets_what_is_encrypted(sunk: World) -> None:
+    """With the rights that it has, and without a key. What another sink says of them is below."""
+    assert sunk.offsite is not None
+    sunk.vault.sh(_LOCKED)
+    admit(sunk, "--raw ")
+    try:
+        for since, raw in (("", FIRST), (f"-i @{FIRST}", SECOND)):
+            done = bring(sunk, f"zfs send -w -L -e -c {since} {SOURCE}/locked@{raw}", "locked")
+            assert done == (0, ""), done
+    finally:
+        admit(sunk)
+    assert guids(sunk.offsite, f"{ROOT}/locked") == guids(sunk.vault, f"{SOURCE}/locked")
+    shown = ["zfs", "get", "-Hp", "-o", "value", "encryption,keystatus,mounted", f"{ROOT}/locked"]
+    assert sunk.offsite.ssh(shown).stdout.split() == ["aes-256-gcm", "unavailable", "no"]
+    sunk.vault.sh(f"zfs destroy -r {SOURCE}/locked")
+    sunk.offsite.sh(f"zfs destroy -r {ROOT}/locked")
 
 
 # --- the off-site's own zborg -----------------------------------------------------------------------

@@ -53,6 +53,20 @@ def test_replicate_sends_every_snapshot_and_then_nothing(vault: LocalVault, cloc
     assert guids(vault.far, "vault/zborg/web2") == guids(vault.zfs, "tank/borg/web2")
 
 
+def test_what_zfs_encrypts_is_sent_raw_and_never_otherwise(vault: LocalVault, clock: Hours) -> None:
+    vault.zfs.create("tank/borg/web1", {"encryption": "on"})
+    nights(vault, clock, 2)
+    assert replicate(world(vault, clock)).exit is Exit.OK
+    (source,), (copy,) = vault.zfs.datasets("tank/borg/web1"), vault.far.datasets("vault/zborg/web1")
+    record = source.properties["zborg:target.offsite"]
+    assert copy.encrypted and record.endswith("flags=raw-lec")
+    nights(vault, clock, 1)
+    vault.zfs.set([source.name], {"zborg:target.offsite": record.replace("raw-lec", "lec")})
+    report = replicate(world(vault, clock))
+    assert (report.exit, report.outcomes[0].data["conflict"]) == (Exit.CONFLICT, "flags-changed")
+    assert len(guids(vault.far, copy.name)) == 2
+
+
 def test_the_base_is_held_and_survives_rotation(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1")
     nights(vault, clock, 1)

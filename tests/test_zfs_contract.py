@@ -647,6 +647,49 @@ def test_a_snapshot_that_is_being_sent_is_busy(zfs_pair: Pair) -> None:
         sender.stop()
 
 
+LOCKED = {
+    "encryption": "on",
+    "keyformat": "passphrase",
+    "pbkdf2iters": "100000",
+    # One line of a hundred bytes, the same for as long as the machine runs.
+    "keylocation": "file:///proc/version",
+}
+
+
+def test_an_encrypted_dataset_is_sent_raw_and_arrives_without_its_key(zfs_pair: Pair) -> None:
+    zfs, name, target = zfs_pair.zfs, f"{zfs_pair.root}/web1", f"{zfs_pair.away}/web1"
+    zfs.create(name, LOCKED)
+    assert zfs.datasets(name)[0].encrypted and not zfs.datasets(zfs_pair.root)[0].encrypted
+    zfs_pair.write(name, "data", 3 * KIB)
+    a = zfs_pair.snap(name, "a")
+    zfs_pair.cut(Stream(a, raw=True), target, 1500 * KIB)
+    token = zfs_pair.token(target)
+    assert token is not None and zfs.decode(token).raw
+    with pytest.raises(Conflict, match="nothing was sent"):
+        zfs.send(Stream(a, token=token), 1)
+    assert zfs_pair.transfer(Stream(a, token=token, raw=True), target)[:2] == (0, 0)
+    b = zfs_pair.snap(name, "b")
+    zfs.bookmark(a, "a")
+    assert zfs_pair.transfer(Stream(b, base=f"{name}#a", raw=True), target)[:2] == (0, 0)
+    (copy,) = zfs.datasets(target)
+    assert copy.encrypted and [zfs_pair.guid(f"{target}@{raw}") for raw in "ab"] == [
+        zfs_pair.guid(full) for full in (a, b)
+    ]
+    c = zfs_pair.snap(name, "c")
+    status, words = zfs_pair.transfer(Stream(c, base=b), target)[1:]
+    assert status != 0 and "key must be loaded" in words
+
+
+def test_a_raw_increment_does_not_fit_on_a_plain_copy(zfs_pair: Pair) -> None:
+    zfs, name, target = zfs_pair.zfs, f"{zfs_pair.root}/web1", f"{zfs_pair.away}/web1"
+    zfs.create(name, LOCKED)
+    a, b = zfs_pair.snap(name, "a"), zfs_pair.snap(name, "b")
+    assert zfs_pair.transfer(Stream(a), target)[:2] == (0, 0)
+    assert not zfs.datasets(target)[0].encrypted
+    status, words = zfs_pair.transfer(Stream(b, base=a, raw=True), target)[1:]
+    assert status != 0 and "raw receive on top of existing unencrypted" in words
+
+
 # --- pools ------------------------------------------------------------------------------------------
 
 

@@ -232,6 +232,7 @@ def test_datasets() -> None:
     assert (web.name, web.mounted, web.resume_token) == ("tank/borg/we b", False, None)
     assert (borg.written, web.written) == (0, 24576)
     assert (recv.mountpoint, recv.resume_token) == (None, "1-111ea975c8-f8-789c63")
+    assert [one.encrypted for one in (borg, web, recv)] == [False, False, True]
 
 
 def test_bookmarks_and_holds() -> None:
@@ -256,6 +257,13 @@ def test_size_and_progress() -> None:
 
 
 # --- resume tokens ----------------------------------------------------------------------------------
+
+
+def test_a_token_says_whether_the_rest_comes_raw() -> None:
+    """Captured: the same increment of an encrypted dataset, sent with -w and cut."""
+    raw = tokens.decode(golden("token-raw").strip())
+    assert raw.raw and raw.to_name == "p1/enc@b" and raw.from_guid
+    assert not tokens.decode(golden("token-increment").strip()).raw
 
 
 def test_tokens_of_openzfs() -> None:

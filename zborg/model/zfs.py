@@ -82,6 +82,7 @@ class Dataset:
     resume_token: str | None = None
     written: int = 0  # bytes since its newest snapshot; all of it when there is none
     properties: Mapping[str, str] = field(default_factory=dict)  # zborg:* only, source local or received
+    encrypted: bool = False  # by ZFS itself, whether its key is loaded or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +156,20 @@ class ResumeToken:
     to_guid: str
     from_guid: str | None
     received: int  # bytes already on the target
+    raw: bool = False  # whether the rest comes raw
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One `zfs send`: `snapshot` in full, or from `base` (dataset@name or dataset#bookmark), or a token."""
+    """One `zfs send`: `snapshot` in full, or from `base` (dataset@name or dataset#bookmark), or a token.
+
+    `raw`: the blocks of an encrypted dataset as they lie on disk; nobody needs its key.
+    """
 
     snapshot: str
     base: str | None = None
     token: str | None = None
+    raw: bool = False
 
 
 class Scrub(StrEnum):
@@ -288,8 +294,9 @@ class Zfs(Protocol):
     def send(self, stream: Stream, stdout: int) -> Child:
         """Start sending into the file descriptor; progress comes as lines (see zfs.parse.progress).
 
-        With a token, `snapshot` is still required: Conflict unless the token asks for exactly that guid.
-        ZFS sends whatever in the pool has the token's guid, and the token is the target's word.
+        With a token, `snapshot` is still required: Conflict unless the token asks for exactly that guid,
+        and raw where the stream is to be raw. ZFS sends whatever in the pool has the token's guid, in
+        the clear if the token wants it so, and the token is the target's word.
         """
 
     def receive(self, dataset: str, stdin: int) -> Child:

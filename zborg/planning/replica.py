@@ -16,7 +16,8 @@ from zborg.model import Bookmark, Dataset, ResumeToken, Snapshot, SnapshotName, 
 from zborg.model.words import counted, size
 
 PLAIN = "plain"
-"""The word for streams that are neither raw nor large-block: what zborg sends."""
+RAW = "raw"
+"""The words for streams of a dataset as everybody may read it, and as it lies encrypted on disk."""
 
 _RECORD = re.compile(r"source_guid=([0-9]{1,20}) base=([0-9]{1,20}|-) flags=([a-z0-9][a-z0-9+-]{0,62})")
 
@@ -53,6 +54,11 @@ class Side:
     dataset: Dataset | None = None
     snapshots: tuple[Snapshot, ...] = ()
     bookmarks: tuple[Bookmark, ...] = ()
+
+    @property
+    def encrypted(self) -> bool:
+        """By ZFS: what is sent from here is sent raw."""
+        return self.dataset is not None and self.dataset.encrypted
 
     @property
     def ours(self) -> tuple[Snapshot, ...]:
@@ -125,10 +131,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The target's name in zborg.toml, and the word for the streams it is sent."""
+    """The target's name in zborg.toml, and the words for the streams it is sent."""
 
     name: str
     flags: str = PLAIN
+    raw: str = RAW
+
+    def word(self, dataset: Dataset) -> str:
+        """What ZFS encrypts is sent raw, and nothing else is."""
+        return self.raw if dataset.encrypted else self.flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +151,7 @@ class Resume:
 
     @property
     def stream(self) -> Stream:
-        return Stream(self.snapshot.full, token=self.token.token)
+        return Stream(self.snapshot.full, token=self.token.token, raw=self.token.raw)
 
     def __str__(self) -> str:
         return f"resume {self.snapshot.full} ({size(self.token.received)} already there)"
@@ -166,13 +177,14 @@ class Full:
     """Send one snapshot whole, to a dataset that does not exist yet."""
 
     snapshot: Snapshot
+    raw: bool = False
 
     @property
     def stream(self) -> Stream:
-        return Stream(self.snapshot.full)
+        return Stream(self.snapshot.full, raw=self.raw)
 
     def __str__(self) -> str:
-        return f"send {self.snapshot.full} in full"
+        return f"send {self.snapshot.full} in full{_how(self.raw)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +193,18 @@ class Increment:
 
     base: Snapshot | Bookmark
     snapshot: Snapshot
+    raw: bool = False
 
     @property
     def stream(self) -> Stream:
-        return Stream(self.snapshot.full, base=self.base.full)
+        return Stream(self.snapshot.full, base=self.base.full, raw=self.raw)
 
     def __str__(self) -> str:
-        return f"send {self.snapshot.full} from {self.base.full}"
+        return f"send {self.snapshot.full} from {self.base.full}{_how(self.raw)}"
+
+
+def _how(raw: bool) -> str:
+    return ", raw" if raw else ""
 
 
 Step = Resume | Abandon | Full | Increment

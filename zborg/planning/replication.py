@@ -70,7 +70,7 @@ def _plan_recorded(pair: Pair, record: str | None, link: Link) -> DatasetPlan | 
 
 def plan_dataset(pair: Pair, link: Link) -> DatasetPlan | Divergence:
     """The steps that bring one copy up to date, or the conflict that forbids any step."""
-    conflict = _against_record(pair, link)
+    conflict = _against_record(pair, link) or _unlike(pair)
     if conflict:
         return conflict
     steps = _steps(pair)
@@ -91,12 +91,19 @@ def _against_record(pair: Pair, link: Link) -> Divergence | None:
             f"now it has guid {dataset.guid}"
         )
         return _conflict(Kind.SOURCE_RECREATED, pair, message, _forget(pair, link))
-    if recorded.flags != link.flags and pair.target.dataset is not None:
-        message = f"the copy was made of {recorded.flags} streams, now {link.flags} ones are configured"
-        return _conflict(
-            Kind.FLAGS_CHANGED, pair, message, f"configure {recorded.flags} again, or {_aside(pair)}"
-        )
+    if recorded.flags != link.word(dataset) and pair.target.dataset is not None:
+        message = f"the copy was made of {recorded.flags} streams, now they would be {link.word(dataset)}"
+        return _conflict(Kind.FLAGS_CHANGED, pair, message, _aside(pair))
     return None
+
+
+def _unlike(pair: Pair) -> Divergence | None:
+    """Of an encrypted dataset a raw copy is encrypted, and one that is not was sent in the clear. The other
+    way round proves nothing: whatever is received below an encrypted dataset is encrypted there."""
+    if not pair.source.encrypted or pair.target.encrypted or pair.target.newest is None:
+        return None
+    message = "the source is encrypted and sent raw, but the copy is in the clear: no raw stream fits on it"
+    return _conflict(Kind.FLAGS_CHANGED, pair, message, _aside(pair))
 
 
 def _steps(pair: Pair) -> tuple[Step, ...] | Divergence:
@@ -113,8 +120,9 @@ def _steps(pair: Pair) -> tuple[Step, ...] | Divergence:
 def _chain(source: Side, base: Snapshot | Bookmark | None) -> tuple[Full | Increment, ...]:
     """One step per zborg snapshot newer than `base`, oldest first; without a base the first goes in full."""
     steps: list[Full | Increment] = []
+    raw = source.encrypted
     for snapshot in after(source.ours, base):
-        steps.append(Full(snapshot) if base is None else Increment(base, snapshot))
+        steps.append(Full(snapshot, raw) if base is None else Increment(base, snapshot, raw))
         base = snapshot
     return tuple(steps)
 
@@ -140,6 +148,10 @@ def _unfinishable(pair: Pair, token: ResumeToken, snapshot: Snapshot | None) -> 
         return f"{token.to_name} is another snapshot now (guid {snapshot.guid}, was {token.to_guid})"
     if snapshot.name is None:
         return f"{token.to_name} is not a snapshot of zborg's"
+    if token.raw != pair.source.encrypted:
+        return f"{token.to_name} is {'not ' if token.raw else ''}encrypted, and the rest was to come " + (
+            "raw" if token.raw else "in the clear"
+        )
     if token.from_guid and pair.source.find(token.from_guid) is None:
         return f"its base (guid {token.from_guid}) is gone from the source"
     newest = pair.target.newest

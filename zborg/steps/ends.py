@@ -14,7 +14,7 @@ from zborg.planning.replica import Abandon, Link, ReplicationPlan, Step, Tree
 from zborg.planning.replication import plan_all
 from zborg.steps.context import Begun, missing
 from zborg.steps.transfer import Limit
-from zborg.zfs.argv import SEND_WORD
+from zborg.zfs.argv import RAW_WORD, SEND_WORD
 
 _FRESH = 600.0  # seconds; what was seen longer ago is looked at again before it is acted on
 
@@ -51,6 +51,10 @@ class Ends:
     def record(self) -> str:
         return P_TARGET + self.target.name
 
+    @property
+    def link(self) -> Link:
+        return Link(self.target.name, SEND_WORD, RAW_WORD)
+
     def compare(self, name: str = "") -> Compared:
         """Both sides as they are now, and what is to happen; with a `name` of that dataset and its children.
 
@@ -69,7 +73,7 @@ class Ends:
             for one in datasets
             if self.record in one.properties
         }
-        plan = plan_all(source, copy, recorded, self._tokens(copies), Link(self.target.name, SEND_WORD))
+        plan = plan_all(source, copy, recorded, self._tokens(copies), self.link)
         return Compared(source, copy, plan, copies)
 
     def hold_first(self, plan: ReplicationPlan) -> None:

@@ -34,7 +34,6 @@ from zborg.planning.replication import modified
 from zborg.state.locks import Lock
 from zborg.steps.ends import Compared, Ends
 from zborg.steps.transfer import Meter, transfer
-from zborg.zfs.argv import SEND_WORD
 from zborg.zfs.words import says
 
 _MARKS = (P_RUN, P_STATE, P_TRANSACTION, P_LABEL)  # of a snapshot, for whoever restores from the copy
@@ -220,7 +219,7 @@ class _Sending:
             self.near.release(self.ends.hold, *old)
 
     def _remember(self, base: str | None) -> None:
-        record = Recorded(self.dataset.guid, base, SEND_WORD)
+        record = Recorded(self.dataset.guid, base, self.ends.link.word(self.dataset))
         self.near.set([self.dataset.name], {self.ends.record: str(record)})
 
     def _forget_old_bookmarks(self) -> None:

@@ -20,6 +20,7 @@ _LONGEST = 14 * 86400.0
 _ARRIVING = 6 * 3600.0
 _AGAIN = "run zborg replicate again: what arrived is kept"
 _CUT = ("incomplete stream", "failed to read from stream")  # a receiver's words
+_FULL = ("out of space", "quota exceeded")
 _NO_LINE = 255  # ssh's own status, and what it makes of a command that a signal ended
 _WHERE = {"send": "the storage", "receive": "the target"}
 
@@ -75,7 +76,9 @@ def _failure(who: str, argv: Sequence[str], status: int, words: str) -> CommandF
     if status == -signal.SIGTERM:
         why = f"zfs {who} was stopped: it went on for too long after the other end was gone"
         return CommandFailed(("zfs", who), status, words, why, f"zpool status there; then {_AGAIN}")
-    return explain(CommandFailed(("zfs", who), status, words, remedy=_AGAIN), ("zfs", who))
+    full = who == "receive" and any(one in words for one in _FULL)
+    note = "the target is full" if full else ""
+    return explain(CommandFailed(("zfs", who), status, words, remedy=_AGAIN), ("zfs", who), note)
 
 
 class Meter:

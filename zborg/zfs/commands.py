@@ -236,13 +236,21 @@ class CommandZfs:
 
     def send(self, stream: Stream, stdout: int) -> Child:
         if stream.token is not None:
-            self._check_token(stream.token, stream.snapshot)
+            self._check_token(stream, stream.token)
         with _null(os.O_RDONLY) as stdin:
             return self._start(argv.send(stream), stdin=stdin, stdout=stdout)
 
-    def _check_token(self, token: str, snapshot: str) -> None:
-        """ZFS sends whatever in the pool has the token's guid, and the token is the target's word."""
-        named = tokens.decode(token)
+    def _check_token(self, stream: Stream, token: str) -> None:
+        """ZFS sends whatever in the pool has the token's guid, raw or in the clear, as the token says; and
+        the token is the target's word."""
+        named, snapshot = tokens.decode(token), stream.snapshot
+        if named.raw != stream.raw:
+            asks = "raw" if named.raw else "in the clear"
+            raise Conflict(
+                f"the target's resume token asks for {snapshot} {asks}, which is not how it is sent; "
+                "nothing was sent",
+                "give the partial receive up on the target: zfs receive -A",
+            )
         (guid,) = self._values("guid", names.snapshot(snapshot))
         if named.to_guid != guid:
             raise Conflict(

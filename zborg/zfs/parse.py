@@ -74,11 +74,11 @@ def split(name: str, mark: str) -> tuple[str, str]:
 
 def datasets(text: str, properties: Properties) -> tuple[Dataset, ...]:
     """`zfs list -o` argv.DATASET_COLUMNS, in ZFS's order."""
-    return tuple(_dataset(row, properties) for row in rows(text, 8))
+    return tuple(_dataset(row, properties) for row in rows(text, 9))
 
 
 def _dataset(row: list[str], properties: Properties) -> Dataset:
-    name, guid, mounted, used, available, token, written, mountpoint = row
+    name, guid, mounted, used, available, token, written, encryption, mountpoint = row
     return Dataset(
         name=name,
         guid=str(number(guid)),
@@ -89,6 +89,7 @@ def _dataset(row: list[str], properties: Properties) -> Dataset:
         resume_token=None if token == "-" else token,  # noqa: S105  # no secret
         written=number(written),
         properties=properties.get(name, {}),
+        encrypted=encryption not in ("off", "-"),
     )
 
 

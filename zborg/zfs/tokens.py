@@ -21,7 +21,7 @@ from zborg.model import ResumeToken
 
 _TOKEN = re.compile(r"1-([0-9a-f]{1,16})-([0-9a-f]{1,8})-((?:[0-9a-f]{2})+)")
 _LONGEST = 1 << 16  # bytes unpacked; real ones have 300
-_STRING, _UINT64 = 9, 8  # data_type_t of <sys/nvpair.h>
+_FLAG, _STRING, _UINT64 = 1, 9, 8  # data_type_t of <sys/nvpair.h>
 _HEADER, _PAIR = 12, 16  # bytes
 
 
@@ -45,8 +45,8 @@ def decode(token: str) -> ResumeToken:
     to_name, to_guid, received = facts.get("toname"), facts.get("toguid"), facts.get("bytes")
     if not isinstance(to_name, str) or not isinstance(to_guid, int) or not isinstance(received, int):
         raise _refuse("toname, toguid or bytes is missing")
-    base = facts.get("fromguid")
-    return ResumeToken(token, to_name, str(to_guid), str(base) if base else None, received)
+    base, raw = facts.get("fromguid"), "rawok" in facts
+    return ResumeToken(token, to_name, str(to_guid), str(base) if base else None, received, raw)
 
 
 def _unpack(token: str) -> bytes:
@@ -67,7 +67,7 @@ def _unpack(token: str) -> bytes:
 
 
 def _pairs(data: bytes) -> dict[str, int | str]:
-    """The numbers and strings of a packed nvlist in native encoding; other types are skipped."""
+    """The numbers, strings and flags of a packed nvlist in native encoding; other types are skipped."""
     if len(data) < _HEADER or data[0] != 0 or data[1] not in (0, 1):
         raise _refuse("not a packed list")
     order = "<" if data[1] else ">"
@@ -92,7 +92,9 @@ def _pair(pair: bytes, order: str, found: dict[str, int | str]) -> None:
         raise _refuse("a pair without a name")
     name = pair[_PAIR : _PAIR + name_size - 1].decode("ascii")
     value = (_PAIR + name_size + 7) // 8 * 8  # aligned to eight bytes
-    if kind == _UINT64:
+    if kind == _FLAG:
+        found[name] = 1
+    elif kind == _UINT64:
         (found[name],) = struct.unpack_from(f"{order}Q", pair, value)
     elif kind == _STRING:
         found[name] = pair[value:].partition(b"\0")[0].decode("ascii")
