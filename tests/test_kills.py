@@ -1,7 +1,7 @@
 """kill -9 and power cuts at observed points: the next run mends everything, with no hand.
 
-Three points of each matrix in an ordinary run, ten with --deep. A point is an event that is waited for (bytes
-that went through a process, a progress line, a file), never a time.
+Three points of each matrix in an ordinary run, ten or twenty with --deep. A point is an event that is waited
+for (bytes that went through a process, a progress line, a file), never a time.
 """
 
 from __future__ import annotations
@@ -298,11 +298,12 @@ def test_after_a_kill_in_a_replication_the_next_one_sends_the_rest(line: Line, p
 @pytest.mark.parametrize(
     "point",
     [
-        pytest.param(n, marks=() if place == 0 else pytest.mark.deep)
-        for place, n in enumerate(random.Random(20260215).sample(range(2 * MIB, LARGE - 2 * MIB), 10))
+        pytest.param(n, marks=() if place < 3 else pytest.mark.deep)
+        for place, n in enumerate(random.Random(20260215).sample(range(64 * KIB, LARGE - 64 * KIB), 20))
     ],
 )
 def test_after_a_power_cut_of_the_target_the_next_replication_is_good(line: Line, point: int) -> None:
+    """kill -9 of the guest, anywhere from the first record of a stream to its last."""
     assert line.world.offsite is not None
     line.step(LARGE)
     before = line.there
