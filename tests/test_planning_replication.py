@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def locked(side: Side) -> Side:
     return replace(side, dataset=replace(side.dataset, encrypted=True))
 
 
+@cache  # a few dozen of them make all the series that are enumerated
 def snap(day: int, *, on: str = HERE, ours: bool = True, guid: str = "", txg: int | None = None) -> Snapshot:
     """The snapshot of one day: the same guid and name on both sides, unless told otherwise."""
     at = EPOCH + timedelta(days=day)
