@@ -15,7 +15,7 @@ from tests.test_zfs_begin import golden
 from zborg.errors import ZborgError
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Snapshot, SnapshotName, Stream
 from zborg.model.words import moment
-from zborg.model.zfs import P_ARRIVED
+from zborg.model.zfs import P_ARRIVED, P_LABEL
 from zborg.zfs import argv, begin
 from zborg.zfs.sink import (
     MOST_A_DAY,
@@ -32,7 +32,7 @@ from zborg.zfs.sink import (
 ROOT = "vault/zborg"
 WEB = f"{ROOT}/web1"
 NAME = "zborg_2026-02-12T144933Z"
-MARKS = {P_RUN: "20260212T144933Z-4f3a", P_STATE: "ok", P_TRANSACTION: "17"}
+MARKS = {P_RUN: "20260212T144933Z-4f3a", P_STATE: "ok", P_TRANSACTION: "17", P_LABEL: "before-upgrade"}
 NOW = datetime(2026, 2, 12, 15, 0, tzinfo=UTC)
 
 
@@ -85,6 +85,7 @@ _OURS = {
     "snapshot": argv.snapshot(WEB, NAME, {}),
     "destroy a snapshot": argv.destroy_snapshots(WEB, [NAME]),
     "destroy snapshots": argv.destroy_snapshots(WEB, [NAME, "b"]),
+    "what a destroy would free": argv.freed(WEB, [NAME]),
     "destroy a bookmark": argv.destroy_bookmark(f"{WEB}#{NAME}"),
     "destroy scratch": argv.destroy_scratch(WEB),
     "hold": argv.hold("mine", [f"{WEB}@{NAME}"]),
@@ -128,6 +129,10 @@ _OURS = {
     "no run": argv.set_properties([f"{WEB}@{NAME}"], {P_RUN: "$(reboot)"}),
     "no transaction": argv.set_properties([f"{WEB}@{NAME}"], {P_TRANSACTION: "-1"}),
     "a long transaction": argv.set_properties([f"{WEB}@{NAME}"], {P_TRANSACTION: "9" * 21}),
+    "an empty label": argv.set_properties([f"{WEB}@{NAME}"], {P_LABEL: ""}),
+    "a label with a blank": argv.set_properties([f"{WEB}@{NAME}"], {P_LABEL: "two words"}),
+    "a label like an option": argv.set_properties([f"{WEB}@{NAME}"], {P_LABEL: "-F"}),
+    "a long label": argv.set_properties([f"{WEB}@{NAME}"], {P_LABEL: "a" * 64}),
     "a transaction with a blank": argv.set_properties([f"{WEB}@{NAME}"], {P_TRANSACTION: "1 "}),
 }
 
