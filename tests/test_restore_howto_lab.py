@@ -1,6 +1,6 @@
 """docs/restore.md where real pools matter: a reader's key, a lost server, and nothing left but the off-site.
 
-The vault guest is the backup server, later the new one, and `rescue` in the end. The tests tell one story and
+zborg runs here with its pool in the vault guest, which is `rescue` in the end. The tests tell one story and
 stand in its order.
 """
 
@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tomli_w
 
 from tests.conftest import Lab
 from tests.harness.host import find_borg
 from tests.harness.howto import blocks, replaced
 from tests.harness.inside import Inside
 from tests.harness.keys import KeyPair, make_key
-from tests.harness.world import guids
+from tests.harness.world import ZBORG, World, guids
 from tests.lab import Guest
 from tests.test_sink_read import ATTACKS
 from zborg.hosts.keys import write_known_hosts
@@ -30,11 +29,13 @@ from zborg.hosts.ssh import ssh_argv
 from zborg.model import Endpoint
 from zborg.zfs.delegation import READER, reading_lines
 
-pytestmark = pytest.mark.lab
+# The first of them waits for a guest that installs zborg: slow on a busy machine.
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 SOURCE, ROOT = "tank/howto", "vault/howto"
 NAME, ARCHIVE = "zborg_2026-02-12T144933Z", "web1-2026-02-12T143007Z"
 PASSPHRASE = "of the host"
+_SSH = shutil.which("ssh") or "ssh"
 BEHIND = "A whole repository, out of a snapshot: on vault, the off-site behind a sink"
 ANEW = "The server is gone: on vault, the new one"
 IN_THE_LAB = (
@@ -48,20 +49,44 @@ IN_THE_LAB = (
 
 @dataclass
 class Page:
-    """The page with this lab's names in it; its blocks run as root of a guest."""
+    """The page with this lab's names in it."""
 
     lab: Lab
+    world: World
     reader: KeyPair
 
     @property
     def names(self) -> dict[str, str]:
-        """The one table of what is replaced. Guests reach each other by the ports of their host."""
-        machine = f"-p {self.lab.offsite.port} zborg-read@10.0.2.2"
+        """The one table of what is replaced on the server's blocks: its places lie in our directory."""
+        places = {place: f"{self.world.directory}{place}" for place in ("/srv/web1", "/media/stick")}
+        return self._machines(self.lab.offsite.address) | places
+
+    def _machines(self, address: str) -> dict[str, str]:
+        machine = f"-p {self.lab.offsite.port} zborg-read@{address}"
         return {"zborg-read@offsite.example.net": machine, "tank/borg": SOURCE, "vault/zborg": ROOT}
 
-    def run(self, guest: Guest, title: str) -> str:
+    def on_vault(self, title: str) -> str:
+        """zborg is here; `zfs` is the guest's, and ssh knows the off-site."""
+        directory = self.world.directory
+        env = self.world.environment() | {"PATH": f"{directory}/bin:{ZBORG.parent}:{os.environ['PATH']}"}
+        text = replaced(blocks()[title], self.names)
+        done = subprocess.run(
+            ["sh", "-euc", text],
+            cwd=directory,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, f"{title}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def inside(self, guest: Guest, title: str) -> str:
+        """In a guest, which reaches the other one by its host's address."""
         answers = f"export BORG_PASSPHRASE={shlex.quote(PASSPHRASE)} BORG_RELOCATED_REPO_ACCESS_IS_OK=yes"
-        return guest.sh(f"cd /root; {answers}\n{replaced(blocks()[title], self.names)}")
+        text = replaced(blocks()[title], self._machines("10.0.2.2"))
+        return guest.sh(f"cd /root; {answers}\n{text}", timeout=200)
 
     def off_site(self) -> str:
         """All that is there: names, guids, and every property that somebody set."""
@@ -71,28 +96,27 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """web1's repository on the vault and off-site, both with zborg; the off-site's second account, as
-    docs/sink.md has it; and the stick in the vault."""
+    """web1's repository on the vault and off-site; the off-site's second account, as docs/sink.md has it; and
+    the stick."""
     base = tmp_path_factory.mktemp("howto")
-    inside = Inside(lab.vault)
-    inside.install(base / "vault")
     Inside(lab.offsite).install(base / "offsite")
-    page = Page(lab, make_key(base / "offsite-read"))
+    lab.vault.sh(f"zfs create {SOURCE}; zfs create {SOURCE}/web1")
+    page = Page(lab, lab.world("howto", dataset=SOURCE, copy=ROOT), make_key(base / "offsite-read"))
     _account(page)
-    inside.prepare(SOURCE)
     _configure(page)
-    lab.vault.sh("zborg init")
     _repository(page, base)
-    lab.vault.sh(f"zfs snapshot -o zborg:state=ok {SOURCE}/web1@{NAME}; zborg replicate")
+    lab.vault.sh(f"zfs snapshot -o zborg:state=ok {SOURCE}/web1@{NAME}")
+    page.world.report("init")
+    assert page.world.report("replicate")["status"] == "ok"
     yield page
-    lab.vault.sh(f"zfs destroy -r {SOURCE}; rm -rf /etc/zborg /var/lib/zborg /srv/web1*")
+    lab.vault.sh(f"zfs destroy -r {SOURCE}")
     lab.offsite.sh(f"zfs destroy -r {ROOT}")
 
 
 def _account(page: Page) -> None:
     offsite = page.lab.offsite
     made, allowed = reading_lines(ROOT, READER, "Linux")
-    offsite.sh(f"zfs create -o mountpoint=none -o canmount=off -o readonly=on -o volmode=none {ROOT}")
+    offsite.sh(f"zborg sink --read {ROOT} 2>/dev/null || :")  # as root, who can keep what Python compiles
     offsite.sh(f"id {READER} >/dev/null 2>&1 || {made}\n{allowed}")
     offsite.sh(f"install -d -m 0700 -o {READER} /home/{READER}/.ssh")
     forced = f'restrict,command="/usr/local/bin/zborg sink --read {ROOT}" {page.reader.public}\n'
@@ -101,20 +125,32 @@ def _account(page: Page) -> None:
 
 
 def _configure(page: Page) -> None:
-    vault, offsite = page.lab.vault, page.lab.offsite
-    there = {"ssh": f"ssh://root@10.0.2.2:{offsite.port}", "host_key": offsite.host_key, "dataset": ROOT}
-    table = {
-        "name": "vault",
-        "storage": {"dataset": SOURCE, "slack": "0", "min_free": "0"},
-        "hosts": {"web1": {"ssh": "ssh://root@127.0.0.1:22", "host_key": vault.host_key}},
-        "targets": {"offsite": there},
+    """A key of its own for `borg serve`, as a forced command knows one place; the stick; `zfs` and `ssh`."""
+    world, vault, offsite = page.world, page.lab.vault, page.lab.offsite
+    serve = make_key(world.directory / "serve_ed25519")
+    forced = f"/usr/local/libexec/zborg-serve /{SOURCE} /tank/zborg-scratch"
+    line = f'restrict,command="{forced}" {serve.public}'
+    vault.sh(f"echo {shlex.quote(line)} >>/home/zborg-serve/.ssh/authorized_keys")
+    world.write_config()
+    storage = world.settings["storage"] | {
+        "serve_identity": str(serve.private),
+        "slack": "0",
+        "min_free": "0",
     }
-    vault.write("/etc/zborg/zborg.toml", tomli_w.dumps(table))
-    vault.write("/etc/zborg/id_ed25519", page.lab.key.private.read_text(), mode=0o600)
-    vault.write("/etc/zborg/id_ed25519.pub", page.lab.key.public)
+    hosts = {"web1": {key: storage[key] for key in ("ssh", "host_key")}}
+    world.write_config(storage=storage, hosts=hosts)
+    stick, programs = world.directory / "media/stick", world.directory / "bin"
+    for place in (stick, programs, world.directory / "srv"):
+        place.mkdir(parents=True)
+    (stick / "offsite-read").symlink_to(page.reader.private)
+    known = world.directory / "known"
+    known.write_text(f"[{offsite.address}]:{offsite.port} {offsite.host_key}\n")
+    options = f"-F none -o UserKnownHostsFile={known} -o BatchMode=yes"
+    for name, words in (("zfs", [*vault.remote().argv([]), "zfs"]), ("ssh", [_SSH, *options.split()])):
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        (programs / name).chmod(0o755)
     vault.write("/root/.ssh/known_hosts", f"[10.0.2.2]:{offsite.port} {offsite.host_key}\n")
-    vault.sh("mkdir -p /media/stick")
-    vault.write("/media/stick/offsite-read", page.reader.private.read_text(), mode=0o600)
+    vault.write("/media/stick/offsite-read", page.reader.private.read_text())
 
 
 def _repository(page: Page, base: Path) -> None:
@@ -150,10 +186,21 @@ def _carry(guest: Guest, what: Path, to: str) -> None:
 
 def test_the_readers_key_fetches_from_real_pools_and_leaves_nothing(page: Page) -> None:
     before = page.off_site()
-    assert NAME in page.run(page.lab.vault, BEHIND)
-    page.lab.vault.sh(f"diff -r /{SOURCE}/web1 /srv/web1-read")
+    assert NAME in page.on_vault(BEHIND)
+    copy = page.world.directory / "srv/web1-read"
+    there = page.lab.vault.remote().argv(["sh", "-c", f"cd /{SOURCE}/web1; {_SUM}"])
+    assert _sums(["sh", "-c", f"cd {copy}; {_SUM}"]) == _sums(there)
     assert page.off_site() == before
     assert "zborg-scratch/" not in page.lab.vault.sh("zfs list -H -o name -r tank")
+
+
+_SUM = "find . -type f -exec sha256sum {} + | sort"
+
+
+def _sums(argv: list[str]) -> str:
+    found = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert "config" in found
+    return found
 
 
 def test_attacks_with_the_readers_key_change_nothing(page: Page, tmp_path: Path) -> None:
@@ -199,23 +246,26 @@ def test_even_a_shell_of_that_account_can_only_send(page: Page) -> None:
 
 
 def test_the_server_is_gone(page: Page) -> None:
-    vault = page.lab.vault
-    vault.sh(f"zfs destroy -r {SOURCE}; rm -rf /var/lib/zborg")
-    assert NAME in page.run(vault, ANEW)
+    vault, world = page.lab.vault, page.world
+    vault.sh(f"zfs destroy -r {SOURCE}")
+    shutil.rmtree(world.state)
+    assert NAME in page.on_vault(ANEW)
     assert guids(vault, SOURCE) == guids(page.lab.offsite, ROOT)
-    vault.sh(f"echo new >/{SOURCE}/web1/new; zborg snapshot; zborg replicate")
-    assert guids(vault, SOURCE) == guids(page.lab.offsite, ROOT), "the next replication goes on from it"
+    vault.sh(f"echo new >/{SOURCE}/web1/new")
+    world.report("snapshot")
+    assert world.report("replicate")["status"] == "ok"
+    there = guids(page.lab.offsite, ROOT)
+    assert guids(vault, SOURCE) == there and len(there) == 2, "the next replication goes on from it"
 
 
 def test_everything_is_gone_but_the_off_site(page: Page) -> None:
     vault = page.lab.vault
     _, begin, go_on, end, by_root = IN_THE_LAB
-    vault.sh("rm -rf /etc/zborg /var/lib/zborg /srv/web1* /restored")
     before = page.off_site()
-    assert f"{ROOT}/web1@{NAME}" in page.run(vault, begin)
-    assert ARCHIVE in page.run(vault, go_on)
+    assert f"{ROOT}/web1@{NAME}" in page.inside(vault, begin)
+    assert ARCHIVE in page.inside(vault, go_on)
     assert vault.sh("cat /restored/etc/nginx/nginx.conf") == "of web1"
-    page.run(vault, end)
+    page.inside(vault, end)
     assert page.off_site() == before
-    assert "config" in page.run(page.lab.offsite, by_root)
+    assert "config" in page.inside(page.lab.offsite, by_root)
     page.lab.offsite.sh("zfs destroy vault/rescue")

@@ -181,13 +181,14 @@ def test_a_login_without_a_command_is_refused(offsite: Offsite) -> None:
     assert done.returncode == 4 and b"this key opens no shell" in done.stderr and offsite.asked == []
 
 
-def test_it_starts_without_what_it_does_not_need() -> None:
+@pytest.mark.parametrize("options", [[], ["--read"]])
+def test_it_starts_without_what_it_does_not_need(options: list[str]) -> None:
     """sshd starts it for each of a sender's commands: each of these costs as much again as the whole."""
     heavy = ("typer", "paramiko", "rich", "cattrs", "filelock", "zborg.config", "zborg.cli.main")
     program = (
         "import atexit, sys\nfrom zborg.cli.start import run\n"
         f"atexit.register(lambda: print([name for name in {heavy} if name in sys.modules]))\n"
-        "sys.argv = ['zborg', 'sink', 'nopool/x']\nrun()"
+        f"sys.argv = {['zborg', 'sink', *options, 'nopool/x']}\nrun()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
