@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from zborg.config import Config, find, load
 from zborg.config.shape import rate_of
 from zborg.errors import ConfigError, Exit
-from zborg.model import Endpoint, Host, Policy, Reverse, Storage, Target
+from zborg.model import Endpoint, Host, Notify, Policy, Reverse, Storage, Target
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "config"
@@ -106,6 +106,13 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
         ),
         include=("hosts.d/*.toml",),
         custodians=(AGE,),
+        notify=Notify(
+            urls=("mailtos://vault:${MAIL_PASSWORD}@mail.example.net?to=admin@example.net",),
+            command=("/usr/local/bin/told", "zborg"),
+            pings={"run": "https://hc-ping.com/UUID"},
+            digest=True,
+            secrets="/etc/zborg/secrets.toml",
+        ),
     )
 
 
@@ -125,6 +132,7 @@ def test_what_the_sample_comments_out_are_the_defaults(tmp_path: Path) -> None:
     assert (config.retries, config.jitter, config.prune_every) == (2, 0, 7 * 86400)
     assert (config.hosts[0].max_age, config.hosts[0].timeout) == (26 * 3600, 23 * 3600)
     assert config.hosts[0].reverse is None
+    assert config.notify == Notify()
     assert config.keep.empty
     assert (config.storage.user, config.storage.borg) == ("zborg-serve", "borg")
 
@@ -493,3 +501,27 @@ def test_a_secret_key_among_the_custodians_is_not_shown_again(tmp_path: Path) ->
 def test_percentages_of_a_pool_that_make_no_sense(tmp_path: Path, warning: int, failed: int) -> None:
     (problem,) = problems(tmp_path, scrub={"full_warning": warning, "full_failed": failed})
     assert "scrub.full_failed" in problem
+
+
+# --- [notify] -----------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_notify_is_said_without_its_urls(tmp_path: Path) -> None:
+    """They may hold a password, and this goes to a screen or a log."""
+    table = {
+        "urls": ["hunter2", "mailtos://u:${PASS}@x"],
+        "on": ["succes"],
+        "subject": "$STATUS of $HOST",
+        "digest": "daily",
+        "ping": {"run": "hc-ping.com/hunter2"},
+    }
+    found = problems(tmp_path, notify=table)
+    assert [line.partition(": ")[0] for line in found] == [
+        "notify.urls.0", "notify.on.0", "notify.subject", "notify.ping.run", "notify.digest",
+    ]  # fmt: skip
+    assert "hunter2" not in str(found)
+    table = {"command": ["told"], "ping": {"status": "https://x"}, "timeout": "1h", "urls": ["${PASS}"]}
+    found = problems(tmp_path, notify=table)
+    assert [line.partition(": ")[0] for line in found] == [
+        "notify.ping.status", "notify.command", "notify.timeout", "notify.secrets",
+    ]  # fmt: skip

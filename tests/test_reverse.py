@@ -259,6 +259,7 @@ def test_a_host_that_sees_another_key_than_the_servers(fleet: Fleet) -> None:
     # borg does not always hear its ssh's last words before it sees the connection end.
     assert outcome.message.startswith(("the host saw another host key than the one", "Connection closed by"))
     assert "docs/reverse.md" in outcome.remedy
+    assert outcome.data["log"], "its last lines go into mail"
     assert not any(fleet.home("old1").iterdir())
 
 

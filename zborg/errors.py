@@ -7,6 +7,7 @@
     ├── Conflict                   12   only a human may decide; nothing was touched
     ├── Damage                     13   a check found damage
     ├── Interrupted               130   SIGINT or SIGTERM
+    ├── NotSent                     4   a notifier did not take a message (perhaps retryable)
     └── CommandFailed               4   an external command ended badly
         ├── TimedOut                4   it did not end in time (retryable)
         └── Unreachable             4   no connection, or it broke (retryable)
@@ -124,3 +125,11 @@ class HostKeyChanged(Unreachable):
     """The machine that answered does not have the pinned host key. Nothing was sent to it."""
 
     retryable = False
+
+
+class NotSent(ZborgError):
+    """A notifier could not deliver a message; `retryable` tells whether another try may help."""
+
+    def __init__(self, message: str, remedy: str = "", *, retryable: bool = True) -> None:
+        super().__init__(message, remedy)
+        self.retryable = retryable

@@ -24,6 +24,7 @@ AGENT_BUSY, AGENT_ALARM, AGENT_PATH_MISSING, AGENT_NOT_NOW, AGENT_HOOK = 75, 76,
 _LOCK_TIMEOUT = 73  # borg's, of its modern exit codes
 NOT_FOUND = 127  # the agent's, when borg is missing; the shell's, when the agent is
 _KEPT_LINES = 40
+_LAST_LINES, _LAST_LINE = 10, 300  # lines, and characters of each, that go with a failure
 _LONGEST = 4000  # characters of one message; what a host says may have no end
 _MOST = 16 << 20  # characters of borg's own output
 _AGENT = "zborg-agent: "
@@ -148,6 +149,7 @@ class BorgLog:
     unreadable: int = 0  # files that the host's disk would not give
     clocks: tuple[datetime, datetime] | None = None  # the host's and ours, when the host told its own
     ran: bool = False  # whether the agent says that borg ran to an end
+    last: list[str] = field(default_factory=list)  # its last lines, whoever said them, for people
     _size: int = 0
 
     def feed(self, line: str) -> dict[str, Any] | None:
@@ -172,6 +174,8 @@ class BorgLog:
 
     def _message(self, entry: dict[str, Any]) -> None:
         level, text = str(entry.get("levelname", "")), str(entry.get("message", "")).strip()[-_LONGEST:]
+        if level in ("ERROR", "CRITICAL", "WARNING"):
+            self._remember(text)
         if level in ("ERROR", "CRITICAL"):
             self.errors = [*self.errors, (str(entry.get("msgid", ""))[:_LONGEST], text)][-_KEPT_LINES:]
         elif level == "WARNING":
@@ -194,6 +198,11 @@ class BorgLog:
         if line.strip():
             self.plain.append(line[:_LONGEST])
             del self.plain[:-_KEPT_LINES]
+            self._remember(line)
+
+    def _remember(self, text: str) -> None:
+        self.last += [line[:_LAST_LINE] for line in text.splitlines()[-_LAST_LINES:]]
+        del self.last[:-_LAST_LINES]
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

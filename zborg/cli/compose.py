@@ -17,6 +17,7 @@ from zborg.hosts.serve import LocalServe, RemoteServe
 from zborg.hosts.ssh import SshRunner
 from zborg.hosts.tunnel import Serve, SshTunnel
 from zborg.model import Endpoint, Runner, Target, Zfs, utc_now
+from zborg.notify import notifiers
 from zborg.process import LocalRunner
 from zborg.state.directory import prepare_state
 from zborg.state.frozen import Frozen
@@ -64,6 +65,7 @@ def compose(
             frozen=Frozen(state / "frozen"),
             clock=utc_now,
             emit=emit,
+            notifiers=tuple(notifiers(config.notify)),
         )
 
 

@@ -73,9 +73,9 @@ def rotate(
             "--freeze and --release stand alone, without --dry-run", "zborg status names what is frozen"
         )
     if freeze:
-        perform(common, lambda context: freezing.freeze(context, freeze))
+        perform(common, lambda context: freezing.freeze(context, freeze), told=False)
     if release:
-        perform(common, lambda context: freezing.release(context, release))
+        perform(common, lambda context: freezing.release(context, release), told=False)
     perform(common, lambda context: step(context, dry_run=dry_run))
 
 

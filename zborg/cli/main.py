@@ -20,7 +20,7 @@ import typer
 # click package, installed or not, are never raised.
 from typer._click.exceptions import ClickException
 
-from zborg.cli import backup, holds, host, importing, lifecycle, replicate, restore, status
+from zborg.cli import backup, holds, host, importing, lifecycle, notify, replicate, restore, status
 from zborg.errors import ConfigError, Exit, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model.words import printable
@@ -84,6 +84,7 @@ app.add_typer(restore.restore, name="restore")
 app.add_typer(holds.holds, name="holds")
 app.add_typer(host.host, name="host")
 app.add_typer(importing.import_, name="import")
+app.add_typer(notify.notify, name="notify")
 
 
 def run() -> NoReturn:

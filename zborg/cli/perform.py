@@ -6,13 +6,16 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from zborg.cli.options import Common
-from zborg.model import Report, Status
+from zborg.errors import UsageError
+from zborg.model import TOLD, Report, Status
 from zborg.model.serial import to_dict
+from zborg.model.words import printable
 from zborg.reporting.text import Line, render
 
 if TYPE_CHECKING:
@@ -27,17 +30,73 @@ _COLOURS = {
 }
 
 
-def perform(common: Common, step: Callable[[Context], Report], *, make_state: bool = False) -> NoReturn:
-    """Run the step in a composed world, print its report, leave with its code."""
+def perform(
+    common: Common, step: Callable[[Context], Report], *, make_state: bool = False, told: bool = True
+) -> NoReturn:
+    """Run the step in a composed world, print its report, tell who wants to know, leave with its code.
+
+    What is told of is in model.TOLD; `told` is False for the ways of such a command that people take.
+    """
     from zborg.cli.compose import compose
 
-    with compose(common, make_state=make_state) as context:
-        report = step(context)
-    finish(report, common)
+    told = told and common.command in TOLD and not common.dry_run
+    context = None
+    try:
+        with compose(common, make_state=make_state) as context:
+            if told:
+                _announce(context, common.command)
+            report = step(context)
+    except UsageError:
+        raise  # nothing began
+    except Exception as error:
+        if told and context:
+            _tell(context, _broken(context, common.command, error))
+        raise
+    _print(report, common)
+    if told:
+        _tell(context, report)
+    raise typer.Exit(int(report.exit))
+
+
+def _announce(context: Context, command: str) -> None:
+    from zborg.steps.tell import announce
+
+    announce(context, command)
+
+
+def _broken(context: Context, command: str, error: Exception) -> Report:
+    """A report of what ended without one."""
+    from zborg.steps.context import begin, outcome_of
+
+    return begin(context, command).report([outcome_of("step", command, error)])
+
+
+def _tell(context: Context, report: Report) -> None:
+    """Whatever comes of it, it changes no exit code: warnings go to stderr."""
+    from zborg.steps.context import outcome_of
+    from zborg.steps.tell import tell, warnings
+
+    try:
+        for told in warnings(tell(context, report)):
+            warn(told.message, told.remedy)
+    except Exception as error:  # a full disk, a bug of ours
+        warn(f"notify: {outcome_of('notifier', 'notify', error).message}")
+
+
+def warn(message: str, remedy: str = "") -> None:
+    with suppress(OSError, ValueError):  # nobody reads it
+        print(f"zborg: {printable(message)}", file=sys.stderr)
+        if remedy:
+            print(f"  -> {printable(remedy)}", file=sys.stderr)
 
 
 def finish(report: Report, common: Common) -> NoReturn:
     """Print the report, as text or JSON, and leave with its exit code."""
+    _print(report, common)
+    raise typer.Exit(int(report.exit))
+
+
+def _print(report: Report, common: Common) -> None:
     try:
         if common.json:
             print(json.dumps(to_dict(report), indent=1))
@@ -46,7 +105,6 @@ def finish(report: Report, common: Common) -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads any more; what became of the step is told all the same
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise typer.Exit(int(report.exit))
 
 
 def show(lines: list[Line]) -> None:

@@ -28,5 +28,5 @@ def replicate(
 
     common = Common("replicate", config, as_json, verbose, dry_run)
     if check:
-        perform(common, lambda context: verify(context, targets or ()))
+        perform(common, lambda context: verify(context, targets or ()), told=False)
     perform(common, lambda context: step(context, targets or (), dry_run=dry_run))

@@ -11,16 +11,17 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from zborg.config.shape import URL, Misshapen, Raw, RawHost, RawStorage, structure
+from zborg.config.shape import URL, Misshapen, Raw, RawHost, RawNotify, RawStorage, structure
 from zborg.errors import ConfigError, UsageError
-from zborg.model import NAME_PATTERN, Endpoint, Host, Policy, Reverse, Storage, Target
+from zborg.model import NAME_PATTERN, TOLD, Endpoint, Host, News, Notify, Policy, Reverse, Storage, Target
 from zborg.model.machines import Fullness
 
 _ACCOUNT = re.compile(r"[a-z_][\w.-]*", re.ASCII)
+_LONGEST_NOTIFY = 600  # seconds
 _SPEAKABLE = re.compile(r"[\w./@+=,:-]+")
 
 
@@ -46,6 +47,7 @@ class Config:
     include: tuple[str, ...] = ()  # patterns of drop-ins, from the file's folder
     fullness: Fullness = Fullness()  # of pools
     custodians: tuple[str, ...] = ()  # age's public keys, for whom a new host's key is sealed
+    notify: Notify = field(default_factory=Notify)
 
 
 def find(given: str | None) -> Path:
@@ -174,9 +176,24 @@ def _checked(raw: Raw, path: Path) -> Config:
         for name, target in raw.targets.items()
         if not _ACCOUNT.fullmatch(target.read_user)
     ]
+    problems += _notify_problems(raw.notify)
     if problems:
         raise _config_error(path, problems)
     return _speakable(_build(raw, path))
+
+
+def _notify_problems(raw: RawNotify) -> list[str]:
+    known = ", ".join(TOLD)
+    problems = [
+        f"notify.ping.{name}: is no command that is told of: {known}" for name in raw.ping if name not in TOLD
+    ]
+    if raw.command and not raw.command[0].startswith("/"):
+        problems.append(f"notify.command: must begin with a path from /, not {raw.command[0]!r}")
+    if not 1 <= raw.timeout <= _LONGEST_NOTIFY:
+        problems.append('notify.timeout: must be between "1s" and "10m": the next command waits for it')
+    if not raw.secrets and any("${" in url for url in (*raw.urls, *raw.ping.values())):
+        problems.append("notify.secrets: is missing (a ${NAME} needs it)")
+    return problems
 
 
 def _speakable(config: Config) -> Config:
@@ -239,6 +256,20 @@ def _build(raw: Raw, path: Path) -> Config:
         identity=str(here / raw.identity),
         include=tuple(raw.include),
         custodians=tuple(raw.escrow.custodians),
+        notify=_notify(raw.notify, here),
+    )
+
+
+def _notify(raw: RawNotify, here: Path) -> Notify:
+    return Notify(
+        urls=tuple(raw.urls),
+        on=frozenset(News(one) for one in raw.on),
+        subject=raw.subject,
+        command=tuple(raw.command),
+        pings=dict(raw.ping),
+        digest=bool(raw.digest),
+        timeout=raw.timeout,
+        secrets=str(here / raw.secrets) if raw.secrets else "",
     )
 
 

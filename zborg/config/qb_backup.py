@@ -22,11 +22,11 @@ from zborg.planning.importing import Left, Source
 _PLAIN = "tag:yaml.org,2002:"
 _SSH_PORT = 22
 _DEEPEST = 10  # includes in includes
-_CRON = "cron mails what zborg prints: MAILTO in /etc/cron.d/zborg"
+_MAIL = "mailto://HOST:PORT?from=ADDRESS&to=ADDRESS in urls of [notify], whose subject has the same $ words"
 # Keys that it knows, and what does their work in zborg.
 _COUNTERPARTS = {
     "logging.filename": "reports are in the state directory (`zborg status`), output where cron sends it",
-    "logging.mail": _CRON,
+    "logging.mail": _MAIL,
     "default.lock": "zborg has locks of its own in its state directory",
     "hosts.lock": "zborg has locks of its own in its state directory",
 }

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NewType
 
+from zborg.config.notify import NOTIFY_VALUES, Digest, NewsKind, NotifyUrl, PingUrl, SubjectTemplate
 from zborg.hosts.keys import is_host_key
+from zborg.model import CHOSEN, Notify
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -114,6 +116,18 @@ class RawEscrow:
 
 
 @dataclass(frozen=True)
+class RawNotify:
+    urls: list[NotifyUrl] = field(default_factory=list)
+    on: list[NewsKind] = field(default_factory=lambda: [NewsKind(one) for one in CHOSEN])
+    subject: SubjectTemplate = SubjectTemplate(Notify().subject)
+    command: list[str] = field(default_factory=list)
+    ping: dict[str, PingUrl] = field(default_factory=dict)
+    digest: Digest = Digest("")
+    timeout: Duration = Duration(60)
+    secrets: str = ""
+
+
+@dataclass(frozen=True)
 class RawHost:
     ssh: SshUrl
     host_key: HostKey
@@ -140,6 +154,7 @@ class Raw:
     snapshots: RawSnapshots = field(default_factory=RawSnapshots)
     scrub: RawScrub = field(default_factory=RawScrub)
     escrow: RawEscrow = field(default_factory=RawEscrow)
+    notify: RawNotify = field(default_factory=RawNotify)
     targets: dict[str, RawTarget] = field(default_factory=dict)
     hosts: dict[str, RawHost] = field(default_factory=dict)
 
@@ -180,6 +195,7 @@ def _converter() -> Converter:
         (TunnelKind, _tunnel),
         (SshdAddress, _sshd),
         (Recipient, _recipient),
+        *NOTIFY_VALUES,
     ):
         converter.register_structure_hook(new_type, _parsing(parse))
     converter.register_structure_hook(ReversePort, lambda value, _: _reverse_port(value))

@@ -12,6 +12,7 @@ from zborg.model.machines import (
     Storage,
     Target,
 )
+from zborg.model.notify import CHOSEN, SUBJECT_WORDS, TOLD, Message, News, Notifier, Notify
 from zborg.model.report import (
     Emit,
     Event,
@@ -52,6 +53,13 @@ from zborg.model.zfs import (
 )
 
 __all__ = [
+    "CHOSEN",
+    "SUBJECT_WORDS",
+    "TOLD",
+    "Message",
+    "News",
+    "Notifier",
+    "Notify",
     "MOST",
     "Adopt",
     "Lines",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 _UNITS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"))
@@ -44,6 +45,17 @@ _UNPRINTABLE = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *_TURNS], " ") |
 def printable(text: str) -> str:
     """What another machine said, as one line that cannot steer the reader's terminal."""
     return text.translate(_UNPRINTABLE)
+
+
+# PASSWORD=..., "token": ..., and the password of a URL.
+_SECRET = re.compile(
+    r"(?i)((?:pass(?:word|phrase|wd)?|token|secret|api_?key)['\"]?\s*[=:]\s*)\S+|(://[^/\s:@]*:)[^/\s@]+(?=@)"
+)
+
+
+def masked(text: str) -> str:
+    """Without what looks like a secret: a host's own log goes out into mail."""
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 def moment_of(text: object) -> datetime | None:

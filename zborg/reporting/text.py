@@ -35,7 +35,7 @@ def render(report: Report, *, verbose: bool = False) -> list[Line]:
         if outcome.data.get("step", step) != step:  # a whole night: each step under its own heading
             step = str(outcome.data["step"])
             lines.append(Line(f"{printable(step)}:"))
-        lines += _outcome(outcome, width)
+        lines += outcome_lines(outcome, width)
         if verbose:
             lines += _facts(outcome)
     return [*lines, *_not_good(report), _summary(report, dry)]
@@ -59,7 +59,7 @@ def _summary(report: Report, dry: bool) -> Line:
     return Line(text, report.status, word)
 
 
-def _outcome(outcome: Outcome, width: int) -> Iterator[Line]:
+def outcome_lines(outcome: Outcome, width: int) -> Iterator[Line]:
     word = outcome.status.value
     words = [text for text in (outcome.message, numbers(outcome)) if text]
     head = f"{printable(outcome.subject):<{width}}  {word:<8}  "
@@ -75,7 +75,9 @@ def _outcome(outcome: Outcome, width: int) -> Iterator[Line]:
 def _facts(outcome: Outcome) -> Iterator[Line]:
     """What the JSON form has as data, but for what was told already."""
     for key, value in outcome.data.items():
-        if key not in ("step", "sides", "commands", DRY) and value not in (None, "", [], ()):
+        if key == "log":
+            yield from (Line(f"{'':<{_INDENT}}| {line}") for line in map(printable, value))
+        elif key not in ("step", "sides", "commands", DRY) and value not in (None, "", [], ()):
             told = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             yield from (Line(text) for text in _wrapped(printable(f"{key}: {told}"), " " * _INDENT))
 

@@ -14,6 +14,7 @@ from zborg.model import (
     Dataset,
     Emit,
     Host,
+    Notifier,
     Outcome,
     Report,
     Runner,
@@ -44,6 +45,7 @@ class Context:
     frozen: Frozen
     clock: Clock
     emit: Emit
+    notifiers: tuple[Notifier, ...] = ()
 
 
 Rule = Callable[[Sequence[Outcome]], tuple[Status, Exit]]

@@ -155,6 +155,8 @@ class HostBackup:
             data["clocks"] = [moment(at) for at in log.clocks]  # the host's and ours
         if log.warnings:
             data["warnings"] = log.warnings
+        if not judged.good:
+            data["log"] = list(log.last)
         return Outcome("host", self.host.name, judged, message, remedy, data)
 
     def _proven(self, outcome: Outcome, archive: str) -> Outcome:

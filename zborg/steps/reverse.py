@@ -7,6 +7,7 @@ server can see for itself decides all the same: a host is good only if a new com
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from zborg.borg.borgmatic import Told, judge
 from zborg.borg.confine import confine
@@ -14,6 +15,8 @@ from zborg.borg.repository import last_transactions
 from zborg.model import Host, Outcome, Status
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, refuse_to_replace
+
+_LAST_LINES = 10  # that go with a failure
 
 
 @dataclass
@@ -35,7 +38,10 @@ class ReverseBackup:
         started, told = context.clock(), Told()
         status = context.tunnel.forced(self.host, told.feed, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, told)
-        data = {"transaction": self._last(home), "seconds": (context.clock() - started).total_seconds()}
+        seconds = (context.clock() - started).total_seconds()
+        data: dict[str, Any] = {"transaction": self._last(home), "seconds": seconds}
+        if not judged.good:
+            data["log"] = told.lines[-_LAST_LINES:]
         outcome = Outcome("host", self.host.name, judged, message, remedy, data)
         return self._proven(outcome, before)
 

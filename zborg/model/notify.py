@@ -1,0 +1,73 @@
+"""What is told to people and to other programs, and who tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from zborg.model.report import Report
+
+# The commands whose end is news: what cron runs. The others have somebody who looks at them.
+TOLD = ("run", "backup", "snapshot", "rotate", "replicate", "scrub")
+# What a subject may hold: the first six are qb.backup's.
+SUBJECT_WORDS = ("STATUS", "SUCCEEDED", "FAILED", "SKIPPED", "TOTAL", "RUNTIME", "SERVER", "COMMAND")
+
+
+class News(StrEnum):
+    """What a message is about. A report is one of the first four, and a recovery besides."""
+
+    SUCCESS = "success"
+    WARNING = "warning"  # all was done, and something is worth a look
+    PARTIAL = "partial"
+    FAILURE = "failure"
+    RECOVERY = "recovery"  # what failed before is good again
+    DIGEST = "digest"
+    TEST = "test"
+
+
+CHOSEN = frozenset({News.SUCCESS, News.WARNING, News.PARTIAL, News.FAILURE, News.RECOVERY})
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A report as it is told. All of its text is without secrets, control characters and markup of others."""
+
+    news: frozenset[News]
+    subject: str  # one line
+    text: str
+    html: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """[notify] of zborg.toml. URLs may hold ${NAME}, which the secrets file fills."""
+
+    urls: tuple[str, ...] = field(default=(), repr=False)  # Apprise's
+    on: frozenset[News] = CHOSEN
+    subject: str = "[$SERVER] $COMMAND $STATUS: $SUCCEEDED good, $FAILED failed, $SKIPPED skipped"
+    command: tuple[str, ...] = ()
+    pings: Mapping[str, str] = field(default_factory=dict, repr=False)  # command -> URL of its check
+    digest: bool = False  # weekly, in place of a message for each good run
+    timeout: int = 60  # seconds for all notifiers together, tries and waits included
+    secrets: str = ""  # a TOML file of NAME = "value", for its owner alone
+
+
+class Notifier(Protocol):
+    """One way to tell. `name` is for people and holds no secret."""
+
+    @property
+    def name(self) -> str: ...
+
+    def begins(self, command: str) -> None:
+        """A command begins. Returns at once and raises nothing: the command does not wait for it."""
+
+    def wants(self, message: Message) -> bool: ...
+
+    def send(self, message: Message, timeout: float) -> str:
+        """Try once, about `timeout` seconds at most; returns what there is to say of it, mostly nothing.
+
+        Raises NotSent; its words hold no secret.
+        """

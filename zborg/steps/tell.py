@@ -1,0 +1,169 @@
+"""Telling of a command's end: what is news, to whom, and what became of it. No command fails by it.
+
+Every notifier has a thread of its own and all share one time limit, so that the next line of cron waits for
+no dead server. A thread that is still at it then is left behind: it dies with the process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from itertools import takewhile
+
+from zborg.errors import Exit, NotSent, ZborgError
+from zborg.interrupt import cancelled
+from zborg.model import TOLD, Message, News, Notifier, Outcome, Report, Status
+from zborg.reporting.notify import message, recovered
+from zborg.reporting.notify_digest import WEEK, digest, is_due
+from zborg.steps.context import Context, begin, inspect, outcome_of
+
+_COMMAND = "notify"
+_AGO = timedelta(days=35)  # how far back the last try of a subject is looked for
+_WAITS = (2.0, 8.0)  # seconds before the second and the third try
+_TRY = 20.0  # seconds for one try
+_LOOK_EVERY = 0.2  # seconds between two looks at whether somebody wants to go
+
+
+def announce(context: Context, command: str) -> None:
+    """A command begins."""
+    for one in context.notifiers:
+        one.begins(command)
+
+
+def tell(context: Context, report: Report) -> Report | None:
+    """Tell of a command that has ended. None: there was nobody to tell."""
+    if not context.notifiers or report.command not in TOLD:
+        return None
+    again = recovered(report, _earlier(context, report))
+    messages = [message(report, again, context.config.notify.subject), *_digest(context)]
+    told = _sent(context, messages)
+    if told:
+        context.runs.save(told)
+    return told
+
+
+def try_all(context: Context, *, dry_run: bool = False) -> Report:
+    """A message of no importance to every notifier. Any that does not get it is a failure (4)."""
+    begun = begin(context, "notify test")
+    if dry_run:
+        return begun.report((), [f"send a test to {one.name}" for one in context.notifiers] or ["nobody"])
+    words = f"a test from zborg on {context.config.name}: nothing has happened"
+    sample = begun.report([Outcome("test", "test", Status.OK, words)])
+    one = replace(message(sample, (), context.config.notify.subject), news=frozenset({News.TEST}))
+    outcomes = deliver(context.notifiers, [one], context.config.notify.timeout)
+    return begun.report(outcomes or [_nobody(context)], rule=inspect)
+
+
+def _nobody(context: Context) -> Outcome:
+    words = f"{context.config.path} names nobody who is told"
+    return Outcome("notifier", "notify", Status.FAILED, words, 'urls = ["mailtos://..."] under [notify]')
+
+
+def _earlier(context: Context, report: Report) -> Iterator[Report]:
+    """Older reports of the command, newest first. A running backup saves itself again and again."""
+    since = report.started - _AGO
+    young = takewhile(lambda one: one.started > since, context.runs.newest_first(report.command))
+    return (one for one in young if one.run != report.run)
+
+
+def _digest(context: Context) -> Iterator[Message]:
+    if not context.config.notify.digest:
+        return
+    now = context.clock()
+    sent = (one.started for one in context.runs.newest_first(_COMMAND) if _brought_digest(one))
+    if is_due(now, next(sent, None)):
+        yield digest(list(_of_week(context)), context.config.name, now - WEEK, now)
+
+
+def _brought_digest(report: Report) -> bool:
+    return any(News.DIGEST in one.data.get("news", ()) and one.status.good for one in report.outcomes)
+
+
+def _of_week(context: Context) -> Iterator[Report]:
+    """The steps' own reports: those of `run` repeat them."""
+    since = context.clock() - WEEK
+    for command in TOLD:
+        if command != "run":
+            yield from takewhile(lambda one: one.started > since, context.runs.newest_first(command))
+
+
+def _sent(context: Context, messages: Sequence[Message]) -> Report | None:
+    begun = begin(context, _COMMAND)
+    outcomes = deliver(context.notifiers, messages, context.config.notify.timeout)
+    report = begun.report(outcomes)
+    lost = any(one.status.bad for one in outcomes)
+    # A warning, whatever it was: who was told of nothing is still backed up.
+    return replace(report, status=Status.WARNING if lost else Status.OK, exit=Exit.OK) if outcomes else None
+
+
+# --- delivery ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Errand:
+    """What one notifier has to tell."""
+
+    notifier: Notifier
+    messages: Sequence[Message]
+    deadline: float  # of time.monotonic()
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def run(self) -> None:
+        for one in self.messages:
+            self.outcomes.append(self._persistently(one))
+
+    def _persistently(self, one: Message) -> Outcome:
+        data = {"news": sorted(one.news)}
+        for wait in (*_WAITS, None):
+            try:
+                words = self.notifier.send(one, max(min(_TRY, self._left()), 0.1))
+                return Outcome("notifier", self.notifier.name, Status.OK, words, data=data)
+            except Exception as error:
+                failed = replace(outcome_of("notifier", self.notifier.name, error), data=data)
+                again = isinstance(error, NotSent) and error.retryable
+            if wait is None or not again or self._left() <= wait:
+                break
+            threading.Event().wait(wait)  # not `cancelled`: that a run was interrupted is news too
+        return failed
+
+    def _left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def told(self, limit: float) -> list[Outcome]:
+        """What became of it by now; what is not done was too slow."""
+        late = self.messages[len(self.outcomes) :]
+        words = f"not told within {limit:g} s"
+        slow = Outcome("notifier", self.notifier.name, Status.FAILED, words, "zborg notify test")
+        return [*self.outcomes, *(replace(slow, data={"news": sorted(one.news)}) for one in late)]
+
+
+def deliver(notifiers: Iterable[Notifier], messages: Sequence[Message], limit: float) -> list[Outcome]:
+    """Each message to all that want it, at once; an outcome for each, after `limit` seconds at the latest."""
+    deadline = time.monotonic() + limit
+    wanted = [(one, [each for each in messages if one.wants(each)]) for one in notifiers]
+    errands = [_Errand(one, each, deadline) for one, each in wanted if each]
+    threads = [threading.Thread(target=errand.run, daemon=True) for errand in errands]
+    for thread in threads:
+        thread.start()
+    _wait(threads, deadline)
+    return [outcome for errand in errands for outcome in errand.told(limit)]
+
+
+def _wait(threads: Sequence[threading.Thread], deadline: float) -> None:
+    """A signal that comes now ends the waiting; one that came before has ended the command already."""
+    was_cancelled = cancelled.is_set()
+    for thread in threads:
+        while thread.is_alive() and time.monotonic() < deadline:
+            thread.join(min(_LOOK_EVERY, max(deadline - time.monotonic(), 0)))
+            if cancelled.is_set() and not was_cancelled:
+                return
+
+
+def warnings(report: Report | None) -> Iterator[ZborgError]:
+    """What was not told, in words."""
+    for one in report.outcomes if report else ():
+        if not one.status.good:
+            yield ZborgError(f"notify: {one.subject}: {one.message}", one.remedy)
