@@ -116,7 +116,7 @@ def message(report: Report, again: Sequence[str], subject: str) -> Message:
 def _block(outcome: Outcome) -> Block:
     words = "; ".join(filter(None, (outcome.message, numbers(outcome))))
     lines = [*map(str, outcome.data.get("sides", ())), *log_of(outcome)]
-    return Block(_step(outcome), outcome.subject, outcome.status.value, words, outcome.remedy, lines)
+    return Block(_step(outcome), outcome.subject, outcome.status, words, outcome.remedy, lines)
 
 
 def subject_line(report: Report, again: Sequence[str], template: str) -> str:
@@ -141,7 +141,7 @@ def status_word(report: Report, again: Sequence[str]) -> str:
 
 def lead(report: Report) -> str:
     """The numbers in a sentence."""
-    return f"{counts(report)}; {_runtime(report)}, from {moment(report.started)}, run {report.run}"
+    return f"{counts(report)}; {_runtime(report)}, from {moment(report.started)}"
 
 
 def _runtime(report: Report) -> str:

@@ -28,7 +28,7 @@ class Block:
 
     step: str
     subject: str
-    word: str
+    status: Status
     words: str
     remedy: str
     lines: Sequence[str] = ()
@@ -53,7 +53,7 @@ def tone_of(status: Status) -> str:
     return _TONES.get(status, _RED)
 
 
-_PRE = "font:12px/1.4 monospace;white-space:pre-wrap;overflow-wrap:anywhere;margin:8px 0"
+_PRE = "font:12px/1.4 monospace;margin:8px 0"
 _TEMPLATE = """\
 <!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -64,13 +64,15 @@ background:{{ page.tone }}">{{ page.title | clean }}</h1>
 <p>{{ page.lead | clean }}</p>
 {% if page.again %}<p><b>good again:</b> {{ page.again | join(", ") | clean }}</p>
 {% endif %}{% for look in page.looks %}\
-<div style="border-left:4px solid {{ page.tone }};padding:2px 12px;margin:12px 0">\
+<div style="border-left:4px solid {{ look.status | tone }};padding:2px 12px;margin:12px 0">\
 {% if look.step %}{{ look.step | clean }}: {% endif %}<b>{{ look.subject | clean }}</b> \
-{{ look.word }}{% if look.words %}: {{ look.words | clean }}{% endif %}\
+{{ look.status.value }}{% if look.words %}: {{ look.words | clean }}{% endif %}\
 {% if look.remedy %}<br>&rarr; {{ look.remedy | clean }}{% endif %}
-{% if look.lines %}<pre style="{{ pre }}">{% for line in look.lines %}{{ line | clean }}
+{% if look.lines %}<pre style="{{ pre }};white-space:pre-wrap;overflow-wrap:anywhere">\
+{% for line in look.lines %}{{ line | clean }}
 {% endfor %}</pre>{% endif %}</div>
-{% endfor %}<pre style="{{ pre }};border-top:1px solid #888;padding-top:12px">{{ page.whole | clean }}</pre>
+{% endfor %}<pre style="{{ pre }};overflow-x:auto;border-top:1px solid #888;padding-top:12px">\
+{{ page.whole | clean }}</pre>
 </body></html>
 """
 
@@ -79,5 +81,6 @@ def html(page: Page) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True)
+    environment.filters["tone"] = tone_of
     environment.filters["clean"] = lambda value: clean(str(value))
     return environment.from_string(_TEMPLATE).render(page=page, pre=_PRE)
