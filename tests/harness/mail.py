@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -93,19 +93,20 @@ def _free_port() -> int:
 
 
 @contextmanager
-def silent_server() -> Iterator[int]:
-    """The port of a server that takes connections and never says a word."""
+def dripping_server(drip: bytes) -> Iterator[int]:
+    """The port of a server that takes connections and says nothing but `drip`, five times a second."""
     with socket.create_server(("localhost", 0)) as server:
+        server.settimeout(0.2)
         held: list[socket.socket] = []
         ending = threading.Event()
 
         def take() -> None:
-            server.settimeout(0.1)
             while not ending.is_set():
-                try:
+                with suppress(TimeoutError):
                     held.append(server.accept()[0])
-                except TimeoutError:
-                    continue
+                for one in held:
+                    with suppress(OSError):  # it has hung up
+                        one.sendall(drip)
 
         thread = threading.Thread(target=take)
         thread.start()
