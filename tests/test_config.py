@@ -113,6 +113,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
             digest=True,
             secrets="/etc/zborg/secrets.toml",
         ),
+        metrics=Path("/var/lib/prometheus/node-exporter/zborg.prom"),
     )
 
 
@@ -525,3 +526,9 @@ def test_what_is_wrong_with_notify_is_said_without_its_urls(tmp_path: Path) -> N
     assert [line.partition(": ")[0] for line in found] == [
         "notify.ping.status", "notify.command", "notify.timeout", "notify.secrets",
     ]  # fmt: skip
+
+
+def test_a_textfile_that_nobody_would_read(tmp_path: Path) -> None:
+    for name in ("zborg.prom", "/var/lib/zborg.txt"):
+        (found,) = problems(tmp_path, metrics={"textfile": name})
+        assert found.startswith("metrics.textfile: must be a path from / that ends in .prom")

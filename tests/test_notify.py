@@ -20,9 +20,9 @@ from zborg.errors import Exit
 from zborg.model import CHOSEN, News, Notify, Outcome, Report, Status
 from zborg.notify import notifiers
 from zborg.reporting.notify import message
-from zborg.steps import tell
+from zborg.steps import notify
 from zborg.steps.context import Context
-from zborg.steps.tell import announce, deliver, try_all
+from zborg.steps.notify import announce, deliver, try_all
 
 UUID = "6f1c2f0e-aaaa-bbbb-cccc-0123456789ab"
 LOG = ["Repository check failed", "borg: rc 2", "PASSPHRASE=hunter22 was set"]
@@ -32,7 +32,7 @@ __all__ = ["config"]  # a fixture
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tell, "_WAITS", (0.05, 0.05))
+    monkeypatch.setattr(notify, "_WAITS", (0.05, 0.05))
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_pings_come_in_order_start_first(
     at_once.expect_request(f"/{UUID}{end}").respond_with_data("OK")
     context = with_notifiers(vault, ping(at_once))
     announce(context, "run")
-    told = tell.tell(context, bad_night(status=status, exit=Exit.OK))
+    told = notify.tell(context, bad_night(status=status, exit=Exit.OK))
     assert told and told.status is Status.OK
     assert paths(at_once) == [f"/{UUID}/start", f"/{UUID}{end}"]
     assert b"3 good, 1 failed" in at_once.log[-1][0].data
@@ -187,7 +187,7 @@ def test_a_ping_is_of_its_command_alone(httpserver: HTTPServer, vault: LocalVaul
     """A good scrub must not turn the check of a failed backup green again."""
     context = with_notifiers(vault, ping(httpserver, "backup"))
     announce(context, "scrub")
-    assert tell.tell(context, bad_night(command="scrub")) is None
+    assert notify.tell(context, bad_night(command="scrub")) is None
     assert not paths(httpserver)
 
 
@@ -212,7 +212,7 @@ def test_a_lost_start_is_told_with_the_end(httpserver: HTTPServer, vault: LocalV
     httpserver.expect_request(f"/{UUID}").respond_with_data("OK")
     context = with_notifiers(vault, ping(httpserver))
     announce(context, "run")
-    told = tell.tell(context, bad_night(status=Status.OK))
+    told = notify.tell(context, bad_night(status=Status.OK))
     assert told is not None
     assert told.outcomes[0].message == "its start was not told: localhost answers with status 500"
 
@@ -242,7 +242,7 @@ def test_a_command_that_does_not_end_is_ended_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not started again, though there is time left."""
-    monkeypatch.setattr(tell, "_TRY", 0.5)
+    monkeypatch.setattr(notify, "_TRY", 0.5)
     hook = script(tmp_path, f"echo $$ >>{tmp_path}/pid; sleep 600 & echo $! >>{tmp_path}/pid; wait")
     began = time.monotonic()
     (told,) = sent(Notify(command=(hook,)), bad_night())
@@ -283,7 +283,7 @@ def test_servers_that_never_answer_cost_the_limit_and_no_more(drip: bytes) -> No
 def test_one_dead_notifier_keeps_no_other_from_telling(tmp_path: Path, vault: LocalVault) -> None:
     hook = script(tmp_path, f"cat >{tmp_path}/got")
     context = with_notifiers(vault, Notify(urls=("json://localhost:1/",), command=(hook,)))
-    told = tell.tell(context, bad_night())
+    told = notify.tell(context, bad_night())
     assert told is not None
     assert (told.status, told.exit) == (Status.WARNING, Exit.OK)
     assert [one.status for one in told.outcomes] == [Status.FAILED, Status.OK]
@@ -291,7 +291,7 @@ def test_one_dead_notifier_keeps_no_other_from_telling(tmp_path: Path, vault: Lo
     saved = context.runs.newest("notify")
     assert saved
     assert saved.outcomes == told.outcomes
-    (warning,) = tell.warnings(told)
+    (warning,) = notify.warnings(told)
     assert warning.message.startswith("notify: url 1 (json): ")
 
 
@@ -300,7 +300,7 @@ def test_only_what_was_chosen_is_told(tmp_path: Path, vault: LocalVault, news: N
     hook = script(tmp_path, f"echo >>{tmp_path}/got")
     context = with_notifiers(vault, Notify(command=(hook,), on=frozenset({news})))
     for status in (Status.OK, Status.WARNING, Status.PARTIAL, Status.CONFLICT):
-        tell.tell(context, bad_night(status=status))
+        notify.tell(context, bad_night(status=status))
     assert (tmp_path / "got").read_text() == "\n"
 
 
@@ -315,10 +315,10 @@ def test_a_recovery_is_known_from_the_last_try_of_each_host(tmp_path: Path, vaul
     ]
     for one in runs:
         context.runs.save(one)
-    assert tell.tell(context, runs[-1]) is None
+    assert notify.tell(context, runs[-1]) is None
     good = report(outcome(Status.OK, "web1"), run="20260212T130000Z-0001")
     context.runs.save(good)
-    assert tell.tell(context, good) is not None
+    assert notify.tell(context, good) is not None
     got = json.loads((tmp_path / "got").read_text())
     assert got["news"] == ["recovery", "success"]
     assert got["subject"].startswith("[vault] backup recovered:")
@@ -335,7 +335,7 @@ def test_a_weekly_digest_in_place_of_good_nights(mail: Mail, vault: LocalVault, 
             finished=context.clock(),
         )
         context.runs.save(night)
-        tell.tell(context, night)
+        notify.tell(context, night)
         clock.tick(24)  # type: ignore[attr-defined]
     subjects = [str(one["subject"]) for one in mail.received]
     assert subjects == [
@@ -401,7 +401,7 @@ def test_no_secret_is_in_anything_that_is_said(
     )
     no_network = [one for one in notifiers(settings) if "tgram" not in one.name]  # it would be asked
     context = replace(with_notifiers(vault, settings), notifiers=tuple(no_network))
-    told = tell.tell(context, bad_night())
+    told = notify.tell(context, bad_night())
     assert told is not None
     assert [one.status for one in told.outcomes] == [Status.FAILED] * len(no_network)
     said = capfd.readouterr()

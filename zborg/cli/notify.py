@@ -25,7 +25,7 @@ def test(
     config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
 ) -> None:
     """Send a test message to every notifier of zborg.toml. Exit 4 if any does not get it."""
-    from zborg.steps.tell import try_all
+    from zborg.steps.notify import try_all
 
     perform(
         Common("notify test", config, as_json, verbose, dry_run),

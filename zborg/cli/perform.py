@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from zborg.cli.options import Common
-from zborg.errors import UsageError
+from zborg.errors import UsageError, ZborgError
 from zborg.model import TOLD, Report, Status
 from zborg.model.serial import to_dict
 from zborg.model.words import printable
@@ -50,16 +50,16 @@ def perform(
         raise  # nothing began
     except Exception as error:
         if told and context:
-            _tell(context, _broken(context, common.command, error))
+            _let_know(context, _broken(context, common.command, error))
         raise
     _print(report, common)
     if told:
-        _tell(context, report)
+        _let_know(context, report)
     raise typer.Exit(int(report.exit))
 
 
 def _announce(context: Context, command: str) -> None:
-    from zborg.steps.tell import announce
+    from zborg.steps.notify import announce
 
     announce(context, command)
 
@@ -71,23 +71,33 @@ def _broken(context: Context, command: str, error: Exception) -> Report:
     return begin(context, command).report([outcome_of("step", command, error)])
 
 
-def _tell(context: Context, report: Report) -> None:
-    """Whatever comes of it, it changes no exit code: warnings go to stderr."""
+def _let_know(context: Context, report: Report) -> None:
+    """Metrics, then messages. Whatever comes of it, it changes no exit code: warnings go to stderr."""
+    if context.config.metrics:
+        from zborg.steps.metrics import publish
+
+        _warned("metrics", lambda: publish(context))
+    if context.notifiers:
+        from zborg.steps.notify import tell, warnings
+
+        _warned("notify", lambda: warnings(tell(context, report)))
+
+
+def _warned(what: str, work: Callable[[], Iterable[ZborgError]]) -> None:
     from zborg.steps.context import outcome_of
-    from zborg.steps.tell import tell, warnings
 
     try:
-        for told in warnings(tell(context, report)):
-            warn(told.message, told.remedy)
+        for error in work():
+            _warn(error)
     except Exception as error:  # a full disk, a bug of ours
-        warn(f"notify: {outcome_of('notifier', 'notify', error).message}")
+        _warn(ZborgError(f"{what}: {outcome_of(what, what, error).message}"))
 
 
-def warn(message: str, remedy: str = "") -> None:
+def _warn(error: ZborgError) -> None:
     with suppress(OSError, ValueError):  # nobody reads it
-        print(f"zborg: {printable(message)}", file=sys.stderr)
-        if remedy:
-            print(f"  -> {printable(remedy)}", file=sys.stderr)
+        print(f"zborg: {printable(error.message)}", file=sys.stderr)
+        if error.remedy:
+            print(f"  -> {printable(error.remedy)}", file=sys.stderr)
 
 
 def finish(report: Report, common: Common) -> NoReturn:

@@ -48,6 +48,7 @@ class Config:
     fullness: Fullness = Fullness()  # of pools
     custodians: tuple[str, ...] = ()  # age's public keys, for whom a new host's key is sealed
     notify: Notify = field(default_factory=Notify)
+    metrics: Path | None = None  # the textfile for node_exporter
 
 
 def find(given: str | None) -> Path:
@@ -257,6 +258,7 @@ def _build(raw: Raw, path: Path) -> Config:
         include=tuple(raw.include),
         custodians=tuple(raw.escrow.custodians),
         notify=_notify(raw.notify, here),
+        metrics=Path(raw.metrics.textfile) if raw.metrics.textfile else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The single values of [notify]."""
+"""The single values of [notify] and [metrics]."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ PingUrl = NewType("PingUrl", str)
 NewsKind = NewType("NewsKind", str)
 SubjectTemplate = NewType("SubjectTemplate", str)
 Digest = NewType("Digest", str)
+Textfile = NewType("Textfile", str)  # "" for none
 
 _PLACE = r"\$\{[A-Z][A-Z0-9_]*\}"
 
@@ -51,10 +52,17 @@ def _digest(text: str) -> str:
     return text
 
 
+def _textfile(text: str) -> str:
+    if not re.fullmatch(r"/.+\.prom", text):
+        raise ValueError(f"must be a path from / that ends in .prom, or nobody reads it, not {text!r}")
+    return text
+
+
 NOTIFY_VALUES = (
     (NotifyUrl, _notify_url),
     (PingUrl, _ping_url),
     (NewsKind, _news_kind),
     (SubjectTemplate, _subject),
     (Digest, _digest),
+    (Textfile, _textfile),
 )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NewType
 
-from zborg.config.notify import NOTIFY_VALUES, Digest, NewsKind, NotifyUrl, PingUrl, SubjectTemplate
+from zborg.config.notify import NOTIFY_VALUES, Digest, NewsKind, NotifyUrl, PingUrl, SubjectTemplate, Textfile
 from zborg.hosts.keys import is_host_key
 from zborg.model import CHOSEN, Notify
 
@@ -128,6 +128,11 @@ class RawNotify:
 
 
 @dataclass(frozen=True)
+class RawMetrics:
+    textfile: Textfile = Textfile("")
+
+
+@dataclass(frozen=True)
 class RawHost:
     ssh: SshUrl
     host_key: HostKey
@@ -155,6 +160,7 @@ class Raw:
     scrub: RawScrub = field(default_factory=RawScrub)
     escrow: RawEscrow = field(default_factory=RawEscrow)
     notify: RawNotify = field(default_factory=RawNotify)
+    metrics: RawMetrics = field(default_factory=RawMetrics)
     targets: dict[str, RawTarget] = field(default_factory=dict)
     hosts: dict[str, RawHost] = field(default_factory=dict)
 

@@ -1,0 +1,166 @@
+"""What zborg knows -> the text that node_exporter's textfile collector reads. Pure.
+
+All are gauges in base units (prometheus.io/docs/practices/naming). An age is told as the time since when:
+Prometheus subtracts, and a textfile that nobody writes any more grows old by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from zborg.model import Outcome, Report, Status
+from zborg.model.words import moment_of, printable
+
+# name -> (labels, help). Whatever alerts and dashboards read stands here.
+METRICS = {
+    "written_timestamp_seconds": ((), "When this file was written"),
+    "findings": (("level",), "What zborg status shows, by how grave it is: ok, warning, bad"),
+    "finding_level": (("kind", "subject"), "One line of zborg status: 0 good, 1 a warning, 2 bad"),
+    "host_last_success_timestamp_seconds": (("host",), "When its last good backup ended"),
+    "host_max_age_seconds": (("host",), "The age from which its last good backup is overdue"),
+    "host_good": (("host",), "1 if its newest try was good"),
+    "host_duration_seconds": (("host",), "How long its last good backup took"),
+    "host_files": (("host",), "Files in its last good backup"),
+    "host_original_bytes": (("host",), "Bytes in its last good backup, as they are on the host"),
+    "host_new_bytes": (("host",), "Bytes that its last good backup added to the repository"),
+    "command_finished_timestamp_seconds": (("command",), "When it ended last"),
+    "command_duration_seconds": (("command",), "How long its last run took"),
+    "command_exit_code": (("command",), "The exit code of its last run"),
+    "target_last_success_timestamp_seconds": (("target",), "When all there was to send had last arrived"),
+    "target_max_age_seconds": (("target",), "The age from which that is overdue"),
+    "target_sent_bytes": (("target",), "Bytes sent by the last replication"),
+    "pool_size_bytes": (("pool",), "Its size, when it was last looked at"),
+    "pool_free_bytes": (("pool",), "What was free of it"),
+    "pool_online": (("pool",), "1 if its health was ONLINE"),
+    "pool_errors": (("pool",), "Data errors"),
+    "pool_device_errors": (("pool",), "Errors of the device that has most"),
+    "pool_scrub_timestamp_seconds": (("pool",), "When its last finished scrub ended"),
+}
+_NUMBERS = {
+    "host_duration_seconds": "seconds",
+    "host_files": "files",
+    "host_original_bytes": "original_bytes",
+    "host_new_bytes": "new_bytes",
+}
+_POOLS = {
+    "pool_size_bytes": "size",
+    "pool_free_bytes": "free",
+    "pool_errors": "errors",
+    "pool_device_errors": "device_errors",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Backups:
+    """Of one host."""
+
+    max_age: int  # seconds
+    good: tuple[datetime, Outcome] | None  # its last good backup, and when that ended
+    newest: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Of one target."""
+
+    max_age: int  # seconds
+    good: datetime | None  # when all of it had arrived
+    sent: int | None  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    now: datetime
+    status: Report  # of `zborg status`
+    hosts: Mapping[str, Backups]
+    targets: Mapping[str, Copies]
+    last: Sequence[Report]  # the newest of each command
+    pools: Sequence[Outcome]
+
+
+Sample = tuple[str, tuple[str, ...], float]  # a name, the values of its labels, its value
+
+
+def text(facts: Facts) -> str:
+    """In the exposition format. What is not known has no line: a 0 would be a claim."""
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry = CollectorRegistry()
+    gauges = {
+        name: Gauge(f"zborg_{name}", told, labels, registry=registry)
+        for name, (labels, told) in METRICS.items()
+    }
+    for name, labels, value in samples(facts):
+        gauge = gauges[name].labels(*map(printable, labels)) if labels else gauges[name]
+        gauge.set(value)
+    return generate_latest(registry).decode()
+
+
+def samples(facts: Facts) -> Iterator[Sample]:
+    yield "written_timestamp_seconds", (), facts.now.timestamp()
+    yield from _findings(facts.status)
+    for name, backups in facts.hosts.items():
+        yield from _host(name, backups)
+    for name, copies in facts.targets.items():
+        yield from _target(name, copies)
+    for report in facts.last:
+        labels = (report.command,)
+        yield "command_finished_timestamp_seconds", labels, report.finished.timestamp()
+        yield "command_duration_seconds", labels, (report.finished - report.started).total_seconds()
+        yield "command_exit_code", labels, int(report.exit)
+    for pool in facts.pools:
+        yield from _pool(pool)
+
+
+def _level(status: Status) -> int:
+    if status.bad or status is Status.PARTIAL:
+        return 2
+    return 1 if status is Status.WARNING else 0
+
+
+def _findings(report: Report) -> Iterator[Sample]:
+    """Of several lines about one subject the gravest counts."""
+    levels: dict[tuple[str, str], int] = {}
+    for one in report.outcomes:
+        key = one.kind, one.subject
+        levels[key] = max(levels.get(key, 0), _level(one.status))
+    for number, level in enumerate(("ok", "warning", "bad")):
+        yield "findings", (level,), list(levels.values()).count(number)
+    for key, found in levels.items():
+        yield "finding_level", key, found
+
+
+def _host(name: str, backups: Backups) -> Iterator[Sample]:
+    yield "host_max_age_seconds", (name,), backups.max_age
+    if backups.newest:
+        yield "host_good", (name,), backups.newest.status.good
+    if backups.good:
+        at, outcome = backups.good
+        yield "host_last_success_timestamp_seconds", (name,), at.timestamp()
+        yield from _numbers(_NUMBERS, name, outcome.data)
+
+
+def _target(name: str, copies: Copies) -> Iterator[Sample]:
+    yield "target_max_age_seconds", (name,), copies.max_age
+    if copies.good:
+        yield "target_last_success_timestamp_seconds", (name,), copies.good.timestamp()
+    if copies.sent is not None:
+        yield "target_sent_bytes", (name,), copies.sent
+
+
+def _pool(pool: Outcome) -> Iterator[Sample]:
+    yield from _numbers(_POOLS, pool.subject, pool.data)
+    if "health" in pool.data:
+        yield "pool_online", (pool.subject,), pool.data["health"] == "ONLINE"
+    if ended := moment_of(pool.data.get("scrub_finished")):
+        yield "pool_scrub_timestamp_seconds", (pool.subject,), ended.timestamp()
+
+
+def _numbers(names: Mapping[str, str], label: str, data: Mapping[str, Any]) -> Iterable[Sample]:
+    """Those that are numbers: the data come from files, and from hosts before that."""
+    for name, key in names.items():
+        if isinstance(data.get(key), int | float):
+            yield name, (label,), data[key]
