@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from werkzeug import Request, Response
 
 from tests.harness.local import LocalVault
 from tests.harness.mail import PASSWORD, Mail, dripping_server, mail_server
+from tests.harness.steps import of
 from tests.test_cli import BUG, config, python, zborg
 from tests.test_reports import outcome, report
 from zborg.errors import Exit
@@ -23,6 +25,7 @@ from zborg.reporting.notify import message
 from zborg.steps import notify
 from zborg.steps.context import Context
 from zborg.steps.notify import announce, deliver, try_all
+from zborg.steps.status import saved
 
 UUID = "6f1c2f0e-aaaa-bbbb-cccc-0123456789ab"
 LOG = ["Repository check failed", "borg: rc 2", "PASSPHRASE=hunter22 was set"]
@@ -288,11 +291,23 @@ def test_one_dead_notifier_keeps_no_other_from_telling(tmp_path: Path, vault: Lo
     assert (told.status, told.exit) == (Status.WARNING, Exit.OK)
     assert [one.status for one in told.outcomes] == [Status.FAILED, Status.OK]
     assert (tmp_path / "got").exists()
-    saved = context.runs.newest("notify")
-    assert saved
-    assert saved.outcomes == told.outcomes
+    kept = context.runs.newest("notify")
+    assert kept
+    assert kept.outcomes == told.outcomes
     (warning,) = notify.warnings(told)
     assert warning.message.startswith("notify: url 1 (json): ")
+
+
+def test_status_shows_who_was_not_told(vault: LocalVault) -> None:
+    context = with_notifiers(vault, Notify(urls=("json://localhost:1/",)))
+    notify.tell(context, bad_night())
+    now = context.clock() + timedelta(hours=3)
+    shown = of(saved(context.config, context.runs, context.locks, now), "url 1 (json)")
+    assert shown.status is Status.WARNING
+    assert shown.message.startswith("not told 3 hours ago: ")
+    nobody = replace(context.config, notify=Notify())
+    subjects = [one.subject for one in saved(nobody, context.runs, context.locks, now).outcomes]
+    assert "url 1 (json)" not in subjects, "it is nobody's any more"
 
 
 @pytest.mark.parametrize("news", sorted(CHOSEN - {News.RECOVERY}))
@@ -405,8 +420,8 @@ def test_no_secret_is_in_anything_that_is_said(
     assert told is not None
     assert [one.status for one in told.outcomes] == [Status.FAILED] * len(no_network)
     said = capfd.readouterr()
-    saved = "".join(one.read_text() for one in (vault.state / "runs").iterdir())
-    everything = said.out + said.err + saved + repr(context.config) + str(told)
+    kept = "".join(one.read_text() for one in (vault.state / "runs").iterdir())
+    everything = said.out + said.err + kept + repr(context.config) + str(told)
     assert "hush" not in everything
 
 

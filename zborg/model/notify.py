@@ -54,6 +54,10 @@ class Notify:
     timeout: int = 60  # seconds for all notifiers together, tries and waits included
     secrets: str = ""  # a TOML file of NAME = "value", for its owner alone
 
+    @property
+    def anybody(self) -> bool:
+        return bool(self.urls or self.command or self.pings)
+
 
 class Notifier(Protocol):
     """One way to tell. `name` is for people and holds no secret."""

@@ -44,7 +44,18 @@ def saved(
         outcomes += _shown(f"replicate {target.name}", _last(runs, "replicate", about), target.max_age, now)
         outcomes += heard_last(target, runs, now)
     outcomes += _shown("scrub", _scrubs(config, runs, now), config.scrub_max_age, now)
+    outcomes += _untold(runs, now) if config.notify.anybody else []
     return _report(config, now, outcomes)
+
+
+def _untold(runs: Runs, now: datetime) -> list[Outcome]:
+    """Who did not get the last message: of a dead notifier nobody hears otherwise."""
+    report = runs.newest("notify")
+    if report is None:
+        return []
+    ago = f"not told {duration((now - report.finished).total_seconds())} ago"
+    lost = [one for one in report.outcomes if one.status.bad]
+    return [replace(one, status=Status.WARNING, message=f"{ago}: {one.message}", data={}) for one in lost]
 
 
 def _arrived(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
