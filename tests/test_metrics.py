@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness.local import LocalVault
@@ -113,6 +113,7 @@ def test_promtool_takes_it() -> None:
     assert ("finding_level", "host", printable(hostile.subject)) in values(text(odd))
 
 
+@settings(deadline=None)  # other tests may keep the machine busy
 @given(status=REPORTS, pool=OUTCOMES)
 def test_whatever_is_in_the_run_files_it_can_be_read(status: Report, pool: Outcome) -> None:
     made = text(some_facts(status=status, pools=[pool], last=[status]))

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_reports import NOON, REPORTS, outcome, report
@@ -61,6 +61,7 @@ def test_what_a_host_says_is_no_markup_no_header_and_no_template() -> None:
     assert "\n" not in made.subject
 
 
+@settings(deadline=None)  # other tests may keep the machine busy
 @given(text=st.text())
 def test_a_subject_is_one_line_whatever_is_said(text: str) -> None:
     subject = message(full_of(text), (), SUBJECT).subject
@@ -69,6 +70,7 @@ def test_a_subject_is_one_line_whatever_is_said(text: str) -> None:
     assert len(subject) <= 200
 
 
+@settings(deadline=None)  # other tests may keep the machine busy
 @given(one=REPORTS)
 def test_every_report_can_be_told(one: Report) -> None:
     made = message(one, (), SUBJECT)
@@ -104,6 +106,7 @@ def test_what_looks_like_a_secret_is_masked(said: str, shown: str) -> None:
 STATUSES = st.lists(st.sampled_from(Status), max_size=12)
 
 
+@settings(deadline=None)  # other tests may keep the machine busy
 @given(statuses=STATUSES)
 def test_the_numbers_add_up(statuses: list[Status]) -> None:
     one = report(*(outcome(status, f"web{n}") for n, status in enumerate(statuses)))
@@ -226,6 +229,7 @@ def test_a_digest_in_words() -> None:
     assert Tags(made.html).text.count("no route to host") == 1
 
 
+@settings(deadline=None)  # other tests may keep the machine busy
 @given(reports=st.lists(REPORTS, max_size=4), now=st.just(NOON))
 def test_a_digest_of_anything(reports: list[Report], now: Any) -> None:
     made = digest(reports, "vault", now - timedelta(days=7), now)

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
 
 from zborg.model import Status
 from zborg.model.words import masked, printable
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _GREEN, _AMBER, _RED = "#1a7f37", "#9a6700", "#b42318"
 _TONES = {
@@ -78,9 +83,14 @@ background:{{ page.tone }}">{{ page.title | clean }}</h1>
 
 
 def html(page: Page) -> str:
+    return _template().render(page=page, pre=_PRE)
+
+
+@cache
+def _template() -> Template:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True)
     environment.filters["tone"] = tone_of
     environment.filters["clean"] = lambda value: clean(str(value))
-    return environment.from_string(_TEMPLATE).render(page=page, pre=_PRE)
+    return environment.from_string(_TEMPLATE)
