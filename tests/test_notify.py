@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tests.harness.steps import of
 from tests.test_cli import BUG, config, python, zborg
 from tests.test_reports import outcome, report
 from zborg.errors import Exit
+from zborg.interrupt import cancelled
 from zborg.model import CHOSEN, News, Notify, Outcome, Report, Status
 from zborg.notify import notifiers
 from zborg.reporting.notify import message
@@ -281,6 +283,31 @@ def test_servers_that_never_answer_cost_the_limit_and_no_more(drip: bytes) -> No
     assert [one.status for one in told] == [Status.FAILED] * 3
     assert UUID not in str(told)
     assert "secret99" not in str(told)
+
+
+def test_that_a_run_was_interrupted_is_told_as_well(tmp_path: Path) -> None:
+    hook = script(tmp_path, f"cat >{tmp_path}/got")
+    cancelled.set()
+    try:
+        (told,) = sent(Notify(command=(hook,)), bad_night(status=Status.INTERRUPTED))
+    finally:
+        cancelled.clear()
+    assert told.status is Status.OK, told.message
+    assert json.loads((tmp_path / "got").read_text())["status"] == "interrupted"
+
+
+def test_who_wants_to_go_need_not_wait_for_a_dead_server() -> None:
+    """Ctrl-C, while a server says nothing."""
+    with dripping_server(b"220-wait\r\n") as port:
+        timer = threading.Timer(0.5, cancelled.set)
+        timer.start()
+        began = time.monotonic()
+        try:
+            (told,) = sent(Notify(urls=(f"mailto://localhost:{port}?from=a@b.net&to=b@b.net",)), bad_night())
+        finally:
+            cancelled.clear()
+        assert time.monotonic() - began < 10
+    assert told.status is Status.FAILED
 
 
 def test_one_dead_notifier_keeps_no_other_from_telling(tmp_path: Path, vault: LocalVault) -> None:

@@ -16,8 +16,7 @@ from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.serve import LocalServe, RemoteServe
 from zborg.hosts.ssh import SshRunner
 from zborg.hosts.tunnel import Serve, SshTunnel
-from zborg.model import Endpoint, Runner, Target, Zfs, utc_now
-from zborg.notify import notifiers
+from zborg.model import Endpoint, Notifier, Notify, Runner, Target, Zfs, utc_now
 from zborg.process import LocalRunner
 from zborg.state.directory import prepare_state
 from zborg.state.frozen import Frozen
@@ -65,8 +64,16 @@ def compose(
             frozen=Frozen(state / "frozen"),
             clock=utc_now,
             emit=emit,
-            notifiers=tuple(notifiers(config.notify)),
+            notifiers=_notifiers(config.notify),
         )
+
+
+def _notifiers(settings: Notify) -> tuple[Notifier, ...]:
+    if not settings.anybody:
+        return ()
+    from zborg.notify import notifiers
+
+    return tuple(notifiers(settings))
 
 
 def _endpoints(config: Config) -> dict[str, Endpoint]:

@@ -43,7 +43,7 @@ def perform(
     context = None
     try:
         with compose(common, make_state=make_state) as context:
-            if told:
+            if told and context.notifiers:
                 _announce(context, common.command)
             report = step(context)
     except UsageError:
