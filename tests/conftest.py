@@ -21,7 +21,7 @@ from tests.lab import Guest
 
 # Two working copies on one machine: each has guests of its own.
 LAB = os.environ.get("ZBORG_LAB", "test")
-VAULT, OFFSITE = f"{LAB}-vault", f"{LAB}-offsite"
+VAULT, OFFSITE, BOOKWORM = f"{LAB}-vault", f"{LAB}-offsite", f"{LAB}-bookworm"
 
 
 @pytest.fixture
@@ -113,3 +113,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     yield made
     for host in made.hosts:
         host.sshd.stop()
+
+
+@pytest.fixture(scope="session")
+def bookworm() -> Guest:
+    """A guest with python3-libzfs and OpenZFS 2.1, and no pools yet."""
+    from tests.lab import up
+
+    guest = up(BOOKWORM, "bookworm")
+    guest.fresh()
+    return guest

@@ -136,6 +136,7 @@ def test_what_the_sample_comments_out_are_the_defaults(tmp_path: Path) -> None:
     assert config.notify == Notify()
     assert config.keep.empty
     assert (config.storage.user, config.storage.borg) == ("zborg-serve", "borg")
+    assert config.storage.zfs == "auto"
 
 
 def test_the_tunnel_of_all_hosts_and_of_one(tmp_path: Path) -> None:
@@ -254,6 +255,11 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
         ({"storage": {"dataset": "tank", "ssh": HOST["ssh"]}}, "storage.host_key: is missing"),
         ({"storage": {"dataset": "tank", "slack": "1 GiB"}}, 'storage.slack: must be a size such as "500M"'),
         ({"storage": {"dataset": "tank", "min_free": 5}}, "storage.min_free: must be a text in quotes"),
+        (
+            {"storage": {"dataset": "tank", "zfs": "lib"}},
+            'storage.zfs: must be "auto", "libzfs" or "commands"',
+        ),
+        ({"storage": NAS | {"zfs": "libzfs"}}, 'storage.zfs: "libzfs" reaches this machine alone'),
         (
             {"hosts": {"web1": HOST | {"shrink": 101}}},
             "hosts.web1.shrink: is a percentage, 0 to 100, not 101",

@@ -1,6 +1,7 @@
 """README's main way on real OpenZFS: zborg, the pool and a backed-up host on one machine, all as root.
 
-The tests tell one story and stand in its order.
+The tests tell one story and stand in its order, once where zborg speaks by the zfs commands and once where it
+finds python3-libzfs. The target is a second pool, reached through the guest's own sshd.
 """
 
 from __future__ import annotations
@@ -9,23 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Lab
 from tests.harness.inside import Inside
 from tests.harness.watch import next_second
-from tests.harness.world import guids, only, outcomes
+from tests.harness.world import guids, make_parent, only, outcomes
 
 pytestmark = pytest.mark.lab
-DATASET = "self/borg"  # a pool of its own: other tests rely on how their own was scrubbed
+# Pools of their own: other tests rely on how theirs was scrubbed.
+DATASET, COPY = "self/borg", "away/zborg"
 
 
-@pytest.fixture(scope="module")
-def inside(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Inside:
-    made = Inside(lab.vault)
+@pytest.fixture(scope="module", params=["commands", "libzfs"])
+def inside(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Inside:
+    """zborg.toml does not say which adapter: trixie has no python3-libzfs."""
+    of_the_lab = request.param == "commands"
+    guest = request.getfixturevalue("lab").vault if of_the_lab else request.getfixturevalue("bookworm")
+    made = Inside(guest)
     made.install(tmp_path_factory.mktemp("inside"))
-    made.prepare(DATASET)
-    # Room for min_free and the slack, 1G each; the file is sparse.
-    lab.vault.sh("truncate -s 4G /vdev/self; zpool create self /vdev/self")
-    lab.vault.sh("rm -rf /srv/data; mkdir -p /srv/data; head -c 100000 /dev/urandom >/srv/data/blob")
+    made.prepare(DATASET, COPY)
+    made.admit_sender()
+    # Room for min_free and the slack, 1G each; the files are sparse.
+    guest.sh("mkdir -p /vdev; truncate -s 4G /vdev/self /vdev/away")
+    guest.sh("zpool create self /vdev/self; zpool create away /vdev/away; zpool scrub -w away")
+    make_parent(guest, COPY)
+    guest.sh("rm -rf /srv/data; mkdir -p /srv/data; head -c 100000 /dev/urandom >/srv/data/blob")
     return made
 
 
@@ -53,6 +60,21 @@ def test_snapshot_rotate_and_scrub(inside: Inside) -> None:
     assert inside.report("scrub", "--start", "--wait")["status"] == "ok"
 
 
+def test_the_snapshot_was_taken_by_the_adapter_that_this_guest_should_have(
+    inside: Inside, request: pytest.FixtureRequest
+) -> None:
+    """libzfs writes who used it into the pool's history; a command writes itself."""
+    taken = [line for line in inside.guest.sh("zpool history self").splitlines() if " snapshot -r" in line]
+    by_library = ["zborg: zfs snapshot" in line for line in taken]
+    assert by_library == [request.node.callspec.params["inside"] == "libzfs"], taken
+
+
+def test_it_arrives_on_the_target(inside: Inside) -> None:
+    sent = inside.report("replicate")
+    assert sent["status"] == "ok", sent
+    assert guids(inside.guest, f"{COPY}/self") == guids(inside.guest, f"{DATASET}/self") != {}
+
+
 def test_a_file_comes_back_through_a_clone(inside: Inside) -> None:
     (listed,) = inside.report("restore", "list", "self")["outcomes"]
     before = inside.guest.sh("sha256sum /srv/data/blob; rm /srv/data/blob").split()[0]
@@ -70,6 +92,7 @@ def test_the_night_in_one_command_and_what_status_says_of_it(inside: Inside) -> 
     inside.guest.sh("echo more >/srv/data/more; head -c 100000 /dev/urandom >/srv/data/blob")
     assert inside.report("run")["status"] == "ok"
     assert len(guids(inside.guest, f"{DATASET}/self")) == 2
+    assert guids(inside.guest, f"{COPY}/self") == guids(inside.guest, f"{DATASET}/self")
     found = outcomes(inside.report("status"))
     assert "last good backup" in found["self"]["message"]
     assert {one["status"] for one in found.values()} == {"ok"}, found

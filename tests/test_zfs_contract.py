@@ -1,4 +1,7 @@
-"""What every adapter of model.Zfs promises: one suite for the fake and for real OpenZFS in the lab."""
+"""What every adapter of model.Zfs promises: one suite for the fake and for real OpenZFS in the lab.
+
+The libzfs adapter speaks to its own machine only: tests/test_libzfs_lab.py runs this file inside a guest.
+"""
 
 from __future__ import annotations
 
@@ -177,10 +180,32 @@ def _lab(base: Path, guest: Guest) -> Pair:
     return Pair(CommandZfs(runner), "contract/borg", "contract/away", write, exists, 2.5)
 
 
-@pytest.fixture(scope="module", params=["fake", pytest.param("lab", marks=pytest.mark.lab)])
+def _inside(base: Path) -> Pair:
+    """Inside a guest that has python3-libzfs, as root."""
+    from zborg.zfs.libzfs import LibZfs
+
+    del base
+    runner = LocalRunner()
+    runner.run(["truncate", "-s", "2G", "/vdev/contract"])
+    runner.run(["zpool", "create", "contract", "/vdev/contract"])
+
+    def write(dataset: str, name: str, size: int) -> None:
+        Path(f"/{dataset}/{name}").write_bytes(os.urandom(size * KIB))
+
+    adapter = LibZfs(CommandZfs(runner))
+    return Pair(adapter, "contract/borg", "contract/away", write, lambda path: Path(path).exists(), 2.5)
+
+
+_HERE = ["libzfs"] if os.environ.get("ZBORG_INSIDE") else ["fake", pytest.param("lab", marks=pytest.mark.lab)]
+
+
+@pytest.fixture(scope="module", params=_HERE)
 def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     base = tmp_path_factory.mktemp("zfs")
-    pair = _fake(base) if request.param == "fake" else _lab(base, request.getfixturevalue("lab").vault)
+    if request.param == "lab":
+        pair = _lab(base, request.getfixturevalue("lab").vault)
+    else:
+        pair = _inside(base) if request.param == "libzfs" else _fake(base)
     pair.zfs.create(pair.root, {"compression": "lz4"})
     pair.zfs.create(pair.away_name, {"mountpoint": "none", "readonly": "on", "canmount": "off"})
     return pair

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from tests.lab import Guest
 
 _PLACE = "/opt/zborg"
 _SHIM = f'#!/bin/sh\nPYTHONPATH={_PLACE} exec python3 -m zborg.cli.start "$@"\n'
-_HOSTS = Path(zborg.__file__).parent / "hosts"
+_CHECKOUT = Path(zborg.__file__).parents[1]
+_HOSTS = _CHECKOUT / "zborg" / "hosts"
 # README, "Setting up": the server, and a host that is the same machine.
 _PREPARE = """
 rm -rf /etc/zborg /var/lib/zborg /run/zborg
@@ -39,25 +41,33 @@ class Inside:
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
 
-    def install(self, directory: Path) -> None:
-        """zborg with its dependencies for the guest's Python; the guest itself reaches no network."""
+    def install(self, directory: Path, *, tests: bool = False) -> None:
+        """zborg with its dependencies for the guest's Python; the guest itself reaches no network.
+
+        With `tests` its tests and pytest too.
+        """
         version = self.guest.sh("python3 -c 'import sys; print(*sys.version_info[:2], sep=\".\")'").strip()
         tree = directory / "tree"
-        _packages(tree, version)
-        shutil.copytree(Path(zborg.__file__).parent, tree / "zborg", ignore=_no_caches)
+        _packages(tree, version, ("pytest", "pytest-timeout") if tests else ())
+        shutil.copytree(_CHECKOUT / "zborg", tree / "zborg", ignore=_no_caches)
+        if tests:
+            shutil.copytree(_CHECKOUT / "tests", tree / "tests", ignore=_no_caches)
+            shutil.copy(_CHECKOUT / "pyproject.toml", tree)
         self._unpack(tree)
         self.guest.write("/usr/local/bin/zborg", _SHIM, mode=0o755)
         self.guest.write("/usr/local/libexec/zborg-agent", (_HOSTS / "agent.sh").read_text(), mode=0o755)
 
-    def prepare(self, dataset: str) -> None:
-        """The accounts, the agent, and a zborg.toml whose only host is the guest."""
+    def prepare(self, dataset: str, copy: str = "") -> None:
+        """The accounts, the agent, and a zborg.toml: the only host is the guest, its target is `copy`."""
         self.guest.sh(_PREPARE)
         endpoint = {"ssh": "ssh://root@127.0.0.1:22", "host_key": self.guest.host_key}
+        target = endpoint | {"dataset": copy, "identity": "id_target"}
         table: dict[str, Any] = {
             "name": "self",
             "storage": {"dataset": dataset},
             "snapshots": {"keep": {"last": 5}},
             "hosts": {"self": endpoint},
+            "targets": {"away": target} if copy else {},
         }
         self.guest.write("/etc/zborg/zborg.toml", tomli_w.dumps(table))
 
@@ -66,11 +76,23 @@ class Inside:
         public = self.guest.sh("cat /etc/zborg/id_ed25519.pub").strip()
         authorize_root(self.guest, f'restrict,command="/usr/local/libexec/zborg-agent" {public}')
 
+    def admit_sender(self) -> None:
+        """A key that replication may use, on this side and on that of the target."""
+        key = "/etc/zborg/id_target"
+        self.guest.ssh(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
+        authorize_root(self.guest, f"restrict {self.guest.sh(f'cat {key}.pub').strip()}")
+
     def report(self, *words: str, expect: int = 0, timeout: float = 180) -> dict[str, Any]:
         done = self.guest.ssh(["zborg", *words, "--json"], check=False, timeout=timeout)
         assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         table: dict[str, Any] = json.loads(done.stdout)
         return table
+
+    def pytest(self, *words: str, timeout: float) -> str:
+        """The outcome of zborg's own tests in the guest: all that pytest says."""
+        argv = ["env", "-C", _PLACE, "ZBORG_INSIDE=1", "python3", "-m", "pytest", "-p", "no:cacheprovider"]
+        done = self.guest.ssh([*argv, *words], check=False, timeout=timeout)
+        return f"{done.stdout}\n{done.stderr}"
 
     def _unpack(self, tree: Path) -> None:
         self.guest.sh(f"rm -rf {_PLACE}; mkdir -p {_PLACE}")
@@ -81,9 +103,10 @@ class Inside:
             subprocess.run(argv, stdin=packing.stdout, check=True, timeout=120)
 
 
-def _packages(tree: Path, version: str) -> None:
-    """zborg's dependencies, as wheels of any Linux on this processor."""
-    wanted = [line.partition(";")[0].strip() for line in requires("zborg") or () if "extra ==" not in line]
+def _packages(tree: Path, version: str, tools: Collection[str] = ()) -> None:
+    """zborg's dependencies and these tools of its tests, as wheels of any Linux on this processor."""
+    listed = [line.partition(";")[::2] for line in requires("zborg") or ()]
+    wanted = [name.strip() for name, extra in listed if not extra or name.partition("==")[0].strip() in tools]
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(39, 16, -1)] + ["manylinux2014_x86_64"]
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     argv += ["--target", str(tree), "--python-version", version, "--only-binary=:all:"]

@@ -23,6 +23,7 @@ from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.steps.context import Context
 from zborg.steps.history import recorded_runs
+from zborg.zfs.choice import Adapter, Choice, choose
 from zborg.zfs.commands import CommandZfs
 
 # Aliases in known_hosts. Names of hosts and targets have no dot, so none can be taken for another.
@@ -48,7 +49,7 @@ def compose(
         write_known_hosts(known_hosts, _endpoints(config) | dict(pinned or {}))
         world = _World(config, known_hosts, closing)
         storage = world.storage()
-        zfs = CommandZfs(storage)
+        zfs = _zfs(config, storage)
         runs = recorded_runs(config, state, zfs, emit)
         runs.prune()
         yield Context(
@@ -74,6 +75,26 @@ def _notifiers(settings: Notify) -> tuple[Notifier, ...]:
     from zborg.notify import notifiers
 
     return tuple(notifiers(settings))
+
+
+def chosen(config: Config) -> Choice:
+    """Which adapter speaks to the storage's ZFS. Raises ConfigError."""
+
+    def missing() -> str:
+        from zborg.zfs.libzfs import lack
+
+        return lack(config.storage.dataset.split("/")[0])
+
+    return choose(config.storage.zfs, str(config.storage.endpoint or ""), missing)
+
+
+def _zfs(config: Config, storage: Runner) -> Zfs:
+    commands = CommandZfs(storage)
+    if chosen(config).adapter is Adapter.COMMANDS:
+        return commands
+    from zborg.zfs.libzfs import LibZfs
+
+    return LibZfs(commands)
 
 
 def _endpoints(config: Config) -> dict[str, Endpoint]:

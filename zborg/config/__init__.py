@@ -156,6 +156,8 @@ def _checked(raw: Raw, path: Path) -> Config:
         problems.append(
             "storage.serve_identity: must be another key than the one for zfs: it can only `borg serve`"
         )
+    if raw.storage.ssh and raw.storage.zfs == "libzfs":
+        problems.append('storage.zfs: "libzfs" reaches this machine alone, and storage.ssh names another')
     if raw.storage.received and raw.hosts:
         problems.append("hosts: cannot stand beside storage.received: what is received has another server")
     if 0 < raw.storage.quota <= raw.storage.min_free:
@@ -295,6 +297,7 @@ def _storage(raw: RawStorage, here: Path, identity: str) -> Storage:
         slack=raw.slack,
         quota=raw.quota,
         received=raw.received,
+        zfs=raw.zfs,
     )
     if not raw.ssh:
         return local

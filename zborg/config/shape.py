@@ -24,6 +24,7 @@ SshUrl = NewType("SshUrl", str)
 HostKey = NewType("HostKey", str)
 DatasetName = NewType("DatasetName", str)
 TunnelKind = NewType("TunnelKind", str)
+AdapterName = NewType("AdapterName", str)  # of ZFS
 ReversePort = NewType("ReversePort", int)  # 0, written "auto": another one for each run
 SshdAddress = NewType("SshdAddress", str)
 Size = NewType("Size", int)  # bytes, written "1G" as in zfs
@@ -54,6 +55,7 @@ class RawStorage:
     slack: Size = Size(1 << 30)
     quota: Size = Size(0)
     received: bool = False
+    zfs: AdapterName = AdapterName("auto")
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ def _converter() -> Converter:
         (HostKey, _host_key),
         (DatasetName, _dataset),
         (TunnelKind, _tunnel),
+        (AdapterName, _adapter),
         (SshdAddress, _sshd),
         (Recipient, _recipient),
         *NOTIFY_VALUES,
@@ -273,6 +276,12 @@ def _dataset(text: str) -> str:
 def _tunnel(text: str) -> str:
     if text not in ("stdio", "reverse"):
         raise ValueError(f'must be "stdio" or "reverse", not {text!r}')
+    return text
+
+
+def _adapter(text: str) -> str:
+    if text not in ("auto", "libzfs", "commands"):
+        raise ValueError(f'must be "auto", "libzfs" or "commands", not {text!r}')
     return text
 
 

@@ -73,6 +73,7 @@ class Storage:
     slack: int = 1 << 30  # bytes `zborg init` keeps back in the pool, 0 none
     quota: int = 0  # bytes of a new host's dataset, 0 none
     received: bool = False  # an off-site: copies that another zborg sends, rotated by their arrival
+    zfs: str = "auto"  # or "libzfs", "commands": which adapter speaks to ZFS
 
     def dataset_of(self, host: str) -> str:
         return f"{self.dataset}/{host}"

@@ -84,14 +84,14 @@ class CommandZfs:
 
     def remove(self, dataset: str, guid: str) -> None:
         command = argv.remove(dataset)
-        with self._unless("dataset does not exist"):
+        with words.unless("dataset does not exist"):
             (found,) = self._values("guid", dataset)
             if found != guid:
                 raise ZborgError(f"refused to destroy {dataset}: its guid is {found}, not {guid}")
             self._run(command, timeout=DESTROYING)
 
     def mount(self, dataset: str) -> None:
-        with self._unless("filesystem already mounted"):
+        with words.unless("filesystem already mounted"):
             self._run(argv.mount(dataset))
 
     def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
@@ -103,7 +103,7 @@ class CommandZfs:
             self._run(argv.set_properties(chunk, properties), timeout=LISTING)
 
     def guid(self, snapshot: str) -> str:
-        with self._unless("does not exist"):
+        with words.unless("does not exist"):
             return parse.values(self._run(argv.guid(snapshot)), 1)[0]
         return ""
 
@@ -112,7 +112,7 @@ class CommandZfs:
         failed = []
         for chunk in _chunks(snapshots):
             try:
-                with self._unless("tag already exists on this dataset", only=True):
+                with words.unless("tag already exists on this dataset", only=True):
                     self._run(argv.hold(tag, chunk))
             except CommandFailed as error:
                 failed.append(error)
@@ -121,7 +121,7 @@ class CommandZfs:
 
     def release(self, tag: str, *snapshots: str) -> None:
         for chunk in _chunks(snapshots):
-            with self._unless("no such tag on this dataset", "does not exist", only=True):
+            with words.unless("no such tag on this dataset", "does not exist", only=True):
                 self._run(argv.release(tag, chunk))
 
     def bookmark(self, snapshot: str, raw: str) -> None:
@@ -182,7 +182,7 @@ class CommandZfs:
         return sum(parse.reclaim(self._run(command, timeout=LISTING)) for command in commands)
 
     def destroy_bookmark(self, bookmark: str) -> None:
-        with self._unless(f"bookmark '{bookmark}' does not exist"):
+        with words.unless(f"bookmark '{bookmark}' does not exist"):
             self._run(argv.destroy_bookmark(bookmark))
 
     # --- clones ----------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class CommandZfs:
     def destroy_clone(self, dataset: str) -> None:
         """Also refuses what is no clone; the RUN parent goes with its last clone."""
         parent = names.scratch(dataset)
-        with self._unless("dataset does not exist"):
+        with words.unless("dataset does not exist"):
             (origin,) = self._values("origin", dataset)
             if origin == "-":
                 raise ZborgError(f"refused to destroy {dataset}: it is not a clone")
@@ -219,7 +219,7 @@ class CommandZfs:
         self._drop_parent(parent)
 
     def _drop_parent(self, parent: str) -> None:
-        with self._unless("filesystem has children", "dataset does not exist"):
+        with words.unless("filesystem has children", "dataset does not exist"):
             self._run(argv.destroy_scratch(parent))
 
     # --- streams ---------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class CommandZfs:
         return tokens.decode(token)
 
     def abort_receive(self, dataset: str) -> None:
-        with self._unless("does not have any resumable receive state", "dataset does not exist"):
+        with words.unless("does not have any resumable receive state", "dataset does not exist"):
             self._run(argv.abort_receive(dataset), timeout=DESTROYING)
 
     def send(self, stream: Stream, stdout: int) -> Child:
@@ -292,16 +292,6 @@ class CommandZfs:
 
     def _start(self, command: argv.Argv, *, stdin: int, stdout: int) -> Child:
         return self._runner.start((*self._prefix, *command), stdin=stdin, stdout=stdout)
-
-    @contextmanager
-    def _unless(self, *said: str, only: bool = False) -> Iterator[None]:
-        """Failures with these words mean that it is done already; `only`: unless there are others beside."""
-        says = words.says_only if only else words.says
-        try:
-            yield
-        except CommandFailed as error:
-            if not says(error, *said):
-                raise
 
 
 def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -74,10 +74,11 @@ def split(name: str, mark: str) -> tuple[str, str]:
 
 def datasets(text: str, properties: Properties) -> tuple[Dataset, ...]:
     """`zfs list -o` argv.DATASET_COLUMNS, in ZFS's order."""
-    return tuple(_dataset(row, properties) for row in rows(text, 9))
+    return tuple(dataset(row, properties) for row in rows(text, 9))
 
 
-def _dataset(row: list[str], properties: Properties) -> Dataset:
+def dataset(row: list[str], properties: Properties) -> Dataset:
+    """argv.DATASET_COLUMNS of one."""
     name, guid, mounted, used, available, token, written, encryption, mountpoint = row
     return Dataset(
         name=name,
@@ -100,11 +101,16 @@ def place(mountpoint: str) -> str | None:
 
 def snapshots(text: str) -> tuple[Snapshot, ...]:
     """`zfs list -o` argv.SNAPSHOT_COLUMNS; oldest first within each dataset."""
-    found = [_snapshot(row) for row in rows(text, 7)]
-    return tuple(sorted(found, key=lambda snapshot: (snapshot.dataset, snapshot.createtxg)))
+    return ordered(snapshot(row) for row in rows(text, 7))
 
 
-def _snapshot(row: list[str]) -> Snapshot:
+def ordered(found: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
+    """Oldest first within each dataset."""
+    return tuple(sorted(found, key=lambda one: (one.dataset, one.createtxg)))
+
+
+def snapshot(row: list[str]) -> Snapshot:
+    """argv.SNAPSHOT_COLUMNS of one."""
     name, guid, createtxg, created, used, holds, clones = row
     dataset, raw = split(name, "@")
     return Snapshot(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from zborg.errors import CommandFailed, TimedOut, Unreachable
 
@@ -50,6 +51,16 @@ def says_only(error: CommandFailed, *words: str) -> bool:
     """The same of everything it could not do: of several snapshots it says one line for each that failed."""
     failures = [line for line in error.stderr.splitlines() if line.startswith("cannot ")]
     return says(error, *words) and all(any(word in line for word in words) for line in failures)
+
+
+@contextmanager
+def unless(*said: str, only: bool = False) -> Iterator[None]:
+    """Failures with these words mean that it is done already; `only`: unless there are others beside."""
+    try:
+        yield
+    except CommandFailed as error:
+        if not (says_only if only else says)(error, *said):
+            raise
 
 
 def tidy(stderr: str) -> str:

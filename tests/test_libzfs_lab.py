@@ -1,0 +1,25 @@
+"""The contract of model.Zfs through python3-libzfs, run inside a guest that has it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests import inside_libzfs, test_zfs_contract
+from tests.harness.inside import Inside
+from tests.lab import Guest
+
+pytestmark = pytest.mark.lab
+
+
+def test_every_test_of_the_contract_passes_inside_the_guest(
+    bookworm: Guest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    inside = Inside(bookworm)
+    inside.install(tmp_path_factory.mktemp("contract"), tests=True)
+    said = inside.pytest("-q", "tests/test_zfs_contract.py", "tests/inside_libzfs.py", timeout=280)
+    modules = (test_zfs_contract, inside_libzfs)
+    wanted = sum(name.startswith("test_") for module in modules for name in vars(module))
+    # The last line counts whatever did not pass, too: failed, skipped, deselected, errors.
+    assert re.search(rf"^{wanted} passed in ", said, re.MULTILINE), f"of {wanted} tests:\n{said}"
