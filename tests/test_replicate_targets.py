@@ -87,6 +87,71 @@ def test_locks_that_are_held_together_keep_others_out_until_the_last_has_left(va
         assert locks.is_held("x")
 
 
+# --- several datasets at once ---------------------------------------------------------------------------
+
+
+def many(vault: LocalVault, clock: Hours, *names: str) -> Context:
+    dataset_only(vault, *names)
+    nights(vault, clock, 1)
+    return world(vault, clock)
+
+
+def test_several_datasets_of_a_target_are_sent_at_once(vault: LocalVault, clock: Hours) -> None:
+    context = many(vault, clock, "web1", "web2", "web3")
+    met = threading.Barrier(3, timeout=20)  # breaks when one has to wait for another
+    real = vault.far.receive
+
+    def receive(dataset: str, stdin: int) -> Child:
+        met.wait()
+        return real(dataset, stdin)
+
+    vault.far.receive = receive  # type: ignore[method-assign]  # for this test
+    report = replicate(context)
+    assert report.exit is Exit.OK, report.outcomes
+    for name in ("web1", "web2", "web3"):
+        assert guids(vault.far, f"vault/zborg/{name}") == guids(vault.zfs, f"tank/borg/{name}")
+
+
+def test_a_child_is_never_sent_beside_its_parent(vault: LocalVault, clock: Hours) -> None:
+    """Also where the order of names puts another between the two."""
+    dataset_only(vault, "web1", "web1-b")
+    vault.zfs.create("tank/borg/web1/sub", {})
+    nights(vault, clock, 1)
+    begun: list[object] = []
+    vault.far.fail = lambda method, given: begun.append(given[0]) if method == "receive" else None
+    slow_first_guid(vault)
+    report = replicate(world(vault, clock))
+    assert report.exit is Exit.OK, report.outcomes
+    assert begun.index(COPY) < begun.index(f"{COPY}-b") < begun.index(f"{COPY}/sub")
+
+
+def slow_first_guid(vault: LocalVault) -> None:
+    """web1 is read back only when web1-b has begun."""
+    begun, real_guid, real_receive = threading.Event(), vault.far.guid, vault.far.receive
+
+    def guid(snapshot: str) -> str:
+        assert not snapshot.startswith(f"{COPY}@") or begun.wait(20)
+        return real_guid(snapshot)
+
+    def receive(dataset: str, stdin: int) -> Child:
+        if dataset == f"{COPY}-b":
+            begun.set()
+        return real_receive(dataset, stdin)
+
+    vault.far.guid, vault.far.receive = guid, receive  # type: ignore[method-assign]  # for this test
+
+
+def test_with_a_limit_one_dataset_follows_another(vault: LocalVault, clock: Hours) -> None:
+    """Each stream has a pv of its own: two at once would be twice the limit."""
+    context = many(vault, clock, "web1", "web2", "web3")
+    (target,) = context.config.targets
+    config = replace(context.config, targets=(replace(target, bandwidth_limit=50 << 20),))
+    states: list[str] = []
+    vault.far.fail = lambda method, _: states.append(method) if method in ("receive", "guid") else None
+    assert replicate(replace(context, config=config)).exit is Exit.OK
+    assert states == ["receive", "guid"] * 3
+
+
 # --- a limit -------------------------------------------------------------------------------------------
 
 

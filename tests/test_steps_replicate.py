@@ -23,6 +23,12 @@ from zborg.steps.restore import list_snapshots
 from zborg.steps.rotate import rotate
 
 
+@pytest.fixture(autouse=True)
+def one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a test knows whose turn it is; several at once are in test_replicate_targets."""
+    monkeypatch.setattr("zborg.steps.replicate._AT_ONCE", 1)
+
+
 def test_a_source_that_is_not_there_is_no_reason_to_call_every_copy_kept(
     vault: LocalVault, clock: Hours
 ) -> None:

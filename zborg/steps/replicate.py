@@ -13,7 +13,7 @@ from functools import partial
 from zborg.errors import Exit, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
-from zborg.planning.replica import DatasetPlan, Divergence
+from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan
 from zborg.state.locks import Together
 from zborg.steps.checks import ask_clock
 from zborg.steps.context import Begun, Context, attempt, conclude, outcome_of, select_targets
@@ -21,6 +21,8 @@ from zborg.steps.ends import Compared, Ends
 from zborg.steps.sending import Diverged, idle, send
 from zborg.steps.telling import KIND, heard
 
+_AT_ONCE = 4
+"""Datasets of one target. A small stream waits for round trips and transaction groups more than it sends."""
 _NOT_STARTED = Interrupted("not started: interrupted")
 
 
@@ -97,9 +99,23 @@ def _execute(ends: Ends, together: Together, seen: Compared) -> Iterator[Outcome
         mend = f"on {ends.target.name}: zfs rename -u {name} {out}, or zfs destroy -r {name} when it may go"
         yield Outcome("replica", subject, Status.WARNING, "is no longer on the source; kept", mend)
     ends.hold_first(plan)
-    for one in plan.datasets:
-        yield _one(ends, together, seen, one)
+    # A limit is the target's, and every stream has a pv of its own.
+    with ThreadPoolExecutor(max_workers=1 if ends.limit else _AT_ONCE) as pool:
+        for outcomes in pool.map(partial(_family, ends, together, seen), _families(ends, plan)):
+            yield from outcomes
     ends.let_go()
+
+
+def _families(ends: Ends, plan: ReplicationPlan) -> list[list[DatasetPlan]]:
+    """A dataset and all below it, parents first: a child cannot be received before its parent is whole."""
+    found: dict[str, list[DatasetPlan]] = {}
+    for one in plan.datasets:
+        found.setdefault(ends.name_of(one.source).partition("/")[0], []).append(one)
+    return list(found.values())
+
+
+def _family(ends: Ends, together: Together, seen: Compared, plans: Sequence[DatasetPlan]) -> list[Outcome]:
+    return [_one(ends, together, seen, plan) for plan in plans]
 
 
 def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
