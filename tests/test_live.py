@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from zborg.cli.live import Plain
 from zborg.cli.screen import Screen
 from zborg.cli.tally import Tally
 from zborg.model import Event
+from zborg.steps.transfer import Meter
 
 GIB = 1 << 30
 
@@ -99,6 +101,23 @@ def test_a_rate_sinks_while_nothing_comes() -> None:
     assert tally.running["web1"].rate(clock.now) < 120
 
 
+def test_a_stream_tells_its_bytes_its_rate_and_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """From the lines of `zfs send -vP`, on a terminal and in a log."""
+    screen, plain, subject = Screen(Seconds()), Plain(0, Seconds()), "offsite:vault/zborg/web1"
+    seen: list[Event] = []
+    meter = Meter(seen.append, subject)
+    for line in ("full\ttank/borg/web1@a\t20971520", "size\t20971520", "12:00:01\t5242880\ttank/borg/web1@a"):
+        assert meter.feed(line)
+    (event,) = seen
+    event = replace(event, data={**event.data, "rate": 1 << 20, "remaining": 15.0})  # its own is by the clock
+    assert seen[0].data["rate"] > 0 and seen[0].data["remaining"] > 0
+    feed(screen.take, event)
+    plain(event)
+    told = "5.0 MiB of 20.0 MiB, 1.0 MiB/s, 15.0 s left"
+    assert screen.rows(80, 24) == [f"offsite:vault…g/web1  {told}"]
+    assert capsys.readouterr().err == f"{subject}: {told}\n"
+
+
 def test_of_more_than_fit_the_rest_is_counted() -> None:
     screen = Screen(Seconds())
     names = [f"h{number}" for number in range(200)]
@@ -142,6 +161,7 @@ TERMINAL = """
 import time
 from zborg.cli.live import listener
 from zborg.model import Event
+from zborg.steps.transfer import Meter
 with listener(quiet=False, verbose=False) as emit:
     emit(Event("planned", "backup", data={"parallel": 1, "expected": {"web1": 5.0}}))
     emit(Event("started", "web1"))

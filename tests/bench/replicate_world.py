@@ -19,7 +19,7 @@ import tomli_w
 
 from tests.bench.usage import task
 from tests.harness.inside import Inside
-from tests.harness.world import authorize_root, make_parent, make_pool
+from tests.harness.world import authorize_root, make_pool
 from tests.lab import Guest, qemu, tools, up_all
 from tests.lab.cache import cache_dir
 from zborg.hosts.ssh import CIPHERS
@@ -206,10 +206,21 @@ def copy(tool: str) -> str:
 def make_roots(world: Benchmarked, tools: Sequence[str], datasets: int) -> None:
     """The same datasets for every tool."""
     for tool in tools:
-        make_parent(world.offsite, copy(tool))
         names = " ".join(f"{root(tool)}/d{number:03}" for number in range(datasets))
         script = f"zfs create {root(tool)}; for one in {names}; do zfs create $one; done"
         world.vault.sh(script, timeout=600)
+
+
+def fill(world: Benchmarked, tools: Sequence[str]) -> None:
+    """The first snapshot of each dataset, by one stream for each tool."""
+    for tool in tools:
+        raw = world.vault.sh(f"zfs list -H -t snapshot -o name {root(tool)}/d000 | tail -1").partition("@")[2]
+        send = f"zfs snapshot {root(tool)}@{raw.strip()}; zfs send -R -L -e -c {root(tool)}@{raw.strip()}"
+        world.vault.sh(f"{send} | ssh offsite zfs receive -u {copy(tool)}", timeout=900)
+        world.vault.sh(f"zfs destroy {root(tool)}@{raw.strip()}")
+        world.offsite.sh(
+            f"zfs destroy {copy(tool)}@{raw.strip()}; zfs set mountpoint=none readonly=on {copy(tool)}"
+        )
     world.vault.sh(f"zfs set autobackup:bench=child {root('zfs-autobackup')}")
 
 
