@@ -1,4 +1,4 @@
-"""`python -m tests.bench tunnel|status|fleet|plan|replicate`."""
+"""`python -m tests.bench tunnel|start|fleet|plan|replicate`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main() -> None:
     which = parser.add_subparsers(dest="what", required=True)
     one = which.add_parser("tunnel", help="the ways of a backup against each other")
     one.add_argument("--small", action="store_true", help="a hundredth of the data, to see it work")
-    two = which.add_parser("status", help="zborg status against borg --version")
+    two = which.add_parser("start", help="zborg status and history against borg --version")
     three = which.add_parser("plan", help="rotation and replication planned for many snapshots")
     for each in (one, two, three):
         each.add_argument("--rounds", type=int, default=5, help="paired rounds (default 5)")
@@ -26,7 +26,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.what == "tunnel":
         tunnel.main(given.rounds, small=given.small)
-    elif given.what == "status":
+    elif given.what == "start":
         status.main(given.rounds)
     elif given.what == "plan":
         plan.main(given.rounds)

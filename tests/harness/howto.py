@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
-from zborg.cli.main import app, guarded
+from zborg.cli.main import application, guarded
 from zborg.cli.options import Common
 from zborg.steps.context import Context
 
@@ -92,5 +92,5 @@ class Shim:
             words = json.loads(lines.readline())
             out, err = io.StringIO(), io.StringIO()
             with redirect_stdout(out), redirect_stderr(err):
-                code = guarded(lambda: app(words, standalone_mode=False))
+                code = guarded(lambda: application(words)(words, standalone_mode=False))
             json.dump([code, out.getvalue(), err.getvalue()], lines)

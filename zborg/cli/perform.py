@@ -100,18 +100,18 @@ def _warn(error: ZborgError) -> None:
             print(f"  -> {printable(error.remedy)}", file=sys.stderr)
 
 
-def finish(report: Report, common: Common) -> NoReturn:
-    """Print the report, as text or JSON, and leave with its exit code."""
-    _print(report, common)
+def finish(report: Report, common: Common, screen: Callable[[Report], list[Line]] | None = None) -> NoReturn:
+    """Print the report, as text or JSON, and leave with its exit code. `screen` is a text of its own."""
+    _print(report, common, screen)
     raise typer.Exit(int(report.exit))
 
 
-def _print(report: Report, common: Common) -> None:
+def _print(report: Report, common: Common, screen: Callable[[Report], list[Line]] | None = None) -> None:
     try:
         if common.json:
             print(json.dumps(to_dict(report), indent=1))
         else:
-            show(render(report, verbose=common.verbose))
+            show(screen(report) if screen and not common.verbose else render(report, verbose=common.verbose))
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads any more; what became of the step is told all the same
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
-from zborg.cli.perform import finish, perform
+from zborg.cli.perform import finish
+from zborg.errors import ZborgError
+from zborg.model.words import printable
 
 if TYPE_CHECKING:
     from zborg.model import Report
@@ -15,18 +18,42 @@ if TYPE_CHECKING:
 
 def status(
     live: Annotated[bool, typer.Option("--live", help="Ask the pools now.")] = False,
+    nagios: Annotated[
+        bool, typer.Option("--nagios", help="One line for a monitor, exit code 0, 1, 2 or 3; asks the pools.")
+    ] = False,
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
     """One screen: hosts and the last run of each step. Saved facts with their age, unless --live."""
-    common = Common("status", config, as_json, verbose, dry_run)
-    if live and not dry_run:
-        from zborg.steps.status import live as ask
+    from zborg.reporting.status import screen
 
-        perform(common, ask)
-    finish(_saved(common), common)
+    common = Common("status", config, as_json, verbose, dry_run)
+    if nagios:
+        _to_monitor(common)
+    finish(_live(common) if live and not dry_run else _saved(common), common, screen)
+
+
+def _to_monitor(common: Common) -> NoReturn:
+    """Whatever happens is one line; what keeps zborg from looking is UNKNOWN."""
+    from zborg.reporting.status import one_line
+
+    try:
+        line, code = one_line(_live(replace(common, json=True)))  # stderr is not read, and stdout is the line
+    except Exception as error:
+        words = error.message if isinstance(error, ZborgError) else f"{type(error).__name__}: {error}"
+        line, code = f"ZBORG UNKNOWN - {printable(words)}", 3
+    print(line)
+    raise typer.Exit(code)
+
+
+def _live(common: Common) -> Report:
+    from zborg.cli.compose import compose
+    from zborg.steps.status import live
+
+    with compose(common) as context:
+        return live(context)
 
 
 def _saved(common: Common) -> Report:

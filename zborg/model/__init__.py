@@ -15,6 +15,7 @@ from zborg.model.machines import (
 from zborg.model.notify import CHOSEN, SUBJECT_WORDS, TOLD, Message, News, Notifier, Notify
 from zborg.model.report import (
     Emit,
+    Entry,
     Event,
     Finding,
     Outcome,
@@ -71,6 +72,7 @@ __all__ = [
     "Dataset",
     "Emit",
     "Endpoint",
+    "Entry",
     "Event",
     "Finding",
     "Hold",

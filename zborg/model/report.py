@@ -80,6 +80,18 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """An outcome as the history has it: when its run began, and when the work on this subject ended."""
+
+    started: datetime
+    ended: datetime
+    server: str
+    run: str
+    command: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something a person should know, and its mend."""
 

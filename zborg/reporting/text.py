@@ -11,7 +11,7 @@ from zborg.model.report import DRY
 from zborg.model.words import counted, printable, size, span
 
 _WIDTH = 80
-_SUBJECT = 26  # longer subjects push their own line to the right, not everybody's
+SUBJECT = 26  # longer subjects push their own line to the right, not everybody's
 _MANY = 6  # outcomes from which on the bad ones are named again
 _INDENT = 20  # of what follows a line that is too long
 
@@ -29,7 +29,7 @@ def render(report: Report, *, verbose: bool = False) -> list[Line]:
     """The whole report. `verbose` also shows the plan (as a dry run does) and every outcome's facts."""
     dry = bool(report.plan) and all(outcome.data.get(DRY) for outcome in report.outcomes)
     lines = [Line(printable(text)) for text in report.plan] if dry or verbose else []
-    width = min(max((len(outcome.subject) for outcome in report.outcomes), default=0), _SUBJECT)
+    width = min(max((len(outcome.subject) for outcome in report.outcomes), default=0), SUBJECT)
     step = ""
     for outcome in report.outcomes:
         if outcome.data.get("step", step) != step:  # a whole night: each step under its own heading
@@ -38,7 +38,7 @@ def render(report: Report, *, verbose: bool = False) -> list[Line]:
         lines += outcome_lines(outcome, width)
         if verbose:
             lines += _facts(outcome)
-    return [*lines, *_not_good(report), _summary(report, dry)]
+    return [*lines, *_not_good(report), summary(report, dry=dry)]
 
 
 def _not_good(report: Report) -> Iterator[Line]:
@@ -49,7 +49,8 @@ def _not_good(report: Report) -> Iterator[Line]:
         yield from (Line(text) for text in _wrapped(printable(names), "not good: "))
 
 
-def _summary(report: Report, dry: bool) -> Line:
+def summary(report: Report, *, dry: bool = False) -> Line:
+    """The verdict."""
     if dry:
         return Line(f"{report.command}: nothing was done (dry run)")
     word = report.status.value
@@ -60,6 +61,7 @@ def _summary(report: Report, dry: bool) -> Line:
 
 
 def outcome_lines(outcome: Outcome, width: int) -> Iterator[Line]:
+    """Subject, status, words and numbers; below them both sides, the mend, and what is to be copied."""
     word = outcome.status.value
     words = [text for text in (outcome.message, numbers(outcome)) if text]
     head = f"{printable(outcome.subject):<{width}}  {word:<8}  "

@@ -11,13 +11,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zborg.errors import ZborgError
-from zborg.model import Outcome, Report
+from zborg.model import Entry, Report
 from zborg.model.serial import VERSION, from_dict, outcome_from_dict, to_dict
 from zborg.model.words import moment, moment_of
 
@@ -52,21 +51,11 @@ _VERSION = len(_MIGRATIONS)
 
 _RUN = "server, run, command, started, finished, status, exit, plan"
 _OUTCOME = "kind, subject, status, message, remedy, data"
+_OUTCOME_OF = _OUTCOME.replace("status", "outcomes.status")
 
 
 class Corrupt(ZborgError):
     """The file is no database, or a broken one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What became of one subject in one run. `ended` is when the work on it did, to the second."""
-
-    ended: datetime
-    server: str
-    run: str
-    command: str
-    outcome: Outcome
 
 
 class History:
@@ -120,8 +109,8 @@ class History:
             if database is None:
                 return ()
             rows = database.execute(
-                f"SELECT ended, server, run, command, {_OUTCOME} FROM outcomes {where} AND NOT gathered "
-                "ORDER BY ended, run, nth",
+                f"SELECT started, ended, server, run, command, {_OUTCOME_OF} FROM outcomes "
+                f"JOIN runs USING (server, run, command) {where} AND NOT gathered ORDER BY ended, run, nth",
                 values,
             )
             return tuple(_entry(row) for row in rows)
@@ -310,6 +299,7 @@ def _report(head: tuple[Any, ...], outcomes: list[dict[str, Any]]) -> Report:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    outcome = outcome_from_dict(_table(row[4:]))
-    ended, server, run, command = row[:4]
-    return Entry(datetime.fromisoformat(ended), server, run, command, outcome)
+    outcome = outcome_from_dict(_table(row[5:]))
+    started, ended = map(datetime.fromisoformat, row[:2])
+    server, run, command = row[2:5]
+    return Entry(started, ended, server, run, command, outcome)

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -72,7 +72,7 @@ class Runs:
 
     def newest_first(self, command: str) -> Iterator[Report]:
         """Reports of one command. A file that cannot be read is passed over: history never stops a backup."""
-        for path in _by_age(self._directory.glob(f"*.{command}.json")):
+        for path in _by_age(self._directory, f".{command}.json"):
             if report := _read(path):
                 yield report
 
@@ -126,15 +126,16 @@ def ended(report: Report, outcome: Outcome) -> datetime:
     return moment_of(outcome.data.get("finished")) or report.finished
 
 
-def _by_age(paths: Iterable[Path]) -> Iterator[Path]:
+def _by_age(directory: Path, end: str) -> Iterator[Path]:
     """Newest first. Runs of one second have random ends of their names: the file tells which was later."""
-    ordered = sorted(paths, key=_stamp, reverse=True)
-    for _, together in groupby(ordered, key=_stamp):
-        yield from sorted(together, key=_changed, reverse=True)
+    with os.scandir(directory) as entries:  # a glob makes a Path of each
+        names = [entry.name for entry in entries if entry.name.endswith(end)]
+    for _, together in groupby(sorted(names, key=_stamp, reverse=True), key=_stamp):
+        yield from sorted((directory / name for name in together), key=_changed, reverse=True)
 
 
-def _stamp(path: Path) -> str:
-    return path.name[:_STAMP]
+def _stamp(name: str) -> str:
+    return name[:_STAMP]
 
 
 def _changed(path: Path) -> float:

@@ -7,29 +7,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from zborg.config import Config
 from zborg.model import Finding, Outcome, Report, Scrub, Status
-from zborg.model.words import duration, moment
+from zborg.model.words import duration, moment, size
 from zborg.planning.health import host_findings
+from zborg.planning.schedule import typical
 from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, ended, new_run
 from zborg.steps.arrivals import KIND, again
 from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.freeze import mend, told
-from zborg.steps.scrub import judged, pool_of_facts, scrub
+from zborg.steps.lag import Lag, lag_of
+from zborg.steps.scrub import judged, pool_of_facts, verified
 from zborg.steps.telling import KIND as TOLD
 from zborg.steps.telling import heard_last
 
+Found = tuple[Report, list[Outcome]]
+
+_DAYS = timedelta(days=7)  # what is usual
+_FEW = 3  # nights that tell it
+
 
 def saved(
-    config: Config, runs: Runs, locks: Locks, now: datetime, frozen: Mapping[str, Freeze] | None = None
+    config: Config,
+    runs: Runs,
+    locks: Locks,
+    now: datetime,
+    frozen: Mapping[str, Freeze] | None = None,
+    pools: Found | None = None,
 ) -> Report:
-    """The report of the last saved facts. Exit 4 for what failed, is overdue or never was, 13 for damage."""
+    """The report of the last saved facts, and of `pools` if they were asked just now.
+
+    Exit 4 for what failed, is overdue or never was, 13 for damage.
+    """
     if config.storage.received:
         outcomes = list(_arrived(config, runs, now))
     else:
@@ -41,9 +56,11 @@ def saved(
     outcomes += [_frozen(freeze) for freeze in (frozen or {}).values()]
     for target in config.targets:
         about = partial(_is_about, target.name)
-        outcomes += _shown(f"replicate {target.name}", _last(runs, "replicate", about), target.max_age, now)
-        outcomes += heard_last(target, runs, now)
-    outcomes += _shown("scrub", _scrubs(config, runs, now), config.scrub_max_age, now)
+        step, *odd = _shown(f"replicate {target.name}", _last(runs, "replicate", about), target.max_age, now)
+        outcomes += [_behind(step, lag_of(runs, target.name, now)), *odd, *heard_last(target, runs, now)]
+    scrubs = _aged_all(config, pools or _last(runs, "scrub"), now)
+    step, *_ = _shown("scrub", scrubs, config.scrub_max_age, now)
+    outcomes += [step, *(_pool(one) for one in (scrubs[1] if scrubs else ()))]
     outcomes += _untold(runs, now) if config.notify.anybody else []
     return _report(config, now, outcomes)
 
@@ -68,10 +85,26 @@ def _arrived(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
 
 
 def live(context: Context) -> Report:
-    """The same, after asking every pool now."""
-    scrub(context)
-    now = context.clock()
-    return saved(context.config, context.runs, context.locks, now, context.frozen.now())
+    """The same, after asking every pool now. Nothing is saved: a monitor may ask every minute."""
+    asked = verified(context)
+    frozen = context.frozen.now()
+    pools = (asked, list(asked.outcomes))
+    return saved(context.config, context.runs, context.locks, context.clock(), frozen, pools)
+
+
+def _behind(step: Outcome, lag: Lag | None) -> Outcome:
+    if lag is None or "run" not in step.data:
+        return step
+    return replace(step, message=f"{step.message}; {lag}", data={**step.data, **lag.facts()})
+
+
+def _pool(seen: Outcome) -> Outcome:
+    """With what it holds before what was found."""
+    pool = pool_of_facts(seen.subject.rpartition(":")[2], seen.data)
+    if pool is None or not pool.size:
+        return seen
+    words = f"{pool.health}, {1 - pool.free / pool.size:.0%} of {size(pool.size)} used"
+    return replace(seen, message=f"{words}; {seen.message}")
 
 
 def _frozen(freeze: Freeze) -> Outcome:
@@ -86,11 +119,32 @@ def _report(config: Config, now: datetime, outcomes: list[Outcome]) -> Report:
 def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
     """One outcome per host: its last good backup against its max_age."""
     good, newest = last_good(config, runs)
+    usual = _usual(runs, now)
     ages = {name: ended for name, (ended, _) in good.items()}
     limits = {host.name: host.max_age for host in config.hosts}
     for finding in host_findings(ages, limits, now):
-        numbers = good[finding.subject][1].data if finding.subject in good else {}
-        yield _host(finding, numbers, newest.get(finding.subject))
+        name = finding.subject
+        numbers = good[name][1].data if name in good else {}
+        outcome = _host(finding, numbers, newest.get(name))
+        facts: dict[str, Any] = {"max_age": limits[name], **usual.get(name, {})}
+        if name in good:
+            facts |= {"last_good": moment(ages[name]), "age": int((now - ages[name]).total_seconds())}
+        yield replace(outcome, data={**outcome.data, **facts})
+
+
+def _usual(runs: Runs, now: datetime) -> dict[str, dict[str, float]]:
+    """By host what its good backups of the last days took and brought; the last one is among them."""
+    nights = runs.outcomes_since("backup", now - _DAYS)
+    return {name: _medians([one.data for one in some if one.status.good]) for name, some in nights.items()}
+
+
+def _medians(nights: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    found = {}
+    for key in ("seconds", "new_bytes"):
+        values = [one[key] for one in nights if isinstance(one.get(key), int | float)]
+        if len(values) >= _FEW:
+            found[f"usual_{key}"] = typical(values)
+    return found
 
 
 def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
@@ -138,9 +192,6 @@ def last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Out
     return good, newest
 
 
-Found = tuple[Report, list[Outcome]]
-
-
 def _last(runs: Runs, command: str, about: Callable[[Outcome], bool] = lambda _: True) -> Found | None:
     """The newest report that has something to tell of a subject, and that part of it.
 
@@ -159,9 +210,8 @@ def _is_about(target: str, outcome: Outcome) -> bool:
     return outcome.kind == "step" or named
 
 
-def _scrubs(config: Config, runs: Runs, now: datetime) -> Found | None:
+def _aged_all(config: Config, found: Found | None, now: datetime) -> Found | None:
     """The pools as they were seen last, each judged by how old its scrub has become meanwhile."""
-    found = _last(runs, "scrub")
     if found is None:
         return None
     report, pools = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
 
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Event, Outcome, Report, Target
@@ -14,6 +15,7 @@ from zborg.state.runs import Runs
 from zborg.steps.context import Context
 
 KIND = told.KIND
+_LOOKED = 10  # replications; where none of them heard anything the target has no zborg of its own
 _COMMANDS = ("rotate", "scrub")  # an off-site's night
 
 
@@ -39,7 +41,7 @@ def heard(target: Target, copies: Sequence[Dataset], now: datetime) -> list[Outc
 
 def heard_last(target: Target, runs: Runs, now: datetime) -> list[Outcome]:
     """The same out of the last replication that heard something, told with its age now."""
-    for report in runs.newest_first("replicate"):
+    for report in islice(runs.newest_first("replicate"), _LOOKED):
         for one in report.outcomes:
             if one.kind == KIND and one.subject == target.name:
                 text, seen = str(one.data.get("told", "")), moment_of(one.data.get("seen"))

@@ -1,0 +1,94 @@
+"""What a host's nights have in common, and what all hosts came to in one: entries in, numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, tzinfo
+from statistics import median
+from typing import Any
+
+from zborg.model import Entry, Outcome, Status
+
+_SILENT = (Status.SKIPPED, Status.BUSY)  # those say nothing of the host itself
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """All backups that began on one day of the calendar; `seconds` are from the first start to the last end.
+
+    A host that was good once that day was good; of the others the last outcome counts.
+    """
+
+    day: date
+    hosts: Mapping[str, Outcome]
+    seconds: float
+
+    @property
+    def good(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name, one in self.hosts.items() if one.status.good))
+
+    @property
+    def bad(self) -> dict[str, str]:
+        """By host its status."""
+        return {name: one.status.value for name, one in sorted(self.hosts.items()) if not one.status.good}
+
+    def total(self, key: str) -> int:
+        return sum(number(self.hosts[name], key) or 0 for name in self.good)
+
+
+def nights(entries: Iterable[Entry], zone: tzinfo | None = None) -> tuple[Night, ...]:
+    """Oldest first, and those in between in which nothing ran as well. `zone` None: this machine's."""
+    days: dict[date, list[Entry]] = {}
+    for entry in entries:
+        if entry.command == "backup" and entry.outcome.status not in _SILENT:
+            days.setdefault(entry.started.astimezone(zone).date(), []).append(entry)
+    if not days:
+        return ()
+    first, last = min(days), max(days)
+    every = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    return tuple(_night(day, days.get(day, [])) for day in every)
+
+
+def _night(day: date, entries: Sequence[Entry]) -> Night:
+    hosts: dict[str, Outcome] = {}
+    for entry in sorted(entries, key=lambda one: one.ended):
+        known = hosts.get(entry.outcome.subject)
+        if known is None or entry.outcome.status.good or not known.status.good:
+            hosts[entry.outcome.subject] = entry.outcome
+    if not entries:
+        return Night(day, hosts, 0.0)
+    begun, ended = min(one.started for one in entries), max(one.ended for one in entries)
+    return Night(day, hosts, max((ended - begun).total_seconds(), 0.0))
+
+
+def number(outcome: Outcome, key: str) -> int | None:
+    """A count that an outcome tells; None where it does not, or tells no number."""
+    value = outcome.data.get(key)
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def trend(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Of one host's entries, the newest last: how many were good, what is usual, and how much it grew.
+
+    `growth` is a share of the size at the first good one; `since` is when that was. What good ones do not
+    tell is left out.
+    """
+    telling = [one for one in entries if one.command == "backup" and one.outcome.status not in _SILENT]
+    good = [one for one in telling if one.outcome.status.good]
+    found: dict[str, Any] = {"good": len(good), "of": len(telling)}
+    for key in ("seconds", "new_bytes"):
+        values = [value for one in good if isinstance(value := one.outcome.data.get(key), int | float)]
+        if values:
+            found[f"usual_{key}"] = median(values)
+    return found | _growth(good)
+
+
+def _growth(good: Sequence[Entry]) -> dict[str, Any]:
+    sizes: list[tuple[datetime, int]] = [
+        (one.ended, value) for one in good if (value := number(one.outcome, "original_bytes"))
+    ]
+    if len(sizes) < 2:
+        return {}
+    (since, first), (_, last) = sizes[0], sizes[-1]
+    return {"since": since, "original_bytes": last, "growth": last / first - 1}

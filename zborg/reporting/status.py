@@ -1,0 +1,87 @@
+"""The report of `status` -> one screen of 80 columns, or one line for Nagios and its kin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from zborg.model import Outcome, Report, Status
+from zborg.model.words import counted, duration, printable, size, span
+from zborg.reporting.text import SUBJECT, Line, outcome_lines, summary
+
+_NAME = 18  # of a host; a longer one pushes its own line to the right
+_HEAD = ("last good", "size", "new", "took", "usual")
+_WORDS = {Status.OK: ("OK", 0), Status.SKIPPED: ("OK", 0), Status.WARNING: ("WARNING", 1)}
+_FAR = 100  # times of what is allowed or usual, from where on the number says nothing
+_TOLD = 3  # subjects in the line for a monitor
+
+
+def screen(report: Report) -> list[Line]:
+    """Hosts as a table, below it those that need a look with their mend, then all else."""
+    hosts = [one for one in report.outcomes if one.kind == "host"]
+    others = [one for one in report.outcomes if one.kind != "host"]
+    width = min(max((len(one.subject) for one in others), default=0), SUBJECT)
+    lines = list(_table(hosts))
+    for one in hosts:
+        if one.status is not Status.OK or "running" in one.data:
+            lines += outcome_lines(one, width)
+    lines += [line for one in others for line in outcome_lines(one, width)]
+    return [*lines, summary(report)]
+
+
+def _table(hosts: Sequence[Outcome]) -> Iterator[Line]:
+    if any("max_age" in one.data for one in hosts):
+        name = min(max(len(one.subject) for one in hosts), _NAME)
+        yield Line(_row("host", "", name, _HEAD))
+        for one in hosts:
+            yield Line(_row(one.subject, one.status.value, name, _cells(one)), one.status, one.status.value)
+
+
+def _row(subject: str, word: str, width: int, cells: Sequence[str]) -> str:
+    columns = " ".join(f"{cell:>{w}}" for cell, w in zip(cells, (11, 10, 10, 10, 7), strict=True))
+    return f"{printable(subject):<{width}} {word:<8} {columns}".rstrip()
+
+
+def _cells(host: Outcome) -> tuple[str, ...]:
+    data = host.data
+    last = _age(max(data["age"], 0), data["max_age"]) if "age" in data else "never"
+    took = span(data["seconds"]) if "seconds" in data else "-"
+    return (last, _size(data, "original_bytes"), _size(data, "new_bytes"), took, _change(data))
+
+
+def _age(age: float, limit: float) -> str:
+    """Against its limit, in the limit's unit: 10/26 h. What is far beyond it for itself."""
+    if age >= _FAR * limit:
+        return duration(age)
+    number, unit = duration(limit).split()
+    return f"{int(age * int(number) / limit)}/{number} {'min' if unit == 'minutes' else unit[0]}"
+
+
+def _size(data: Mapping[str, Any], key: str) -> str:
+    return size(data[key]) if key in data else "-"
+
+
+def _change(data: Mapping[str, Any]) -> str:
+    """Of its usual duration: +12 %, from twice on x3.1."""
+    usual = data.get("usual_seconds")
+    if not usual or "seconds" not in data:
+        return "-"
+    times = data["seconds"] / usual
+    if times >= 2:
+        return f"x{times:.1f}" if times < _FAR else f"> x{_FAR}"
+    return f"{round(100 * (times - 1)):+}%"
+
+
+def one_line(report: Report) -> tuple[str, int]:
+    """What Nagios reads, and its exit code: 0 all well, 1 worth a look, 2 not good."""
+    word, code = _WORDS.get(report.status, ("CRITICAL", 2))
+    worst = [one for one in report.outcomes if one.status.bad] or [
+        one for one in report.outcomes if one.status is Status.WARNING
+    ]
+    told = [f"{one.subject}: {one.message}" for one in worst[:_TOLD]]
+    told += [f"{len(worst) - _TOLD} more"] if len(worst) > _TOLD else []
+    hosts = [one for one in report.outcomes if one.kind == "host"]
+    good = sum(one.status.good for one in hosts)
+    words = "; ".join(told) or f"{counted(len(hosts), 'host')}, all steps in time"
+    # A bar begins the numbers; what hosts say must not.
+    return f"ZBORG {word} - {printable(words).replace('|', '/')} | hosts={len(hosts)} good={good}", code
