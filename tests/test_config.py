@@ -114,6 +114,8 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
             secrets="/etc/zborg/secrets.toml",
         ),
         metrics=Path("/var/lib/prometheus/node-exporter/zborg.prom"),
+        log="auto",
+        log_file=Path("/var/lib/zborg/zborg.log"),
     )
 
 
@@ -538,3 +540,12 @@ def test_a_textfile_that_nobody_would_read(tmp_path: Path) -> None:
     for name in ("zborg.prom", "/var/lib/zborg.txt"):
         (found,) = problems(tmp_path, metrics={"textfile": name})
         assert found.startswith("metrics.textfile: must be a path from / that ends in .prom")
+
+
+def test_a_log_goes_to_one_of_four_places(tmp_path: Path) -> None:
+    (told,) = problems(tmp_path, log={"to": "syslog"})
+    assert told == 'log.to: must be "auto", "journal", "file" or "none", not \'syslog\''
+    config = load(
+        write(tmp_path / "zborg.toml", LEAST | {"log": {"to": "file", "file": "/var/log/zborg.log"}})
+    )
+    assert (config.log, config.log_file) == ("file", Path("/var/log/zborg.log"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.steps.context import Context
 from zborg.steps.history import recorded_runs
+from zborg.steps.log import logged, place
 from zborg.zfs.choice import Adapter, Choice, choose
 from zborg.zfs.commands import CommandZfs
 
@@ -39,7 +41,9 @@ def compose(
     `pinned` are machines that zborg.toml does not name, or not yet; they are in this command's reach alone.
     """
     config = load(find(common.config or None))
-    with ExitStack() as closing, listener(quiet=common.json, verbose=common.verbose) as emit:
+    # Under systemd stderr is the journal, which has each line already.
+    quiet = common.json or (place(config) == "journal" and "JOURNAL_STREAM" in os.environ)
+    with ExitStack() as closing, listener(quiet=quiet, verbose=common.verbose) as emit:
         if make_state and common.dry_run:  # a dry run makes nothing: its locks and known_hosts go with it
             config = replace(config, state_dir=Path(closing.enter_context(TemporaryDirectory())))
         state = prepare_state(config.state_dir, make=make_state)
@@ -50,6 +54,7 @@ def compose(
         world = _World(config, known_hosts, closing)
         storage = world.storage()
         zfs = _zfs(config, storage)
+        emit = emit if common.dry_run else logged(config, emit)
         runs = recorded_runs(config, state, zfs, emit)
         runs.prune()
         yield Context(

@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -27,6 +26,7 @@ from zborg.cli import (
     host,
     importing,
     lifecycle,
+    log,
     notify,
     replicate,
     restore,
@@ -78,6 +78,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "run": lifecycle.night,
     "status": status.status,
     "history": history.history,
+    "log": log.log,
     "sink": lifecycle.sink,
 }
 
@@ -186,6 +187,8 @@ def _tell_script(code: Exit, message: str, remedy: str = "", problems: tuple[str
 
 def _bug() -> int:
     """A traceback is for us: saved where the user can find it, and not thrown at them."""
+    import tempfile
+
     told = traceback.format_exc()
     try:
         with tempfile.NamedTemporaryFile("w", prefix="zborg-bug-", suffix=".txt", delete=False) as file:

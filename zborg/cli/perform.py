@@ -13,7 +13,7 @@ import typer
 
 from zborg.cli.options import Common
 from zborg.errors import UsageError, ZborgError
-from zborg.model import TOLD, Report, Status
+from zborg.model import TOLD, Event, Report, Status
 from zborg.model.serial import to_dict
 from zborg.model.words import printable
 from zborg.reporting.text import Line, render
@@ -45,7 +45,7 @@ def perform(
         with compose(common, make_state=make_state) as context:
             if told and context.notifiers:
                 _announce(context, common.command)
-            report = step(context)
+            report = _logged(context, common, step)
     except UsageError:
         raise  # nothing began
     except Exception as error:
@@ -98,6 +98,17 @@ def _warn(error: ZborgError) -> None:
         print(f"zborg: {printable(error.message)}", file=sys.stderr)
         if error.remedy:
             print(f"  -> {printable(error.remedy)}", file=sys.stderr)
+
+
+def _logged(context: Context, common: Common, step: Callable[[Context], Report]) -> Report:
+    """Whoever listens hears of the end as well, be it good or not."""
+    try:
+        report = step(context)
+    except ZborgError as error:
+        context.emit(Event("error", common.command, error.message))
+        raise
+    context.emit(Event("report", report.command, report.run, {"report": report}))
+    return report
 
 
 def finish(report: Report, common: Common, screen: Callable[[Report], list[Line]] | None = None) -> NoReturn:

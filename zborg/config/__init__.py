@@ -46,6 +46,8 @@ class Config:
     identity: str = "/etc/zborg/id_ed25519"  # the private key where no other is named
     include: tuple[str, ...] = ()  # patterns of drop-ins, from the file's folder
     fullness: Fullness = Fullness()  # of pools
+    log: str = "none"  # or journal, file, auto
+    log_file: Path = Path("zborg.log")
     custodians: tuple[str, ...] = ()  # age's public keys, for whom a new host's key is sealed
     notify: Notify = field(default_factory=Notify)
     metrics: Path | None = None  # the textfile for node_exporter
@@ -258,6 +260,8 @@ def _build(raw: Raw, path: Path) -> Config:
         ),
         identity=str(here / raw.identity),
         include=tuple(raw.include),
+        log=raw.log.to,
+        log_file=here / raw.state_dir / raw.log.file,
         custodians=tuple(raw.escrow.custodians),
         notify=_notify(raw.notify, here),
         metrics=Path(raw.metrics.textfile) if raw.metrics.textfile else None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NewType
 
@@ -29,6 +29,7 @@ ReversePort = NewType("ReversePort", int)  # 0, written "auto": another one for 
 SshdAddress = NewType("SshdAddress", str)
 Size = NewType("Size", int)  # bytes, written "1G" as in zfs
 Rate = NewType("Rate", int)  # bytes a second, written "50MiB/s"
+LogKind = NewType("LogKind", str)
 Recipient = NewType("Recipient", str)  # a public key of age
 
 _POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
@@ -135,6 +136,12 @@ class RawMetrics:
 
 
 @dataclass(frozen=True)
+class RawLog:
+    to: LogKind = LogKind("auto")
+    file: str = "zborg.log"
+
+
+@dataclass(frozen=True)
 class RawHost:
     ssh: SshUrl
     host_key: HostKey
@@ -163,6 +170,7 @@ class Raw:
     escrow: RawEscrow = field(default_factory=RawEscrow)
     notify: RawNotify = field(default_factory=RawNotify)
     metrics: RawMetrics = field(default_factory=RawMetrics)
+    log: RawLog = field(default_factory=RawLog)
     targets: dict[str, RawTarget] = field(default_factory=dict)
     hosts: dict[str, RawHost] = field(default_factory=dict)
 
@@ -200,8 +208,9 @@ def _converter() -> Converter:
         (SshUrl, _ssh_url),
         (HostKey, _host_key),
         (DatasetName, _dataset),
-        (TunnelKind, _tunnel),
-        (AdapterName, _adapter),
+        (TunnelKind, _one_of("stdio", "reverse")),
+        (AdapterName, _one_of("auto", "libzfs", "commands")),
+        (LogKind, _one_of("auto", "journal", "file", "none")),
         (SshdAddress, _sshd),
         (Recipient, _recipient),
         *NOTIFY_VALUES,
@@ -273,16 +282,14 @@ def _dataset(text: str) -> str:
     return text
 
 
-def _tunnel(text: str) -> str:
-    if text not in ("stdio", "reverse"):
-        raise ValueError(f'must be "stdio" or "reverse", not {text!r}')
-    return text
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            *others, last = (f'"{word}"' for word in words)
+            raise ValueError(f"must be {', '.join(others)} or {last}, not {text!r}")
+        return text
 
-
-def _adapter(text: str) -> str:
-    if text not in ("auto", "libzfs", "commands"):
-        raise ValueError(f'must be "auto", "libzfs" or "commands", not {text!r}')
-    return text
+    return parse
 
 
 def _sshd(text: str) -> str:

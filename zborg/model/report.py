@@ -105,7 +105,8 @@ class Finding:
 class Event:
     """Something that happens while a step works; `data` holds counts (bytes, files, total)."""
 
-    kind: str  # started, progress, warning, finished
+    # started, progress, warning, finished; of a step begun (its run is the message) and report (in data)
+    kind: str
     subject: str
     message: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from zborg.model import (
     Clock,
     Dataset,
     Emit,
+    Event,
     Host,
     Notifier,
     Outcome,
@@ -73,6 +74,13 @@ class Begun:
 
 
 def begin(context: Context, command: str) -> Begun:
+    begun = quietly(context, command)
+    context.emit(Event("begun", command, begun.run))
+    return begun
+
+
+def quietly(context: Context, command: str) -> Begun:
+    """For who only looks, and leaves no trace."""
     now = context.clock()
     return Begun(context, command, new_run(now), now)
 

@@ -15,7 +15,7 @@ from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zf
 from zborg.model.words import moment, moment_of
 from zborg.planning.damage import damaged_in
 from zborg.planning.health import capacity_findings, scrub_findings
-from zborg.steps.context import Begun, Context, attempt, begin, inspect, outcome_of
+from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, quietly
 from zborg.steps.telling import tell
 
 _LOOK_EVERY = 2.0  # seconds
@@ -45,7 +45,7 @@ def pool_of(dataset: str) -> str:
 
 def verified(context: Context) -> Report:
     """What every pool says now. Nothing is changed, and nothing saved."""
-    begun = begin(context, "scrub")
+    begun = quietly(context, "scrub")
     return begun.report(list(_verify(begun)), rule=inspect)
 
 

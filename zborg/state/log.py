@@ -1,0 +1,139 @@
+"""The log: one line for each event, with its run's id, in a file with rotation or in systemd's journal.
+
+It is written beside what a person sees. A log that cannot be written is a warning, once, and costs no backup.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from zborg.model import Emit, Event, Outcome, Report, Status
+from zborg.model.words import moment, printable
+
+_LARGEST = 10 << 20  # bytes of the file; a night of 30 hosts writes about 20 KiB
+_OLDER = 9  # files that are kept beside it
+_LONGEST = 4000  # characters of a line: it may be another machine's word
+_QUIET = ("progress",)  # many a second, and nothing that anybody looks up
+_ERROR, _WARNING, _INFO = 3, 4, 6  # syslog's priorities
+
+
+class Sink(Protocol):
+    """Where lines go. May raise OSError."""
+
+    def write(self, at: datetime, run: str, priority: int, words: str) -> None: ...
+
+
+class FileSink:
+    """A file for its owner alone, opened with the first line; the last ten are kept.
+
+    Turned over when a run begins to write, never amid one: two runs at once would turn it over twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._descriptor = path, -1
+
+    def write(self, at: datetime, run: str, priority: int, words: str) -> None:
+        if self._descriptor < 0:
+            self._turn_over()
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o600)
+        # In one write, appended: lines of two runs never mix.
+        os.write(self._descriptor, f"{moment(at)} {run} {words}\n".encode("utf-8", "replace"))
+
+    def _turn_over(self) -> None:
+        from filelock import FileLock
+
+        with FileLock(f"{self._path}.lock", mode=0o600, timeout=5):
+            if self._path.exists() and self._path.stat().st_size > _LARGEST:
+                for nth in range(_OLDER, 0, -1):
+                    with suppress(FileNotFoundError):
+                        _nth(self._path, nth - 1).replace(_nth(self._path, nth))
+
+
+class JournalSink:
+    """systemd's journal, by its socket (systemd.io/JOURNAL_NATIVE_PROTOCOL): a datagram of KEY=value lines.
+
+    Each line has ZBORG_RUN, so `journalctl -t zborg ZBORG_RUN=...` finds those of a run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+
+    def write(self, at: datetime, run: str, priority: int, words: str) -> None:
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.settimeout(5)
+        fields = {"SYSLOG_IDENTIFIER": "zborg", "PRIORITY": str(priority), "ZBORG_RUN": run, "MESSAGE": words}
+        text = "".join(f"{key}={value}\n" for key, value in fields.items())
+        self._socket.sendto(text.encode("utf-8", "replace"), str(self._path))
+
+
+class Log:
+    """Takes every event, and hands each on. Safe for threads as its sinks are."""
+
+    def __init__(self, sink: Sink, shown: Emit) -> None:
+        self._sink, self._shown = sink, shown
+        self._run = "-"
+        self._failed = False
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "report":
+            self._report(event.data["report"])
+            return
+        self._shown(event)
+        if event.kind == "begun":  # steps come one after the other, so what follows is of this run
+            self._run = event.message
+            self._write(_INFO, f"{event.subject} begun")
+        elif event.kind not in _QUIET:
+            words = f": {event.message}" if event.message else ""
+            priority = {"error": _ERROR, "warning": _WARNING}.get(event.kind, _INFO)
+            self._write(priority, f"{event.subject} {event.kind}{words}")
+
+    def _report(self, report: Report) -> None:
+        """What became of each subject, and of the whole."""
+        self._run = report.run
+        for outcome in report.outcomes:
+            self._write(_priority(outcome.status), _words(outcome))
+        end = f"{report.command} {report.status.value}, exit {int(report.exit)}"
+        self._write(_priority(report.status), end)
+
+    def _write(self, priority: int, words: str) -> None:
+        if self._failed:
+            return
+        try:
+            self._sink.write(datetime.now(UTC), printable(self._run), priority, printable(words)[:_LONGEST])
+        except OSError as error:
+            self._failed = True
+            words = f"cannot be written, and nothing more is: {error.strerror or error}"
+            self._shown(Event("warning", "log", words))
+
+
+def _priority(status: Status) -> int:
+    return _ERROR if status.bad else _INFO if status in (Status.OK, Status.SKIPPED) else _WARNING
+
+
+def _words(outcome: Outcome) -> str:
+    step = f" {outcome.data['step']}" if "step" in outcome.data else ""
+    told = "; ".join(text for text in (outcome.message, outcome.remedy and f"-> {outcome.remedy}") if text)
+    return f"{outcome.subject}{step} {outcome.status.value}" + (f": {told}" if told else "")
+
+
+def lines_of(path: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
+    """The lines of these runs, out of the file and the older ones, oldest first. Raises OSError."""
+    for nth in range(_OLDER, -1, -1):
+        if _nth(path, nth).exists():
+            with open(_nth(path, nth), encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    if wanted(line.split(" ", 2)[1] if line.count(" ") > 1 else ""):
+                        yield line.rstrip("\n")
+
+
+def _nth(path: Path, nth: int) -> Path:
+    return path.with_name(f"{path.name}.{nth}") if nth else path
