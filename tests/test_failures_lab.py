@@ -83,7 +83,7 @@ for one in key turn; do
 done
 zfs create {ROOT}/fall
 for one in $(ls /{ROOT}); do head -c 1000 /dev/urandom >/{ROOT}/$one/data; done
-for one in {BY_HAND} cut key fall; do zfs snapshot {ROOT}/$one@{stamp(1)}; done
+for one in {BY_HAND} cut key fall; do zfs snapshot -o zborg:state=ok {ROOT}/$one@{stamp(1)}; done
 for one in kind anew; do
     guid=$(zfs get -Hp -o value guid {ROOT}/$one)
     zfs set zborg:target.offsite="source_guid=$guid base=- flags=raw-lec" {ROOT}/$one
@@ -129,6 +129,12 @@ def test_what_is_received_is_mounted_nowhere(rows: World, first: Report) -> None
     shown = offsite(rows).sh(f"zfs list -Hp -r -o mounted,mountpoint {COPY}").splitlines()
     assert f"no\t{LIVE}/cut" in shown and all(line.startswith("no\t") for line in shown), shown
     assert LIVE not in offsite(rows).sh("cat /proc/mounts")
+
+
+def test_the_marks_of_a_copy_are_set_by_the_next_run(rows: World, first: Report) -> None:
+    """As if the run that sent `slow` had been killed before it set them."""
+    argv = ["zfs", "get", "-Hp", "-s", "local", "-o", "value", "zborg:state", f"{COPY}/slow@{stamp(1)}"]
+    assert offsite(rows).ssh(argv).stdout == "ok\n", of(first, "slow")
 
 
 # --- and then nothing is ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zborg.model import Bookmark, Dataset, ResumeToken, Snapshot, SnapshotName
+from zborg.model import P_RUN, P_STATE, Bookmark, Dataset, ResumeToken, Snapshot, SnapshotName
 from zborg.planning.replica import (
     Abandon,
     DatasetPlan,
@@ -25,6 +25,7 @@ from zborg.planning.replica import (
     Increment,
     Kind,
     Link,
+    Mark,
     Pair,
     Recorded,
     Resume,
@@ -466,7 +467,7 @@ def test_what_zfs_encrypts_is_sent_raw_and_nothing_else() -> None:
     assert steps(Pair(here, ABSENT)) == (Full(first, raw=True), Increment(first, second, raw=True))
     raw = Recorded("1000", "100", "raw")
     assert steps(Pair(here, locked(target(0)), raw)) == (Increment(first, second, raw=True),)
-    assert all(step.stream.raw for step in steps(Pair(here, ABSENT)) if not isinstance(step, Abandon))
+    assert all(step.stream.raw for step in steps(Pair(here, ABSENT)) if not isinstance(step, Abandon | Mark))
     # Whatever is received below an encrypted dataset is encrypted there.
     assert steps(Pair(source(0, 1), locked(target(0)))) == (Increment(first, second),)
 
@@ -498,6 +499,22 @@ def test_order_is_by_transaction_group_whatever_the_clock_said() -> None:
     assert steps(Pair(here, ABSENT)) == (Full(first), Increment(first, second))
     there = Side(THERE, dataset(THERE, "2000"), (replace(first, dataset=THERE, createtxg=77),))
     assert steps(Pair(here, there)) == (Increment(first, second),)
+
+
+def test_marks_that_a_killed_run_did_not_set_are_set_first() -> None:
+    """On the target's newest snapshot alone, and only what it lacks."""
+    ok, here = {P_STATE: "ok", P_RUN: "r1", "zborg:mine": "x"}, source(0, 1, 2)
+    marked = replace(here, snapshots=tuple(replace(s, properties=ok) for s in here.snapshots))
+    there = target(0, 1)
+    newest = there.snapshots[-1]
+    first, second = steps(Pair(marked, there))
+    assert first == Mark(newest, {P_RUN: "r1", P_STATE: "ok"}) and isinstance(second, Increment)
+    assert "lacks zborg:run, zborg:state" in str(first)
+    other = replace(there, snapshots=(there.snapshots[0], replace(newest, properties={P_STATE: "busy"})))
+    assert steps(Pair(marked, other))[0] == Mark(other.snapshots[-1], {P_RUN: "r1"})
+    known = replace(there, snapshots=(there.snapshots[0], replace(newest, properties=ok)))
+    assert [type(step) for step in steps(Pair(marked, known))] == [Increment]
+    assert [type(step) for step in steps(Pair(source(2, marks=[1]), there))] == [Increment]
 
 
 def test_nothing_on_either_side_is_nothing_to_do() -> None:

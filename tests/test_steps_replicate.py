@@ -198,6 +198,31 @@ def test_each_copy_is_marked_as_its_source_is(vault: LocalVault, clock: Hours) -
     assert second.properties == vault.zfs.snapshots("tank/borg/web1")[1].properties and new == second.raw
 
 
+def test_the_next_run_sets_the_marks_that_a_killed_one_did_not(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    (source,) = vault.zfs.snapshots("tank/borg/web1")
+    vault.far.fail = marks_are_refused
+    replicate(world(vault, clock))
+    nights(vault, clock, 1)
+    report = replicate(world(vault, clock))
+    assert report.exit is Exit.FAILED and "permission denied" in report.outcomes[0].message
+    assert len(guids(vault.far, "vault/zborg/web1")) == 2, "they keep no stream from coming"
+    vault.far.fail = None
+    assert replicate(world(vault, clock)).exit is Exit.OK
+    first, second = vault.far.snapshots("vault/zborg/web1")
+    assert first.properties == {} and second.properties[P_RUN] != source.properties[P_RUN]
+    asked: list[str] = []
+    vault.far.fail = lambda method, _: asked.append(method)
+    assert replicate(world(vault, clock)).exit is Exit.OK
+    assert "set" not in asked, "nothing is missing, and nothing is asked"
+
+
+def marks_are_refused(method: str, _: object) -> None:
+    if method == "set":
+        raise CommandFailed(("zfs", "set"), 1, "cannot set property: permission denied")
+
+
 def test_what_a_sink_will_not_give_up_keeps_no_other_dataset(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1", "web2")
     (vault.zfs.directory("tank/borg/web1") / "data").write_bytes(os.urandom(400_000))

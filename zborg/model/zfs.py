@@ -21,6 +21,7 @@ P_RUN = "zborg:run"
 P_STATE = "zborg:state"
 P_TRANSACTION = "zborg:transaction"
 P_LABEL = "zborg:label"
+MARKS = (P_RUN, P_STATE, P_TRANSACTION, P_LABEL)  # of a snapshot, for whoever restores from its copy
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # what people call a snapshot
 P_ARRIVED = "zborg:arrived"  # on the off-site: when the snapshot came, by the off-site's own clock
 P_ABANDON = "zborg:abandon"  # on an off-site's dataset: the guid whose cut stream its sender gave up

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from zborg.model import Bookmark, Dataset, ResumeToken, Snapshot, SnapshotName, Stream
 from zborg.model.words import counted, size
+from zborg.model.zfs import MARKS
 
 PLAIN = "plain"
 RAW = "raw"
@@ -207,7 +208,21 @@ def _how(raw: bool) -> str:
     return ", raw" if raw else ""
 
 
-Step = Resume | Abandon | Full | Increment
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Set what the target's newest snapshot lacks: the run that sent it was ended before it did so.
+
+    Before anything is sent, for a sink lets nobody mark a snapshot that is not the newest.
+    """
+
+    snapshot: Snapshot  # the target's
+    properties: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"mark {self.snapshot.full}, which lacks {', '.join(self.properties)}"
+
+
+Step = Resume | Abandon | Full | Increment | Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +301,12 @@ def _describe(side: Side) -> str:
     if side.newest:
         text += f", newest @{side.newest.raw} (guid {side.newest.guid})"
     return text + (f", {counted(len(side.bookmarks), 'bookmark')}" if side.bookmarks else "")
+
+
+def marks(snapshot: Snapshot, copy: Snapshot) -> dict[str, str]:
+    """What zborg knows of a snapshot and its copy lacks. A mark that differs is left as it is."""
+    known = {key: snapshot.properties[key] for key in MARKS if key in snapshot.properties}
+    return {key: value for key, value in known.items() if key not in copy.properties}
 
 
 def newest_common(source: Side, target: Side) -> Snapshot | None:

@@ -22,6 +22,7 @@ from zborg.planning.replica import (
     Increment,
     Kind,
     Link,
+    Mark,
     Pair,
     Recorded,
     ReplicationPlan,
@@ -30,6 +31,7 @@ from zborg.planning.replica import (
     Step,
     Tree,
     after,
+    marks,
     newest_common,
 )
 
@@ -77,6 +79,7 @@ def plan_dataset(pair: Pair, link: Link) -> DatasetPlan | Divergence:
     if isinstance(steps, Divergence):
         return steps
     empty = not pair.source.ours and pair.target.newest is None
+    steps = (*_unmarked(pair), *steps)
     return _collision(pair, steps) or DatasetPlan(pair.source.name, pair.target.name, steps, empty)
 
 
@@ -104,6 +107,13 @@ def _unlike(pair: Pair) -> Divergence | None:
         return None
     message = "the source is encrypted and sent raw, but the copy is in the clear: no raw stream fits on it"
     return _conflict(Kind.FLAGS_CHANGED, pair, message, _aside(pair))
+
+
+def _unmarked(pair: Pair) -> tuple[Mark, ...]:
+    newest = pair.target.newest
+    same = pair.source.find(newest.guid) if newest else None
+    missing = marks(same, newest) if newest and isinstance(same, Snapshot) else {}
+    return (Mark(newest, missing),) if newest and missing else ()
 
 
 def _steps(pair: Pair) -> tuple[Step, ...] | Divergence:
@@ -229,7 +239,11 @@ def _goes_back(pair: Pair) -> bool:
 def _collision(pair: Pair, steps: tuple[Step, ...]) -> Divergence | None:
     """ZFS refuses to receive a snapshot whose name the target has already, whatever its guid."""
     raws = {s.raw for s in pair.target.snapshots}
-    taken = [s.snapshot.raw for s in steps if not isinstance(s, Abandon) and s.snapshot.raw in raws]
+    taken = [
+        step.snapshot.raw
+        for step in steps
+        if not isinstance(step, Abandon | Mark) and step.snapshot.raw in raws
+    ]
     if not taken:
         return None
     message = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from zborg.errors import CommandFailed, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Dataset, ResumeToken, Target, Zfs
-from zborg.planning.replica import Abandon, Link, ReplicationPlan, Step, Tree
+from zborg.planning.replica import Abandon, Link, Mark, ReplicationPlan, Step, Tree
 from zborg.planning.replication import plan_all
 from zborg.steps.context import Begun, missing
 from zborg.steps.transfer import Limit
@@ -143,4 +143,4 @@ class Compared:
 
 def _brought(steps: Sequence[Step]) -> list[str]:
     """The snapshots that the steps bring, in order."""
-    return [step.snapshot.full for step in steps if not isinstance(step, Abandon)]
+    return [step.snapshot.full for step in steps if not isinstance(step, Abandon | Mark)]

@@ -9,22 +9,20 @@ from __future__ import annotations
 from zborg.errors import CommandFailed, Conflict, Interrupted, TimedOut, Unreachable, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import (
-    P_RUN,
-    P_STATE,
     P_TARGET,
-    P_TRANSACTION,
     Outcome,
     Snapshot,
     Status,
 )
 from zborg.model.words import counted
-from zborg.model.zfs import P_LABEL
+from zborg.model.zfs import MARKS
 from zborg.planning.replica import (
     Abandon,
     DatasetPlan,
     Divergence,
     Full,
     Increment,
+    Mark,
     Recorded,
     Resume,
     Side,
@@ -36,7 +34,6 @@ from zborg.steps.ends import Compared, Ends
 from zborg.steps.transfer import Meter, transfer
 from zborg.zfs.words import says
 
-_MARKS = (P_RUN, P_STATE, P_TRANSACTION, P_LABEL)  # of a snapshot, for whoever restores from the copy
 _BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
 
 
@@ -101,6 +98,7 @@ class _Sending:
         self.ends, self.subject, self.lock = ends, subject, lock
         self.near, self.far = ends.near, ends.far
         self.sent, self.lost, self.streams, self.base = 0, 0, 0, ""
+        self.unmarked: ZborgError | None = None
         self.renew(source, plan)
 
     def renew(self, source: Side, plan: DatasetPlan) -> None:
@@ -121,10 +119,14 @@ class _Sending:
                 raise Interrupted(f"interrupted after {counted(self.streams, 'stream')}")
             if isinstance(step, Abandon):
                 self._abandon(step)
+            elif isinstance(step, Mark):
+                self._make_good(step)
             else:
                 self._stream(step)
             del self.left[0]
         self._forget_old_bookmarks()
+        if self.unmarked:
+            raise self.unmarked
         newest = self.plan.steps[-1]
         reached = newest.snapshot.raw if not isinstance(newest, Abandon) else "nothing newer"
         words = f"now at {reached}, {counted(self.streams, 'stream')}"
@@ -203,8 +205,15 @@ class _Sending:
 
     def _mark(self, snapshot: Snapshot) -> None:
         """No stream brings properties (send -p would bring all of them): the off-site is told what counts."""
-        if known := {key: snapshot.properties[key] for key in _MARKS if key in snapshot.properties}:
+        if known := {key: snapshot.properties[key] for key in MARKS if key in snapshot.properties}:
             self.far.set([self._copy(snapshot)], known)
+
+    def _make_good(self, step: Mark) -> None:
+        """Told at the end only: a copy without marks is better than none."""
+        try:
+            self.far.set([step.snapshot.full], step.properties)
+        except CommandFailed as error:
+            self.unmarked = ZborgError(f"{step} and could not get it: {error.message}", error.remedy)
 
     def _advance(self, snapshot: Snapshot) -> None:
         """The new base: bookmarked, held and recorded before the old one is let go. The last step's goes
