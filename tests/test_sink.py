@@ -345,6 +345,7 @@ def test_a_flood_ends_with_the_500th_stream_of_a_day(offsite: Offsite) -> None:
 
 
 @pytest.mark.deep
+@pytest.mark.timeout(3600)
 def test_a_flood_of_a_thousand_streams(offsite: Offsite) -> None:
     """Really sent, one after the other: a half is taken, a half refused, and nothing else happens."""
     flood = Flood(offsite)
