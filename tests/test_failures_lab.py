@@ -19,7 +19,8 @@ from tests.harness.world import World, guids, outcomes
 from tests.lab import Guest
 from zborg.planning.replica import Recorded
 
-pytestmark = pytest.mark.lab
+# The first test of a fixture waits for a whole replication, and a machine may be busy.
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
 ROOT, COPY = "tank/rows", "small/rows"
 LIVE = "/mnt/live"  # where a careless parent would have its copies mounted
@@ -120,7 +121,7 @@ def rows(lab: Lab) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def first(rows: World) -> Report:
-    return rows.report("replicate", expect=None)
+    return rows.report("replicate", expect=None, timeout=600)
 
 
 def test_what_is_received_is_mounted_nowhere(rows: World, first: Report) -> None:
@@ -173,7 +174,7 @@ def spoiled(rows: World, first: Report) -> Iterator[Report]:
     offsite(rows).sh(_WRITE)
     offsite(rows).sh("date -s @$(( $(date +%s) - 7200 ))")
     try:
-        yield rows.report("replicate", expect=None)
+        yield rows.report("replicate", expect=None, timeout=600)
     finally:
         offsite(rows).sh("date -s @$(( $(date +%s) + 7200 ))")
 
@@ -270,7 +271,7 @@ def test_a_receive_that_lies_becomes_no_base(rows: World, spoiled: Report) -> No
     rows.vault.sh(f"zfs snapshot {ROOT}/fall@{stamp(5)}")
     offsite(rows).write("/usr/local/sbin/zfs", _LIAR, mode=0o755)
     try:
-        found = of(rows.report("replicate", expect=None), "fall")
+        found = of(rows.report("replicate", expect=None, timeout=600), "fall")
     finally:
         offsite(rows).sh("rm -f /usr/local/sbin/zfs")
     assert found["status"] == "failed" and "the target shows" in found["message"], found
@@ -315,7 +316,7 @@ def mended(rows: World, spoiled: Report) -> tuple[Report, Report]:
     pair = until(lambda: newest_pair(rows.state, "dataset-tank:rows:slow"), "the stream starts")
     until(lambda: passed(pair[1], "rchar") > MIB / 2, "it is on its way")
     rotated = rows.report("rotate", expect=None)
-    out, _ = sending.communicate(timeout=120)
+    out, _ = sending.communicate(timeout=600)
     report: Report = json.loads(out)
     return report, rotated
 
