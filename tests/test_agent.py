@@ -34,7 +34,7 @@ def test_life_of_a_host(tmp_path: Path, shell: str, connector: str) -> None:
         assert abs(int(version[3].removeprefix("clock ")) - time.time()) < 60
         assert version[4:7] == ["restore no", "initialised no", "alarm no"]
         # Whether borg runs is this machine's affair, where others may use it: tests/test_agent_verbs.py.
-        assert version[8:] == ["prune no", "escrow no"]
+        assert version[8:] == ["prune no", "escrow no", "paths yes", "passphrase yes"]
 
         early = lab.verb("create", "web1", A1)
         assert early.status == 2 and "init comes first" in early.stderr

@@ -19,6 +19,7 @@ import pytest
 from tests.harness.site import NAME, Site
 from zborg.cli.live import listener
 from zborg.cli.options import Common
+from zborg.config import Config
 from zborg.errors import Exit
 from zborg.hosts.keys import fingerprint
 from zborg.steps.context import Context
@@ -42,7 +43,11 @@ def run_here(site: Site, words: Sequence[str]) -> None:
 
     @contextmanager
     def composed(
-        common: Common, *, make_state: bool = False, pinned: Mapping[str, Any] | None = None
+        common: Common,
+        *,
+        make_state: bool = False,
+        pinned: Mapping[str, Any] | None = None,
+        config: Config | None = None,
     ) -> Iterator[Context]:
         with listener(quiet=common.json, verbose=common.verbose) as emit:
             yield site.context(emit)

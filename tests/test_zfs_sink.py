@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,8 +19,11 @@ from zborg.model.words import moment
 from zborg.model.zfs import P_ARRIVED, P_LABEL
 from zborg.zfs import argv, begin
 from zborg.zfs.sink import (
+    HELLO,
+    HERE,
     MOST_A_DAY,
     GiveUp,
+    Hello,
     Mark,
     Show,
     Take,
@@ -47,6 +51,13 @@ NOW = datetime(2026, 2, 12, 15, 0, tzinfo=UTC)
 def test_every_listing_of_the_adapter_is_shown(build: Callable[[str], argv.Argv], subject: str) -> None:
     words = build(subject)
     assert parse(shlex.join(words), ROOT) == Show(words)
+
+
+def test_a_sink_says_that_it_is_one_and_a_shell_does_not() -> None:
+    """doctor asks so: a refusal would look like an attack in the off-site's log."""
+    assert parse(shlex.join(HELLO), ROOT) == Hello()
+    said = subprocess.run(HELLO, capture_output=True, text=True, check=True).stdout
+    assert said == "zborg\n" != HERE
 
 
 def test_the_pool_and_the_time_are_shown() -> None:

@@ -34,13 +34,18 @@ _STORAGE = "zborg.storage"
 
 @contextmanager
 def compose(
-    common: Common, *, make_state: bool = False, pinned: Mapping[str, Endpoint] | None = None
+    common: Common,
+    *,
+    make_state: bool = False,
+    pinned: Mapping[str, Endpoint] | None = None,
+    config: Config | None = None,
 ) -> Iterator[Context]:
     """A Context for one command; connections are closed at the end.
 
-    `pinned` are machines that zborg.toml does not name, or not yet; they are in this command's reach alone.
+    Without a `config` it is loaded. `pinned` are machines that zborg.toml does not name, or not yet; they
+    are in this command's reach alone.
     """
-    config = load(find(common.config or None))
+    config = config or load(find(common.config or None))
     # Under systemd stderr is the journal, which has each line already.
     quiet = common.json or (place(config) == "journal" and "JOURNAL_STREAM" in os.environ)
     with ExitStack() as closing, listener(quiet=quiet, verbose=common.verbose) as emit:

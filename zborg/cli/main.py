@@ -21,6 +21,7 @@ from typer._click.exceptions import ClickException
 
 from zborg.cli import (
     backup,
+    doctor,
     history,
     holds,
     host,
@@ -77,6 +78,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "scrub": lifecycle.scrub,
     "run": lifecycle.night,
     "status": status.status,
+    "doctor": doctor.doctor,
     "history": history.history,
     "log": log.log,
     "sink": lifecycle.sink,

@@ -65,14 +65,14 @@ def find(given: str | None) -> Path:
 
 def load(path: Path) -> Config:
     """Read the file and its includes. Raises ConfigError with every problem found."""
-    table = _read(path)
-    for pattern in _patterns(table):
-        for extra in _drop_ins(path, pattern):
-            _merge_hosts(table, _read(extra), extra)
-    return _checked(_shaped(table, path), path)
+    table = read_toml(path)
+    for pattern in patterns(table):
+        for extra in drop_ins(path, pattern):
+            merge_hosts(table, read_toml(extra), extra)
+    return checked(table, path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
     try:
         _refuse_strangers(path)
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -97,12 +97,12 @@ def _refuse_strangers(path: Path) -> None:
         raise ConfigError(f"{path} belongs to user {facts.st_uid}", f"chown root {path}")
 
 
-def _patterns(table: Mapping[str, Any]) -> list[str]:
+def patterns(table: Mapping[str, Any]) -> list[str]:
     given = table.get("include", [])
     return [p for p in given if isinstance(p, str)] if isinstance(given, list) else []
 
 
-def _drop_ins(path: Path, pattern: str) -> list[Path]:
+def drop_ins(path: Path, pattern: str) -> list[Path]:
     """An empty directory is a beginning; one that is not there is a typing error or a lost mount."""
     try:
         found = sorted(path.parent.glob(pattern))
@@ -114,7 +114,7 @@ def _drop_ins(path: Path, pattern: str) -> list[Path]:
     return found
 
 
-def _merge_hosts(table: dict[str, Any], extra: dict[str, Any], path: Path) -> None:
+def merge_hosts(table: dict[str, Any], extra: dict[str, Any], path: Path) -> None:
     """A drop-in brings hosts and nothing else, and never replaces one."""
     problems = [f"{key}: only [hosts.NAME] may stand in a drop-in" for key in extra if key != "hosts"]
     hosts, more = table.setdefault("hosts", {}), extra.get("hosts", {})
@@ -139,7 +139,12 @@ def _shaped(table: dict[str, Any], path: Path) -> Raw:
         raise _config_error(path, list(error.problems)) from error
 
 
-def _checked(raw: Raw, path: Path) -> Config:
+def checked(table: dict[str, Any], path: Path) -> Config:
+    """What the tables of all files say together. Raises ConfigError."""
+    return _made(_shaped(table, path), path)
+
+
+def _made(raw: Raw, path: Path) -> Config:
     problems = [
         f"{table}.{name}: names are a-z, 0-9 and -, at most 31 characters"
         for table, names in (("hosts", raw.hosts), ("targets", raw.targets))

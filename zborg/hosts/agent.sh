@@ -562,6 +562,8 @@ version() {
     borg_runs && echo "borg_runs yes" || echo "borg_runs no"
     [ -n "$retention" ] && echo "prune yes" || echo "prune no"
     find_custodians && echo "escrow yes" || echo "escrow no"
+    [ -n "$paths" ] && echo "paths yes" || echo "paths no"
+    is_safe "$confdir/passphrase" secret && echo "passphrase yes" || echo "passphrase no"
 }
 
 init() { # init REPO

@@ -50,8 +50,8 @@ class ByApprise:
 
     def send(self, message: Message, timeout: float) -> str:
         url = self._secrets.fill(self._url)
-        with _Listening() as heard:
-            plugin = _plugin(url)
+        with Listening() as heard:
+            plugin = plugin_of(url)
             if plugin and _told(plugin, message, timeout):
                 return ""
         words = hidden(heard.words() or "it does not say why", url)
@@ -60,7 +60,7 @@ class ByApprise:
         raise NotSent(words, "zborg notify test", retryable=not _REFUSED.search(words))
 
 
-def _plugin(url: str) -> NotifyBase | None:
+def plugin_of(url: str) -> NotifyBase | None:
     from apprise import Apprise, AppriseAsset
 
     return Apprise.instantiate(url, asset=AppriseAsset(app_id="zborg", app_desc="zborg", app_url=""))
@@ -94,7 +94,7 @@ def _type(message: Message) -> NotifyType:
     return NotifyType.SUCCESS if message.news & {News.SUCCESS, News.RECOVERY} else NotifyType.INFO
 
 
-class _Listening(logging.Handler):
+class Listening(logging.Handler):
     """What Apprise logs in this thread, kept from the screen: warnings, and the reason of a failed mail."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class _Listening(logging.Handler):
     def words(self) -> str:
         return "; ".join(dict.fromkeys(self._said))
 
-    def __enter__(self) -> _Listening:
+    def __enter__(self) -> Listening:
         log = logging.getLogger("apprise")
         log.propagate = False
         log.setLevel(logging.DEBUG)

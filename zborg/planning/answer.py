@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from zborg.model import Finding, Status
@@ -37,21 +38,33 @@ def clock_words(name: str, answer: Mapping[str, str], now: datetime) -> str:
 
 def judge(name: str, answer: Mapping[str, str], now: datetime, *, escrow: bool, sealed: bool) -> Finding:
     """One host's state, the gravest first. `escrow`: keys are to be sealed; `sealed`: this one is, here."""
+    found = next(faults(name, answer, now, escrow=escrow, sealed=sealed), None)
+    words = f"answers: borg {answer.get('borg', '?')}, agent {answer.get('agent', '?')}"
+    if found is None:
+        return Finding(name, Status.OK, f"{words}{'; its key is in escrow' if sealed else ''}")
+    if found.level is Status.WARNING:
+        return replace(found, message=f"{words}; {found.message}")
+    return found
+
+
+def faults(
+    name: str, answer: Mapping[str, str], now: datetime, *, escrow: bool, sealed: bool
+) -> Iterator[Finding]:
+    """All that is wrong, the gravest first."""
     own = answer.get("name", "")
     if own != name:
         words = f"zborg.toml says {name}, the host calls itself {own or 'nothing'}"
-        return Finding(name, Status.CONFLICT, words, "set name in the host's agent.conf, or rename the table")
+        mend = "set name in the host's agent.conf, or rename the table"
+        yield Finding(name, Status.CONFLICT, words, mend)
     if answer.get("alarm") != "no":
         words = "there is an alarm: the host refuses all else until its root has looked into it"
-        return Finding(name, Status.CONFLICT, words, "on the host: /var/lib/zborg/alarm, docs/agent.md, Keys")
+        yield Finding(name, Status.CONFLICT, words, "on the host: /var/lib/zborg/alarm, docs/agent.md, Keys")
     if "borg" not in answer or answer["borg"] == "missing":
-        return Finding(name, Status.FAILED, "borg is missing on the host", "apt-get install borgbackup there")
-    words = f"answers: borg {answer['borg']}, agent {answer.get('agent', '?')}"
+        yield Finding(name, Status.FAILED, "borg is missing on the host", "apt-get install borgbackup there")
     if clock := clock_words(name, answer, now):
-        return Finding(name, Status.WARNING, f"{words}; {clock}", clocks.REMEDY)
+        yield Finding(name, Status.WARNING, clock, clocks.REMEDY)
     if answer.get("initialised") != "yes":
-        return Finding(name, Status.WARNING, f"{words}; no repository yet", f"zborg backup {name}")
-    if escrow and not sealed:
+        yield Finding(name, Status.WARNING, "no repository yet", f"zborg backup {name}")
+    elif escrow and not sealed:
         mend = "zborg host add, with its URL, or docs/agent.md, Escrow"
-        return Finding(name, Status.WARNING, f"{words}; its key is not in escrow here", mend)
-    return Finding(name, Status.OK, f"{words}{'; its key is in escrow' if sealed else ''}")
+        yield Finding(name, Status.WARNING, "its key is not in escrow here", mend)

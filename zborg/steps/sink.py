@@ -19,8 +19,10 @@ from zborg.zfs.argv import receive_as
 from zborg.zfs.begin import SIZE
 from zborg.zfs.begin import parse as parse_begin
 from zborg.zfs.sink import (
+    HERE,
     Give,
     GiveUp,
+    Hello,
     Mark,
     Show,
     Take,
@@ -51,6 +53,8 @@ class Sink:
 def serve(sink: Sink, command: str, stdin: int) -> Completed:
     """What the command came to, for the sender. Raises ZborgError for what is refused; it did nothing."""
     request = parse(command, sink.root)
+    if isinstance(request, Hello):
+        return Completed(0, HERE, "")
     if isinstance(request, Show):
         return _show(sink, request)
     if isinstance(request, Take):

@@ -79,7 +79,17 @@ class Give:
     argv: Argv
 
 
-Request = Show | Take | Mark | GiveUp
+HELLO = ("echo", "zborg")
+"""Asks whether there is a sink, by what a shell does as well; the sink answers in other words, `HERE`."""
+HERE = "zborg sink\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Nothing is done. A refusal would stand in the off-site's log, where it means somebody's bad will."""
+
+
+Request = Show | Take | Mark | GiveUp | Hello
 
 
 def refuse(why: str, remedy: str = "") -> ZborgError:
@@ -92,6 +102,8 @@ def refuse(why: str, remedy: str = "") -> ZborgError:
 def parse(command: str, root: str) -> Request:
     """SSH_ORIGINAL_COMMAND as a request below `root`. Raises ZborgError for every other text."""
     words = _words(command)
+    if words == HELLO:
+        return Hello()
     if request := _shown(words, root) or _done(words, root) or _marked(words, root):
         return request
     raise refuse(f"it does not do {command[:200]!r}", "what it does is in docs/sink.md")

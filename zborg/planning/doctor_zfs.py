@@ -1,0 +1,253 @@
+"""What doctor says of datasets: where they are, how they are set, and who may do what with them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from zborg.model import Dataset, Finding, Status, Storage
+from zborg.model.grants import EVERYONE, Grant
+from zborg.model.words import counted, size
+from zborg.planning.doctor import or_fine
+
+Settings = Mapping[str, Mapping[str, str]]  # by dataset: its native properties as `zfs get -p` has them
+
+# What a repository's dataset is asked for.
+STORED = (
+    "readonly",
+    "checksum",
+    "sync",
+    "compression",
+    "recordsize",
+    "atime",
+    "dedup",
+    "exec",
+    "setuid",
+    "devices",
+    "quota",
+    "refquota",
+)
+# What the parent of received copies is asked for.
+RECEIVED = (
+    "mountpoint",
+    "canmount",
+    "readonly",
+    "volmode",
+    "quota",
+    "snapshot_limit",
+    "filesystem_limit",
+)
+SMALL_RECORD = 128 << 10
+_NONE = ("0", "none", "-", "18446744073709551615")  # how a limit that is not set is printed
+
+# One row each: the property, the value that is wrong, how bad it is, why, and what to set instead.
+_WRONG = (
+    ("readonly", "on", Status.FAILED, "no backup can be written", "off"),
+    ("checksum", "off", Status.FAILED, "ZFS cannot notice damage", "on"),
+    ("sync", "disabled", Status.FAILED, "a power cut takes back what borg was told is written", "standard"),
+    ("compression", "off", Status.WARNING, "the last record of every file takes a whole one", "lz4"),
+    ("atime", "on", Status.WARNING, "every reading writes", "off"),
+    ("dedup", "on", Status.WARNING, "encrypted data never repeats, and its table eats memory", "off"),
+    ("exec", "on", Status.WARNING, "nothing in a repository is ever run", "off"),
+    ("setuid", "on", Status.WARNING, "hosts choose what lies there", "off"),
+    ("devices", "on", Status.WARNING, "hosts choose what lies there", "off"),
+)
+_PARENT = (
+    ("mountpoint", "none", "what is received could mount over a live system"),
+    ("canmount", "off", "what is received could mount over a live system"),
+    ("readonly", "on", "a copy that is written to takes no increment any more"),
+)
+_LIMITS = (
+    ("quota", "4T", "fill the pool"),
+    ("snapshot_limit", "20000", "fill it with snapshots"),
+    ("filesystem_limit", "200", "fill it with datasets"),
+)
+
+# With these an account could lose what was received, or reach further than its parent.
+DANGEROUS = frozenset(
+    {
+        *("allow", "canmount", "change-key", "destroy", "exec", "filesystem_limit", "mountpoint", "promote"),
+        *("quota", "readonly", "refquota", "refreservation", "release", "rename", "reservation", "rollback"),
+        *("setuid", "sharenfs", "sharesmb", "snapshot_limit", "volmode", "zoned"),
+    }
+)
+
+
+# --- the storage ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFacts:
+    """`places`: where each host's dataset has to be mounted, by dataset. `reserve` None: it is not there."""
+
+    storage: Storage
+    datasets: Mapping[str, Dataset]
+    hosts: Mapping[str, str]  # name to dataset
+    reserve: Dataset | None
+    kept: str  # the reserve's refreservation
+
+
+def storage(facts: StorageFacts) -> tuple[Finding, ...]:
+    root = facts.storage.dataset
+    if root not in facts.datasets:
+        return (Finding(root, Status.FAILED, "the storage's dataset does not exist", "zborg init"),)
+    bad = [*(f for name in facts.hosts.values() for f in _child(name, facts)), *_slack(facts)]
+    words = f"{root}: {counted(len(facts.hosts), 'dataset')} of hosts, each mounted at its place, with room"
+    return or_fine(bad, "storage", words)
+
+
+def _child(name: str, facts: StorageFacts) -> Iterator[Finding]:
+    child, root = facts.datasets.get(name), facts.datasets[facts.storage.dataset]
+    host = name.rpartition("/")[2]
+    if child is None:
+        yield Finding(name, Status.FAILED, f"there is no dataset for {host}", f"zborg init {host}")
+        return
+    place = f"{root.mountpoint.rstrip('/')}/{host}" if root.mountpoint else None
+    if place is None or child.mountpoint != place:
+        words = f"its mountpoint is {child.mountpoint or 'none'}, not {place or 'one below its parent'}"
+        yield Finding(name, Status.FAILED, words, f"zfs inherit mountpoint {name}")
+    elif not child.mounted:
+        words = "it is not mounted: no backup is taken, so that none lands on the disk below"
+        yield Finding(name, Status.FAILED, words, f"zfs mount {name}")
+    if child.available < facts.storage.min_free:
+        left, least = size(child.available), size(facts.storage.min_free)
+        mend = f"zfs list -o space,quota,refquota {name}; README, When the storage is full"
+        yield Finding(name, Status.FAILED, f"{left} left, less than min_free = {least}", mend)
+
+
+def _slack(facts: StorageFacts) -> Iterator[Finding]:
+    wanted, name = facts.storage.slack, facts.storage.reserve
+    if not wanted:
+        return
+    if facts.reserve is None:
+        words = f"nothing keeps {size(wanted)} of the pool back: a full one could not even be tidied"
+        yield Finding(name, Status.WARNING, words, "zborg init")
+    elif not facts.kept.isdigit() or int(facts.kept) < wanted:
+        words = f"it keeps less than slack = {size(wanted)} back"
+        yield Finding(name, Status.WARNING, words, f"zfs set refreservation={wanted} {name}")
+
+
+def stored(root: str, settings: Settings) -> tuple[Finding, ...]:
+    """How the repositories' datasets are set. What they inherit is told once, of the root."""
+    bad = [f for name in settings for f in _settings(name, settings[name], settings.get(root, {}), root)]
+    bad += _unlimited(root, settings)
+    good = "checksum, sync, compression, recordsize, atime and the others suit borg; every host has a quota"
+    return or_fine(bad, "properties", good)
+
+
+def _settings(name: str, own: Mapping[str, str], above: Mapping[str, str], root: str) -> Iterator[Finding]:
+    for key, wrong, level, why, right in _WRONG:
+        if own.get(key) == wrong and (name == root or above.get(key) != wrong):
+            yield Finding(name, level, f"{key}={wrong}: {why}", f"zfs set {key}={right} {name}")
+    record = own.get("recordsize", "")
+    if (
+        record.isdigit()
+        and int(record) < SMALL_RECORD
+        and (name == root or above.get("recordsize") != record)
+    ):
+        words = f"recordsize={record}: segments of 500 MiB become millions of blocks"
+        yield Finding(name, Status.WARNING, words, f"zfs set recordsize=1M {name}")
+
+
+def _unlimited(root: str, settings: Settings) -> Iterator[Finding]:
+    free = [
+        name
+        for name, own in settings.items()
+        if name != root and all(own.get(key, "-") in _NONE for key in ("quota", "refquota"))
+    ]
+    if free:
+        words = f"no quota: {_names(free)} could fill the pool of all"
+        yield Finding(root, Status.WARNING, words, f"zfs set quota=500G {free[0]}")
+
+
+def _names(datasets: Sequence[str]) -> str:
+    short = [name.rpartition("/")[2] for name in datasets]
+    rest = len(short) - 5
+    return ", ".join(short[:5]) + (f" and {rest} more" if rest > 0 else "")
+
+
+# --- a parent of copies -----------------------------------------------------------------------------
+
+
+def parent(root: str, found: Mapping[str, str], where: str, *, limits: bool) -> Iterator[Finding]:
+    """Of the dataset below which is received. `found` lacks what could not be asked. `where`: "on X: "."""
+    for key, right, why in _PARENT:
+        if key in found and found[key] != right:
+            words = f"{key} of {root} is {found[key]}, not {right}: {why}"
+            yield Finding(root, Status.FAILED, words, f"{where}zfs set {key}={right} {root}")
+    for key, some, what in _LIMITS if limits else ():
+        if found.get(key, "") in _NONE:
+            words = f"{key} of {root} is not set: a server in wrong hands could {what}"
+            yield Finding(root, Status.WARNING, words, f"{where}zfs set {key}={some} {root}")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who receives: its rights, and what it has to have."""
+
+    user: str
+    root: str
+    grants: Sequence[Grant]
+    groups: Sequence[str]  # of the user; () when not known
+    wanted: frozenset[str]  # the least that it needs
+    append_known: bool | None  # whether `zfs allow` there knows receive:append; None: not asked
+    line: str  # the zfs allow that gives it just that
+
+
+def delegation(account: Account, where: str) -> tuple[Finding, ...]:
+    """Too much is an error wherever it comes from; too little keeps streams out."""
+    bad = [f for grant in account.grants for f in _too_much(grant, account, where)]
+    held = frozenset[str]().union(*(g.permissions for g in account.grants if _counts(g, account)))
+    lacking = account.wanted - held - ({"receive:append"} if "receive" in held else set())
+    if lacking:
+        words = f"{account.user} lacks {', '.join(sorted(lacking))} on {account.root}"
+        bad.append(Finding(account.root, Status.FAILED, words, f"{where}{account.line}"))
+    words = f"{account.user} may {', '.join(sorted(account.wanted))} on {account.root} and no more"
+    return or_fine([*bad, *_coarse(account, held, where)], account.root, words)
+
+
+def _coarse(account: Account, held: Iterable[str], where: str) -> Iterator[Finding]:
+    """`receive` is enough to destroy, by `receive -F`; younger releases have a word for less."""
+    if "receive" not in held:
+        return
+    words = f"{account.user} holds receive on {account.root}: enough to destroy snapshots by receive -F"
+    if account.append_known is False:
+        known = "and this OpenZFS does not know receive:append, so the sink is the only wall"
+        yield Finding(account.root, Status.WARNING, f"{words}, {known}", f"{where}upgrade OpenZFS")
+        return
+    given = next((g for g in account.grants if "receive" in g.permissions and _counts(g, account)), None)
+    dataset = given.dataset if given else account.root
+    mend = f"{where}{_unallow(given, {'receive'}) if given else ''}; {account.line}"
+    yield Finding(dataset, Status.FAILED, words, mend)
+
+
+def _counts(grant: Grant, account: Account) -> bool:
+    if grant.dataset != account.root and not grant.below:
+        return False
+    return (
+        grant.kind == EVERYONE
+        or (grant.kind == "user" and grant.who == account.user)
+        or (grant.kind == "group" and grant.who in account.groups)
+    )
+
+
+def _too_much(grant: Grant, account: Account, where: str) -> Iterator[Finding]:
+    """Of anybody but root: who may destroy there is as bad whatever its name."""
+    if grant.dataset != account.root and not grant.below:
+        return
+    bad = grant.permissions & DANGEROUS
+    whose = f"{grant.kind} {grant.who}".strip()
+    if bad:
+        words = f"{whose} may {', '.join(sorted(bad))} on {grant.dataset}: copies could be lost"
+        yield Finding(grant.dataset, Status.FAILED, words, f"{where}{_unallow(grant, bad)}")
+    extra = grant.permissions - DANGEROUS - account.wanted - {"receive", "receive:append", "send"}
+    if extra and _counts(grant, account):
+        words = f"{whose} may {', '.join(sorted(extra))} on {grant.dataset}, which no sender needs"
+        yield Finding(grant.dataset, Status.WARNING, words, f"{where}{_unallow(grant, extra)}")
+
+
+def _unallow(grant: Grant, permissions: Collection[str]) -> str:
+    """What came by a set goes with that set: the kernel knows no half of one."""
+    named = sorted(set(permissions) & grant.given) or sorted(w for w in grant.given if w.startswith("@"))
+    flags = {"user": f"-u {grant.who}", "group": f"-g {grant.who}", EVERYONE: "-e"}[grant.kind]
+    return f"zfs unallow {flags} {','.join(named)} {grant.dataset}"

@@ -1,0 +1,197 @@
+"""doctor: look at everything a backup depends on, change nothing, and name the mend of what is wrong.
+
+One row per probe below. A probe gathers facts and lets planning judge them; one that cannot ask is a
+finding itself, and ends no other. What is not there yet (a state directory, a configuration without
+mistakes) is a finding as well: doctor comes before `zborg init`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from zborg.config import Config
+from zborg.errors import ConfigError, Exit, UsageError
+from zborg.model import Clock, Endpoint, Event, Finding, Host, Outcome, Report, Runner, Status, Target
+from zborg.model.words import counted
+from zborg.state.runs import new_run
+from zborg.steps import doctor_here as here
+from zborg.steps import doctor_machines as machines
+from zborg.steps import doctor_storage as storage
+from zborg.steps.context import Context, inspect, nobody, outcome_of, select_hosts
+
+Look = Callable[[], Iterable[Finding]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is looked at, and what with. `config` and `context` are None when zborg.toml says too little.
+
+    The context's state directory is a scratch one; the configuration's is the real one.
+    """
+
+    path: Path  # zborg.toml
+    config: Config | None
+    mistakes: tuple[ConfigError, ...]
+    context: Context | None
+    local: Runner
+    clock: Clock
+    adapter: str  # in words, which one speaks to ZFS and why
+    knock: Callable[[str, Endpoint, Sequence[str]], tuple[str, ...]]  # see hosts.knock
+    roots: here.Roots = field(default_factory=here.Roots)  # where the system keeps its own files
+    more: tuple[tuple[str, Callable[[Config], Iterable[Finding]]], ...] = ()  # further rows, by area
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One thing to look at. `subject` names it when it cannot be asked."""
+
+    area: str
+    subject: str
+    look: Look
+
+
+# --- the table --------------------------------------------------------------------------------------
+
+
+def _here(bench: Bench) -> Iterator[Probe]:
+    """What needs no configuration."""
+    yield Probe("config", str(bench.path), lambda: here.config(bench.path, bench.config, bench.mistakes))
+    yield Probe("schedule", "schedule", lambda: here.schedule(bench.local, bench.roots))
+    if bench.context is None:
+        yield Probe("programs", "programs", lambda: here.programs(bench.local, None, None))
+
+
+def _configured(bench: Bench, stock: storage.Stock, config: Config) -> Iterator[Probe]:
+    context = stock.context
+    yield Probe("state", str(config.state_dir), lambda: here.state(config.state_dir))
+    yield Probe("keys", "keys", lambda: here.keys(context))
+    yield Probe("programs", "programs", lambda: here.programs(bench.local, config, context.storage))
+    yield Probe("zfs", "zfs", lambda: storage.adapter(context, bench.adapter))
+    if config.storage.received:
+        yield Probe("off-site", config.storage.dataset, lambda: machines.off_site(context))
+    else:
+        yield Probe("storage", config.storage.dataset, lambda: storage.places(stock))
+        yield Probe("properties", config.storage.dataset, lambda: storage.properties(stock))
+        yield Probe("repositories", config.storage.dataset, lambda: storage.repositories(stock))
+        yield Probe("serving", "borg serve", lambda: storage.serving(context))
+    yield Probe("pool", config.storage.dataset.partition("/")[0], lambda: storage.pool(context, None))
+    for area, look in bench.more:
+        yield Probe(area, area, partial(look, config))
+
+
+def _of_target(context: Context, target: Target) -> Iterator[Probe]:
+    yield Probe("targets", target.name, lambda: machines.target(context, target))
+    yield Probe("pool", f"{target.name}:{target.dataset}", lambda: storage.pool(context, target))
+
+
+# --- running it -------------------------------------------------------------------------------------
+
+
+def doctor(bench: Bench, names: Sequence[str] = (), only: Sequence[str] = ()) -> Report:
+    """Every probe's findings, or those of some areas. Exit 4 when one is an error, 13 for damage."""
+    started = bench.clock()
+    if unknown := sorted(set(only) - {*AREAS, *dict(bench.more)}):
+        raise UsageError(f"no such area: {', '.join(unknown)}", f"areas are {', '.join(AREAS)}")
+    probes = [one for one in _probes(bench, names) if not only or one.area in only]
+    parallel = bench.config.parallel if bench.config else 4
+    with ThreadPoolExecutor(max_workers=max(4, parallel)) as pool:
+        found = list(pool.map(lambda probe: _looked(bench, probe), probes))
+    outcomes = list(_merged([one for some in found for one in some]))
+    status, code = inspect(outcomes)
+    if status is Status.CONFLICT:  # it was only looked at: an error like the others
+        status, code = Status.FAILED, Exit.FAILED
+    server = bench.config.name if bench.config else "zborg"
+    return Report("doctor", new_run(started), server, started, bench.clock(), status, code, tuple(outcomes))
+
+
+def _probes(bench: Bench, names: Sequence[str]) -> Iterator[Probe]:
+    """Those that wait for other machines first: the others are done meanwhile."""
+    config, context = bench.config, bench.context
+    if config is None or context is None:
+        yield from _here(bench)
+        return
+    stock = storage.Stock(context, config)
+    for host in _hosts(bench, config, names):
+        yield Probe("hosts", host.name, partial(machines.host, stock, host, bench.knock))
+    if not (config.hosts or config.storage.received or bench.mistakes):
+        yield Probe("hosts", "hosts", partial(_nobody, config))
+    for target in config.targets:
+        yield from _of_target(context, target)
+    yield from _here(bench)
+    yield from _configured(bench, stock, config)
+
+
+def _hosts(bench: Bench, config: Config, names: Sequence[str]) -> Iterable[Host]:
+    """One whose table has a mistake is no unknown one: the mistake is told."""
+    if bench.mistakes:
+        return [host for host in config.hosts if not names or host.name in names]
+    return select_hosts(config, names)
+
+
+def _nobody(config: Config) -> Iterator[Finding]:
+    told = nobody(config)
+    yield Finding(told.subject, told.status, told.message, told.remedy)
+
+
+def _looked(bench: Bench, probe: Probe) -> list[Outcome]:
+    """Only what waits for another machine is told of while it lasts."""
+    emit = bench.context.emit if bench.context and probe.area in _FAR else lambda _: None
+    emit(Event("started", probe.subject, "asked"))
+    try:
+        found = [_outcome(probe, finding) for finding in probe.look()]
+    except Exception as error:
+        found = [outcome_of(probe.area, probe.subject, error)]
+    emit(Event("finished", probe.subject))
+    return found
+
+
+def _outcome(probe: Probe, finding: Finding) -> Outcome:
+    remedy, *commands = finding.remedy.split("\n")
+    data = {"commands": commands} if commands else {}
+    return Outcome(probe.area, finding.subject, finding.level, finding.message, remedy, data)
+
+
+# The order in which a reader meets them: what all else depends on comes first.
+AREAS = (
+    "config",
+    "state",
+    "keys",
+    "programs",
+    "zfs",
+    "pool",
+    "storage",
+    "properties",
+    "repositories",
+    "serving",
+    "off-site",
+    "hosts",
+    "targets",
+    "schedule",
+)
+_FAR = ("hosts", "targets")
+
+
+def _merged(found: Sequence[Outcome]) -> Iterator[Outcome]:
+    """By area, one line for all hosts that are well: who has two hundred wants to see the others.
+
+    What several probes met alike, a storage that is down, is told once.
+    """
+    found = list({(one.subject, one.message): one for one in reversed(found)}.values())[::-1]
+    areas = [*AREAS, *dict.fromkeys(one.kind for one in found if one.kind not in AREAS)]
+    for area in areas:
+        some = [one for one in found if one.kind == area]
+        well = [one for one in some if one.status is Status.OK]
+        if area == "hosts" and well:
+            yield _together(well)
+            some = [one for one in some if one.status is not Status.OK]
+        yield from some
+
+
+def _together(well: Sequence[Outcome]) -> Outcome:
+    answer = "answers with its pinned key" if len(well) == 1 else "answer with their pinned keys"
+    words = f"{counted(len(well), 'host')} {answer}"
+    return Outcome("hosts", "hosts", Status.OK, words, data={one.subject: one.message for one in well})

@@ -1,0 +1,183 @@
+"""doctor's probes of the storage: ZFS, datasets and their properties, repositories, pools, `borg serve`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from zborg.config import Config
+from zborg.errors import ZborgError
+from zborg.model import Dataset, Finding, Host, Outcome, Runner, Status, Target
+from zborg.planning import clocks
+from zborg.planning import doctor_zfs as judge
+from zborg.planning.doctor import or_fine, program
+from zborg.planning.doctor_machines import keyed_here
+from zborg.planning.doctor_zfs import StorageFacts
+from zborg.steps.context import Context
+from zborg.steps.doctor_here import zfs_of
+from zborg.steps.enroll import escrow_of
+from zborg.steps.scrub import judged, pool_of
+from zborg.zfs import argv
+
+Lines = dict[str, str]  # of a repository's config: its id, and the first character of a key
+
+_LISTING = 600.0
+_CHUNK = 100  # datasets per command
+
+
+class Stock:
+    """What several probes need of the storage, asked for once, whatever the number of hosts."""
+
+    def __init__(self, context: Context, config: Config) -> None:
+        self.context = context
+        self.escrow = escrow_of(config)  # the context's own state directory is a scratch one
+        self._guard = threading.RLock()  # the configs ask for the datasets
+        self._known: dict[str, Any] = {}
+
+    def datasets(self) -> dict[str, Dataset]:
+        """By name. Raises when the pool cannot be asked."""
+        found: dict[str, Dataset] = self._once("datasets", self._datasets)
+        return found
+
+    def configs(self) -> dict[str, Lines]:
+        """By host, the telling lines of its repository's `config`; without hosts that have none here."""
+        found: dict[str, Lines] = self._once("configs", self._configs)
+        return found
+
+    def homes(self) -> dict[str, Host]:
+        """Hosts by the place of their repository, where that is mounted."""
+        config, found = self.context.config, self.datasets()
+        there = ((found.get(config.storage.dataset_of(host.name)), host) for host in config.hosts)
+        return {one.mountpoint: host for one, host in there if one and one.mounted and one.mountpoint}
+
+    def _once(self, name: str, ask: Callable[[], Any]) -> Any:
+        """The same answer for all, and the same error: who is down is not waited for again and again."""
+        with self._guard:
+            if name not in self._known:
+                try:
+                    self._known[name] = ask()
+                except ZborgError as error:
+                    self._known[name] = error
+            known = self._known[name]
+        if isinstance(known, ZborgError):
+            raise known
+        return known
+
+    def _datasets(self) -> dict[str, Dataset]:
+        root = self.context.config.storage.dataset
+        found = {one.name: one for one in self.context.zfs.datasets(root)}
+        if not found:
+            self.context.zfs.pool(pool_of(root))  # a pool that is not there lists as nothing
+        return found
+
+    def _configs(self) -> dict[str, Lines]:
+        homes = self.homes()
+        if not homes:
+            return {}
+        files = ["find", *homes, "-maxdepth", "1", "-name", "config", "-type", "f"]
+        lines = ["grep", "-Ho", "-e", "^id = [0-9a-f]*", "-e", "^key = .", "{}", "+"]
+        text = self.context.storage.run([*files, "-exec", *lines], timeout=120).stdout
+        found: dict[str, Lines] = {}
+        for line in text.split("\n")[:-1]:
+            path, _, said = line.partition("/config:")
+            if path in homes:
+                key, _, value = said.partition(" = ")
+                found.setdefault(homes[path].name, {})[key] = value
+        return found
+
+
+def adapter(context: Context, words: str) -> Iterable[Finding]:
+    """Which adapter speaks to ZFS and why, which release; and whether the storage's clock is ours."""
+    zfs = zfs_of(context.config, context.storage)
+    bad = list(program(zfs))
+    if apart := clocks.apart("the storage", context.zfs.clock(), context.clock()):
+        bad.append(Finding("storage", Status.WARNING, apart, clocks.REMEDY))
+    return or_fine(bad, "zfs", f"{words}; {zfs.said}")
+
+
+def places(stock: Stock) -> Iterable[Finding]:
+    context, storage = stock.context, stock.context.config.storage
+    reserve = next(iter(context.zfs.datasets(storage.reserve)), None) if storage.slack else None
+    kept = settings(context.storage, [storage.reserve], ["refreservation"]) if reserve else {}
+    hosts = {host.name: storage.dataset_of(host.name) for host in context.config.hosts}
+    told = kept.get(storage.reserve, {}).get("refreservation", "")
+    return judge.storage(StorageFacts(storage, stock.datasets(), hosts, reserve, told))
+
+
+def properties(stock: Stock) -> Iterable[Finding]:
+    storage, found = stock.context.config.storage, stock.datasets()
+    hosts = [storage.dataset_of(host.name) for host in stock.context.config.hosts]
+    there = [name for name in (storage.dataset, *hosts) if name in found]
+    asked = settings(stock.context.storage, there, judge.STORED)
+    return judge.stored(storage.dataset, asked) if there else ()
+
+
+def settings(runner: Runner, datasets: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Native properties as they are in force, by dataset; one command per 100 datasets."""
+    found: dict[str, dict[str, str]] = {}
+    for start in range(0, len(datasets), _CHUNK):
+        names = datasets[start : start + _CHUNK]
+        text = runner.run(argv.values(",".join(keys), *names), timeout=_LISTING).stdout
+        told = text.split("\n")[:-1]
+        if len(told) != len(names) * len(keys):
+            raise ZborgError(f"zfs get told {len(told)} values of {len(names) * len(keys)}")
+        for number, name in enumerate(names):
+            found[name] = dict(zip(keys, told[number * len(keys) :], strict=False))
+    return found
+
+
+# --- repositories -----------------------------------------------------------------------------------
+
+
+def repositories(stock: Stock) -> Iterable[Finding]:
+    """Whose they are on the storage, and whether one holds its own key. Two commands for all."""
+    storage, homes = stock.context.config.storage, stock.homes()
+    bad = list(_unconfined(stock.context, homes)) if homes else []
+    for host in homes.values():
+        if "key" in stock.configs().get(host.name, {}):  # repokey's; a keyfile stays on the host
+            bad.append(keyed_here(host, storage.dataset_of(host.name), storage.dataset))
+    words = "each is root's, for `borg serve` to add to and not to throw away; none holds its key"
+    return or_fine(bad, "repositories", words) if homes else ()
+
+
+def _unconfined(context: Context, homes: Mapping[str, Host]) -> Iterator[Finding]:
+    """As borg/confine.py makes it: see there why."""
+    strangers = ["find", *homes, "-prune", "!", "(", "-user", "0", "-perm", "1770", ")"]
+    for home in context.storage.run(strangers).stdout.split("\n")[:-1]:
+        host = homes[home]
+        words = f"{home} is not root's with mode 1770: a hostile host could throw its repository away"
+        yield Finding(host.name, Status.FAILED, words, f"zborg init {host.name}")
+
+
+def serving(context: Context) -> Iterable[Finding]:
+    """One host stands for all, as in init: the account, its forced command and borg are the same for each."""
+    served = [host for host in context.config.hosts if host.reverse is None]
+    if not served:
+        return
+    try:
+        context.tunnel.try_serve(served[0].name)
+    except ZborgError as error:
+        if error.retryable:  # the way there, which others tell of
+            raise
+        mend = error.remedy or "zborg init tries it too; README, Setting up"
+        yield Finding("borg serve", Status.FAILED, f"it cannot be started: {error.message}", mend)
+        return
+    yield Finding("borg serve", Status.OK, f"can be started, as {context.config.storage.user}")
+
+
+# --- pools ------------------------------------------------------------------------------------------
+
+
+def pool(context: Context, target: Target | None) -> Iterable[Finding]:
+    """As `zborg scrub` judges it: health, errors, capacity, the last scrub's age."""
+    root = target.dataset if target else context.config.storage.dataset
+    zfs = context.zfs_of(target) if target else context.zfs
+    name = pool_of(root)
+    subject = f"{target.name}:{name}" if target else name
+    told = judged(subject, zfs.pool(name), context.config, context.clock())
+    yield _finding(told)
+
+
+def _finding(outcome: Outcome) -> Finding:
+    return Finding(outcome.subject, outcome.status, outcome.message, outcome.remedy)
