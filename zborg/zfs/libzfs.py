@@ -54,8 +54,10 @@ _NEEDED = (
 
 def lack(pool: str) -> str:
     """What libzfs wants here to open `pool`, in words; "" for nothing."""
-    if not os.access(_DEVICE, os.R_OK | os.W_OK):
-        return f"{_DEVICE} cannot be opened here"
+    try:  # as the library will: a sandbox may refuse what the file's mode allows
+        os.close(os.open(_DEVICE, os.O_RDWR))
+    except OSError as error:
+        return f"{_DEVICE} cannot be opened: {error.strerror}"
     try:
         import libzfs
     except ImportError as error:
@@ -198,9 +200,8 @@ class LibZfs:
             except FileExistsError as error:
                 guids = {one.guid for one in map(_bookmark, found.parent.bookmarks) if one.raw == raw}
                 if guids != {found.properties["guid"].rawvalue}:
-                    raise _failed(
-                        command, f"cannot create bookmark '{command[-1]}': bookmark exists"
-                    ) from error
+                    said = f"cannot create bookmark '{command[-1]}': bookmark exists"
+                    raise _failed(command, said) from error
 
     # --- destroying ------------------------------------------------------------------------------
 
