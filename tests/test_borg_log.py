@@ -359,3 +359,18 @@ def test_a_held_lock_is_told_by_its_msgid_and_then_by_the_status(
     for line in (*map(json.dumps, lines), f"zborg-agent: borg ended with {status}"):
         log.feed(line)
     assert lock_is_held(status, log) is held
+
+
+def test_the_last_lines_of_the_host_stay_whatever_the_storage_says() -> None:
+    """borg serve answers a host that hung up with a traceback."""
+    log = BorgLog()
+    log.feed("zborg-agent: borg is not installed")
+    log.feed(json.dumps({"type": "log_message", "levelname": "ERROR", "message": "Traceback\nthe reason"}))
+    for number in range(30):
+        log.feed(f"storage: line {number}")
+    assert log.last == [
+        *(f"storage: line {number}" for number in range(22, 30)),
+        "zborg-agent: borg is not installed",
+        "Traceback",
+        "the reason",
+    ]

@@ -24,7 +24,7 @@ AGENT_BUSY, AGENT_ALARM, AGENT_PATH_MISSING, AGENT_NOT_NOW, AGENT_HOOK = 75, 76,
 _LOCK_TIMEOUT = 73  # borg's, of its modern exit codes
 NOT_FOUND = 127  # the agent's, when borg is missing; the shell's, when the agent is
 _KEPT_LINES = 40
-_LAST_LINES, _LAST_LINE = 10, 300  # lines, and characters of each, that go with a failure
+_LAST_LINES, _LAST_LINE = 8, 300  # lines of each side, and characters of each, that go with a failure
 _LONGEST = 4000  # characters of one message; what a host says may have no end
 _MOST = 16 << 20  # characters of borg's own output
 _AGENT = "zborg-agent: "
@@ -149,7 +149,9 @@ class BorgLog:
     unreadable: int = 0  # files that the host's disk would not give
     clocks: tuple[datetime, datetime] | None = None  # the host's and ours, when the host told its own
     ran: bool = False  # whether the agent says that borg ran to an end
-    last: list[str] = field(default_factory=list)  # its last lines, whoever said them, for people
+    # The last lines of each side, for people. Apart: a traceback of `borg serve` would push the host's out.
+    last_of_host: list[str] = field(default_factory=list)
+    last_of_storage: list[str] = field(default_factory=list)
     _size: int = 0
 
     def feed(self, line: str) -> dict[str, Any] | None:
@@ -200,9 +202,14 @@ class BorgLog:
             del self.plain[:-_KEPT_LINES]
             self._remember(line)
 
+    @property
+    def last(self) -> list[str]:
+        return [*self.last_of_storage, *self.last_of_host]
+
     def _remember(self, text: str) -> None:
-        self.last += [line[:_LAST_LINE] for line in text.splitlines()[-_LAST_LINES:]]
-        del self.last[:-_LAST_LINES]
+        side = self.last_of_storage if text.startswith(_STORAGE) else self.last_of_host
+        side += [line[:_LAST_LINE] for line in text.splitlines()[-_LAST_LINES:]]
+        del side[:-_LAST_LINES]
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

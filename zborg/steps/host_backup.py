@@ -156,7 +156,7 @@ class HostBackup:
         if log.warnings:
             data["warnings"] = log.warnings
         if not judged.good:
-            data["log"] = list(log.last)
+            data["log"] = log.last
         return Outcome("host", self.host.name, judged, message, remedy, data)
 
     def _proven(self, outcome: Outcome, archive: str) -> Outcome:
