@@ -69,6 +69,8 @@ def _bulk(world: Benchmarked, sizes: Sizes) -> list[Round]:
         "zborg": world.ways["zborg"],
     }
 
+    world.timed(f"{ways['zborg']} --dry-run")  # the first run compiles what is Python
+
     def again(_: str) -> None:
         world.offsite.sh(f"zfs destroy -r {there}", timeout=600)
         world.vault.sh(f"zfs inherit zborg:target.offsite {dataset}")
@@ -92,6 +94,8 @@ def _many(world: Benchmarked, sizes: Sizes) -> tuple[list[Round], list[Round]]:
 
     news(world, sizes.tools)
     fill(world, sizes.tools)
+    for command in ways.values():  # the first run compiles what is Python
+        world.timed(command)
     try:
         for number in range(sizes.rounds):
             news(world, sizes.tools)
@@ -123,7 +127,8 @@ def _rounds(
 
 def _words(cost: Cost) -> str:
     used = f"{cost.wall:.1f} s, CPU {cost.vault:.1f} + {cost.offsite:.1f} s"
-    return f"{used}, {cost.commands} commands, {cost.connections} connections"
+    asked = f"{cost.commands} commands, {cost.connections} connections"
+    return f"{used}, {asked}, {cost.receiving:.1f} s of receiving"
 
 
 def _show(title: str, rounds: Sequence[Round], reference: str) -> None:
