@@ -12,6 +12,7 @@ import pytest
 
 from tests.harness.agent import Lab as AgentLab
 from tests.harness.host import BackedUpHost
+from tests.harness.inside import Inside
 from tests.harness.keys import KeyPair, make_key
 from tests.harness.local import LocalVault
 from tests.harness.reader import Away, Offsite, offsite
@@ -116,10 +117,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def bookworm() -> Guest:
-    """A guest with python3-libzfs and OpenZFS 2.1, and no pools yet."""
+def bookworm(tmp_path_factory: pytest.TempPathFactory) -> Inside:
+    """A guest with python3-libzfs and OpenZFS 2.1, and no pools yet; zborg and its tests are installed."""
     from tests.lab import up
 
-    guest = up(BOOKWORM, "bookworm")
-    guest.fresh()
-    return guest
+    made = Inside(up(BOOKWORM, "bookworm"))
+    made.guest.fresh()
+    made.install(tmp_path_factory.mktemp("bookworm"), tests=True)
+    return made

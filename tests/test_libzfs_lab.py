@@ -8,18 +8,13 @@ import pytest
 
 from tests import inside_libzfs, test_zfs_contract
 from tests.harness.inside import Inside
-from tests.lab import Guest
 
 pytestmark = pytest.mark.lab
 
 
 @pytest.mark.timeout(1000)  # some 45 s on a quiet machine: the inner tests are those of a whole file
-def test_every_test_of_the_contract_passes_inside_the_guest(
-    bookworm: Guest, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    inside = Inside(bookworm)
-    inside.install(tmp_path_factory.mktemp("contract"), tests=True)
-    said = inside.pytest("-q", "tests/test_zfs_contract.py", "tests/inside_libzfs.py", timeout=900)
+def test_every_test_of_the_contract_passes_inside_the_guest(bookworm: Inside) -> None:
+    said = bookworm.pytest("-q", "tests/test_zfs_contract.py", "tests/inside_libzfs.py", timeout=900)
     modules = (test_zfs_contract, inside_libzfs)
     wanted = sum(name.startswith("test_") for module in modules for name in vars(module))
     # The last line counts whatever did not pass, too: failed, skipped, deselected, errors.

@@ -22,12 +22,14 @@ DATASET, COPY = "self/borg", "away/zborg"
 @pytest.fixture(scope="module", params=["commands", "libzfs"])
 def inside(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Inside:
     """zborg.toml does not say which adapter: trixie has no python3-libzfs."""
-    of_the_lab = request.param == "commands"
-    guest = request.getfixturevalue("lab").vault if of_the_lab else request.getfixturevalue("bookworm")
-    made = Inside(guest)
-    made.install(tmp_path_factory.mktemp("inside"))
+    if request.param == "libzfs":
+        made: Inside = request.getfixturevalue("bookworm")
+    else:
+        made = Inside(request.getfixturevalue("lab").vault)
+        made.install(tmp_path_factory.mktemp("inside"))
     made.prepare(DATASET, COPY)
     made.admit_sender()
+    guest = made.guest
     # Room for min_free and the slack, 1G each; the files are sparse.
     guest.sh("mkdir -p /vdev; truncate -s 4G /vdev/self /vdev/away")
     guest.sh("zpool create self /vdev/self; zpool create away /vdev/away; zpool scrub -w away")
