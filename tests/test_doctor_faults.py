@@ -331,7 +331,9 @@ FAULTS = {
     "a pool that was never scrubbed": Fault(
         "pool", sick(scrub=Scrub.NEVER, finished=None), BAD, "never scrubbed", "zborg scrub --start"
     ),
-    "a pool that is nearly full": Fault("pool", sick(free=1 << 30), WARN, "of the pool is used", "zfs list"),
+    "a pool that is nearly full": Fault(
+        "pool", sick(free=150 << 30), WARN, "of the pool is used", "zfs list"
+    ),
     # datasets
     "a storage that was never made": Fault(
         "storage", stored(dataset="tank/backup"), BAD, "dataset does not exist", "zborg init"
