@@ -180,7 +180,7 @@ def test_lag_is_told_from_the_last_good_replication_of_each_dataset(tmp_path: Pa
     for name in ("a", "b"):
         saved(runs, 23, "backup", outcome(Status.OK, name, data={"new_bytes": 3 << 20}))
     saved(runs, 24, "snapshot", taken("a", "two"), taken("b", "two"))
-    saved(runs, 25, "replicate", sent("a", "two"), sent("b", status=Status.FAILED))
+    saved(runs, 24, "replicate", sent("a", "two"), sent("b", status=Status.FAILED))
     late = lag_of(runs, "offsite", now)
     assert late is not None
     assert late.facts() == {"behind": ["b"], "lag": (39 * 60 - 1) * 60.0, "lag_bytes": 3 << 20}

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heapify, heapreplace
 from math import inf
-from statistics import fmean, median
 
 _FIRST_WAIT, _LONGEST_WAIT = 10.0, 300.0
 _EARLY = timedelta(hours=1)  # a cron line does not start at the same second every night
@@ -14,7 +13,9 @@ _EARLY = timedelta(hours=1)  # a cron line does not start at the same second eve
 
 def typical(seconds: Sequence[float]) -> float:
     """What several nights took as one number: the median, which one odd night does not move."""
-    return median(seconds)
+    # Not statistics.median: with what it imports, that module costs `zborg status` a tenth of its time.
+    ordered, half = sorted(seconds), len(seconds) // 2
+    return ordered[half] if len(seconds) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def longest_first(names: Iterable[str], expected: Mapping[str, float]) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ def guessed(names: Iterable[str], expected: Mapping[str, float]) -> dict[str, fl
     """Each one's expected seconds, the mean of the known for the others; None when none is known."""
     if not expected:
         return None
-    mean = fmean(expected.values())
+    mean = sum(expected.values()) / len(expected)
     return {name: expected.get(name, mean) for name in names}
 
 
