@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -36,6 +36,19 @@ class Runs:
 
     def __init__(self, directory: Path, also: Callable[[Report], None] | None = None) -> None:
         self._directory, self._also = directory, also
+        self._listed: Sequence[str] | None = None
+
+    def as_now(self) -> Runs:
+        """The same for who asks for many commands at one moment: the directory is read once, 3 ms a year."""
+        seen = Runs(self._directory)
+        seen._listed = self._names()
+        return seen
+
+    def _names(self) -> Sequence[str]:
+        if self._listed is not None:
+            return self._listed
+        with os.scandir(self._directory) as entries:  # a glob makes a Path of each
+            return [entry.name for entry in entries]
 
     def save(self, report: Report) -> None:
         """Replace the file whole and on disk: a killed zborg leaves the old report or the new one.
@@ -71,7 +84,8 @@ class Runs:
 
     def newest_first(self, command: str) -> Iterator[Report]:
         """Reports of one command. A file that cannot be read is passed over: history never stops a backup."""
-        for path in _by_age(self._directory, f".{command}.json"):
+        names = [name for name in self._names() if name.endswith(f".{command}.json")]
+        for path in _by_age(self._directory, names):
             if report := _read(path):
                 yield report
 
@@ -125,10 +139,8 @@ def ended(report: Report, outcome: Outcome) -> datetime:
     return moment_of(outcome.data.get("finished")) or report.finished
 
 
-def _by_age(directory: Path, end: str) -> Iterator[Path]:
+def _by_age(directory: Path, names: Iterable[str]) -> Iterator[Path]:
     """Newest first. Runs of one second have random ends of their names: the file tells which was later."""
-    with os.scandir(directory) as entries:  # a glob makes a Path of each
-        names = [entry.name for entry in entries if entry.name.endswith(end)]
     for _, together in groupby(sorted(names, key=_stamp, reverse=True), key=_stamp):
         yield from sorted((directory / name for name in together), key=_changed, reverse=True)
 

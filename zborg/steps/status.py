@@ -45,6 +45,7 @@ def saved(
 
     Exit 4 for what failed, is overdue or never was, 13 for damage.
     """
+    runs = runs.as_now()
     if config.storage.received:
         outcomes = list(_arrived(config, runs, now))
     else:

@@ -15,7 +15,7 @@ from zborg.state.runs import Runs
 from zborg.steps.context import Context
 
 KIND = told.KIND
-_LOOKED = 10  # replications; where none of them heard anything the target has no zborg of its own
+_LOOKED = 3  # replications; where none of them heard anything the target has no zborg of its own
 _COMMANDS = ("rotate", "scrub")  # an off-site's night
 
 
