@@ -39,7 +39,8 @@ NAME = "zborg_2026-02-12T144933Z"
 
 def test_listings_and_one_whole_snapshot_are_all_that_a_reader_gets() -> None:
     whole = argv.send(Stream(f"{WEB}@{NAME}"))
-    assert parse_reading(shlex.join(whole), ROOT) == Give(whole)
+    raw = argv.send(Stream(f"{WEB}@{NAME}", raw=True))
+    assert [parse_reading(shlex.join(one), ROOT) for one in (whole, raw)] == [Give(whole), Give(raw)]
     for listing in (argv.list_snapshots(WEB), argv.snapshot_properties(WEB), argv.list_datasets(ROOT)):
         assert parse_reading(shlex.join(listing), ROOT) == Show(listing)
     with pytest.raises(ZborgError, match="refused by the sink"):
@@ -204,6 +205,14 @@ def test_what_was_not_asked_for_is_not_received(plain: World, monkeypatch: pytes
         (outcome,) = plain.restore().outcomes
         assert outcome.status is Status.FAILED and "sends something else than" in outcome.message, kind
         assert not got and plain.scratch == ["tank/zborg-scratch"]
+
+
+def test_what_zfs_encrypts_there_is_told_and_not_fetched(plain: World) -> None:
+    plain.vault.far._all[WEB].properties["encryption"] = "aes-256-gcm"
+    plain = replace(plain, context=replace(plain.context, zfs_of=lambda _: plain.vault.far))
+    (outcome,) = plain.restore().outcomes
+    assert "is encrypted by ZFS" in outcome.message and f"-w -L -e -c {WEB}@" in outcome.remedy
+    assert plain.scratch == []
 
 
 def test_what_a_killed_run_had_fetched_goes_with_the_next(plain: World) -> None:

@@ -7,6 +7,7 @@ machine, and need not be honest: what it sends is looked at before any of it is 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from zborg.steps.clones import Place, drop_fetched, fetched_below
 from zborg.steps.context import Begun, outcome_of
 from zborg.steps.transfer import Meter, to_blame
 from zborg.streams import chain, fed, first_bytes, pour, pump
+from zborg.zfs import argv
 from zborg.zfs.begin import SIZE
 from zborg.zfs.begin import parse as parse_begin
 from zborg.zfs.sink import REFUSED, faults
@@ -41,6 +43,7 @@ def at_hand(
     if not place.reader and not (serve and place.target):
         yield place, snapshot
         return
+    _check_plain(place, snapshot)
     context = begun.context
     near = replace(place, zfs=context.zfs, machine=context.storage, dataset=context.config.storage.dataset)
     made = f"{fetched_below(near, begun.run)}/{place.host}"
@@ -52,6 +55,14 @@ def at_hand(
     finally:
         with cancelled.shielded():
             drop_fetched(near.zfs, made)
+
+
+def _check_plain(place: Place, snapshot: Snapshot) -> None:
+    """What ZFS encrypts off-site comes raw, and mounts only with its key, which zborg never asks for."""
+    if any(one.encrypted for one in place.zfs.datasets(place.dataset) if one.name == place.dataset):
+        words = f"{place.dataset}{place.where} is encrypted by ZFS: zborg does not fetch it"
+        send = shlex.join(argv.send(Stream(snapshot.full, raw=True)))
+        raise ZborgError(words, f"by hand: {send} there, zfs receive, zfs load-key and zfs mount here")
 
 
 def _make_parent(zfs: Zfs, made: str) -> None:
@@ -131,6 +142,6 @@ class _Fetch:
 
     def _failure(self, who: str, status: int, words: str) -> CommandFailed:
         where = f"on {self.place.target}" if who == "send" else "on the storage"
-        argv = ("zfs", who)
-        told = explain(CommandFailed(argv, status, words), argv)
-        return CommandFailed(argv, status, told.stderr, f"zfs {who} {where} failed", told.remedy)
+        command = ("zfs", who)
+        told = explain(CommandFailed(command, status, words), command)
+        return CommandFailed(command, status, told.stderr, f"zfs {who} {where} failed", told.remedy)

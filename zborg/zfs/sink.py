@@ -118,11 +118,14 @@ def parse_reading(command: str, root: str) -> Show | Give:
 
 
 def _given(words: Argv, root: str) -> Give | None:
-    """One snapshot in full. An increment or a resumed stream names another one, which need not be below
-    the root: ZFS finds what a token means in the whole pool."""
+    """One snapshot in full, raw or not. An increment or a resumed stream names another one, which need not
+    be below the root: ZFS finds what a token means in the whole pool."""
     last = words[-1]
-    written = _wrote(lambda name: argv.send(Stream(name)), last)
-    return Give(words) if _is_below(last, root) and written == words else None
+
+    def sent(*, raw: bool) -> Argv | None:
+        return _wrote(lambda name: argv.send(Stream(name, raw=raw)), last)
+
+    return Give(words) if _is_below(last, root) and words in (sent(raw=False), sent(raw=True)) else None
 
 
 def _shown(words: Argv, root: str) -> Show | None:
