@@ -18,7 +18,9 @@ from zborg.errors import Exit, UsageError
 from zborg.interrupt import cancelled
 from zborg.model import Report, Status
 from zborg.steps.backup import Options, backup
+from zborg.steps.clones import STORAGE, Source
 from zborg.steps.context import Context
+from zborg.steps.replicate import replicate
 from zborg.steps.restore_serve import restore_serve
 from zborg.steps.snapshot import snapshot
 
@@ -37,14 +39,14 @@ def backed_up(vault: LocalVault, clock: Hours) -> tuple[BackedUpHost, Context]:
 class Lending(threading.Thread):
     """`restore serve` at work; `end` is Ctrl-C."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, source: Source = STORAGE) -> None:
         super().__init__(daemon=True)
-        self._context = context
+        self._context, self._source = context, source
         self.report: Report | None = None
         self.start()
 
     def run(self) -> None:
-        self.report = restore_serve(self._context, "web1")
+        self.report = restore_serve(self._context, "web1", source=self._source)
 
     def end(self) -> Report:
         cancelled.set()
@@ -100,6 +102,18 @@ def test_the_owner_reads_the_snapshot_by_hand(vault: LocalVault, clock: Hours) -
     words = [event.message for event in vault.events if event.kind == "warning"]
     assert any("--borg-env" in one for one in words) and any("never create" in one for one in words)
     assert 'eval "$(/usr/local/libexec/zborg-agent --borg-env)"' in words, "a line of its own, to be copied"
+
+
+@pytest.mark.usefixtures("uncancelled")
+def test_a_copy_is_fetched_and_lent(vault: LocalVault, clock: Hours) -> None:
+    """What the host reads came from there: the storage itself has a later archive."""
+    host, context = backed_up(vault, clock)
+    assert replicate(context).exit is Exit.OK
+    lending = Lending(context, Source("offsite"))
+    listed = by_hand(host, "list", "--short")
+    assert listed.returncode == 0 and len(listed.stdout.split()) == 1, listed
+    assert lending.end().exit is Exit.OK
+    assert not clones(vault)
 
 
 @pytest.mark.usefixtures("uncancelled")
