@@ -51,18 +51,17 @@ def cut(world: World, name: str, options: str = "") -> None:
     send(world, line, f"zfs receive -s -u {COPY}/{name}")
 
 
-def there(world: World, name: str) -> dict[str, str]:
+def offsite(world: World) -> Guest:
     assert world.offsite is not None
-    return guids(world.offsite, f"{COPY}/{name}")
+    return world.offsite
+
+
+def there(world: World, name: str) -> dict[str, str]:
+    return guids(offsite(world), f"{COPY}/{name}")
 
 
 def here(world: World, name: str) -> dict[str, str]:
     return guids(world.vault, f"{ROOT}/{name}")
-
-
-def offsite(world: World) -> Guest:
-    assert world.offsite is not None
-    return world.offsite
 
 
 def record(world: World, name: str) -> Recorded:
@@ -104,7 +103,7 @@ zpool sync small
 
 @pytest.fixture(scope="module")
 def rows(lab: Lab) -> Iterator[World]:
-    # A parent as docs/sink.md warns of: its children have somewhere to be mounted.
+    # A careless parent: its children have somewhere to be mounted.
     lab.offsite.sh(_SMALL)
     world = lab.world("rows", ROOT, COPY)
     world.write_config(snapshots={"keep": {"last": 1}})

@@ -72,7 +72,7 @@ def _afresh(sending: _Sending, refused: CommandFailed | None = None) -> Outcome:
             raise Diverged(conflict) from refused
     for plan in now.plan.datasets:
         if plan.source == source:
-            cut = plan.steps[:1] and isinstance(plan.steps[0], Resume | Abandon)
+            cut = any(isinstance(step, Resume | Abandon) for step in plan.steps)
             if refused and (cut or list(map(str, plan.steps)) == list(map(str, sending.left))):
                 raise refused
             if not plan.steps:
