@@ -312,7 +312,7 @@ def mended(rows: World, spoiled: Report) -> tuple[Report, Report]:
     rows.vault.sh(_SLOW)
     target = rows.settings["targets"]["offsite"] | {"bandwidth_limit": "1MiB/s"}
     sending = rows.start("replicate", "--config", rows.variant("slow", targets={"offsite": target}), "--json")
-    pair = until(lambda: newest_pair(rows.state, "dataset-tank:rows:slow"), "the stream starts")
+    pair = until(lambda: newest_pair(rows.state, "dataset-tank:rows:slow"), "the stream starts", 300)
     until(lambda: passed(pair[1], "rchar") > MIB / 2, "it is on its way")
     rotated = rows.report("rotate", expect=None)
     out, _ = sending.communicate(timeout=600)
