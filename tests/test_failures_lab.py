@@ -107,6 +107,9 @@ def rows(lab: Lab) -> Iterator[World]:
     lab.offsite.sh(_SMALL)
     world = lab.world("rows", ROOT, COPY)
     world.write_config(snapshots={"keep": {"last": 1}})
+    # With a limit one stream comes after the other: the last one fills the pool, and for itself alone.
+    target = world.settings["targets"]["offsite"] | {"bandwidth_limit": "1GiB/s"}
+    world.write_config(snapshots={"keep": {"last": 1}}, targets={"offsite": target})
     world.report("init")
     lab.vault.sh(_MAKE)
     send(
@@ -312,8 +315,8 @@ def mended(rows: World, spoiled: Report) -> tuple[Report, Report]:
     rows.vault.sh(_SLOW)
     target = rows.settings["targets"]["offsite"] | {"bandwidth_limit": "1MiB/s"}
     sending = rows.start("replicate", "--config", rows.variant("slow", targets={"offsite": target}), "--json")
-    pair = until(lambda: newest_pair(rows.state, "dataset-tank:rows:slow"), "the stream starts", 300)
-    until(lambda: passed(pair[1], "rchar") > MIB / 2, "it is on its way")
+    pv, _ = until(lambda: newest_pair(rows.state, "dataset-tank:rows:slow"), "the stream starts", 300)
+    until(lambda: passed(pv, "rchar") > MIB / 2, "it is on its way")
     rotated = rows.report("rotate", expect=None)
     out, _ = sending.communicate(timeout=600)
     report: Report = json.loads(out)

@@ -51,6 +51,11 @@ def passed(pid: int, kind: str) -> int:
     return 0
 
 
+def streamed(zborg: int) -> int:
+    """Bytes of a replication's streams that went through its ssh, one's own or one that all share."""
+    return max((passed(child, "rchar") for child in children(zborg)), default=0)
+
+
 def kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
