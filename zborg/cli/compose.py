@@ -75,11 +75,11 @@ def compose(
             frozen=Frozen(state / "frozen"),
             clock=utc_now,
             emit=emit,
-            notifiers=_notifiers(config.notify),
+            notifiers=notifiers_of(config.notify),
         )
 
 
-def _notifiers(settings: Notify) -> tuple[Notifier, ...]:
+def notifiers_of(settings: Notify) -> tuple[Notifier, ...]:
     if not settings.anybody:
         return ()
     from zborg.notify import notifiers

@@ -67,6 +67,7 @@ _COMMANDS = {
     "status": "status.status",
     "doctor": "doctor.doctor",
     "history": "history.history",
+    "report": "report.report",
     "log": "log.log",
     "sink": "lifecycle.sink",
     "restore": "restore.restore",

@@ -13,6 +13,9 @@ from zborg.errors import ZborgError
 from zborg.model.words import printable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from zborg.config import Config
     from zborg.model import Report
 
 
@@ -60,13 +63,18 @@ def _saved(common: Common) -> Report:
     """No connection, no adapter: status answers before borg has printed its version."""
     from zborg.config import find, load
     from zborg.model import utc_now
+
+    return saved_of(load(find(common.config or None)), utc_now())
+
+
+def saved_of(config: Config, now: datetime) -> Report:
+    """Raises ConfigError for a state directory that is not there."""
     from zborg.state.directory import prepare_state
     from zborg.state.frozen import Frozen
     from zborg.state.locks import Locks
     from zborg.state.runs import Runs
     from zborg.steps.status import saved
 
-    config = load(find(common.config or None))
     state = prepare_state(config.state_dir, make=False)
     locks, frozen = Locks(state / "locks", "zborg status"), Frozen(state / "frozen").now()
-    return saved(config, Runs(state / "runs"), locks, utc_now(), frozen)
+    return saved(config, Runs(state / "runs"), locks, now, frozen)

@@ -25,6 +25,7 @@ class News(StrEnum):
     RECOVERY = "recovery"  # what failed before is good again
     DIGEST = "digest"
     TEST = "test"
+    REPORT = "report"  # somebody asked for it to be sent
 
 
 CHOSEN = frozenset({News.SUCCESS, News.WARNING, News.PARTIAL, News.FAILURE, News.RECOVERY})
@@ -39,6 +40,7 @@ class Message:
     text: str
     html: str
     report: Report
+    attached: str = ""  # a page for a browser
 
 
 @dataclass(frozen=True, slots=True)

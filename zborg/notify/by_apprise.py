@@ -16,7 +16,7 @@ from zborg.model import Message, News, Notify
 from zborg.notify.secrets import Secrets, hidden
 
 if TYPE_CHECKING:
-    from apprise import NotifyType
+    from apprise import AppriseAttachment, NotifyType
     from apprise.plugins.base import NotifyBase
 
 _HELD_BACK = frozenset({News.SUCCESS, News.WARNING})  # for the digest
@@ -36,7 +36,7 @@ class ByApprise:
         scheme = url.partition("://")[0]
         self._name = f"url {number}" + (f" ({scheme})" if scheme.isalnum() else "")
         shown = settings.on - _HELD_BACK if settings.digest else settings.on
-        self._on = shown | {News.DIGEST, News.TEST}
+        self._on = shown | {News.DIGEST, News.TEST, News.REPORT}
 
     @property
     def name(self) -> str:
@@ -77,7 +77,20 @@ def _told(plugin: NotifyBase, message: Message, timeout: float) -> bool:
         body, form = message.html, NotifyFormat.HTML
     else:
         body, form = _cut(message.text, plugin.body_maxlen), NotifyFormat.TEXT
-    return bool(plugin.notify(body=body, title=message.subject, notify_type=_type(message), body_format=form))
+    attached = _attached(message) if plugin.attachment_support else None
+    kinds = {"notify_type": _type(message), "body_format": form}
+    return bool(plugin.notify(body=body, title=message.subject, attach=attached, **kinds))
+
+
+def _attached(message: Message) -> AppriseAttachment | None:
+    if not message.attached:
+        return None
+    from apprise import AppriseAttachment
+    from apprise.attachment.memory import AttachMemory
+
+    name = f"zborg-{message.report.command}-{message.report.started:%Y-%m-%d}.html"
+    page = AttachMemory(message.attached, name=name, mimetype="text/html")  # type: ignore[no-untyped-call]  # Apprise's
+    return AppriseAttachment([page])
 
 
 def _cut(text: str, most: int) -> str:

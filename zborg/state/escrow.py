@@ -31,11 +31,16 @@ class Escrow:
 
     def is_sealed(self, name: str, repository: str) -> bool:
         """Whether the key of this very repository is here, whole."""
+        return bool(repository) and self.sealed_for(name) == repository
+
+    def sealed_for(self, name: str) -> str:
+        """The repository whose key is here, whole; "" for none."""
         try:
             told = (self._directory / f"{name}.sealed").read_text(encoding="ascii")
-            return told == _note(self.path(name).read_bytes(), repository)
+            _, _, repository = told.rstrip("\n").partition(" ")
+            return repository if told == _note(self.path(name).read_bytes(), repository) else ""
         except (OSError, ValueError):
-            return False
+            return ""
 
     def keep(self, name: str, repository: str, sealed: str, now: datetime) -> Path:
         """Store it, on disk before this returns. Raises ZborgError for what age would not have written."""

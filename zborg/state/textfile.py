@@ -1,19 +1,23 @@
-"""A file that other programs read while it is written anew."""
+"""A file that other programs or people read while it is written anew."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-_FOR_ALL = 0o644  # node_exporter is another user
+FOR_ALL, FOR_OWNER = 0o644, 0o600  # node_exporter is another user
 
 
-def replace_whole(path: Path, text: str) -> None:
+def replace_whole(path: Path, text: str, mode: int = FOR_ALL) -> None:
     """Readers see the old text or the new one. Raises OSError, and leaves nothing half-written behind."""
     new = path.with_name(f"{path.name}.{os.getpid()}")  # the collector reads *.prom alone
+    new.unlink(missing_ok=True)  # of a killed run with this pid
     try:
-        new.write_text(text, encoding="utf-8")
-        new.chmod(_FOR_ALL)
+        # Made by us and by nobody else: the directory may be one in which others write.
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FOR_OWNER)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), mode)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)

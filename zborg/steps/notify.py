@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import takewhile
 
+from zborg.config import Config
 from zborg.errors import Exit, NotSent, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import TOLD, Message, News, Notifier, Outcome, Report, Status
@@ -54,11 +55,11 @@ def try_all(context: Context, *, dry_run: bool = False) -> Report:
     sample = begun.report([Outcome("test", "test", Status.OK, words)])
     one = replace(message(sample, (), context.config.notify.subject), news=frozenset({News.TEST}))
     outcomes = deliver(context.notifiers, [one], context.config.notify.timeout)
-    return begun.report(outcomes or [_nobody(context)], rule=inspect)
+    return begun.report(outcomes or [nobody(context.config)], rule=inspect)
 
 
-def _nobody(context: Context) -> Outcome:
-    words = f"{context.config.path} names nobody who is told"
+def nobody(config: Config) -> Outcome:
+    words = f"{config.path} names nobody who is told"
     return Outcome("notifier", "notify", Status.FAILED, words, 'urls = ["mailtos://..."] under [notify]')
 
 

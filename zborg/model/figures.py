@@ -1,0 +1,108 @@
+"""What `zborg report` shows. Sizes are bytes, durations seconds, days those of this machine's calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from zborg.model.report import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What the night of one day came to: how many hosts were good, who of them gave cause for a look, and the
+    status of the others."""
+
+    day: date
+    good: int
+    warned: Sequence[str]
+    bad: Mapping[str, str]
+    new_bytes: int
+    seconds: float
+
+    @property
+    def word(self) -> str:
+        if not self.good and not self.bad:
+            return "none"
+        if self.bad:
+            return "partial" if self.good else "failed"
+        return "warned" if self.warned else "good"
+
+
+@dataclass(frozen=True, slots=True)
+class Backups:
+    """One host's backups of the days from `day` on: the last size, all that was new, the middle duration.
+
+    None is what no good backup told.
+    """
+
+    day: date
+    good: int
+    of: int
+    original_bytes: int | None
+    new_bytes: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """When something last showed that a host could be restored; None: never in these days."""
+
+    backup: datetime | None
+    snapshot: datetime | None  # of a good backup
+    copies: Mapping[str, datetime | None]  # by target the last replication that went well
+    restore: datetime | None
+    sealed: bool  # its key lies here for the custodians
+
+
+@dataclass(frozen=True, slots=True)
+class HostFigures:
+    """`trend` is planning.nights.trend's."""
+
+    name: str
+    backups: Sequence[Backups]
+    trend: Mapping[str, Any]
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A straight line through what a pool held. `full` is when nothing more would fit, None: not so soon."""
+
+    bytes_a_day: float
+    full: date | None
+    line: Sequence[tuple[date, float]]  # bytes in use on days to come
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFigures:
+    """`used` is a pool's last sight of each day, in bytes; `seen` the whole last one."""
+
+    name: str
+    used: Sequence[tuple[date, int]]
+    size: int
+    seen: Outcome
+    forecast: Forecast | None  # None: too few days to tell
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFigures:
+    """`behind` is by day how many days the dataset that waited longest had waited then."""
+
+    name: str
+    behind: Sequence[tuple[date, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`step` is how many days a row of a host's table and a point of its plots tell of."""
+
+    first: date
+    last: date
+    step: int
+    calendar: Sequence[Day]
+    hosts: Sequence[HostFigures]
+    pools: Sequence[PoolFigures]
+    targets: Sequence[TargetFigures]
