@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -125,6 +130,65 @@ def test_more_streams_than_the_other_side_lets_share(tmp_path: Path) -> None:
     finally:
         runner.close()
         machine.sshd.stop()
+
+
+def test_no_words_of_the_other_side_can_stop_it(tmp_path: Path) -> None:
+    """Nobody reads what it says: with its pipe full it would wait for ever, and all streams with it."""
+    (banner := tmp_path / "banner").write_text("Welcome to the off-site\n" * 5000)
+    machine = Machine(tmp_path, "Match all", "MaxSessions 1", f"Banner {banner}")
+    runner = sharing(machine.endpoint(), tmp_path)
+    try:
+        talk = Talk(runner)
+        pid = master(runner)
+        assert said(runner, "true")[0] == 0  # refused on it, which it says as well
+        assert runner._shared is not None and runner._shared._master is not None
+        (unread,) = struct.unpack("i", fcntl.ioctl(runner._shared._master.stderr, termios.FIONREAD, bytes(4)))
+        assert unread == 0 and lives(pid)
+        assert talk.end() == 0
+    finally:
+        runner.close()
+        machine.sshd.stop()
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty directory for temporary files; a socket's name is short."""
+    path = Path(f"/tmp/zborg-left-{os.getpid()}")  # noqa: S108  # as above
+    path.mkdir(mode=0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(path))
+    yield path
+    shutil.rmtree(path)
+
+
+def test_what_a_killed_run_left_goes_with_a_later_one(machine: Machine, tmp_path: Path, place: Path) -> None:
+    """And nothing else: not what is young, what is in use, or what is not its own."""
+    left, young, used, other = (place / f"zborg-ssh-{n}" for n in ("left", "young", "used", "other"))
+    for directory in (left, young, used):
+        directory.mkdir()
+    other.symlink_to(tmp_path)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(left / "socket"))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(used / "socket"))
+        listening.listen()
+        for directory in (left, used, other):
+            os.utime(directory, (0, 0), follow_symlinks=False)
+        runner = sharing(machine.endpoint(), tmp_path)
+        assert said(runner, "true")[0] == 0
+        runner.close()
+    assert sorted(place.iterdir()) == sorted([young, used, other])
+    assert tmp_path.is_dir()
+
+
+def test_without_a_place_for_its_socket_every_stream_connects_by_itself(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk may be full just when a copy is wanted most."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    before, runner = machine.accepted(), sharing(machine.endpoint(), tmp_path)
+    assert [said(runner, "true")[0] for _ in range(2)] == [0, 0]
+    assert machine.accepted() == before + 2
+    runner.close()
 
 
 def test_where_none_can_be_made_the_streams_own_failure_is_told(machine: Machine, tmp_path: Path) -> None:

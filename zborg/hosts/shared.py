@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 20.0  # seconds until it listens: ssh's ConnectTimeout, and the login
 _TICK = 0.02
+_PREFIX = "zborg-ssh-"
+_OLD = 86400.0  # seconds; younger ones may be of a run that begins
 
 Start = Callable[[Path, int], Child]  # with the socket to listen on, and /dev/null
 
@@ -64,7 +67,11 @@ class SharedConnection:
     def _open(self) -> bool:
         from concurrent.futures import ThreadPoolExecutor
 
-        self._directory = Path(tempfile.mkdtemp(prefix="zborg-ssh-"))  # 0700
+        try:
+            _sweep()
+            self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX))  # 0700
+        except OSError:  # a full disk, or no place at all: it is only slower without
+            return False
         # A child dies with the thread that started it, and the streams may be those of several.
         self._keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ssh")
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -100,3 +107,22 @@ class SharedConnection:
             with suppress(OSError):
                 shutil.rmtree(self._directory)
             self._directory = None
+
+
+def _sweep() -> None:
+    """Remove what killed runs left behind: our own old directories, on whose socket nobody listens."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # gone meanwhile
+            found = directory.lstat()
+            old = time.time() - found.st_mtime > _OLD
+            if old and found.st_uid == os.geteuid() and not _is_heard(directory / "socket"):
+                shutil.rmtree(directory)
+
+
+def _is_heard(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as one:
+        try:
+            one.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        return True

@@ -172,7 +172,8 @@ class SshRunner:
 
     def _start_master(self, socket: Path, nothing: int) -> Child:
         argv = ssh_argv(self.alias, self.endpoint, self._known_hosts, "", socket=socket)
-        return self._local.start([argv[0], "-M", "-N", *argv[1:]], stdin=nothing, stdout=nothing)
+        # -q comes first and so counts: nobody reads what it says, and with a full pipe it would stop for ever.
+        return self._local.start([argv[0], "-q", "-M", "-N", *argv[1:]], stdin=nothing, stdout=nothing)
 
     def run(
         self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
