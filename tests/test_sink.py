@@ -176,6 +176,16 @@ def test_what_is_refused_reaches_no_zfs(offsite: Offsite, command: str) -> None:
     assert offsite.asked == []
 
 
+def test_two_versions_that_do_not_fit_are_told_as_such(
+    offsite: Offsite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One machine is upgraded before the other, and the columns that are asked for have changed."""
+    monkeypatch.setattr(argv, "DATASET_COLUMNS", "name,guid,mounted,mountpoint")
+    with pytest.raises(CommandFailed, match="it does not do") as refused:
+        CommandZfs(offsite.runner).datasets(ROOT)
+    assert "bring both machines to one version" in refused.value.remedy
+
+
 def test_a_login_without_a_command_is_refused(offsite: Offsite) -> None:
     done = subprocess.run(offsite.client, input=b"", capture_output=True, timeout=60, check=False)
     assert done.returncode == 4 and b"this key opens no shell" in done.stderr and offsite.asked == []

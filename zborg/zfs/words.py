@@ -11,6 +11,11 @@ from zborg.errors import CommandFailed, TimedOut, Unreachable
 _HELD = "zfs holds shows the tags; zborg releases its own, others are yours"
 # The first that is found in the error text. Several are ZFS's words for more than one cause.
 _REMEDIES = (
+    (
+        "refused by the sink: it does not do",
+        "another version of zborg than here answers there, or a key of another purpose was used: bring both "
+        "machines to one version, the off-site first",
+    ),
     ("held by ", _HELD),
     ("it's being held", _HELD),
     ("has dependent clones", "a restore or verify still uses it: wait, or zfs destroy the clone named above"),
