@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 
 from zborg.errors import Busy, Exit
+from zborg.process import LocalRunner
 from zborg.state.locks import Locks, process_start
 
 SOON = 10.0
@@ -234,3 +235,21 @@ def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
 
 def test_the_start_time_of_nobody_is_empty() -> None:
     assert process_start(2**22 + 1) == ""
+
+
+def test_the_record_does_not_grow_with_children_that_have_ended(tmp_path: Path) -> None:
+    """A dataset's lock is held for all of its streams, and each is two children."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    runner = LocalRunner()
+    with Locks(tmp_path, "zborg replicate").hold("dataset-x") as lock:
+        living = runner.start(["sleep", "60"], stdin=nothing, stdout=nothing)
+        lock.adopt(living)
+        for _ in range(3):
+            child = runner.start(["true"], stdin=nothing, stdout=nothing)
+            lock.adopt(child)
+            child.stop()
+        lock.adopt()
+        owner = json.loads((tmp_path / "dataset-x.owner").read_text())
+        assert owner["children"] == [[living.pid, process_start(living.pid)]]
+        living.stop()
+    os.close(nothing)

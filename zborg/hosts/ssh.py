@@ -172,7 +172,7 @@ class SshRunner:
 
     def _start_master(self, socket: Path, nothing: int) -> Child:
         argv = ssh_argv(self.alias, self.endpoint, self._known_hosts, "", socket=socket)
-        # -q comes first and so counts: nobody reads what it says, and with a full pipe it would stop for ever.
+        # -q comes first and so counts: nobody reads what it says, and a full pipe would stop it for ever.
         return self._local.start([argv[0], "-q", "-M", "-N", *argv[1:]], stdin=nothing, stdout=nothing)
 
     def run(

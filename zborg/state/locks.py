@@ -46,6 +46,8 @@ class Lock:
     def adopt(self, *children: Child) -> None:
         """Record children, so that they can be ended should this process be killed."""
         with self._writing:
+            # A dataset may need ten thousand streams: those that have ended are not written again each time.
+            self._owner.children = _running(self._owner.children)
             self._owner.children += [(child.pid, process_start(child.pid)) for child in children]
             self.write()
 
