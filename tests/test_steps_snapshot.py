@@ -166,6 +166,20 @@ def test_whatever_is_new_is_a_reason_for_a_snapshot(vault: LocalVault, clock: Ho
     assert taken() and not taken()
 
 
+def test_what_somebody_elses_snapshot_has_taken_in_is_news_all_the_same(
+    vault: LocalVault, clock: Hours
+) -> None:
+    """`written` counts from the newest snapshot, whoever took it: an hourly one of the whole pool, say."""
+    dataset_only(vault, "web1")
+    vault.zfs.create("tank/borg/of-no-host", {})
+    nights(vault, clock, 1)
+    (vault.zfs.directory("tank/borg/of-no-host") / "file").write_text("x")
+    vault.zfs.snapshot("tank/borg", "autosnap_hourly", {})
+    clock.tick()
+    assert snapshot(world(vault, clock)).outcomes[0].status is Status.OK
+    assert len(raws(vault, "tank/borg/of-no-host")) == 3
+
+
 def test_a_backup_that_came_to_nothing_is_news(vault: LocalVault, clock: Hours) -> None:
     """The mark tells a restore in a month that this night had no backup."""
     dataset_only(vault, "web1")

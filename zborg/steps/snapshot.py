@@ -35,7 +35,8 @@ from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 class _Facts:
     """What is known before the snapshot is taken. States are per host; None: no backup since the last.
 
-    `latest` is, by dataset, what the newest snapshot consists of.
+    `latest` is, by dataset, what the newest snapshot consists of, where no other was taken of it since: of
+    what came after that `written` would not tell.
     """
 
     datasets: tuple[Dataset, ...]
@@ -80,10 +81,12 @@ def _gather(begun: Begun) -> _Facts:
     if not datasets:
         raise missing(context.zfs, storage.dataset, "", "zborg init")
     # Of all datasets: somebody may have destroyed the root's own, which hold nothing.
-    ours = [s for s in context.zfs.snapshots(storage.dataset) if s.name]
+    found = context.zfs.snapshots(storage.dataset)
+    ours = [s for s in found if s.name]
     newest = max(ours, key=lambda s: s.createtxg, default=None)
     since = newest.name.at if newest and newest.name else None
-    latest = {s.dataset: s for s in ours if newest and s.raw == newest.raw}
+    last = {s.dataset: s for s in found}  # oldest first
+    latest = {name: s for name, s in last.items() if newest and s.raw == newest.raw}
     committed = _transactions(context, datasets)
     return _Facts(datasets, newest, latest, _states(context, since, committed), committed)
 
