@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -211,3 +212,23 @@ def test_a_machine_without_pv_is_told_what_to_install(vault: LocalVault, clock: 
     outcome = of(replicate(limited(vault, clock, missing)), "offsite:vault/zborg/web1")
     assert outcome.status is Status.FAILED
     assert "cannot run /nonexistent/pv" in outcome.message and "install" in outcome.remedy
+
+
+def test_a_full_disk_here_costs_one_dataset_and_not_what_is_told_of_the_others(
+    vault: LocalVault, clock: Hours, other: FakeZfs
+) -> None:
+    dataset_only(vault, "web2")
+    context = both(vault, clock, other)
+
+    def full(method: str, what: object) -> None:
+        if method == "receive" and "web1" in str(what):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    vault.far.fail = full
+    report = replicate(context)
+    assert report.exit is Exit.PARTIAL
+    failed = of(report, f"offsite:{COPY}")
+    assert failed.status is Status.FAILED and "No space left on device" in failed.message
+    good = [one.subject for one in report.outcomes if one.status is Status.OK]
+    assert good == ["offsite:vault/zborg/web2", f"other:{COPY}", "other:vault/zborg/web2"]
+    assert guids(vault.far, "vault/zborg/web2") == guids(vault.zfs, "tank/borg/web2")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from zborg.errors import Exit, Interrupted, ZborgError
+from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
 from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan
@@ -75,7 +75,7 @@ def _target(begun: Begun, together: Together, target: Target, *, dry_run: bool) 
                 done.outcomes += heard(target, seen.copies, begun.context.clock())
                 for outcome in _execute(ends, together, seen):
                     done.outcomes.append(outcome)
-    except ZborgError as error:
+    except Exception as error:
         done.outcomes.append(outcome_of("target", target.name, error))
     return done
 
@@ -142,7 +142,7 @@ def _one(ends: Ends, together: Together, seen: Compared, plan: DatasetPlan) -> O
             outcome = send(ends, seen, plan, subject, lock)
     except Diverged as error:
         outcome = _conflict(ends, error.divergence)
-    except ZborgError as error:
+    except Exception as error:  # a full disk here, a bug: the others go on, and are told of
         outcome = outcome_of("replica", subject, error)
     context.emit(Event("finished", subject, outcome.message))
     return outcome
