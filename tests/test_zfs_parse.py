@@ -437,6 +437,20 @@ def test_command_lines_never_force_or_recurse() -> None:
     assert not {"-r", "-R", "-f", "-F"} & {word for command in destroying for word in command}
 
 
+@pytest.mark.parametrize("name", ["vault/a;reboot", "vault/$(x)", "vault/\x1b[2J", "vault/" + "x" * 300])
+def test_a_name_that_zfs_does_not_make_is_refused(name: str) -> None:
+    """A target's word: it would go into reports, onto terminals and into what somebody is to type."""
+    for read, text in (
+        (parse.snapshots, f"{name}@zborg\t1\t1\t1\t0\t0\t-\n"),
+        (parse.snapshots, f"vault@{name}\t1\t1\t1\t0\t0\t-\n"),
+        (parse.bookmarks, f"{name}#zborg\t1\t1\n"),
+        (lambda text: parse.datasets(text, {}), f"{name}\t1\tno\t0\t0\t-\t0\toff\tnone\n"),
+    ):
+        with pytest.raises(ZborgError, match="something else than a name"):
+            read(text)
+    assert parse.snapshots("vault/my data@%recv-1:2.3_4\t1\t1\t1\t0\t0\t-\n")[0].raw == "%recv-1:2.3_4"
+
+
 @pytest.mark.parametrize("tag", ["", "-x", "a b", "a\tb", ".a"])
 def test_what_is_no_tag(tag: str) -> None:
     with pytest.raises(ZborgError):

@@ -21,6 +21,8 @@ _LAST_SECOND = 253_402_300_799  # of the year 9999
 _PROGRESS = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}\t([0-9]{1,20})\t.")
 _SIZE = re.compile(r"^size\t([0-9]{1,20})$", re.MULTILINE)
 _RECLAIM = re.compile(r"^reclaim\t([0-9]{1,20})$", re.MULTILINE)
+# All that ZFS takes for a name, and % of what a receive makes for itself; no longer than ZFS makes any.
+_NAME = re.compile(r"[A-Za-z0-9_.:%/ -]{1,255}")
 _UNMOUNTABLE = frozenset({"none", "legacy", "-"})
 
 
@@ -69,7 +71,14 @@ def split(name: str, mark: str) -> tuple[str, str]:
     dataset, found, raw = name.partition(mark)
     if not (dataset and found and raw):
         raise _refuse(f"DATASET{mark}NAME", name)
-    return dataset, raw
+    return named(dataset), named(raw)
+
+
+def named(text: str) -> str:
+    """A name as it is. It is another machine's word, and goes into messages, reports and what to type."""
+    if not _NAME.fullmatch(text):
+        raise _refuse("a name", text)
+    return text
 
 
 def datasets(text: str, properties: Properties) -> tuple[Dataset, ...]:
@@ -81,7 +90,7 @@ def dataset(row: list[str], properties: Properties) -> Dataset:
     """argv.DATASET_COLUMNS of one."""
     name, guid, mounted, used, available, token, written, encryption, mountpoint = row
     return Dataset(
-        name=name,
+        name=named(name),
         guid=str(number(guid)),
         mounted=mounted == "yes",
         mountpoint=place(mountpoint),
