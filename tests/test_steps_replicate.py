@@ -16,7 +16,7 @@ from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, destroy, guids, nights, of, raws, world
 from zborg.errors import CommandFailed, Exit, UsageError, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Child, Status, Stream
+from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Child, Dataset, Status, Stream
 from zborg.steps.context import Context
 from zborg.steps.replicate import replicate
 from zborg.steps.restore import list_snapshots
@@ -372,6 +372,25 @@ def test_a_copy_that_is_kept_is_shown_and_makes_nothing_partial(vault: LocalVaul
     assert (failed.exit, of(failed, "offsite:vault/zborg/old").status) == (Exit.FAILED, Status.WARNING)
     fine = replicate(world(vault, clock))
     assert (fine.exit, fine.status) == (Exit.OK, Status.WARNING)
+
+
+def test_a_target_that_lists_thousands_of_datasets_fills_no_report(vault: LocalVault, clock: Hours) -> None:
+    """Its word is all there is for them, and each report is kept: in files, the history and the mail."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    real = vault.far.datasets
+
+    def flood(root: str) -> tuple[Dataset, ...]:
+        made = (Dataset(f"vault/zborg/{n} $(x)", str(9**9 + n), False, None, 0, 0) for n in range(3000))
+        return (*real(root), *made)
+
+    vault.far.datasets = flood  # type: ignore[method-assign]  # for this test
+    report = replicate(world(vault, clock))
+    assert (report.exit, report.status) == (Exit.OK, Status.WARNING)
+    kept = [one for one in report.outcomes if one.status is Status.WARNING]
+    assert len(kept) == 101 and len(report.plan) < 110
+    assert "2900 more" in kept[-1].message and "2900 more" in report.plan[-1]
+    assert "zfs destroy -r 'vault/zborg/0 $(x)'" in kept[0].remedy
 
 
 def nested(vault: LocalVault, clock: Hours) -> None:

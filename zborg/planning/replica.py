@@ -20,6 +20,8 @@ PLAIN = "plain"
 RAW = "raw"
 """The words for streams of a dataset as everybody may read it, and as it lies encrypted on disk."""
 
+SHOWN = 100  # datasets only the target has: it can list any number, and each report is kept
+
 _RECORD = re.compile(r"source_guid=([0-9]{1,20}) base=([0-9]{1,20}|-) flags=([a-z0-9][a-z0-9+-]{0,62})")
 
 
@@ -281,6 +283,11 @@ class ReplicationPlan:
     conflicts: tuple[Divergence, ...]
     kept: tuple[str, ...]
 
+    @property
+    def more_kept(self) -> int:
+        """How many are not shown one by one."""
+        return max(len(self.kept) - SHOWN, 0)
+
     def lines(self) -> tuple[str, ...]:
         """The plan for people, as --dry-run shows it."""
         return tuple(self._lines())
@@ -290,8 +297,10 @@ class ReplicationPlan:
             yield from plan.lines()
         for conflict in self.conflicts:
             yield from conflict.lines()
-        for name in self.kept:
+        for name in self.kept[:SHOWN]:
             yield f"{name}: no longer on the source; kept"
+        if self.more_kept:
+            yield f"{self.more_kept} more: no longer on the source; kept"
 
 
 def _describe(side: Side) -> str:

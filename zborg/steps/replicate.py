@@ -5,6 +5,7 @@ What happens to one dataset is in `sending`, to one stream in `transfer`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from functools import partial
 from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
-from zborg.planning.replica import DatasetPlan, Divergence, ReplicationPlan
+from zborg.planning.replica import SHOWN, DatasetPlan, Divergence, ReplicationPlan
 from zborg.state.locks import Together
 from zborg.steps.checks import ask_clock
 from zborg.steps.context import Begun, Context, attempt, conclude, outcome_of, select_targets
@@ -93,17 +94,26 @@ def _execute(ends: Ends, together: Together, seen: Compared) -> Iterator[Outcome
     plan = seen.plan
     for conflict in plan.conflicts:
         yield _conflict(ends, conflict)
-    for name in plan.kept:
-        subject = f"{ends.target.name}:{name}"
-        out = f"{name.partition('/')[0]}/{name.rpartition('/')[2]}-kept"
-        mend = f"on {ends.target.name}: zfs rename -u {name} {out}, or zfs destroy -r {name} when it may go"
-        yield Outcome("replica", subject, Status.WARNING, "is no longer on the source; kept", mend)
+    yield from _kept(ends.target, plan)
     ends.hold_first(plan)
     # A limit is the target's, and every stream has a pv of its own.
     with ThreadPoolExecutor(max_workers=1 if ends.limit else _AT_ONCE) as pool:
         for outcomes in pool.map(partial(_family, ends, together, seen), _families(ends, plan)):
             yield from outcomes
     ends.let_go()
+
+
+def _kept(target: Target, plan: ReplicationPlan) -> Iterator[Outcome]:
+    for name in plan.kept[:SHOWN]:
+        out = shlex.quote(f"{name.partition('/')[0]}/{name.rpartition('/')[2]}-kept")
+        quoted = shlex.quote(name)
+        mend = f"on {target.name}: zfs rename -u {quoted} {out}, or zfs destroy -r {quoted} when it may go"
+        words = "is no longer on the source; kept"
+        yield Outcome("replica", f"{target.name}:{name}", Status.WARNING, words, mend)
+    if plan.more_kept:
+        words = f"{plan.more_kept} more datasets there are not on the source; kept"
+        mend = f"zborg replicate --verify {target.name} names them all"
+        yield Outcome("replica", f"{target.name}:{target.dataset}", Status.WARNING, words, mend)
 
 
 def _families(ends: Ends, plan: ReplicationPlan) -> list[list[DatasetPlan]]:
