@@ -107,6 +107,19 @@ def test_somebody_else_s_hold_and_another_target_s_base_keep_it(vault: LocalVaul
     assert raws(vault, WEB)[0] == base
 
 
+def test_a_target_that_was_taken_out_of_the_configuration_is_told_of(vault: LocalVault, clock: Hours) -> None:
+    """Its last common snapshot stays for ever, and nothing else says so once its hold is released."""
+    base = replicated(vault, clock)
+    nights(vault, clock, 4)
+    context = world(vault, clock)
+    context = replace(context, config=replace(context.config, targets=()))
+    told = of(rotate(context), "offsite")
+    assert told.status is Status.WARNING and "1 dataset still" in told.message
+    assert "zfs inherit -r zborg:target.offsite tank/borg" in told.remedy
+    assert base in raws(vault, WEB)
+    assert all(one.subject != "offsite" for one in rotate(world(vault, clock)).outcomes)
+
+
 def test_a_quiet_dataset_whose_copy_is_up_to_date_is_not_behind(vault: LocalVault, clock: Hours) -> None:
     base = replicated(vault, clock)
     clock.tick(24 * 20)

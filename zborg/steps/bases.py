@@ -5,12 +5,14 @@ Rotation reads it from the records on the datasets, and gives up what a target k
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
-from zborg.model import P_TARGET, Dataset, Outcome, Snapshot, Target
+from zborg.model import P_TARGET, Dataset, Outcome, Snapshot, Status, Target
+from zborg.model.words import counted
 from zborg.planning.holds import TO
 from zborg.planning.replica import Recorded
 from zborg.planning.unreplicated import Judged, Kept, judge
@@ -118,8 +120,20 @@ def _arrivals(begun: Begun, since: datetime) -> Mapping[str, datetime]:
     return found
 
 
-def behind(judged: Judged) -> list[Outcome]:
-    return [Outcome("target", one.subject, one.level, one.message, one.remedy) for one in judged.findings]
+def behind(begun: Begun, known: Bases, judged: Judged) -> list[Outcome]:
+    late = [Outcome("target", one.subject, one.level, one.message, one.remedy) for one in judged.findings]
+    return [*late, *_of_no_target(begun, known)]
+
+
+def _of_no_target(begun: Begun, known: Bases) -> Iterator[Outcome]:
+    """A record may outlive its target in zborg.toml. It might come back, so only somebody can forget it."""
+    config = begun.context.config
+    targets = Counter(target for _, target in known.guids)
+    for name in sorted(targets.keys() - {target.name for target in config.targets}):
+        words = f"is not in {config.path}, and for it {counted(targets[name], 'dataset')} still hold on to "
+        words += "the last common snapshot, whatever the policy says"
+        mend = f"if it is gone: zfs inherit -r {P_TARGET}{name} {config.storage.dataset}"
+        yield Outcome("target", name, Status.WARNING, words, f"{mend}, then zborg holds release --stale")
 
 
 def give_way(begun: Begun, doomed: Sequence[Snapshot], let_go: Iterable[Kept]) -> str:

@@ -54,11 +54,11 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     free = without(snapshots, judged.let_go)
     plan = plan_rotation(free, context.config.keep, begun.started, vetoes, when)
     if dry_run:
-        told_of = [replace(one, data={DRY: True}) for one in behind(judged)]
+        told_of = [replace(one, data={DRY: True}) for one in behind(begun, common, judged)]
         return begun.report([*told_of, *_foreseen(begun, plan)], plan.lines())
     keep(begun, {one.host: one for one in frozen.values()})
     outcomes = _standstill(begun, plan) or _execute(begun, plan, _Facts(common, judged, frozen))
-    outcomes += behind(judged)
+    outcomes += behind(begun, common, judged)
     if received:
         outcomes += [*give_up(begun, datasets), arrivals(context.config, snapshots, datasets, begun.started)]
     return begun.report(outcomes, plan.lines())
