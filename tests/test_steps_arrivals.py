@@ -171,8 +171,9 @@ def test_an_off_site_takes_no_snapshots_and_backs_up_nobody(vault: LocalVault, c
 
 
 def cut(vault: LocalVault, clock: Hours) -> str:
-    """A first stream was cut; the guid of what was to come."""
-    dataset_only(vault, "web1")
+    """The stream of a night was cut; the guid of what was to come."""
+    if not vault.zfs.datasets("tank/borg/web1"):
+        dataset_only(vault, "web1")
     (vault.zfs.directory("tank/borg/web1") / "data").write_bytes(os.urandom(400_000))
     nights(vault, clock, 1)
     cut_next_stream(vault, after=100_000)
@@ -180,6 +181,21 @@ def cut(vault: LocalVault, clock: Hours) -> str:
     token = vault.far.datasets(f"{ROOT}/web1")[0].resume_token
     assert token and raws(vault, "tank/borg/web1")
     return vault.far.decode(token).to_guid
+
+
+def test_a_wish_is_fulfilled_once(vault: LocalVault, clock: Hours) -> None:
+    """The same snapshot may come anew, and be cut again: given up each night it would never arrive."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    guid = cut(vault, clock)
+    vault.far.set([f"{ROOT}/web1"], {P_ABANDON: guid})
+    rotate(offsite(vault, clock))
+    assert vault.far.datasets(f"{ROOT}/web1")[0].resume_token is None
+    cut_next_stream(vault, after=100_000)
+    replicate(world(vault, clock))
+    rotate(offsite(vault, clock))
+    assert vault.far.datasets(f"{ROOT}/web1")[0].resume_token, "nobody asked for that"
 
 
 @pytest.mark.parametrize("wish", ["this", "another", None])
