@@ -225,5 +225,17 @@ def test_what_a_killed_run_had_fetched_goes_with_the_next(plain: World) -> None:
         file.seek(0)
         assert plain.vault.zfs.receive(f"{left}/web1", file.fileno()).wait() == 0  # type: ignore[attr-defined]
     plain.vault.zfs.clone(f"{left}/web1@{first.raw}", "tank/zborg-scratch/20260101T000000Z-dead/web1")
+    empty = ("20260101T000000Z-beef", "from-20260101T000000Z-beef", "20991231T000000Z-beef", "of-somebody")
+    for name in empty:
+        plain.vault.zfs.create(f"tank/zborg-scratch/{name}", {})
+    there: list[str] = []
+
+    def look(method: str, _: object) -> None:
+        if method == "receive" and not there:
+            there.extend(plain.scratch)
+
+    plain.vault.zfs.fail = look
     assert plain.restore().exit is Exit.OK
-    assert plain.scratch == ["tank/zborg-scratch"]
+    assert f"{left}/web1" not in there, "the pool need not hold both"
+    staying = [f"tank/zborg-scratch/{name}" for name in empty[2:]]
+    assert plain.scratch == ["tank/zborg-scratch", *staying], "what has just begun, and what is not ours"

@@ -6,10 +6,11 @@ with it whatever happens. Where nothing may be made (behind a sink) the snapshot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from zborg.errors import UsageError
@@ -19,6 +20,7 @@ from zborg.planning.choose import Label, choose, parse_at
 from zborg.steps.context import Begun, Context, missing, select_targets
 
 _FETCHED = "from-"
+_RUN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def clone(begun: Begun, place: Place, snapshot: Snapshot) -> Iterator[str]:
 
     A snapshot taken during a backup contains that backup's lock; it is removed here, in the clone.
     """
-    _clear_stale(begun, place)
+    clear_stale(begun, place)
     made = f"{place.scratch}/{begun.run}/{place.host}"
     try:
         home = place.zfs.clone(snapshot.full, made)
@@ -115,7 +117,7 @@ def fetched_below(place: Place, run: str) -> str:
     return f"{place.scratch}/{_FETCHED}{run}"
 
 
-def _clear_stale(begun: Begun, place: Place) -> None:
+def clear_stale(begun: Begun, place: Place) -> None:
     """We hold the lock of its restores: what is still there of another run belongs to one that was killed."""
     depth, own = place.scratch.count("/") + 2, fetched_below(place, begun.run)
     found = [one for one in place.zfs.datasets(place.scratch) if one.name.count("/") == depth]
@@ -127,6 +129,18 @@ def _clear_stale(begun: Begun, place: Place) -> None:
     for dataset in fetched:
         if dataset.name.rpartition("/")[0] != own:
             drop_fetched(place.zfs, dataset.name)
+    _clear_empty(begun, place)
+
+
+def _clear_empty(begun: Begun, place: Place) -> None:
+    """What runs made for their clones, and were killed before there was one. Others may have just begun."""
+    found = place.zfs.datasets(place.scratch)
+    full = {one.name.rpartition("/")[0] for one in found}
+    yesterday = f"{begun.started - timedelta(days=1):%Y%m%dT%H%M%SZ}"
+    for one in found:
+        run = one.name.removeprefix(f"{place.scratch}/").removeprefix(_FETCHED)
+        if _RUN.fullmatch(run) and run < yesterday and one.name not in full:
+            place.zfs.remove(one.name, one.guid)
 
 
 def drop_fetched(zfs: Zfs, name: str) -> None:

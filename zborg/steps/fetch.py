@@ -16,7 +16,7 @@ from zborg.errors import CommandFailed, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Child, Outcome, Snapshot, Stream, Zfs
 from zborg.state.locks import Lock
-from zborg.steps.clones import Place, drop_fetched, fetched_below
+from zborg.steps.clones import Place, clear_stale, drop_fetched, fetched_below
 from zborg.steps.context import Begun, outcome_of
 from zborg.steps.transfer import Meter, to_blame
 from zborg.streams import chain, fed, first_bytes, pour, pump
@@ -46,6 +46,7 @@ def at_hand(
     _check_plain(place, snapshot)
     context = begun.context
     near = replace(place, zfs=context.zfs, machine=context.storage, dataset=context.config.storage.dataset)
+    clear_stale(begun, near)  # before there has to be room for both
     made = f"{fetched_below(near, begun.run)}/{place.host}"
     near = replace(near, dataset=made, reader=False)
     try:
