@@ -121,6 +121,7 @@ def _sweep() -> None:
 
 def _is_heard(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as one:
+        one.settimeout(1)  # who lives and is slow is heard: the error is passed over
         try:
             one.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
