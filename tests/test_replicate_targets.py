@@ -232,3 +232,29 @@ def test_a_full_disk_here_costs_one_dataset_and_not_what_is_told_of_the_others(
     good = [one.subject for one in report.outcomes if one.status is Status.OK]
     assert good == ["offsite:vault/zborg/web2", f"other:{COPY}", "other:vault/zborg/web2"]
     assert guids(vault.far, "vault/zborg/web2") == guids(vault.zfs, "tank/borg/web2")
+
+
+def test_a_target_that_confirms_nothing_has_not_ever_more_held_for_it(
+    vault: LocalVault, clock: Hours
+) -> None:
+    """It takes each stream and lists it, and says that it is not there when asked: no base is ever recorded,
+    and so no limit for what stays unreplicated counts."""
+    dataset_only(vault, "web1")
+    vault.far.guid = lambda snapshot: ""  # type: ignore[method-assign]  # for this test
+    for _ in range(6):
+        nights(vault, clock, 1)
+        assert replicate(world(vault, clock)).exit is Exit.FAILED
+    held = [one.raw for one in vault.zfs.snapshots(WEB) if one.holds]
+    assert held == [one.raw for one in vault.zfs.snapshots(WEB)][-2:]
+
+
+def test_a_hold_on_what_is_sent_last_outlives_the_run(vault: LocalVault, clock: Hours) -> None:
+    """It was held before: by a run whose copy somebody has rolled back since."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 1)
+    replicate(world(vault, clock))
+    nights(vault, clock, 3)
+    last = vault.zfs.snapshots(WEB)[-1].full
+    vault.zfs.hold("zborg:to:offsite", last)
+    assert replicate(world(vault, clock)).exit is Exit.OK
+    assert [one.full for one in vault.zfs.snapshots(WEB) if one.holds] == [last]

@@ -107,7 +107,8 @@ class _Sending:
         self.side, self.plan, self.dataset = source, plan, source.dataset
         self.left = list(plan.steps)
         # Snapshots that may carry our hold, oldest first: whatever an earlier run left is let go too.
-        self.held = [s.full for s in source.snapshots if s.holds]
+        self.standing = [s for s in source.snapshots if s.holds]
+        self.held = [s.full for s in self.standing]
 
     def compare(self) -> Compared:
         return self.ends.compare(self.ends.name_of(self.dataset.name))
@@ -163,10 +164,24 @@ class _Sending:
         if snapshot.full not in self.ends.held:
             self.near.hold(self.ends.hold, snapshot.full)
         self.held = [*(name for name in self.held if name != snapshot.full), snapshot.full]
+        self._let_pass(step)
         self._transfer(step)
         self._confirm(snapshot)
         self._advance(snapshot)
         self._mark(snapshot)
+
+    def _let_pass(self, step: Resume | Full | Increment) -> None:
+        """Only what is sent and what it builds on need our hold, whatever this stream comes to. Else a target
+        that never confirms one would have another snapshot held here every night, and no limit for that."""
+        since = step.token.from_guid if isinstance(step, Resume) else None
+        base = self.side.find(since) if since else None
+        if isinstance(step, Increment):
+            base = step.base
+        needed = {step.snapshot.full, base.full if base else ""}
+        # Of those that are newer each is held again in its turn.
+        older = {s.full for s in self.standing if s.createtxg < step.snapshot.createtxg} - needed
+        self.ends.free.extend(name for name in self.held if name in older)
+        self.held = [name for name in self.held if name not in older]
 
     def _transfer(self, step: Resume | Full | Increment) -> None:
         meter = Meter(self.ends.begun.context.emit, self.subject)
