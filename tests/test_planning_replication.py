@@ -38,6 +38,7 @@ from zborg.planning.replication import modified, plan_all, plan_dataset
 
 GOLDEN = Path(__file__).parent / "golden" / "planning"
 HERE, THERE = "tank/borg/web1", "vault/zborg/web1"
+RUN = "20260212T144933Z-4f3a"
 OFFSITE = Link("offsite")
 EPOCH = datetime(2026, 2, 1, tzinfo=UTC)
 
@@ -503,15 +504,15 @@ def test_order_is_by_transaction_group_whatever_the_clock_said() -> None:
 
 def test_marks_that_a_killed_run_did_not_set_are_set_first() -> None:
     """On the target's newest snapshot alone, and only what it lacks."""
-    ok, here = {P_STATE: "ok", P_RUN: "r1", "zborg:mine": "x"}, source(0, 1, 2)
+    ok, here = {P_STATE: "ok", P_RUN: RUN, "zborg:mine": "x"}, source(0, 1, 2)
     marked = replace(here, snapshots=tuple(replace(s, properties=ok) for s in here.snapshots))
     there = target(0, 1)
     newest = there.snapshots[-1]
     first, second = steps(Pair(marked, there))
-    assert first == Mark(newest, {P_RUN: "r1", P_STATE: "ok"}) and isinstance(second, Increment)
+    assert first == Mark(newest, {P_RUN: RUN, P_STATE: "ok"}) and isinstance(second, Increment)
     assert "lacks zborg:run, zborg:state" in str(first)
     other = replace(there, snapshots=(there.snapshots[0], replace(newest, properties={P_STATE: "busy"})))
-    assert steps(Pair(marked, other))[0] == Mark(other.snapshots[-1], {P_RUN: "r1"})
+    assert steps(Pair(marked, other))[0] == Mark(other.snapshots[-1], {P_RUN: RUN})
     known = replace(there, snapshots=(there.snapshots[0], replace(newest, properties=ok)))
     assert [type(step) for step in steps(Pair(marked, known))] == [Increment]
     assert [type(step) for step in steps(Pair(source(2, marks=[1]), there))] == [Increment]

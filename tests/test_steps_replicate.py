@@ -17,6 +17,7 @@ from tests.harness.steps import Hours, dataset_only, destroy, guids, nights, of,
 from zborg.errors import CommandFailed, Exit, UsageError, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Child, Dataset, Status, Stream
+from zborg.model.zfs import P_LABEL
 from zborg.steps.context import Context
 from zborg.steps.replicate import replicate
 from zborg.steps.restore import list_snapshots
@@ -391,6 +392,23 @@ def test_a_target_that_lists_thousands_of_datasets_fills_no_report(vault: LocalV
     assert len(kept) == 101 and len(report.plan) < 110
     assert "2900 more" in kept[-1].message and "2900 more" in report.plan[-1]
     assert "zfs destroy -r 'vault/zborg/0 $(x)'" in kept[0].remedy
+
+
+def test_a_mark_that_somebody_has_spoilt_keeps_no_copy_back(vault: LocalVault, clock: Hours) -> None:
+    """A sink refuses what no zborg writes, and the good marks in the same command with it."""
+    dataset_only(vault, "web1")
+    nights(vault, clock, 4)
+    for one in vault.zfs.snapshots("tank/borg/web1"):
+        vault.zfs.set([one.full], {P_LABEL: "two words"})
+
+    def sink(method: str, what: object) -> None:
+        if method == "set" and "two words" in str(what):
+            raise CommandFailed(("zfs", "set"), 4, "refused by the sink: is no mark of a snapshot")
+
+    vault.far.fail = sink
+    assert replicate(world(vault, clock)).exit is Exit.OK
+    copies = vault.far.snapshots("vault/zborg/web1")
+    assert len(copies) == 4 and all(P_RUN in one.properties for one in copies)
 
 
 def nested(vault: LocalVault, clock: Hours) -> None:

@@ -21,7 +21,6 @@ P_RUN = "zborg:run"
 P_STATE = "zborg:state"
 P_TRANSACTION = "zborg:transaction"
 P_LABEL = "zborg:label"
-MARKS = (P_RUN, P_STATE, P_TRANSACTION, P_LABEL)  # of a snapshot, for whoever restores from its copy
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # what people call a snapshot
 P_ARRIVED = "zborg:arrived"  # on the off-site: when the snapshot came, by the off-site's own clock
 P_ABANDON = "zborg:abandon"  # on an off-site's dataset: the guid whose cut stream its sender gave up
@@ -35,6 +34,15 @@ class State(StrEnum):
     OK = "ok"
     FAILED = "failed"
     BUSY = "busy"
+
+
+MARKS = {
+    P_RUN: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}"),
+    P_STATE: re.compile("|".join(State)),
+    P_TRANSACTION: re.compile(r"[0-9]{1,20}"),
+    P_LABEL: LABEL,
+}
+"""What zborg writes on a snapshot for whoever restores from its copy, and how it looks."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -118,6 +126,12 @@ class Snapshot:
         """What it was called when it was taken (`zborg snapshot --label`); "" when nothing."""
         value = self.properties.get(P_LABEL, "")
         return value if LABEL.fullmatch(value) else ""
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """Those that look as zborg's do: a sink takes no others, and would refuse all of them together."""
+        found = {key: self.properties.get(key, "") for key in MARKS}
+        return {key: value for key, value in found.items() if MARKS[key].fullmatch(value)}
 
     @property
     def arrived(self) -> datetime | None:

@@ -14,7 +14,6 @@ from enum import StrEnum
 
 from zborg.model import Bookmark, Dataset, ResumeToken, Snapshot, SnapshotName, Stream
 from zborg.model.words import counted, size
-from zborg.model.zfs import MARKS
 
 PLAIN = "plain"
 RAW = "raw"
@@ -314,8 +313,7 @@ def _describe(side: Side) -> str:
 
 def marks(snapshot: Snapshot, copy: Snapshot) -> dict[str, str]:
     """What zborg knows of a snapshot and its copy lacks. A mark that differs is left as it is."""
-    known = {key: snapshot.properties[key] for key in MARKS if key in snapshot.properties}
-    return {key: value for key, value in known.items() if key not in copy.properties}
+    return {key: value for key, value in snapshot.marks.items() if key not in copy.properties}
 
 
 def newest_common(source: Side, target: Side) -> Snapshot | None:

@@ -15,7 +15,6 @@ from zborg.model import (
     Status,
 )
 from zborg.model.words import counted
-from zborg.model.zfs import MARKS
 from zborg.planning.replica import (
     Abandon,
     DatasetPlan,
@@ -220,8 +219,8 @@ class _Sending:
 
     def _mark(self, snapshot: Snapshot) -> None:
         """No stream brings properties (send -p would bring all of them): the off-site is told what counts."""
-        if known := {key: snapshot.properties[key] for key in MARKS if key in snapshot.properties}:
-            self.far.set([self._copy(snapshot)], known)
+        if snapshot.marks:
+            self.far.set([self._copy(snapshot)], snapshot.marks)
 
     def _make_good(self, step: Mark) -> None:
         """Told at the end only: a copy without marks is better than none."""

@@ -8,16 +8,15 @@ A reader's key has the listings in common with a sender's, and nothing else.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
-from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Snapshot, SnapshotName, State, Stream
+from zborg.model import Snapshot, SnapshotName, Stream
 from zborg.model.words import moment
-from zborg.model.zfs import LABEL, P_LABEL
+from zborg.model.zfs import MARKS
 from zborg.zfs import argv, names
 from zborg.zfs.argv import Argv
 from zborg.zfs.begin import CLONE, FILESYSTEM, HARMLESS, PLAIN, RAW, Begin
@@ -35,12 +34,6 @@ _LISTINGS = (
     argv.snapshot_properties,
     argv.guid,
 )
-_MARKS = {
-    P_RUN: re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}"),
-    P_STATE: re.compile("|".join(State)),
-    P_TRANSACTION: re.compile(r"[0-9]{1,20}"),
-    P_LABEL: LABEL,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +146,7 @@ def _marked(words: Argv, root: str) -> Mark | None:
     if not properties or not _is_below(last, root) or written != words:
         return None
     for key, value in properties.items():
-        if key not in _MARKS or not _MARKS[key].fullmatch(value):
+        if key not in MARKS or not MARKS[key].fullmatch(value):
             raise refuse(f"{key}={value[:80]} is no mark of a snapshot")
     return Mark(last, properties)
 
