@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from zborg.errors import Exit
 from zborg.interrupt import cancelled
 from zborg.model import CHOSEN, News, Notify, Outcome, Report, Status
 from zborg.notify import notifiers
+from zborg.notify.reach import troubles
+from zborg.notify.secrets import hidden
 from zborg.reporting.notify import message
 from zborg.steps import notify
 from zborg.steps.context import Context
@@ -450,6 +453,46 @@ def test_no_secret_is_in_anything_that_is_said(
     kept = "".join(one.read_text() for one in (vault.state / "runs").iterdir())
     everything = said.out + said.err + kept + repr(context.config) + str(told)
     assert "hush" not in everything
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "mailtos://vault:{}@localhost:1?from=a@example.net&to=b@example.net",
+        "mailtos://{}@localhost",
+        "json://u:{}@localhost:1/x",
+        "json://localhost:1/{}",
+        "json://localhost:1/x?+X-Token={}",
+        "mmost://localhost:1/{}",
+        "http://u:{}@localhost:1/x",
+        "http://localhost:1/{}",
+    ],
+)
+def test_a_password_whose_characters_are_not_encoded_stays_secret(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut in two, in small letters, encoded: it comes back in many ways. Half of it may pass for a server."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(notify, "_WAITS", ())
+    for cut in [*"/#?@:[]%+&=;,", "\u2100", "\uff1a", "ü", "%2F", "%40", "%23"]:
+        url = form.replace("{}", f"Hushaaa{cut}Hushbbb")
+        settings = Notify(urls=(url,), pings={"run": url} if url.startswith("http") else {}, timeout=3)
+        told = sent(settings, bad_night())
+        said = f"{told} {list(troubles(settings))}".lower()
+        assert all(one.status is Status.FAILED for one in told)
+        assert "hush" not in said.replace("\\", ""), (url, said)
+        assert "bug in zborg" not in said, url
+
+
+def test_what_a_mail_server_says_of_a_name_is_shown() -> None:
+    url = "mailtos://vault:correct-horse@mail.example.net:2525?to=admin@example.net"
+    said = "550 mail.example.net: no such user admin@example.net; vault, CORRECT%2Dhorse"
+    shown = "550 mail.example.net: no such user admin@example.net; ***, ***%2D***"
+    assert hidden(said, url) == shown
 
 
 # --- the command line -------------------------------------------------------------------------------------

@@ -51,9 +51,13 @@ class ByApprise:
     def send(self, message: Message, timeout: float) -> str:
         url = self._secrets.fill(self._url)
         with Listening() as heard:
-            plugin = plugin_of(url)
-            if plugin and _told(plugin, message, timeout):
-                return ""
+            try:
+                plugin = plugin_of(url)
+                if plugin and _told(plugin, message, timeout):
+                    return ""
+            except Exception as error:  # of a plugin's; its words may hold a part of the URL
+                words = hidden(f"{type(error).__name__}: {error}", url)
+                raise NotSent(words, _SEE, retryable=False) from None
         words = hidden(heard.words() or "it does not say why", url)
         if plugin is None:
             raise NotSent(f"Apprise cannot use it: {words}", _SEE, retryable=False)

@@ -71,7 +71,10 @@ def _endpoint(message: Message) -> str:
 
 
 def _server(url: str) -> str:
-    return urlsplit(url).hostname or "its URL"
+    try:
+        return urlsplit(url).hostname or "its URL"
+    except ValueError:
+        return "its URL"
 
 
 def _post(url: str, endpoint: str, body: bytes, timeout: float) -> int:

@@ -34,7 +34,10 @@ def _of_url(given: str, secrets: Secrets) -> tuple[str, str]:
         url = secrets.fill(given)
     except NotSent as error:
         return error.message, error.remedy
-    place = _place(url)
+    try:
+        place = _place(url)
+    except Exception as error:  # of Apprise's, or a URL that is none
+        place = hidden(f"it cannot be read: {error}", url)
     if isinstance(place, str):
         return place, "github.com/caronc/apprise has the form of its URLs"
     try:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from zborg.errors import NotSent
 
 _NAME = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _SHORTEST = 4  # characters; a shorter piece is in too many words to be hidden
+# Names of parts of a URL, which say nothing.
+_COMMON = frozenset({"from", "mode", "user", "pass", "name", "smtp", "http", "https", "port", "starttls"})
 
 
 class Secrets:
@@ -57,25 +58,33 @@ def _unusable(message: str, remedy: str) -> NotSent:
 
 
 def hidden(words: str, url: str) -> str:
-    """The words without any part of the URL that may be a secret.
+    """The words without any part of the URL that may be a secret, in whatever case or coding they have it.
 
     Of a mail or web server the name is none, and helps; of most other services every part may be a token.
+    A character that is not %-encoded, as it should be, cuts a password in two: so each of its words counts.
     """
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https") or parts.scheme.startswith("mailto"):
-        pieces = [url, parts.password or "", *_values(parts.query)]
-        pieces += parts.path.split("/") if parts.scheme.startswith("http") else []
-    else:
-        pieces = [url, *re.split(r"[/?&=@:#,]", url.partition("://")[2])]
-    return _without(words, pieces)
-
-
-def _values(query: str) -> Iterable[str]:
-    return (pair.partition("=")[2] for pair in query.split("&") if pair.startswith(("pass", "token", "key")))
-
-
-def _without(words: str, pieces: Iterable[str]) -> str:
+    rest = url.partition("://")[2]
+    known = [_server(url), *re.findall(r"[?&](?:to|from|cc)=([^&]*)", rest)]
+    kept = _COMMON.union(*map(_spelled, known))
+    pieces = {url, rest, *re.split(r"[/?&=@:#,]", rest), *_spelled(rest)}
     both = {form for piece in pieces for form in (piece, unquote(piece)) if len(form) >= _SHORTEST}
-    for piece in sorted(both, key=len, reverse=True):  # a long one may hold a short one
-        words = words.replace(piece, "***")
+    secret = [form for form in both if not _spelled(form) or not kept.issuperset(_spelled(form))]
+    for form in sorted(secret, key=len, reverse=True):  # a long one may hold a short one
+        words = re.sub(re.escape(form), "***", words, flags=re.IGNORECASE)
     return words
+
+
+def _server(url: str) -> str:
+    """The part that names a mail or web server; "" where an unencoded character leaves that in doubt."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("http", "https", "mailto", "mailtos"):
+        return ""
+    before_path = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
+    behind_password = rest.partition("?")[0].rpartition("@")[2].partition("/")[0]
+    is_sure = before_path == behind_password and re.fullmatch(r"[^:]+(:\d+)?", before_path)
+    return before_path if is_sure else ""
+
+
+def _spelled(text: str) -> list[str]:
+    """Its words of letters and digits, the only characters that no coding changes."""
+    return re.findall(r"[a-z0-9]+", unquote(text).lower())
