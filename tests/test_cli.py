@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import typer
 
 from zborg.cli.main import application
 from zborg.errors import Exit
+from zborg.model import Outcome, Report, Status
+from zborg.state.runs import Runs, new_run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -409,3 +412,14 @@ def test_one_signal_ends_the_step_in_order(config: Path, name: str) -> None:
 def test_the_second_signal_ends_at_once(config: Path) -> None:
     done = python(SIGNALS, str(config), "twice", "SIGTERM")
     assert (done.returncode, done.stderr) == (Exit.INTERRUPTED, "")
+
+
+@pytest.mark.parametrize(("words", "code"), [(["status"], Exit.FAILED), (["status", "--nagios"], 2)])
+def test_a_locale_without_a_host_s_characters_is_no_bug(config: Path, words: list[str], code: int) -> None:
+    now = datetime.now(UTC)
+    said = Outcome("host", "web1", Status.FAILED, "日本")
+    night = Report("backup", new_run(now), "vault", now, now, Status.FAILED, Exit.FAILED, (said,))
+    Runs(config.parent / "state" / "runs").save(night)
+    done = zborg(*words, "--config", str(config), PYTHONIOENCODING="ascii")
+    assert done.returncode == code
+    assert "\\u65e5\\u672c" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import resource
@@ -113,6 +114,8 @@ def _own_streams() -> None:
         if getattr(sys, name) is None:
             stream = open(os.devnull, "r" if number == 0 else "w", encoding="utf-8")  # noqa: SIM115  # for good
             setattr(sys, name, stream)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a host's words in a locale that lacks their characters
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _many_files() -> None:

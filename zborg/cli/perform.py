@@ -52,9 +52,11 @@ def perform(
         if told and context:
             _let_know(context, _broken(context, common.command, error))
         raise
-    _print(report, common)
-    if told:
-        _let_know(context, report)
+    try:
+        _print(report, common)
+    finally:  # also when the disk under the output is full
+        if told:
+            _let_know(context, report)
     raise typer.Exit(int(report.exit))
 
 
