@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from werkzeug import Request, Response
 from tests.harness.local import LocalVault
 from tests.harness.mail import PASSWORD, Mail, dripping_server, mail_server
 from tests.harness.steps import of
-from tests.test_cli import BUG, config, python, zborg
+from tests.test_cli import BUG, ZBORG, config, python, zborg
 from tests.test_reports import outcome, report
 from zborg.errors import Exit
 from zborg.interrupt import cancelled
@@ -560,6 +561,31 @@ def test_whatever_goes_wrong_with_telling_changes_no_exit_code(told_night: Path)
     done = python(NO_ROOM, "--config", str(told_night))
     assert done.returncode == before
     assert "zborg: notify: this machine says: [Errno 28] No space left on device" in done.stderr
+
+
+def test_a_full_disk_under_the_output_keeps_nobody_from_being_told(told_night: Path, tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [str(ZBORG), "scrub", "--config", str(told_night)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == Exit.FAILED
+    assert b"this machine says: No space left on device" in done.stderr
+    assert json.loads((tmp_path / "got").read_text())["command"] == "scrub"
+
+
+def test_the_last_run_in_the_log_is_none_that_told_of_it(told_night: Path, tmp_path: Path) -> None:
+    told_night.write_text(told_night.read_text() + '[log]\nto = "file"\n')
+    run = json.loads(zborg("scrub", "--json", "--config", str(told_night)).stdout)["run"]
+    lines = zborg("log", "--config", str(told_night)).stdout.splitlines()
+    assert [line.split()[1] for line in lines] == [run] * len(lines)
+    assert lines[-1].endswith("scrub failed, exit 4")
+    log = (tmp_path / "state" / "zborg.log").read_text()
+    assert "url 1 (json) failed: " in log
+    assert "hush" not in log
 
 
 # --- a test message ---------------------------------------------------------------------------------------

@@ -130,6 +130,14 @@ def test_a_monitor_gets_one_line_and_its_own_codes(statuses: list[Status], word:
     assert numbers.strip() == f"hosts={len(some)} good={sum(one.status.good for one in some)}"
 
 
+def test_a_monitor_s_line_keeps_its_numbers_whatever_is_said() -> None:
+    """NRPE cuts it after 1,024 characters."""
+    said = [Outcome("host", f"web{n}", Status.FAILED, "x" * 20_000) for n in range(300)]
+    line, _ = one_line(report(*said, status=Status.FAILED))
+    assert line.endswith("...; 297 more | hosts=300 good=0")
+    assert len(line) < 1000
+
+
 def test_what_keeps_zborg_from_looking_is_unknown(tmp_path: Path) -> None:
     done = zborg(tmp_path / "none.toml", "status", "--nagios")
     assert done.returncode == 3

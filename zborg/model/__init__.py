@@ -12,7 +12,7 @@ from zborg.model.machines import (
     Storage,
     Target,
 )
-from zborg.model.notify import CHOSEN, SUBJECT_WORDS, TOLD, Message, News, Notifier, Notify
+from zborg.model.notify import CHOSEN, SUBJECT_WORDS, TELLING, TOLD, Message, News, Notifier, Notify
 from zborg.model.report import (
     Emit,
     Entry,
@@ -56,6 +56,7 @@ from zborg.model.zfs import (
 __all__ = [
     "CHOSEN",
     "SUBJECT_WORDS",
+    "TELLING",
     "TOLD",
     "Message",
     "News",

@@ -11,6 +11,8 @@ from zborg.model.report import Report
 
 # The commands whose end is news: what cron runs. The others have somebody who looks at them.
 TOLD = ("run", "backup", "snapshot", "rotate", "replicate", "scrub")
+# The command under which it is saved who was told.
+TELLING = "notify"
 # What a subject may hold: the first six are qb.backup's.
 SUBJECT_WORDS = ("STATUS", "SUCCEEDED", "FAILED", "SKIPPED", "TOTAL", "RUNTIME", "SERVER", "COMMAND")
 

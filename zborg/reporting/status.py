@@ -14,6 +14,9 @@ _HEAD = ("last good", "size", "new", "took", "usual")
 _WORDS = {Status.OK: ("OK", 0), Status.SKIPPED: ("OK", 0), Status.WARNING: ("WARNING", 1)}
 _FAR = 100  # times of what is allowed or usual, from where on the number says nothing
 _TOLD = 3  # subjects in the line for a monitor
+_LONGEST = (
+    200  # characters of what it says of each: NRPE cuts a line after 1,024, with the numbers at its end
+)
 
 
 def screen(report: Report) -> list[Line]:
@@ -78,10 +81,14 @@ def one_line(report: Report) -> tuple[str, int]:
     worst = [one for one in report.outcomes if one.status.bad] or [
         one for one in report.outcomes if one.status is Status.WARNING
     ]
-    told = [f"{one.subject}: {one.message}" for one in worst[:_TOLD]]
+    told = [f"{one.subject}: {_short(one.message)}" for one in worst[:_TOLD]]
     told += [f"{len(worst) - _TOLD} more"] if len(worst) > _TOLD else []
     hosts = [one for one in report.outcomes if one.kind == "host"]
     good = sum(one.status.good for one in hosts)
     words = "; ".join(told) or f"{counted(len(hosts), 'host')}, all steps in time"
     # A bar begins the numbers; what hosts say must not.
     return f"ZBORG {word} - {printable(words).replace('|', '/')} | hosts={len(hosts)} good={good}", code
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 3]}..."

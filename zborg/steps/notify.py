@@ -16,12 +16,11 @@ from itertools import takewhile
 from zborg.config import Config
 from zborg.errors import Exit, NotSent, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import TOLD, Message, News, Notifier, Outcome, Report, Status
+from zborg.model import TELLING, TOLD, Event, Message, News, Notifier, Outcome, Report, Status
 from zborg.reporting.notify import message, recovered
 from zborg.reporting.notify_digest import WEEK, digest, is_due
 from zborg.steps.context import Context, begin, inspect, outcome_of
 
-_COMMAND = "notify"
 _AGO = timedelta(days=35)  # how far back the last try of a subject is looked for
 _WAITS = (2.0, 8.0)  # seconds before the second and the third try
 _TRY = 20.0  # seconds for one try
@@ -42,6 +41,7 @@ def tell(context: Context, report: Report) -> Report | None:
     messages = [message(report, again, context.config.notify.subject), *_digest(context)]
     told = _sent(context, messages)
     if told:
+        context.emit(Event("report", told.command, told.run, {"report": told}))  # for the log
         context.runs.save(told)
     return told
 
@@ -74,7 +74,7 @@ def _digest(context: Context) -> Iterator[Message]:
     if not context.config.notify.digest:
         return
     now = context.clock()
-    sent = (one.started for one in context.runs.newest_first(_COMMAND) if _brought_digest(one))
+    sent = (one.started for one in context.runs.newest_first(TELLING) if _brought_digest(one))
     if is_due(now, next(sent, None)):
         yield digest(list(_of_week(context)), context.config.name, now - WEEK, now)
 
@@ -92,7 +92,7 @@ def _of_week(context: Context) -> Iterator[Report]:
 
 
 def _sent(context: Context, messages: Sequence[Message]) -> Report | None:
-    begun = begin(context, _COMMAND)
+    begun = begin(context, TELLING)
     outcomes = deliver(context.notifiers, messages, context.config.notify.timeout)
     report = begun.report(outcomes)
     lost = any(one.status.bad for one in outcomes)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from zborg.config import Config
-from zborg.model import Finding, Outcome, Report, Scrub, Status
+from zborg.model import TELLING, Finding, Outcome, Report, Scrub, Status
 from zborg.model.words import duration, moment, size
 from zborg.planning.health import host_findings
 from zborg.planning.schedule import typical
@@ -68,7 +68,7 @@ def saved(
 
 def _untold(runs: Runs, now: datetime) -> list[Outcome]:
     """Who did not get the last message: of a dead notifier nobody hears otherwise."""
-    report = runs.newest("notify")
+    report = runs.newest(TELLING)
     if report is None:
         return []
     ago = f"not told {duration((now - report.finished).total_seconds())} ago"
