@@ -188,6 +188,7 @@ def test_a_digest_is_due_once_in_a_week() -> None:
     assert is_due(NOON, monday - timedelta(seconds=1))
     assert not is_due(monday + timedelta(days=6, hours=23), monday)
     assert is_due(monday + timedelta(days=7), monday + timedelta(days=6))
+    assert is_due(NOON, NOON + timedelta(days=400)), "sent by a clock that was ahead"
 
 
 def week() -> list[Report]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, guids, nights, of, scrubbed, shown, world
 from zborg.errors import Exit
-from zborg.model import Report, Scrub, Status
+from zborg.model import Outcome, Report, Scrub, Status
+from zborg.state.locks import Locks
+from zborg.state.runs import Runs, new_run
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Context
 from zborg.steps.night import night
@@ -237,3 +239,39 @@ def test_a_pool_that_fills_up_is_told_by_scrub_and_by_status(vault: LocalVault, 
         for pool in ("tank", "offsite:vault"):
             told = shown(vault, clock, pool)
             assert told.status is level and "of the pool is used, more than" in told.message
+
+
+_SUBJECTS = {
+    "backup": ("host", "web1"),
+    "snapshot": ("dataset", "tank/borg/web1"),
+    "replicate": ("dataset", "offsite:vault/zborg/web1"),
+    "scrub": ("pool", "tank"),
+}
+
+
+def _all_steps(vault: LocalVault, at: datetime, status: Status) -> None:
+    for command, (kind, subject) in _SUBJECTS.items():
+        code = Exit.OK if status.good else Exit.FAILED
+        told = Outcome(kind, subject, status, f"it was {status.value}")
+        runs = Runs(vault.state / "runs")
+        runs.save(Report(command, new_run(at), "test", at, at, status, code, (told,)))
+
+
+def test_a_night_of_a_clock_that_was_ahead_hides_no_later_one(vault: LocalVault) -> None:
+    """It would be the newest for a year, and all would look well."""
+    dataset_only(vault, "web1")
+    now = datetime.now(UTC)
+    _all_steps(vault, now + timedelta(days=400), Status.OK)
+    ahead = saved(vault.config, Runs(vault.state / "runs"), Locks(vault.state / "locks", ""), now)
+    shown = [one for one in ahead.outcomes if one.kind in ("host", "step") and one.subject != "rotate"]
+    assert [one.status for one in shown] == [Status.FAILED] * 4
+    assert all("still to come" in one.message for one in shown)
+    _all_steps(vault, now - timedelta(hours=1), Status.FAILED)
+    today = saved(vault.config, Runs(vault.state / "runs"), Locks(vault.state / "locks", ""), now)
+    for subject in ("snapshot", "replicate offsite", "scrub"):
+        assert of(today, subject).status is Status.FAILED
+        assert "it was failed" in of(today, subject).message
+    _all_steps(vault, now, Status.OK)
+    mended = saved(vault.config, Runs(vault.state / "runs"), Locks(vault.state / "locks", ""), now)
+    for subject in ("web1", "snapshot", "replicate offsite", "scrub"):
+        assert of(mended, subject).status is Status.OK, subject

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -24,6 +24,8 @@ _KEEP = 10_000  # files of a command; a month of backups of 300 hosts that have 
 _STAMP = len("20260212T144933Z")
 _TORN = 86400.0  # seconds after which a half-written file has no writer any more
 _LONGEST = timedelta(days=7)  # no run takes longer: a host's time is limited, and hosts run side by side
+
+_SKEW = timedelta(minutes=5)  # by which a run may seem to be of later than now
 
 
 def new_run(now: datetime) -> str:
@@ -140,8 +142,16 @@ def ended(report: Report, outcome: Outcome) -> datetime:
 
 
 def _by_age(directory: Path, names: Iterable[str]) -> Iterator[Path]:
-    """Newest first. Runs of one second have random ends of their names: the file tells which was later."""
-    for _, together in groupby(sorted(names, key=_stamp, reverse=True), key=_stamp):
+    """Newest first. Runs of one second have random ends of their names: the file tells which was later.
+
+    Last are those of a clock that was ahead: once it is right again, what came after them counts.
+    """
+    latest = f"{datetime.now(UTC) + _SKEW:%Y%m%dT%H%M%SZ}"
+
+    def age(name: str) -> tuple[bool, str]:
+        return _stamp(name) <= latest, _stamp(name)
+
+    for _, together in groupby(sorted(names, key=age, reverse=True), key=_stamp):
         yield from sorted((directory / name for name in together), key=_changed, reverse=True)
 
 

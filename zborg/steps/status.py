@@ -14,7 +14,7 @@ from typing import Any
 from zborg.config import Config
 from zborg.model import TELLING, Finding, Outcome, Report, Scrub, Status
 from zborg.model.words import duration, moment, size
-from zborg.planning.health import host_findings
+from zborg.planning.health import SKEW, host_findings
 from zborg.planning.schedule import typical
 from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
@@ -237,6 +237,11 @@ def _shown(step: str, found: Found | None, limit: int, now: datetime) -> list[Ou
     if age > limit and not status.bad:
         status, remedy = Status.FAILED, f"zborg {step}"
         message = f"overdue: the limit is {duration(limit)}; {message}"
+    if age < -SKEW:
+        status, remedy = Status.FAILED, "date -u"
+        message = (
+            f"the last was at {moment(report.finished)}, which is still to come: the clock was or is wrong"
+        )
     told = [replace(one, kind=step, data={}) for one in odd if len(outcomes) > 1]
     return [Outcome("step", step, status, message, remedy, _facts(report)), *told]
 
