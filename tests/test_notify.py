@@ -392,6 +392,22 @@ def test_a_weekly_digest_in_place_of_good_nights(mail: Mail, vault: LocalVault, 
     ]
 
 
+def test_who_was_away_gets_the_digest_with_a_later_command(
+    tmp_path: Path, vault: LocalVault, httpserver: HTTPServer
+) -> None:
+    """The others have it once, and a dead one must not cost the week's."""
+    hook = script(tmp_path, f"cat >>{tmp_path}/got")
+    away = httpserver.url_for("/zborg").replace("http://", "json://")
+    context = with_notifiers(vault, Notify(urls=(away,), command=(hook,), digest=True, on=frozenset()))
+    httpserver.expect_ordered_request("/zborg").respond_with_data("no", status=403)
+    httpserver.expect_ordered_request("/zborg").respond_with_json({})
+    told = [notify.tell(context, report(outcome(Status.OK, "web1"))) for _ in range(3)]
+    who = [[(one.subject, one.status.value) for one in each.outcomes] if each else [] for each in told]
+    url, command = "url 1 (json)", f"command {hook}"
+    assert who == [[(url, "failed"), (command, "ok")], [(url, "ok")], []]
+    assert len(httpserver.log) == 2
+
+
 # --- secrets ----------------------------------------------------------------------------------------------
 
 

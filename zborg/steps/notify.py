@@ -38,8 +38,7 @@ def tell(context: Context, report: Report) -> Report | None:
     if not context.notifiers or report.command not in TOLD:
         return None
     again = recovered(report, _earlier(context, report))
-    messages = [message(report, again, context.config.notify.subject), *_digest(context)]
-    told = _sent(context, messages)
+    told = _sent(context, message(report, again, context.config.notify.subject))
     if told:
         context.emit(Event("report", told.command, told.run, {"report": told}))  # for the log
         context.runs.save(told)
@@ -70,17 +69,38 @@ def _earlier(context: Context, report: Report) -> Iterator[Report]:
     return (one for one in young if one.run != report.run)
 
 
-def _digest(context: Context) -> Iterator[Message]:
-    if not context.config.notify.digest:
-        return
+@dataclass(frozen=True)
+class _Served:
+    """One that has this week's digest already."""
+
+    inner: Notifier
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def begins(self, command: str) -> None:
+        self.inner.begins(command)
+
+    def wants(self, message: Message) -> bool:
+        return News.DIGEST not in message.news and self.inner.wants(message)
+
+    def send(self, message: Message, timeout: float) -> str:
+        return self.inner.send(message, timeout)
+
+
+def _served(context: Context) -> list[Notifier]:
+    """Who was away when the digest was sent gets it with a later command; the others have it once."""
     now = context.clock()
-    sent = (one.started for one in context.runs.newest_first(TELLING) if _brought_digest(one))
-    if is_due(now, next(sent, None)):
-        yield digest(list(_of_week(context)), context.config.name, now - WEEK, now)
+    told = takewhile(lambda one: one.started > now - 2 * WEEK, context.runs.newest_first(TELLING))
+    this_week = (one for report in told if not is_due(now, report.started) for one in report.outcomes)
+    had = {one.subject for one in this_week if one.status.good and News.DIGEST in one.data.get("news", ())}
+    return [_Served(one) if one.name in had else one for one in context.notifiers]
 
 
-def _brought_digest(report: Report) -> bool:
-    return any(News.DIGEST in one.data.get("news", ()) and one.status.good for one in report.outcomes)
+def _digest(context: Context) -> Message:
+    now = context.clock()
+    return digest(list(_of_week(context)), context.config.name, now - WEEK, now)
 
 
 def _of_week(context: Context) -> Iterator[Report]:
@@ -91,9 +111,15 @@ def _of_week(context: Context) -> Iterator[Report]:
             yield from takewhile(lambda one: one.started > since, context.runs.newest_first(command))
 
 
-def _sent(context: Context, messages: Sequence[Message]) -> Report | None:
+def _sent(context: Context, one: Message) -> Report | None:
     begun = begin(context, TELLING)
-    outcomes = deliver(context.notifiers, messages, context.config.notify.timeout)
+    notifiers, messages = list(context.notifiers), [one]
+    if context.config.notify.digest:
+        notifiers = _served(context)
+        like_it = replace(one, news=frozenset({News.DIGEST}))
+        if any(each.wants(like_it) for each in notifiers):  # to make it a week of files is read
+            messages.append(_digest(context))
+    outcomes = deliver(notifiers, messages, context.config.notify.timeout)
     report = begun.report(outcomes)
     lost = any(one.status.bad for one in outcomes)
     # A warning, whatever it was: who was told of nothing is still backed up.
