@@ -174,6 +174,17 @@ def test_it_is_written_for_other_users_and_whole(vault: LocalVault, tmp_path: Pa
     promtool("check", "metrics", stdin=path.read_text())
 
 
+def test_no_link_of_another_user_is_followed(tmp_path: Path) -> None:
+    """The collector's directory is its own: root would open /etc/shadow to all."""
+    precious = tmp_path / "shadow"
+    precious.write_text("root:*")
+    precious.chmod(0o600)
+    (tmp_path / f"zborg.prom.{os.getpid()}").symlink_to(precious)
+    replace_whole(tmp_path / "zborg.prom", "metrics")
+    assert (precious.read_text(), precious.stat().st_mode & 0o777) == ("root:*", 0o600)
+    assert (tmp_path / "zborg.prom").read_text() == "metrics"
+
+
 def test_a_reader_never_sees_half_of_it(tmp_path: Path) -> None:
     path = tmp_path / "zborg.prom"
     texts = {letter * 300_000 for letter in "ab"}
