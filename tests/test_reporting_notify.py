@@ -90,7 +90,12 @@ def test_a_log_that_is_none_is_not_shown() -> None:
     [
         ("password=hush", "password=***"),
         ("BORG_PASSPHRASE: hush", "BORG_PASSPHRASE: ***"),
-        ('{"token": "hush"}', '{"token": ***'),
+        ('{"token": "hush"}', '{"token": ***}'),
+        ("PASSPHRASE='hush hush' borg", "PASSPHRASE=*** borg"),
+        ("AWS_SECRET_ACCESS_KEY=hush", "AWS_SECRET_ACCESS_KEY=***"),
+        ("Authorization: Bearer hush", "Authorization: Bearer ***"),
+        ("mysqldump --password hush db", "mysqldump --password *** db"),
+        ("postgres://me:hu/sh@hush@db/x", "postgres://me:***@db/x"),
         ("https://me:hush@example.net/x", "https://me:***@example.net/x"),
         ("no secret here: 12:30@noon", "no secret here: 12:30@noon"),
     ],

@@ -47,9 +47,15 @@ def printable(text: str) -> str:
     return text.translate(_UNPRINTABLE)
 
 
-# PASSWORD=..., "token": ..., and the password of a URL.
+# PASSWORD=..., "token": "...", --password ..., Authorization: Bearer ..., and the password of a URL.
 _SECRET = re.compile(
-    r"(?i)((?:pass(?:word|phrase|wd)?|token|secret|api_?key)['\"]?\s*[=:]\s*)\S+|(://[^/\s:@]*:)[^/\s@]+(?=@)"
+    r"""(?ix)
+    ( (?:pass(?:word|phrase|wd)? | pwd | token | secret | credential | (?:api|access|private)[_-]?key)
+      [\w-]{0,40} ['"]? [ ]*[=:][ ]*
+    | authorization ['"]? [ ]*[=:][ ]* (?:\w+[ ])?
+    | --(?:pass(?:word|phrase|wd)? | token | secret)[ ] )
+    (?: "[^"\n]*"? | '[^'\n]*'? | \S+ )
+    | ( ://[^/\s:@]{0,256}: ) \S{1,256} (?=@)"""
 )
 
 
