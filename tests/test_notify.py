@@ -20,7 +20,7 @@ from tests.harness.local import LocalVault
 from tests.harness.mail import PASSWORD, Mail, dripping_server, mail_server
 from tests.harness.steps import of
 from tests.test_cli import BUG, ZBORG, config, python, zborg
-from tests.test_reports import outcome, report
+from tests.test_reports import NOON, outcome, report
 from zborg.errors import Exit
 from zborg.interrupt import cancelled
 from zborg.model import CHOSEN, News, Notify, Outcome, Report, Status
@@ -368,6 +368,31 @@ def test_a_recovery_is_known_from_the_last_try_of_each_host(tmp_path: Path, vaul
     got = json.loads((tmp_path / "got").read_text())
     assert got["news"] == ["recovery", "success"]
     assert got["subject"].startswith("[vault] backup recovered:")
+
+
+def test_what_was_told_to_be_good_again_by_day_is_not_told_by_night(
+    tmp_path: Path, vault: LocalVault
+) -> None:
+    hook = script(tmp_path, f"cat >{tmp_path}/got")
+    context = with_notifiers(vault, Notify(command=(hook,)))
+
+    def news(command: str, at: int, status: Status) -> list[str]:
+        """Of a backup, by itself or in a night whose steps save theirs first."""
+        when = NOON + timedelta(hours=at)
+        step = report(outcome(status, "web1"), run=f"{when:%Y%m%dT%H%M%SZ}-0002", started=when)
+        context.runs.save(step)
+        whole = report(outcome(status, "web1", data={"step": "backup"}), command="run", started=when)
+        whole = replace(whole, run=f"{when:%Y%m%dT%H%M%SZ}-0001")
+        told = step if command == "backup" else whole
+        context.runs.save(told)
+        notify.tell(context, told)
+        return list(json.loads((tmp_path / "got").read_text())["news"])
+
+    assert news("run", 0, Status.FAILED) == ["failure"]
+    assert news("run", 24, Status.OK) == ["recovery", "success"]
+    assert news("run", 48, Status.FAILED) == ["failure"]
+    assert news("backup", 60, Status.OK) == ["recovery", "success"]
+    assert news("run", 72, Status.OK) == ["success"]
 
 
 def test_a_weekly_digest_in_place_of_good_nights(mail: Mail, vault: LocalVault, clock: object) -> None:

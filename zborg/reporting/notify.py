@@ -28,18 +28,20 @@ _SAYS_NOTHING = (Status.SKIPPED, Status.BUSY)  # of the subject itself
 def recovered(report: Report, earlier: Iterable[Report]) -> tuple[str, ...]:
     """What is good now and was not when it was last tried.
 
-    `earlier` are reports of the same command, newest first. A cron line may name one
-    host only, so each subject is compared with its own last try.
+    `earlier` are reports of the same command, newest first; of a whole night also those of
+    its steps. A cron line may name one host only, so each subject is compared with its own last try.
     """
     good = {_key(one): one.subject for one in report.outcomes if one.status.good}
     found: list[str] = []
-    for number, before in enumerate(earlier):
-        found += _begun_again(report, before) if number == 0 else []
+    is_first = True
+    for before in earlier:
+        if is_first and before.command == report.command:
+            is_first, found = False, [*found, *_begun_again(report, before)]
         for one in before.outcomes:
             if _key(one) in good and one.status not in _SAYS_NOTHING:
                 subject = good.pop(_key(one))
                 found += [subject] if one.status.bad else []
-        if not good:
+        if not good and not is_first:
             break
     return tuple(dict.fromkeys(found))
 

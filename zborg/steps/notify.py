@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
+from heapq import merge
 from itertools import takewhile
 
 from zborg.config import Config
@@ -63,10 +65,30 @@ def nobody(config: Config) -> Outcome:
 
 
 def _earlier(context: Context, report: Report) -> Iterator[Report]:
-    """Older reports of the command, newest first. A running backup saves itself again and again."""
+    """Older reports of the command, newest first; of a whole night with those of its steps.
+
+    What was good again in a step that somebody ran by day was told then.
+    """
     since = report.started - _AGO
-    young = takewhile(lambda one: one.started > since, context.runs.newest_first(report.command))
-    return (one for one in young if one.run != report.run)
+    commands = TOLD if report.command == "run" else (report.command,)
+    streams = [map(partial(_as_in, report), context.runs.newest_first(command)) for command in commands]
+    older = merge(*streams, key=lambda one: one.started, reverse=True)
+    # A running backup saves itself again and again, and the steps of this night are this night.
+    young = takewhile(lambda one: one.started > since, older)
+    return (one for one in young if one.run != report.run and not _is_step_of(one, report))
+
+
+def _as_in(report: Report, one: Report) -> Report:
+    """A step's outcomes as a whole night names them."""
+    if one.command == report.command:
+        return one
+    return replace(
+        one, outcomes=tuple(replace(o, data={**o.data, "step": one.command}) for o in one.outcomes)
+    )
+
+
+def _is_step_of(one: Report, night: Report) -> bool:
+    return one.command != night.command and one.started >= night.started
 
 
 @dataclass(frozen=True)
