@@ -265,6 +265,16 @@ def test_a_command_that_does_not_end_is_ended_with_all_it_started(
         time.sleep(0.05)
 
 
+def test_a_command_that_ignores_signals_ends_before_zborg_does(told_night: Path, tmp_path: Path) -> None:
+    hook = script(tmp_path, f"trap '' TERM HUP INT; echo $$ >{tmp_path}/pid; sleep 600")
+    text = told_night.read_text().replace('timeout = "2s"', 'timeout = "4s"')
+    told_night.write_text(text)
+    done = zborg("scrub", "--config", str(told_night))
+    pid = int((tmp_path / "pid").read_text())
+    assert not Path(f"/proc/{pid}").exists()
+    assert f"{hook}: it was ended: no end within 2.0 s" in done.stderr
+
+
 def test_a_command_that_fails_is_told_with_its_words_and_not_repeated(tmp_path: Path) -> None:
     hook = script(tmp_path, f"echo once >>{tmp_path}/count; echo no relay today >&2; exit 3")
     (told,) = sent(Notify(command=(hook,)), bad_night())
@@ -312,6 +322,7 @@ def test_who_wants_to_go_need_not_wait_for_a_dead_server() -> None:
             cancelled.clear()
         assert time.monotonic() - began < 10
     assert told.status is Status.FAILED
+    assert told.message == "not told before the interruption"
 
 
 def test_one_dead_notifier_keeps_no_other_from_telling(tmp_path: Path, vault: LocalVault) -> None:

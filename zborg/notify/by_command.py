@@ -10,6 +10,8 @@ from zborg.model import Message, News, Notify
 from zborg.model.serial import to_dict
 from zborg.process import LocalRunner
 
+_GRACE = 2.0  # seconds of its time that are kept to end it: a shell may ignore the first signal
+_LEAST = 0.3
 _MOST = 1 << 20  # bytes that it may print
 
 
@@ -30,13 +32,14 @@ class ByCommand:
         return bool(message.news & self._on)
 
     def send(self, message: Message, timeout: float) -> str:
+        patience = max(timeout - _GRACE, _LEAST)
         facts = {"news": sorted(message.news), "subject": message.subject}
         try:
             with cancelled.shielded():  # that a run was interrupted is news too
                 stdin = json.dumps(to_dict(message.report) | facts)
-                LocalRunner().run(self._argv, timeout=timeout, stdin=stdin, most=_MOST)
+                LocalRunner().run(self._argv, timeout=patience, stdin=stdin, most=_MOST)
         except TimedOut:
-            raise NotSent(f"it was ended: no end within {timeout:.0f} s", retryable=False) from None
+            raise NotSent(f"it was ended: no end within {patience:.1f} s", retryable=False) from None
         except ZborgError as error:
             raise NotSent(error.message, error.remedy, retryable=False) from error
         return ""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 _PATIENCE = 3.0  # seconds that a writer waits for another; a record takes a few milliseconds
+_MENDED = "see to its room and its disk; a later run records what is missing"
 _REBUILD = "zborg history --rebuild"
 
 # What turns a database of one version (PRAGMA user_version) into the next; never changed, only added to.
@@ -207,7 +208,7 @@ class History:
         except sqlite3.Error as error:
             if _is_corrupt(error):
                 raise Corrupt(f"{self.path}: {error}", _REBUILD) from error
-            raise ZborgError(f"{self.path}: {error}", "a later run records what is missing") from error
+            raise ZborgError(f"{self.path}: {error}", _MENDED) from error
         except OSError as error:
             raise ZborgError(f"{self.path}: {error.strerror}", "see to its rights and its room") from error
 

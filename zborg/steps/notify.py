@@ -184,7 +184,7 @@ class _Errand:
     def told(self, limit: float) -> list[Outcome]:
         """What became of it by now; what is not done was too slow."""
         late = self.messages[len(self.outcomes) :]
-        words = f"not told within {limit:g} s"
+        words = f"not told within {limit:g} s" if self._left() <= 0 else "not told before the interruption"
         slow = Outcome("notifier", self.notifier.name, Status.FAILED, words, "zborg notify test")
         return [*self.outcomes, *(replace(slow, data={"news": sorted(one.news)}) for one in late)]
 
