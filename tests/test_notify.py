@@ -548,6 +548,26 @@ def test_what_a_mail_server_says_of_a_name_is_shown() -> None:
     assert hidden(said, url) == shown
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'urls = "mailtos://u:hush@localhost"',
+        'urls = [["mailtos://u:hush@localhost"]]',
+        'urls = ["MAILTOS://u:hush@localhost"]',
+        'url = ["mailtos://u:hush@localhost"]',
+        'urls = ["mailtos://u:hush@localhost"',
+        'ping = {run = ["https://localhost/hush"]}',
+        'ping = {run = "localhost/hush"}',
+        'command = "curl -H hush"',
+    ],
+)
+def test_a_mistake_in_the_configuration_shows_no_secret(config: Path, lines: str) -> None:
+    config.write_text(f"{config.read_text()}\n[notify]\n{lines}\n")
+    done = zborg("status", "--config", str(config))
+    assert done.returncode == Exit.CONFIG
+    assert "hush" not in done.stdout + done.stderr
+
+
 # --- the command line -------------------------------------------------------------------------------------
 
 

@@ -223,7 +223,7 @@ def _converter() -> Converter:
 def _exactly(value: Any, kind: type) -> Any:
     if type(value) is not kind:
         words = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
-        raise ValueError(f"must be {words[kind]}, not {value!r}")
+        raise ValueError(f"must be {words[kind]}, not {_shown(value) if kind is str else repr(value)}")
     if isinstance(value, int) and value < 0:
         raise ValueError(f"must be 0 or more, not {value}")
     return value
@@ -231,8 +231,14 @@ def _exactly(value: Any, kind: type) -> Any:
 
 def _texts(value: Any, _: type) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"must be a list of texts in quotes, not {value!r}")
+        raise ValueError(f"must be a list of texts in quotes, not {_shown(value)}")
     return value
+
+
+def _shown(value: object) -> str:
+    """A number; of what may be or hold a password only what it is."""
+    kinds: dict[type, str] = {str: "a text", list: "a list", dict: "a table"}
+    return kinds.get(type(value)) or repr(value)
 
 
 def _parsing(parse: Any) -> Any:
