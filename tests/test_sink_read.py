@@ -154,6 +154,15 @@ def test_a_key_that_is_not_there_and_a_key_without_a_target_are_refused(plain: W
             restore_repo(plain.context, Wanted("web1", plain.vault.directory / "copy", source=source))
 
 
+def test_a_key_that_others_can_read_is_refused_before_anything_is_asked(plain: World) -> None:
+    """As files on a FAT stick are; OpenSSH, which carries the stream, would not take it."""
+    plain.offsite.reader.chmod(0o644)
+    with pytest.raises(UsageError, match="reader: others can read it") as caught:
+        plain.restore()
+    assert caught.value.remedy.startswith(f"install -m 0600 {plain.offsite.reader} /root/")
+    assert plain.scratch == [], "nothing was begun"
+
+
 def test_a_key_with_a_passphrase_is_told_as_such(plain: World, tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(locked)]

@@ -83,6 +83,9 @@ def place_of(context: Context, host: Host, source: Source = STORAGE) -> Place:
 def _as_reader(target: Target, identity: Path) -> Target:
     if not identity.is_file():
         raise UsageError(f"--identity {identity}: there is no such file", "it is the private key of a reader")
+    if identity.stat().st_mode & 0o077:  # on a FAT stick every file is; ssh takes none of these
+        mend = f"install -m 0600 {identity} /root/, name the copy, and remove it in the end"
+        raise UsageError(f"--identity {identity}: others can read it, and ssh takes no such key", mend)
     endpoint = replace(target.endpoint, user=target.reader, identity=str(identity.absolute()))
     return replace(target, endpoint=endpoint)
 
