@@ -123,7 +123,7 @@ class OperatorEntry:
         try:
             done = self._runner.run_command(command, timeout=timeout, stdin=self._script, most=_ANSWER)
         except TimedOut as error:
-            said = f"{self._runner.alias}, {words[0]}: {error.message}"
+            said = f"{self._runner.alias}, {words[0]}: no answer within {timeout:g} s"
             raise TimedOut(error.argv, -1, "", said, "does its shell or `borg --version` hang?") from error
         except CommandFailed as error:
             if isinstance(error, Unreachable) or error.status < 0:

@@ -191,7 +191,7 @@ class SshRunner:
                 channel.exec_command(command)
                 channel.sendall(stdin.encode())
                 channel.shutdown_write()
-                done = _collect(channel, command, timeout, most)
+                done = _collect(channel, self.alias, command, timeout, most)
         except TimeoutError as error:
             raise TimedOut((command,), -1, "", f"{self.alias} took no input within {timeout:g} s") from error
         except (paramiko.SSHException, OSError, EOFError) as error:
@@ -310,7 +310,7 @@ def _verify(transport: paramiko.Transport, alias: str, endpoint: Endpoint) -> No
         raise key_changed(alias, endpoint, fingerprint(offered))
 
 
-def _collect(channel: paramiko.Channel, command: str, timeout: float, most: int) -> Completed:
+def _collect(channel: paramiko.Channel, alias: str, command: str, timeout: float, most: int) -> Completed:
     """Read both streams until the command has ended, or has said more than `most` bytes."""
     deadline = time.monotonic() + timeout
     out, err = bytearray(), bytearray()
@@ -332,7 +332,9 @@ def _collect(channel: paramiko.Channel, command: str, timeout: float, most: int)
         if cancelled.is_set():
             raise Interrupted("interrupted")
         if time.monotonic() > deadline:
-            raise TimedOut((command,), -1, err.decode("utf-8", "replace"), f"no answer within {timeout:g} s")
+            who = next((word for word in command.split() if word != "env" and "=" not in word), "")
+            words = f"{shown(alias)}, {who}: no answer within {timeout:g} s"
+            raise TimedOut((command,), -1, err.decode("utf-8", "replace"), words)
         if channel.transport is None or not channel.transport.is_active():
             raise EOFError("the connection broke")
 
