@@ -116,6 +116,14 @@ def test_a_probe_that_cannot_be_asked_is_a_finding_and_ends_no_other(clinic: Cli
     assert not {"properties", "repositories"} & {one.kind for one in told}, "which would only say it again"
 
 
+def test_of_a_repository_that_cannot_be_seen_no_escrow_is_missed(clinic: Clinic, plant: Plant) -> None:
+    """Whose key is sealed here is known by the repository's id."""
+    plant.without(clinic.vault.zfs._all, "tank/borg/web1")
+    plant.entry(clinic.config_changes, "custodians", ("age1xxxxxxxxxx",))
+    told = bad(clinic.look())
+    assert told and not [one for one in told if "escrow" in one.message], told
+
+
 def test_even_a_bug_in_a_probe_ends_no_other(clinic: Clinic) -> None:
     def broken(_: object) -> list[Finding]:
         raise RuntimeError("the sky fell")
@@ -344,6 +352,14 @@ def test_an_off_site_as_the_documents_make_it_is_good(clinic: Clinic, plant: Pla
     told = {one.kind: one.message for one in report.outcomes}
     assert told["off-site"] == f"zborg-sink may receive below {ROOT} and do no more; its keys end in the sink"
     assert not {"storage", "properties", "repositories", "serving", "hosts"} & set(told)
+
+
+def test_an_off_site_is_started_when_the_night_has_arrived(clinic: Clinic, plant: Plant) -> None:
+    plant.away(clinic.cron)
+    (one,) = bad(at(clinic, plant, DELEGATED, f"{GOOD}\n"))
+    line = "30 8 * * *  root  /usr/local/bin/zborg run"
+    assert one.data["commands"] == [f"echo '{line}' >/etc/cron.d/zborg"]
+    assert f"`{line}`" in (Path(__file__).parents[1] / "docs" / "sink.md").read_text()
 
 
 def test_faults_of_an_off_site_are_named_with_their_mend(clinic: Clinic, plant: Plant) -> None:

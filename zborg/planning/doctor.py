@@ -212,11 +212,15 @@ def _state(found: StateFacts, me: int) -> Iterator[Finding]:
 # --- schedule ---------------------------------------------------------------------------------------
 
 
-def schedule(found: Sequence[Scheduled]) -> tuple[Finding, ...]:
-    """Somebody must start zborg by night; several lines may, and one that cannot work is told."""
+def schedule(found: Sequence[Scheduled], received: bool) -> tuple[Finding, ...]:
+    """Somebody must start zborg by night; several lines may, and one that cannot work is told.
+
+    Where the storage is `received` it is later: when the server's night has arrived.
+    """
     if not found:
         words = "nothing starts zborg: no line of cron's and no systemd timer names it"
-        line = "echo '30 2 * * *  root  /usr/local/bin/zborg run --allow-partial' >/etc/cron.d/zborg"
+        hour, options = ("8", "") if received else ("2", " --allow-partial")
+        line = f"echo '30 {hour} * * *  root  /usr/local/bin/zborg run{options}' >/etc/cron.d/zborg"
         return (Finding("schedule", Status.WARNING, words, f"as root:\n{line}"),)
     bad = [Finding(one.place, Status.WARNING, one.why_not, one.remedy) for one in found if one.why_not]
     good = ", ".join(dict.fromkeys(one.place for one in found if not one.why_not))

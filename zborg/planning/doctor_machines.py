@@ -42,8 +42,9 @@ def host(facts: HostFacts) -> tuple[Finding, ...]:
     name = facts.host.name
     noise, answer = _split(facts.said)
     bad = list(_noise(name, noise)) + list(sent(name, facts.accepted))
-    mute = facts.escrow and not facts.sealed and answer.get("escrow") == "no"
-    bad += faults(name, answer, facts.now, escrow=facts.escrow and not mute, sealed=facts.sealed)
+    asked = facts.escrow and facts.repository is not None  # what is sealed is sealed for an id
+    mute = asked and not facts.sealed and answer.get("escrow") == "no"
+    bad += faults(name, answer, facts.now, escrow=asked and not mute, sealed=facts.sealed)
     bad += [_no_seal(name)] if mute else []
     bad += _configured(name, answer)
     bad += _repository(facts, answer)

@@ -60,7 +60,8 @@ class Probe:
 def _here(bench: Bench) -> Iterator[Probe]:
     """What needs no configuration."""
     yield Probe("config", str(bench.path), lambda: here.config(bench.path, bench.config, bench.mistakes))
-    yield Probe("schedule", "schedule", lambda: here.schedule(bench.local, bench.roots))
+    received = bench.config is not None and bench.config.storage.received
+    yield Probe("schedule", "schedule", lambda: here.schedule(bench.local, bench.roots, received))
     if bench.context is None:
         yield Probe("programs", "programs", lambda: here.programs(bench.local, None, None))
 

@@ -168,8 +168,8 @@ def _short(name: str, said: str) -> str:
 # --- schedule ---------------------------------------------------------------------------------------
 
 
-def schedule(local: Runner, roots: Roots) -> Iterable[Finding]:
-    return judge.schedule([*_tables(roots), *_own_table(local, roots), *_timers(roots)])
+def schedule(local: Runner, roots: Roots, received: bool) -> Iterable[Finding]:
+    return judge.schedule([*_tables(roots), *_own_table(local, roots), *_timers(roots)], received)
 
 
 def _tables(roots: Roots) -> Iterator[Scheduled]:
