@@ -109,6 +109,7 @@ def test_a_wrong_password_is_told_and_tried_once(mail: Mail) -> None:
     (told,) = sent(Notify(urls=(mail.url("wrong-horse-8"),)), bad_night())
     assert told.status is Status.FAILED
     assert "535" in told.message
+    assert told.remedy == "look at urls under [notify] in zborg.toml; zborg notify test tries them again"
     assert "wrong-horse-8" not in str(told)
     assert mail.logins == [False, False], "one connection, in which smtplib tries two ways"
     assert not mail.received

@@ -23,6 +23,7 @@ _HELD_BACK = frozenset({News.SUCCESS, News.WARNING})  # for the digest
 # What a server says of a password or of who may send: a second try would only lock us out sooner.
 _REFUSED = re.compile(r"\(5[35]\d, |error=40[134]\b|certificate verify failed|CERTIFICATE_VERIFY")
 _WORTH = "Socket Exception: "  # the reason of a failed mail is logged for debugging only
+_AGAIN = "look at urls under [notify] in zborg.toml; zborg notify test tries them again"
 _SEE = "github.com/caronc/apprise has the form of its URLs; a password's special characters are %-encoded"
 _SHORTEST_WAIT = 1.0  # seconds
 _QUIET = logging.NullHandler()  # what a call that was given up says later is nobody's any more
@@ -61,7 +62,7 @@ class ByApprise:
         words = hidden(heard.words() or "it does not say why", url)
         if plugin is None:
             raise NotSent(f"Apprise cannot use it: {words}", _SEE, retryable=False)
-        raise NotSent(words, "zborg notify test", retryable=not _REFUSED.search(words))
+        raise NotSent(words, _AGAIN, retryable=not _REFUSED.search(words))
 
 
 def plugin_of(url: str) -> NotifyBase | None:

@@ -23,7 +23,9 @@ def publish(context: Context) -> Iterator[ZborgError]:
         replace_whole(path, text(facts(context)))
     except OSError as error:
         words = f"metrics: {path} cannot be written: {error.strerror}"
-        yield ZborgError(words, "textfile under [metrics] names it")
+        yield ZborgError(
+            words, "textfile under [metrics] names it; its folder is node_exporter's, and must be there"
+        )
 
 
 def facts(context: Context) -> Facts:
