@@ -32,7 +32,9 @@ def list_(
 
 @holds.command()
 def place(
-    at: Annotated[str, typer.Argument(help="Snapshot name or ISO time, as for restore.", metavar="SNAPSHOT")],
+    at: Annotated[
+        str, typer.Argument(help="Snapshot name, label or ISO time, as for restore.", metavar="SNAPSHOT")
+    ],
     hosts: Annotated[
         list[str] | None, typer.Argument(help="Of these hosts; none means all.", metavar="HOST...")
     ] = None,

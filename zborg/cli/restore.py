@@ -21,7 +21,9 @@ HostName = Annotated[str, typer.Argument(help="The host, as zborg.toml names it.
 At = Annotated[
     str,
     typer.Option(
-        "--at", help="Snapshot name or ISO time; the newest good one not later is used.", metavar="WHEN"
+        "--at",
+        help="Snapshot name, label, or ISO time: of that the newest good one not later.",
+        metavar="WHEN",
     ),
 ]
 From = Annotated[
