@@ -37,7 +37,7 @@ _WITHHELD = "withheld (report_paths = no)"
 _PLATFORM = ("Platform: ", "Borg server: Platform: ")
 _FULL = re.compile(r"\[Errno (28|122)\]")  # ENOSPC, EDQUOT
 _NO_AGENT = re.compile(r"zborg-agent: (No such file|not found)")  # what a shell says of it
-_INSTALL_AGENT = "install agent.sh as /usr/local/libexec/zborg-agent on the host (README, On each host)"
+_INSTALL_AGENT = "install agent.sh there (docs/agent.md, Installation by hand)"
 _TELL_PATHS = "report_paths = yes in the host's agent.conf lets it name the files"
 # Words in the agent's refusals -> the mend.
 _REFUSALS = (

@@ -66,5 +66,5 @@ def faults(
     if answer.get("initialised") != "yes":
         yield Finding(name, Status.WARNING, "no repository yet", f"zborg backup {name}")
     elif escrow and not sealed:
-        mend = "zborg host add, with its URL, or docs/agent.md, Escrow"
+        mend = "zborg host add, with its URL, or docs/agent.md, Keys"
         yield Finding(name, Status.WARNING, "its key is not in escrow here", mend)
