@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def history(
     host: Annotated[str, typer.Argument(help="One host's backups; none means nights.", metavar="HOST")] = "",
-    days: Annotated[int, typer.Option("--days", min=1, max=36500, help="How far back.")] = 30,
+    days: Annotated[int, typer.Option("--days", min=1, max=36500, help="Days back.", metavar="N")] = 30,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make it anew of run files and snapshots.")
     ] = False,

@@ -21,7 +21,7 @@ _NAME = "report.html"  # below state_dir
 
 def report(
     to: Annotated[str, typer.Option("--to", help="Default: report.html in state_dir.", metavar="FILE")] = "",
-    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="How far back.")] = 90,
+    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="Days back.", metavar="N")] = 90,
     mail: Annotated[bool, typer.Option("--mail", help="Send it to whom [notify] names.")] = False,
     config: ConfigFile = "",
     as_json: Json = False,
