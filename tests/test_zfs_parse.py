@@ -423,6 +423,12 @@ def test_no_name_reaches_a_command_line_as_an_option_or_a_range(dataset: str, ra
     assert argv.freed(dataset, [raw]) == ("zfs", "destroy", "-n", "-v", "-p", command[2])
 
 
+def test_a_clone_is_mounted_without_what_a_stranger_could_have_put_there() -> None:
+    """What an off-site sent may hold devices and setuid programs of that machine's making."""
+    words = argv.clone("tank/a@b", "tank/zborg-scratch/run/web1")
+    assert {"setuid=off", "devices=off"} <= set(words)
+
+
 def test_command_lines_never_force_or_recurse() -> None:
     stream = Stream("tank/a@b", base="tank/a#c")
     assert argv.send(stream) == ("zfs", "send", "-v", "-P", "-L", "-e", "-c", "-i", "tank/a#c", "tank/a@b")

@@ -161,7 +161,8 @@ def bookmark(snapshot: str, raw: str) -> Argv:
 
 def clone(snapshot: str, dataset: str) -> Argv:
     # Not `clone -p`: that says nothing and succeeds when `dataset` exists, whatever it is a clone of.
-    options = ("-o", "readonly=off", "-o", "canmount=on")
+    # What came from an off-site may hold a device or a setuid program of that machine's making.
+    options = ("-o", "readonly=off", "-o", "canmount=on", "-o", "setuid=off", "-o", "devices=off")
     return ("zfs", "clone", *options, names.snapshot(snapshot), names.dataset(dataset))
 
 
