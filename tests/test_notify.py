@@ -419,7 +419,7 @@ def test_a_weekly_digest_in_place_of_good_nights(mail: Mail, vault: LocalVault, 
         )
         context.runs.save(night)
         notify.tell(context, night)
-        clock.tick(24)  # type: ignore[attr-defined]
+        clock.tick(24)  # type: ignore[attr-defined]  # the fixture Hours
     subjects = [str(one["subject"]) for one in mail.received]
     assert subjects == [
         "[test] week on test: ok, 1 of 1 host good",  # at once, so that somebody sees that it works

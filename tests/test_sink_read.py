@@ -230,9 +230,9 @@ def test_what_a_killed_run_had_fetched_goes_with_the_next(plain: World) -> None:
         plain.vault.zfs.create(dataset, {})
     first, second = plain.vault.far.snapshots(f"{ROOT}/web1")
     with (plain.vault.directory / "stream").open("wb+") as file:
-        assert plain.vault.far.send(Stream(first.full), file.fileno()).wait() == 0  # type: ignore[attr-defined]
+        assert plain.vault.far.send(Stream(first.full), file.fileno()).wait() == 0  # type: ignore[attr-defined]  # the fake's
         file.seek(0)
-        assert plain.vault.zfs.receive(f"{left}/web1", file.fileno()).wait() == 0  # type: ignore[attr-defined]
+        assert plain.vault.zfs.receive(f"{left}/web1", file.fileno()).wait() == 0  # type: ignore[attr-defined]  # the same
     plain.vault.zfs.clone(f"{left}/web1@{first.raw}", "tank/zborg-scratch/20260101T000000Z-dead/web1")
     empty = ("20260101T000000Z-beef", "from-20260101T000000Z-beef", "20991231T000000Z-beef", "of-somebody")
     for name in empty:
