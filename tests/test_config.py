@@ -87,7 +87,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
         targets=(
             Target(
                 "offsite",
-                Endpoint("root", "offsite.example.net", 22, KEY, identity),
+                Endpoint("zborg-sink", "offsite.example.net", 22, KEY, identity),
                 "vault/zborg",
                 26 * 3600,
                 bandwidth_limit=50 << 20,

@@ -157,8 +157,11 @@ def test_a_key_that_is_not_there_and_a_key_without_a_target_are_refused(plain: W
 def test_a_key_that_others_can_read_is_refused_before_anything_is_asked(plain: World) -> None:
     """As files on a FAT stick are; OpenSSH, which carries the stream, would not take it."""
     plain.offsite.reader.chmod(0o644)
-    with pytest.raises(UsageError, match="reader: others can read it") as caught:
-        plain.restore()
+    try:
+        with pytest.raises(UsageError, match="reader: others can read it") as caught:
+            plain.restore()
+    finally:
+        plain.offsite.reader.chmod(0o600)  # the next test's as well
     assert caught.value.remedy.startswith(f"install -m 0600 {plain.offsite.reader} /root/")
     assert plain.scratch == [], "nothing was begun"
 
