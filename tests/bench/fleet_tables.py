@@ -78,7 +78,7 @@ def room(runs: Sequence[Run], free: int) -> int:
     """How many hosts at once `free` bytes of memory hold, by the run that had the most: few say little,
     since the rest of the machine takes and gives memory as well."""
     fullest = max(runs, key=lambda run: run.active, default=None)
-    if fullest is None or fullest.taken <= 0:
+    if fullest is None or fullest.taken <= 0 or not fullest.active:
         return sys.maxsize
     return int(free / (fullest.taken / fullest.active))
 

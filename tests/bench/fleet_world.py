@@ -45,7 +45,8 @@ printf 'tank/borg\\n' | cat - {names} | awk -v columns="$7" -v pool={pool} '
 BEGIN {{ count = split(columns, column, ",") }}
 {{
     value["name"] = $1; value["guid"] = NR; value["mounted"] = "yes"; value["used"] = 24576
-    value["available"] = "1099511627776"; value["mountpoint"] = pool substr($1, length("tank/borg") + 1)
+    value["available"] = "1099511627776"; value["written"] = 0
+    value["mountpoint"] = pool substr($1, length("tank/borg") + 1)
     for (at = 1; at <= count; at++) {{
         known = column[at] in value
         printf "%s%s", known ? value[column[at]] : "-", at < count ? "\\t" : "\\n"
