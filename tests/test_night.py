@@ -186,7 +186,7 @@ def assert_not_mounted(world: World) -> None:
     assert world.offsite is not None
     argv = ["zfs", "get", "-H", "-r", "-t", "filesystem", "-o", "value", "mounted", world.copy]
     assert set(world.offsite.ssh(argv).stdout.split()) == {"no"}
-    assert "vault/" not in world.offsite.sh("cat /proc/mounts")
+    assert f"{world.copy}/" not in world.offsite.sh("cat /proc/mounts")
 
 
 def test_a_lost_file_comes_back_with_the_same_hash(night: World) -> None:

@@ -75,6 +75,9 @@ def admit(world: World, option: str = "") -> None:
     forced = f'restrict,command="/usr/local/bin/zborg sink {option}{ROOT}" {world.key.public}\n'
     world.offsite.write("/home/zborg-sink/.ssh/authorized_keys", forced)
     world.offsite.sh("chown zborg-sink: /home/zborg-sink/.ssh/authorized_keys")
+    # A connection keeps the forced command that it began with.
+    leave = [*client(world), "-O", "exit", "sink"]
+    subprocess.run(leave, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
 
 
 def endpoint(world: World) -> Endpoint:
