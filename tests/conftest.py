@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +20,9 @@ from tests.harness.reader import Away, Offsite, offsite
 from tests.harness.steps import Hours
 from tests.harness.world import World, make_parent, prepare_storage, prepare_target, serve_key_beside
 from tests.lab import Guest
+
+if TYPE_CHECKING:  # what only doctor's tests need
+    from tests.harness.clinic import Clinic, Plant
 
 # Two working copies on one machine: each has guests of its own.
 LAB = os.environ.get("ZBORG_LAB", "test")
@@ -67,6 +71,25 @@ def agent(tmp_path: Path, enrolled: Path) -> Iterator[AgentLab]:
     made = AgentLab(tmp_path, "sh", "auto", "AcceptEnv *")
     made.init(enrolled).configure()
     with made.host:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
+    """A world that is well, for what doctor looks at; a module's tests share it."""
+    from tests.harness.clinic import Clinic
+
+    made = Clinic(tmp_path_factory.mktemp("clinic"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def plant(clinic: Clinic) -> Iterator[Plant]:
+    """Faults, which go with the test."""
+    from tests.harness.clinic import planting
+
+    with planting(clinic) as made:
         yield made
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness.clinic import DELEGATED, Clinic, Plant, ZfsWords, planting
+from tests.harness.clinic import DELEGATED, Clinic, Plant, ZfsWords
 from tests.harness.world import ZBORG
 from zborg.errors import CommandFailed, ConfigError, Exit, TimedOut, UsageError
 from zborg.model import Finding, Notify, Outcome, Report, Status
@@ -28,19 +28,6 @@ from zborg.planning.doctor_zfs import Account, delegation
 from zborg.reporting.text import render
 from zborg.steps.doctor import AREAS, doctor
 from zborg.zfs.allowed import grants
-
-
-@pytest.fixture(scope="module")
-def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
-    made = Clinic(tmp_path_factory.mktemp("clinic"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def plant(clinic: Clinic) -> Iterator[Plant]:
-    with planting(clinic) as made:
-        yield made
 
 
 def bad(report: Report) -> list[Outcome]:

@@ -7,32 +7,19 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.harness.clinic import DELEGATED, Clinic, Plant, planting
+from tests.harness.clinic import DELEGATED, Clinic, Plant
 from tests.harness.keys import make_key
 from zborg.errors import Exit
 from zborg.model import Host, Outcome, Reverse, Scrub, Status, utc_now
 
 BAD, WARN = Status.FAILED, Status.WARNING
-
-
-@pytest.fixture(scope="module")
-def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
-    made = Clinic(tmp_path_factory.mktemp("clinic"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def plant(clinic: Clinic) -> Iterator[Plant]:
-    with planting(clinic) as made:
-        yield made
 
 
 @dataclass(frozen=True)

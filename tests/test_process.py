@@ -226,7 +226,7 @@ time.sleep(300)
 @pytest.mark.parametrize("user", ["", "nobody"])
 def test_children_die_with_a_killed_parent(user: str) -> None:
     if user and os.geteuid() != 0:
-        pytest.skip("only root can become another user")
+        pytest.skip("only root can become another user")  # the reason is the text
     with subprocess.Popen([sys.executable, "-c", PARENT, user], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
