@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from zborg.cli.perform import _coloured
 from zborg.errors import Exit
-from zborg.model import Outcome, Report, Status
+from zborg.model import Outcome, Report, Status, remedy
 from zborg.model.serial import from_dict, to_dict
 from zborg.reporting.text import render
 from zborg.state.runs import Runs, ended, new_run
@@ -275,7 +275,11 @@ TEXTS = {
             "offsite:vault/zborg/a-rather-long-host-name",
             Status.CONFLICT,
             "the target was changed since its newest common snapshot",
-            "zfs rename vault/zborg/web1 vault/zborg/web1-aside, then zborg replicate sends it in full",
+            remedy.remedy(
+                "zfs rename vault/zborg/a-rather-long-host-name vault/zborg/aside",
+                "zborg replicate",
+                first="set the copy aside on the target, then send it in full:",
+            ),
             {
                 "sides": [
                     "source: tank/borg/web1@zborg_2026-02-11T000000Z",

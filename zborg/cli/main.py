@@ -23,6 +23,7 @@ from typer._click.exceptions import ClickException
 
 from zborg.errors import ConfigError, Exit, ZborgError
 from zborg.interrupt import cancelled
+from zborg.model import remedy
 from zborg.model.words import printable
 
 _FILES = 8192
@@ -163,8 +164,8 @@ def _tell(error: ZborgError) -> None:
     for problem in problems:
         print(f"  {printable(problem)}", file=sys.stderr)
     print(f"zborg: {printable(error.message)}", file=sys.stderr)
-    if error.remedy:
-        print(f"  -> {printable(error.remedy)}", file=sys.stderr)
+    for line, _ in remedy.lines(error.remedy):
+        print(f"  {printable(line)}", file=sys.stderr)
 
 
 def _tell_script(code: Exit, message: str, remedy: str = "", problems: tuple[str, ...] = ()) -> None:

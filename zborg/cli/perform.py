@@ -13,7 +13,7 @@ import typer
 
 from zborg.cli.options import Common
 from zborg.errors import UsageError, ZborgError
-from zborg.model import TOLD, Event, Report, Status
+from zborg.model import TOLD, Event, Report, Status, remedy
 from zborg.model.serial import to_dict
 from zborg.model.words import printable
 from zborg.reporting.text import Line, render
@@ -98,8 +98,8 @@ def _warned(what: str, work: Callable[[], Iterable[ZborgError]]) -> None:
 def _warn(error: ZborgError) -> None:
     with suppress(OSError, ValueError):  # nobody reads it
         print(f"zborg: {printable(error.message)}", file=sys.stderr)
-        if error.remedy:
-            print(f"  -> {printable(error.remedy)}", file=sys.stderr)
+        for line, _ in remedy.lines(error.remedy):
+            print(f"  {printable(line)}", file=sys.stderr)
 
 
 def _logged(context: Context, common: Common, step: Callable[[Context], Report]) -> Report:

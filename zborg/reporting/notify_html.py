@@ -72,7 +72,7 @@ background:{{ page.tone }}">{{ page.title | clean }}</h1>
 <div style="border-left:4px solid {{ look.status | tone }};padding:2px 12px;margin:12px 0">\
 {% if look.step %}{{ look.step | clean }}: {% endif %}<b>{{ look.subject | clean }}</b> \
 {{ look.status.value }}{% if look.words %}: {{ look.words | clean }}{% endif %}\
-{% if look.remedy %}<br>&rarr; {{ look.remedy | clean }}{% endif %}
+{% if look.remedy %}<br><span style="white-space:pre-line">&rarr; {{ look.remedy | clean }}</span>{% endif %}
 {% if look.lines %}<pre style="{{ pre }};white-space:pre-wrap;overflow-wrap:anywhere">\
 {% for line in look.lines %}{{ line | clean }}
 {% endfor %}</pre>{% endif %}</div>

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zborg.model import Outcome, Report, Status
+from zborg.model import Outcome, Report, Status, remedy
 from zborg.model.report import DRY
 from zborg.model.words import counted, printable, size, span
 
@@ -68,10 +68,22 @@ def outcome_lines(outcome: Outcome, width: int) -> Iterator[Line]:
     first, *rest = _wrapped(printable("; ".join(words)).strip(), head)
     yield Line(first.rstrip(), outcome.status, word)
     yield from (Line(text) for text in rest)
-    for extra in (*outcome.data.get("sides", ()), *([f"-> {outcome.remedy}"] if outcome.remedy else [])):
-        yield from (Line(text) for text in _wrapped(printable(extra).strip(), " " * min(len(head), _INDENT)))
+    indent = " " * min(len(head), _INDENT)
+    for side in outcome.data.get("sides", ()):
+        yield from (Line(text) for text in _wrapped(printable(side).strip(), indent))
+    for text in remedy_lines(outcome.remedy, indent):
+        yield Line(text)
     for command in outcome.data.get("commands", ()):  # to be copied: never broken into lines
         yield Line(f"    {printable(command)}")
+
+
+def remedy_lines(text: str, indent: str) -> Iterator[str]:
+    """A remedy below what it is about: its sentence is wrapped, its commands stay whole, to be copied."""
+    for line, is_command in remedy.lines(text):
+        if is_command:
+            yield indent + printable(line)
+        else:
+            yield from _wrapped(printable(line).strip(), indent)
 
 
 def _facts(outcome: Outcome) -> Iterator[Line]:
