@@ -12,6 +12,7 @@
         ├── TimedOut                4   it did not end in time (retryable)
         └── Unreachable             4   no connection, or it broke (retryable)
             ├── KeyRefused          4   it does not let our key in, or there is none (never retried)
+            ├── NoCommonAlgorithm   4   no cipher or the like in common (never retried)
             └── HostKeyChanged      4   the machine is not the one that was pinned (never retried)
 
 `Exit` is the only table of exit codes. Each error carries a `message` (what happened, where) and a
@@ -117,6 +118,12 @@ class Unreachable(CommandFailed):
 
 class KeyRefused(Unreachable):
     """Our key is not there, or the machine does not take it: another try in a minute changes neither."""
+
+    retryable = False
+
+
+class NoCommonAlgorithm(Unreachable):
+    """The two SSH implementations have no cipher, key exchange, MAC or host key type in common."""
 
     retryable = False
 

@@ -22,7 +22,7 @@ from tests.harness.inside import Inside
 from tests.harness.world import authorize_root, make_pool
 from tests.lab import Guest, qemu, tools, up_all
 from tests.lab.cache import cache_dir
-from zborg.hosts.ssh import CIPHERS
+from zborg.hosts.agreement import CIPHERS
 
 SOURCE, TARGET = "tank", "vault"
 FROM_PYPI = ("zfs-autobackup", "bzfs")

@@ -20,8 +20,8 @@ from tests.bench.pairs import machine, table
 from tests.harness.host import BackedUpHost, find_borg
 from tests.harness.keys import KeyPair, make_key
 from tests.harness.sshd import Sshd
+from zborg.hosts.agreement import CIPHERS
 from zborg.hosts.keys import write_known_hosts
-from zborg.hosts.ssh import CIPHERS
 from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Child, Endpoint, Host
 from zborg.process import LocalRunner

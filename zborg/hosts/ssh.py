@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, KeyRefused, TimedOut, Unreachable
+from zborg.hosts import agreement
+from zborg.hosts.agreement import CIPHERS
+from zborg.hosts.identity import check_identity
 from zborg.hosts.keys import algorithms, fingerprint
 from zborg.hosts.shared import SharedConnection
 from zborg.interrupt import cancelled
@@ -33,8 +36,6 @@ CONNECT_TIMEOUT = 15
 # A silent network is noticed by these alone: 15 s * 4 after the last sign of life.
 _ALIVE_INTERVAL = 15
 _ALIVE_COUNT = 4
-# AES-GCM is about twice the speed of chacha20 where the processor has AES instructions.
-CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com"
 _TICK = 0.5  # how often a wait looks at `cancelled`
 _NOT_FOUND = 127  # the shell's
 _REFUSED = 255  # ssh's own status: the connection, not the command, failed
@@ -97,18 +98,25 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
     if "Host key verification failed" in stderr or "IDENTIFICATION HAS CHANGED" in stderr:
         offered = _FINGERPRINT.search(stderr)
         return key_changed(alias, endpoint, offered.group() if offered else "an unknown fingerprint")
-    if "no matching host key type" in stderr:
-        kind = endpoint.host_key.split()[0]
-        return key_changed(alias, endpoint, f"no key of type {kind}")
-    if "FileNotFoundError" in stderr or "not accessible: No such file" in stderr:
-        return KeyRefused(argv, status, "", f"the key {endpoint.identity} does not exist", "zborg init")
+    if mismatch := agreement.of_openssh(stderr, endpoint):
+        return agreement.failure(shown(alias), endpoint, mismatch)
     if "Permission denied" in stderr:
-        remedy = f"is {endpoint.identity}.pub in the authorized_keys of {endpoint.user} there?"
-        return KeyRefused(argv, status, "", f"{shown(alias)} ({endpoint}) refuses our key", remedy)
+        return _key_refused(alias, endpoint)
     remedy = "is it up, and the port right?"
     if "banner" in stderr or "Connection reset" in stderr or "Not allowed at this time" in stderr:
         remedy += " It may refuse this address after failed logins (PerSourcePenalties): wait a minute"
     return Unreachable(argv, status, stderr, f"no connection to {shown(alias)} ({endpoint})", remedy)
+
+
+def _key_refused(alias: str, endpoint: Endpoint) -> KeyRefused:
+    """ssh says the same when the machine refuses our key, and when it would not even use it."""
+    try:
+        check_identity(endpoint)
+    except KeyRefused as error:
+        return error
+    remedy = f"is {endpoint.identity}.pub in the authorized_keys of {endpoint.user} there?"
+    message = f"{shown(alias)} ({endpoint}) refuses our key"
+    return KeyRefused(("ssh", str(endpoint)), _REFUSED, "", message, remedy)
 
 
 def shown(alias: str) -> str:
@@ -237,12 +245,8 @@ def by_identity(transport: paramiko.Transport, endpoint: Endpoint) -> None:
     """The server's own key; the way in everywhere but at an enrolment."""
     import paramiko
 
-    try:
-        key = paramiko.PKey.from_path(endpoint.identity)
-    except TypeError as error:  # what cryptography says of a key with a passphrase when there is none
-        words = f"the key {endpoint.identity} has a passphrase, which zborg does not ask for"
-        mend = "for as long as it is needed, a copy without one: ssh-keygen -p -N '' -f COPY"
-        raise KeyRefused(("ssh", str(endpoint)), _REFUSED, "", words, mend) from error
+    check_identity(endpoint)
+    key = paramiko.PKey.from_path(endpoint.identity)
     transport.auth_publickey(endpoint.user, key)
 
 
@@ -288,6 +292,7 @@ def _handshake(
 
     # Ask for the pinned type only: a machine with several keys would else show another of them.
     transport.get_security_options().key_types = algorithms(endpoint.host_key)
+    offer = agreement.hear_offer(transport)
     try:
         transport.start_client(timeout=CONNECT_TIMEOUT)
         _verify(transport, alias, endpoint)
@@ -295,10 +300,9 @@ def _handshake(
     except paramiko.AuthenticationException as error:
         raise explain(alias, endpoint, _REFUSED, "Permission denied") from error
     except paramiko.SSHException as error:
-        words = str(error)
-        if "no acceptable host key" in words.lower():
-            words = "no matching host key type"
-        raise explain(alias, endpoint, _REFUSED, words) from error
+        if mismatch := agreement.of_paramiko(error, offer, transport):
+            raise agreement.failure(shown(alias), endpoint, mismatch) from error
+        raise explain(alias, endpoint, _REFUSED, str(error)) from error
     except (OSError, EOFError, ValueError, paramiko.pkey.UnknownKeyType) as error:
         raise explain(alias, endpoint, _REFUSED, f"{type(error).__name__}: {error}") from error
 
