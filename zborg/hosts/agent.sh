@@ -45,8 +45,11 @@ is_name() { case $1 in '' | -* | *[!a-z0-9-]*) false ;; *) [ ${#1} -le 31 ] ;; e
 is_id() { case $1 in '' | -* | *[!A-Za-z0-9-]*) false ;; *) [ ${#1} -le 40 ] ;; esac; }
 is_number() { case $1 in '' | *[!0-9]*) false ;; *) [ ${#1} -le 17 ] ;; esac; }
 is_stamp() { case $1 in [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]Z) ;; *) false ;; esac; }
-# A file name to back up or restore: absolute and with no way up. Control characters would break lines apart.
-is_path() { case $1 in / | *[[:cntrl:]]* | *//* | */./* | */../* | */. | */..) false ;; /*) ;; *) false ;; esac; }
+# A file name to back up or restore: absolute and with no way up, any other bytes but a line feed, which ends a line
+# of a list. The server applies the same rule before it asks (zborg/planning/paths.py).
+is_path() { case $1 in / | *"$newline"* | *//* | */./* | */../* | */. | */..) false ;; /*) ;; *) false ;; esac; }
+without_slash() { path=${1%/} path=${path:-/}; }
+visible() { printf '%s' "$1" | tr '\001-\037\177' '?'; }
 # A directory of our own: it is put unquoted into BORG_RSH and BORG_PASSCOMMAND, which borg splits as a shell would.
 is_plain_path() { is_path "$1" && case $1 in *[!A-Za-z0-9._/-]*) false ;; esac; }
 
@@ -671,7 +674,7 @@ permit() { # permit ID SNAPSHOT PATH...: sets cap, or refuses. A permission serv
     while IFS= read -r line; do
         case $line in
         'snapshot = '*) allowed_snapshot=${line#*= } ;;
-        'path = '*) allowed_paths=$allowed_paths${line#*= }$newline ;;
+        'path = '*) without_slash "${line#*= }" && allowed_paths=$allowed_paths$path$newline ;;
         'max_bytes = '*) cap=${line#*= } ;;
         *) refuse "$allow: unknown line" ;;
         esac
@@ -679,7 +682,8 @@ permit() { # permit ID SNAPSHOT PATH...: sets cap, or refuses. A permission serv
     is_number "$cap" || refuse "$allow: max_bytes"
     [ "$wanted" = "$allowed_snapshot" ] || refuse "root allowed a restore from another snapshot"
     for path in "$@"; do
-        case $allowed_paths in *"$newline$path$newline"*) ;; *) refuse "root did not allow this path: $path" ;; esac
+        without_slash "$path"
+        case $allowed_paths in *"$newline$path$newline"*) ;; *) refuse "root did not allow this path: $(visible "$path")" ;; esac
     done
     mv "$allow" "$used" || refuse "cannot use up $allow"
 }
@@ -713,6 +717,21 @@ watch_limits() { # in the background beside borg; status 1 when it had to end bo
     done
 }
 
+remove_restored() { # sets removed to what became of the destination; what stays is reported as a line of JSON, too
+    removed='what was extracted is removed' mounted=false
+    case $(mount 2>/dev/null) in
+    *" on $destination"[/\ ]*) mounted=true ;; # rm would empty that file system
+    *) rm -rf "$destination" 2>/dev/null ;;
+    esac
+    [ -e "$destination" ] || return 0
+    files=$(find "$destination" -xdev ! -type d -exec printf '%.0s.' {} + | wc -c)
+    in_use=$(du -skx "$destination" 2>/dev/null)
+    in_use=${in_use%%[!0-9]*}
+    removed="not all of what was extracted could be removed, look at $destination"
+    printf '= {"left": "%s", "files": %d, "bytes": %d, "mounted": %s}\n' "$destination" "$files" \
+        $((${in_use:-0} * 1024)) "$mounted" >&2
+}
+
 restore() { # restore REPO ARCHIVE ID SNAPSHOT PATH...
     destination=$state_dir/restore/$3 place=ssh://$1/./$1::$2
     own_directory "$state_dir/restore"
@@ -726,10 +745,10 @@ restore() { # restore REPO ARCHIVE ID SNAPSHOT PATH...
         set -- "$@" "pp:${path#/}"
     done
     limit=''
-    if passed_limit; then limit=passed; else freshly --progress extract "$place" -- "$@"; fi
+    if passed_limit; then limit=passed; else freshly --progress extract --sparse "$place" -- "$@"; fi
     if [ -n "$limit" ] || passed_limit; then
-        rm -rf "$destination"
-        die 2 "restore stopped: over $cap bytes, or too little free space; what was extracted is removed"
+        remove_restored
+        die 2 "restore stopped: over $cap bytes, or too little free space; $removed"
     fi
     [ "$missed" = no ] || die 101 "restore failed: a path is not in the archive; see $destination"
     case $rc in 0 | 1 | 1[0-2][0-9]) ;; *) die "$rc" "restore failed; what was extracted is in $destination" ;; esac
@@ -785,12 +804,12 @@ borg_env() { # what root's shell has to know; for reading only, so borg remember
 
 # --- The command line of the client -------------------------------------------------------------------------
 
-decode() { # sets word: every byte outside [A-Za-z0-9._/=@+-] is written as \0ooo. Control characters are refused.
+decode() { # sets word: every byte outside [A-Za-z0-9._/=@+-] is written as \0ooo. No NUL and no line feed.
     left=$1
     while :; do
         case $left in *\\*) left=${left#*\\} ;; *) break ;; esac
         case $left in
-        00[0-3][0-7]* | 0177*) refuse "a control character in the command" ;;
+        0000* | 0012*) refuse "a NUL or a line feed in the command" ;;
         0[0-3][0-7][0-7]*) ;;
         *) refuse "a backslash in the command that is no \\0ooo" ;;
         esac
@@ -834,11 +853,13 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     exit "${rc:-0}"
 }
 
+path_rule='a path is absolute, not / itself, and without //, /./, /../ and line feeds'
+
 check_restore() {
     is_id "$3" || refuse "not an id for a restore"
     case $4 in zborg_*) is_stamp "${4#zborg_}" ;; *) false ;; esac || refuse "a snapshot is zborg_YYYY-MM-DDTHHMMSSZ"
     shift 4
-    for path in "$@"; do is_path "$path" || refuse "a path is absolute, without //, . or .."; done
+    for path in "$@"; do is_path "$path" || refuse "$path_rule"; done
 }
 
 # --- For root at a terminal ---------------------------------------------------------------------------------
@@ -865,13 +886,14 @@ allow_restore() { # allow_restore SNAPSHOT MAX_BYTES PATH...
     {
         printf 'snapshot = %s\nmax_bytes = %s\n' "$snapshot" "$bytes"
         for path in "$@"; do
-            is_path "$path" || refuse "a path is absolute, without //, . or .."
+            is_path "$path" || refuse "$path_rule"
+            without_slash "$path"
             printf 'path = %s\n' "$path"
         done
     } >"$state_dir/restore.allow.new" || exit
     mv "$state_dir/restore.allow.new" "$state_dir/restore.allow"
     echo "One restore is allowed, of no more than this:"
-    cat "$state_dir/restore.allow"
+    tr '\001-\011\013-\037\177' '?' <"$state_dir/restore.allow"
 }
 
 key_export() {

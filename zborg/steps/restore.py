@@ -6,7 +6,6 @@ snapshot, with a key that never leaves it. Files land in a fresh directory, neve
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,8 +23,11 @@ from zborg.model import (
     SnapshotName,
     State,
     Status,
+    remedy,
 )
+from zborg.model.remedy import command, on
 from zborg.model.words import counted, size
+from zborg.planning.paths import is_restorable, restorable
 from zborg.state.locks import Lock
 from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
@@ -74,11 +76,7 @@ def restore_files(
             f"{name} has no agent to restore with: its tunnel is reverse",
             f"zborg restore repo {name} --to DIRECTORY, and borg extract from there (docs/reverse.md)",
         )
-    if wrong := [path for path in paths if not path.startswith("/")]:
-        raise UsageError(
-            f"not an absolute path: {', '.join(wrong)}", "name files as they are called on the host"
-        )
-    paths = _outermost(paths)
+    paths = restorable(name, paths)
     begun = begin(context, "restore files")
     place = place_of(context, host)
     snapshot = chosen(begun, place.snapshots(), at)
@@ -91,26 +89,24 @@ def restore_files(
     return report
 
 
-def _outermost(paths: Sequence[str]) -> list[str]:
-    """Each path once, and none below another: borg extracts those by the outer one and misses the inner."""
-    plain = list(dict.fromkeys(path.rstrip("/") or "/" for path in paths))
-    return [one for one in plain if not any(one.startswith(f"{other}/") for other in plain)]
-
-
 def _plan(host: Host, paths: Sequence[str], snapshot: Snapshot) -> list[str]:
-    quoted = shlex.join(paths)
     return [
         f"clone {snapshot.full} and serve it to {host.name}",
-        f"extract {quoted} there into a fresh directory",
+        f"extract {command(*paths)} there into a fresh directory",
         f"root on {host.name} allows it, here for up to {size(_ALLOWED)}, with:",
         f"  {_permission(snapshot, paths)}",
-        f"then: zborg restore files {host.name} {quoted} --at {snapshot.raw}",
+        "then here:",
+        f"  {_again(host, paths, snapshot)}",
     ]
 
 
 def _permission(snapshot: Snapshot, paths: Sequence[str]) -> str:
     """The line to copy; the number is a proposal."""
-    return f"/usr/local/libexec/zborg-agent --allow-restore {snapshot.raw} {_ALLOWED} {shlex.join(paths)}"
+    return command("/usr/local/libexec/zborg-agent", "--allow-restore", snapshot.raw, str(_ALLOWED), *paths)
+
+
+def _again(host: Host, paths: Sequence[str], snapshot: Snapshot) -> str:
+    return command("zborg", "restore", "files", host.name, *paths, "--at", snapshot.raw)
 
 
 def _restore(begun: Begun, host: Host, place: Place, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
@@ -120,6 +116,17 @@ def _restore(begun: Begun, host: Host, place: Place, paths: Sequence[str], snaps
             return _Reading(begun, host, lock, snapshot).extract(paths)
     except ZborgError as error:
         return outcome_of("host", host.name, error)
+
+
+def _remove(host: Host, left: str) -> str:
+    """An archive brings back file flags, too: what was immutable on the host is so again."""
+    return on(host.name, command("chattr", "-R", "-f", "-i", "-a", left), command("rm", "-rf", left))
+
+
+def _unmount(host: Host, left: str) -> str:
+    first = f"on {host.name}, as root: unmount what the first command lists, then type the second:"
+    listing = f"mount | {command('grep', '-F', f' on {left}')}"
+    return remedy.remedy(listing, command("rm", "-rf", left), first=first)
 
 
 def _newest_archive(listing: dict[str, Any], host: str) -> str:
@@ -157,7 +164,7 @@ class _Reading:
             return self._failed("the repository in this snapshot has no archive", "choose another with --at")
         words = ("restore", self.host.name, archive, self.begun.run, self.snapshot.raw, *paths)
         if (extracted := self._verb(*words)).status.bad:
-            return self._with_permission(extracted, paths)
+            return self._with_what_stays(self._with_permission(extracted, paths))
         return self._done(archive, extracted)
 
     def _verb(self, *words: str) -> Outcome:
@@ -170,19 +177,33 @@ class _Reading:
 
         tunnel = self.begun.context.tunnel
         status = tunnel.verb(self.host, words, listen, scratch=self.begun.run, adopt=self.lock.adopt)
-        judged, message, remedy = judge(status, log)
-        return Outcome("host", self.host.name, judged, message, remedy)
+        judged, message, mend = judge(status, log)
+        return Outcome("host", self.host.name, judged, message, mend)
 
-    def _failed(self, message: str, remedy: str) -> Outcome:
-        return Outcome("host", self.host.name, Status.FAILED, message, remedy)
+    def _failed(self, message: str, mend: str) -> Outcome:
+        return Outcome("host", self.host.name, Status.FAILED, message, mend)
 
     def _with_permission(self, outcome: Outcome, paths: Sequence[str]) -> Outcome:
         if not any(words in outcome.message for words in _PERMISSION):
             return outcome
-        remedy = f"root on {self.host.name} allows one restore with the first line; then run the second here"
-        again = f"zborg restore files {self.host.name} {shlex.join(paths)} --at {self.snapshot.raw}"
-        commands = [_permission(self.snapshot, paths), again]
-        return replace(outcome, remedy=remedy, data={"commands": commands})
+        sentence = (
+            f"root on {self.host.name} allows one restore with the first line; then run the second here"
+        )
+        commands = [_permission(self.snapshot, paths), _again(self.host, paths, self.snapshot)]
+        return replace(outcome, remedy=sentence, data={"commands": commands})
+
+    def _with_what_stays(self, outcome: Outcome) -> Outcome:
+        """The agent removes what a stopped restore extracted, looks afterwards, and reports what is left."""
+        found = self.log.json()
+        left = str(found.get("left", ""))
+        if not (is_restorable(left) and left.endswith(f"/restore/{self.begun.run}")):
+            return outcome  # it goes into commands: only the directory of this very restore
+        files, taken = count(found, "files"), count(found, "bytes")
+        stays = f"{counted(files, 'file')} with {size(taken)} stay in {left} on {self.host.name}"
+        data = {"left": left, "left_files": files, "left_bytes": taken}
+        mend = _unmount(self.host, left) if found.get("mounted") is True else _remove(self.host, left)
+        message = f"{outcome.message}: {stays}"
+        return replace(outcome, message=message, remedy=mend, data={**outcome.data, **data})
 
     def _done(self, archive: str, extracted: Outcome) -> Outcome:
         """Where the files are. What borg warned of may be a file that could not be written: in part, then."""
