@@ -138,10 +138,13 @@ def test_a_lost_repository_is_not_replaced_by_an_empty_one(vault: LocalVault) ->
 
 def test_a_server_without_hosts_has_no_good_night(vault: LocalVault) -> None:
     report = backup(vault.context(), Options())
-    assert (report.exit, report.outcomes[0].message) == (
+    (outcome,) = report.outcomes
+    assert (report.exit, outcome.kind, outcome.subject) == (
         Exit.FAILED,
-        f"{vault.directory}/zborg.toml names no host",
+        "config",
+        f"{vault.directory}/zborg.toml",
     )
+    assert outcome.message.startswith("names no host")
     vault.add("web1")
     assert backup(vault.context(), Options(exclude=["web1"])).exit is Exit.OK
 

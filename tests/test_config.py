@@ -331,7 +331,7 @@ def test_what_is_no_toml_is_said(tmp_path: Path, text: bytes) -> None:
     path.chmod(0o600)
     error = refused(path)
     assert error.message.startswith(f"{path}: ")
-    assert error.remedy == "see toml.io for the notation"
+    assert error.remedy.endswith(f"zborg doctor --only config --config {path}")
 
 
 def test_a_missing_file_is_named_with_a_remedy(tmp_path: Path) -> None:
@@ -419,7 +419,9 @@ def test_a_drop_in_brings_hosts_and_nothing_else(tmp_path: Path) -> None:
 
 def test_a_host_is_never_replaced(tmp_path: Path) -> None:
     path = with_drop_ins(tmp_path, {"hosts": {"web1": HOST}}, a={"hosts": {"web1": HOST}})
-    assert refused(path).problems == ("hosts.web1: is defined twice",)
+    error = refused(path)
+    assert error.problems == (f"hosts.web1: is defined in {path} as well",)
+    assert error.message == f"{tmp_path}/hosts.d/a.toml has 1 mistake"
 
 
 # --- nothing but ConfigError -----------------------------------------------------------------------

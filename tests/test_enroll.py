@@ -227,7 +227,7 @@ def test_what_fails_on_the_way_takes_all_back(site: Site, verb: str) -> None:
 
 
 def test_a_drop_in_that_cannot_be_written_takes_all_back(site: Site) -> None:
-    (site.folder / "hosts.d" / "web1.toml.new").mkdir()
+    (site.folder / "hosts.d" / ".web1.toml.new").mkdir()
     before = site.host.changed(), site.server_tree()
     report = site.add()
     assert report.exit is Exit.FAILED

@@ -7,12 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from zborg.cli.options import Common
-from zborg.errors import UsageError, ZborgError
+from zborg.errors import ConfigError, UsageError, ZborgError
 from zborg.model import TOLD, Event, Report, Status, remedy
 from zborg.model.serial import to_dict
 from zborg.model.words import printable
@@ -51,6 +52,8 @@ def perform(
     except Exception as error:
         if told and context:
             _let_know(context, _broken(context, common.command, error))
+        elif told and isinstance(error, ConfigError):
+            _warned("notify", partial(_misconfigured, common, error))
         raise
     try:
         _print(report, common)
@@ -71,6 +74,21 @@ def _broken(context: Context, command: str, error: Exception) -> Report:
     from zborg.steps.context import begin, outcome_of
 
     return begin(context, command).report([outcome_of("step", command, error)])
+
+
+def _misconfigured(common: Common, error: ConfigError) -> Iterable[ZborgError]:
+    """Notify by what can still be read: cron's mail alone may reach nobody."""
+    from zborg.cli.compose import notifiers_of
+    from zborg.config import find
+    from zborg.config.salvage import contact
+    from zborg.steps.notify import report_misconfigured, warnings
+
+    found = contact(find(common.config or None))
+    notifiers = notifiers_of(found.notify) if found else ()
+    if not found or not notifiers:
+        return ()
+    sent = report_misconfigured(found.server, found.notify, notifiers, common.command, error)
+    return warnings(sent)
 
 
 def _let_know(context: Context, report: Report) -> None:

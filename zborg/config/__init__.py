@@ -1,22 +1,19 @@
 """zborg.toml <-> frozen dataclasses.
 
-The file is read in three steps: TOML (tomllib), shape (shape.py), sense (names, cross references).
-Every mistake of the first step that has any is shown, each with its key path. Nothing is read from a
-file that somebody else could have written.
+The file is read in three steps: TOML (files.py), shape (shape.py), sense (names, cross references).
+Every mistake of the first step that has any is shown, each with its file and key path.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from zborg.config.files import Tables, read, together
 from zborg.config.shape import URL, Misshapen, Raw, RawHost, RawNotify, RawStorage, structure
-from zborg.errors import ConfigError, UsageError
+from zborg.errors import UsageError
 from zborg.model import NAME_PATTERN, TOLD, Endpoint, Host, News, Notify, Policy, Reverse, Storage, Target
 from zborg.model.machines import Fullness
 
@@ -65,86 +62,22 @@ def find(given: str | None) -> Path:
 
 def load(path: Path) -> Config:
     """Read the file and its includes. Raises ConfigError with every problem found."""
-    table = read_toml(path)
-    for pattern in patterns(table):
-        for extra in drop_ins(path, pattern):
-            merge_hosts(table, read_toml(extra), extra)
-    return checked(table, path)
+    tables, errors = read(path)
+    if errors:
+        raise together(errors, path)
+    return checked(tables)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def checked(tables: Tables) -> Config:
+    """What the tables of all files say together. Raises Mistakes."""
     try:
-        _refuse_strangers(path)
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path} does not exist", "write one after the sample zborg.toml, or name it with --config"
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: {error.strerror}", "run zborg as the file's owner, usually root"
-        ) from error
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5000 digits
-        raise ConfigError(f"{path}: {error}", "see toml.io for the notation") from error
-
-
-def _refuse_strangers(path: Path) -> None:
-    """Who can write this file decides what runs as root."""
-    facts = path.stat()
-    if facts.st_mode & 0o022:
-        raise ConfigError(f"{path} can be written by others", f"chmod go-w {path}")
-    if facts.st_uid not in (0, os.geteuid()):
-        raise ConfigError(f"{path} belongs to user {facts.st_uid}", f"chown root {path}")
-
-
-def patterns(table: Mapping[str, Any]) -> list[str]:
-    given = table.get("include", [])
-    return [p for p in given if isinstance(p, str)] if isinstance(given, list) else []
-
-
-def drop_ins(path: Path, pattern: str) -> list[Path]:
-    """An empty directory is a beginning; one that is not there is a typing error or a lost mount."""
-    try:
-        found = sorted(path.parent.glob(pattern))
-    except (ValueError, NotImplementedError):
-        raise _config_error(path, [f'include: must be like "hosts.d/*.toml", not {pattern!r}']) from None
-    folder = (path.parent / pattern).parent
-    if not found and not set("*?[") & set(str(folder)) and not folder.is_dir():
-        raise _config_error(path, [f"include: there is no directory {folder}"])
-    return found
-
-
-def merge_hosts(table: dict[str, Any], extra: dict[str, Any], path: Path) -> None:
-    """A drop-in brings hosts and nothing else, and never replaces one."""
-    problems = [f"{key}: only [hosts.NAME] may stand in a drop-in" for key in extra if key != "hosts"]
-    hosts, more = table.setdefault("hosts", {}), extra.get("hosts", {})
-    if isinstance(hosts, dict) and isinstance(more, dict):
-        problems += [f"hosts.{name}: is defined twice" for name in more if name in hosts]
-        hosts.update(more)
-    else:
-        problems.append("hosts: must be tables, [hosts.NAME]")
-    if problems:
-        raise _config_error(path, problems)
-
-
-def _config_error(path: Path, problems: list[str]) -> ConfigError:
-    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-    return ConfigError(f"{path} has {count}", "mend the lines above and run again", tuple(problems))
-
-
-def _shaped(table: dict[str, Any], path: Path) -> Raw:
-    try:
-        return structure(table)
+        return _made(structure(tables.table), tables)
     except Misshapen as error:
-        raise _config_error(path, list(error.problems)) from error
+        raise tables.mistakes(error.problems) from error
 
 
-def checked(table: dict[str, Any], path: Path) -> Config:
-    """What the tables of all files say together. Raises ConfigError."""
-    return _made(_shaped(table, path), path)
-
-
-def _made(raw: Raw, path: Path) -> Config:
+def _made(raw: Raw, tables: Tables) -> Config:
+    path = tables.path
     problems = [
         f"{table}.{name}: names are a-z, 0-9 and -, at most 31 characters"
         for table, names in (("hosts", raw.hosts), ("targets", raw.targets))
@@ -187,9 +120,10 @@ def _made(raw: Raw, path: Path) -> Config:
         if not _ACCOUNT.fullmatch(target.read_user)
     ]
     problems += _notify_problems(raw.notify)
-    if problems:
-        raise _config_error(path, problems)
-    return _speakable(_build(raw, path))
+    config = _build(raw, path)
+    if problems := problems or _unspeakable(config):
+        raise tables.mistakes(problems)
+    return config
 
 
 def _notify_problems(raw: RawNotify) -> list[str]:
@@ -206,20 +140,17 @@ def _notify_problems(raw: RawNotify) -> list[str]:
     return problems
 
 
-def _speakable(config: Config) -> Config:
+def _unspeakable(config: Config) -> list[str]:
     """ssh splits its options at blanks and expands % and $ in them: these paths are among them."""
     endpoints = [host.endpoint for host in config.hosts] + [target.endpoint for target in config.targets]
     endpoints += [one for one in (config.storage.endpoint, config.storage.serving) if one]
     paths = dict.fromkeys(["state_dir"], str(config.state_dir))
     paths |= {f"identity {one.identity}": one.identity for one in endpoints}
-    problems = [
+    return [
         f"{key}: ssh cannot be given a path with other characters than letters, digits and ._/@+=,:-"
         for key, value in paths.items()
         if not _SPEAKABLE.fullmatch(value)
     ]
-    if problems:
-        raise _config_error(config.path, problems)
-    return config
 
 
 def _build(raw: Raw, path: Path) -> Config:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from zborg.config import Config
+from zborg.config import Config, files
 from zborg.errors import ConfigError
 from zborg.model import Host
 
@@ -45,21 +45,17 @@ def table_of(host: Host, config: Config) -> dict[str, str]:
 def read(path: Path) -> dict[str, Any]:
     """The file's tables, {} when there is none. Raises ConfigError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return files.parse(path)
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise ConfigError(f"{path}: {error}", "see toml.io for the notation") from error
+        raise ConfigError(f"{path}: {error}", "correct the file, or remove it") from error
 
 
 def is_ours(path: Path, name: str) -> bool:
     """Written by zborg, and this host alone is in it."""
     table = read(path)
-    return (
-        bool(table)
-        and path.read_text(encoding="utf-8").startswith(_OURS)
-        and list(table.get("hosts", {})) == [name]
-    )
+    return bool(table) and files.text_of(path).startswith(_OURS) and list(table.get("hosts", {})) == [name]
 
 
 def write(path: Path, name: str, table: Mapping[str, Any]) -> None:
@@ -72,7 +68,7 @@ def write_identity(path: Path, name: str, identity: str) -> None:
     tables = read(path)
     tables["hosts"][name]["identity"] = identity
     header, entry = _text({"hosts": {name: {"identity": identity}}}).splitlines()[1:]
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = files.text_of(path).splitlines()
     kept = [line for line in lines if not re.match(r"\s*identity\s*=", line)]
     text = "".join(f"{line}\n{entry}\n" if line.strip() == header else f"{line}\n" for line in kept)
     _write(path, text if _is(text, tables) else _text(tables))
@@ -93,7 +89,7 @@ def _text(tables: Mapping[str, Any]) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")  # no *.toml: nobody reads it
+    new = path.with_name(f".{path.name}.new")  # hidden: no pattern of include matches it
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)

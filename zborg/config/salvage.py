@@ -1,61 +1,65 @@
-"""What can still be read of a zborg.toml with mistakes. For doctor alone: nothing is ever done by it."""
+"""What can still be read of a configuration with mistakes: for doctor, and for those who are to hear of them.
+
+No host is backed up by it and nothing else is ever done.
+"""
 
 from __future__ import annotations
 
-from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zborg.config import Config, checked, drop_ins, load, merge_hosts, patterns, read_toml
+from zborg.config import Config, checked
+from zborg.config.files import Mistakes, Tables, read, read_toml
 from zborg.errors import ConfigError
+from zborg.model import Notify
 
 
 def salvage(path: Path) -> tuple[Config | None, tuple[ConfigError, ...]]:
     """The configuration without its wrong hosts, targets and keys, and every error that was met.
 
-    None when too little is left, and when somebody else could have written the file.
+    None when too little is left, and when somebody else could have written the file. Of a host that is
+    defined twice the first stays.
     """
     try:
-        return load(path), ()
-    except ConfigError:
-        pass
-    errors: list[ConfigError] = []
-    try:
-        table = read_toml(path)
+        tables, errors = read(path)
     except ConfigError as error:
         return None, (error,)
-    for pattern in patterns(table):
-        table = _with_drop_ins(table, path, pattern, errors)
-    return _without_mistakes(table, path, errors), tuple(errors)
+    return _without_mistakes(tables, errors), tuple(errors)
 
 
-def _with_drop_ins(
-    table: dict[str, Any], path: Path, pattern: str, errors: list[ConfigError]
-) -> dict[str, Any]:
-    """With those that are right: of a host that is defined twice the first stays."""
-    found: list[Path] = []
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Who is to be notified, and the server's name."""
+
+    server: str
+    notify: Notify
+
+
+def contact(path: Path) -> Contact | None:
+    """`name` and [notify] of zborg.toml, whatever else is wrong there or in a drop-in.
+
+    None when the file itself is no TOML, cannot be read, or could have been written by somebody else: then it
+    names programs that nobody may start.
+    """
     try:
-        found = drop_ins(path, pattern)
-    except ConfigError as error:
-        errors.append(error)
-    for extra in found:
-        trial = deepcopy(table)
-        try:
-            merge_hosts(trial, read_toml(extra), extra)
-            table = trial
-        except ConfigError as error:
-            errors.append(error)
-    return table
+        table = read_toml(path, path)
+    except ConfigError:
+        return None
+    part = {key: table[key] for key in ("name", "notify") if key in table}
+    least = Tables(path, {"storage": {"dataset": "unused"}} | part)
+    config = _without_mistakes(least, [])
+    return Contact(config.name, config.notify) if config else None
 
 
-def _without_mistakes(table: dict[str, Any], path: Path, errors: list[ConfigError]) -> Config | None:
+def _without_mistakes(tables: Tables, errors: list[ConfigError]) -> Config | None:
     """Each round takes away what the last one complained of."""
     while True:
         try:
-            return checked(table, path)
-        except ConfigError as error:
+            return checked(tables)
+        except Mistakes as error:
             errors.append(error)
-            dropped = [_drop(table, problem.partition(": ")[0].split(".")) for problem in error.problems]
+            dropped = [_drop(tables.table, one.key.split(".")) for one in error.found]
             if not any(dropped):
                 return None
 

@@ -38,7 +38,7 @@ class Secrets:
         path = Path(self._path)
         try:
             _refuse_readers(path)
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+            return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
         except OSError as error:
             raise _unusable(f"{path}: {error.strerror}", "secrets under [notify] names it") from error
         except ValueError as error:  # its words may hold a part of the file

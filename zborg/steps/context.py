@@ -25,6 +25,7 @@ from zborg.model import (
     Tunnel,
     Zfs,
 )
+from zborg.model.remedy import command, remedy
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, new_run
@@ -186,12 +187,13 @@ def refuse_to_replace(context: Context, host: Host) -> None:
 
 def nobody(config: Config) -> Outcome:
     """A server without hosts keeps nothing: drop-ins that got lost must not look like a good night."""
+    look, enrol = command("ls", "-lR", str(config.path.parent)), "zborg host add --help"
     return Outcome(
-        "host",
-        "hosts",
+        "config",
+        str(config.path),
         Status.FAILED,
-        f"{config.path} names no host",
-        "zborg host add NAME URL enrols one; if there were hosts, look at include",
+        f"names no host (include = {list(config.include)})",
+        remedy(look, enrol, first="if there were hosts, look for their files; else enrol one:"),
     )
 
 

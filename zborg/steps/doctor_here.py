@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from zborg.config import Config, drop_ins, patterns, read_toml
+from zborg.config import Config
+from zborg.config.files import drop_ins, patterns, read_toml
 from zborg.errors import CommandFailed, ConfigError, TimedOut, Unreachable
 from zborg.model import Finding, Runner
 from zborg.model.words import counted
@@ -64,7 +65,7 @@ def _included(path: Path) -> list[Path]:
     """The drop-ins; what keeps them from being found is among the mistakes already."""
     found: list[Path] = []
     try:
-        for pattern in patterns(read_toml(path)):
+        for pattern in patterns(read_toml(path, path)):
             found += drop_ins(path, pattern)
     except ConfigError:
         return found

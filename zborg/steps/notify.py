@@ -16,11 +16,24 @@ from heapq import merge
 from itertools import takewhile
 
 from zborg.config import Config
-from zborg.errors import Exit, NotSent, ZborgError
+from zborg.errors import ConfigError, Exit, NotSent, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import TELLING, TOLD, Event, Message, News, Notifier, Outcome, Report, Status
+from zborg.model import (
+    TELLING,
+    TOLD,
+    Event,
+    Message,
+    News,
+    Notifier,
+    Notify,
+    Outcome,
+    Report,
+    Status,
+    utc_now,
+)
 from zborg.reporting.notify import message, recovered
 from zborg.reporting.notify_digest import WEEK, digest, is_due
+from zborg.state.runs import new_run
 from zborg.steps.context import Context, begin, inspect, outcome_of
 
 _AGO = timedelta(days=35)  # how far back the last try of a subject is looked for
@@ -45,6 +58,24 @@ def tell(context: Context, report: Report) -> Report | None:
         context.emit(Event("report", told.command, told.run, {"report": told}))  # for the log
         context.runs.save(told)
     return told
+
+
+def report_misconfigured(
+    server: str, settings: Notify, notifiers: Sequence[Notifier], command: str, error: ConfigError
+) -> Report | None:
+    """Notify of a command that could not begin, by what can still be read of its configuration.
+
+    Nothing is compared with earlier nights and nothing saved: the state directory is not known, or is what is
+    wrong. None: nobody wanted the message.
+    """
+    now = utc_now()
+    words = "; ".join((error.message, *(line.strip() for line in error.problems)))
+    failed = Outcome("step", command, Status.FAILED, words, error.remedy)
+    report = Report(command, new_run(now), server, now, now, Status.FAILED, error.exit, (failed,))
+    for one in notifiers:
+        one.begins(command)
+    outcomes = deliver(notifiers, [message(report, (), settings.subject)], settings.timeout)
+    return replace(report, command=TELLING, outcomes=tuple(outcomes)) if outcomes else None
 
 
 def try_all(context: Context, *, dry_run: bool = False) -> Report:
