@@ -185,7 +185,8 @@ def test_every_mistake_of_the_configuration_is_shown(tmp_path: Path) -> None:
         "  storage.dataset: must be a text in quotes, not 5",
         "  backup.paralel: is not known; did you mean parallel?",
         f"zborg: {path} has 2 mistakes",
-        "  -> mend the lines above and run again",
+        "  -> correct it, then look again:",
+        f"     zborg doctor --only config --config {path}",
     ]
     table = json.loads(zborg("backup", "--json", ZBORG_CONFIG=str(path)).stdout)
     assert (table["exit"], len(table["problems"])) == (Exit.CONFIG, 2)
