@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zborg.model import ConnectionLog
 from zborg.zfs.begin import FILESYSTEM, SIZE
 
 _BEGIN, _MAGIC, _LZ4 = "<IIQQQIIQQ256s", 0x2F5BACBAC, 17  # as in zborg/zfs/begin.py
@@ -33,7 +34,7 @@ class FakeChild:
     """A model.Child whose process is a thread. `work` returns its exit status."""
 
     def __init__(self, argv: tuple[str, ...], work: Callable[[FakeChild], int]) -> None:
-        self.argv = argv
+        self.argv, self.connection = argv, ConnectionLog()
         self.pid = next(_pids)
         self.stderr, self._writing = os.pipe()
         self._status: int | None = None

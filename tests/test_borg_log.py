@@ -15,18 +15,24 @@ from hypothesis import strategies as st
 
 from tests.harness.host import find_borg
 from zborg.borg.log import _KNOWN, BorgLog, judge, lock_is_held, statistics
-from zborg.model import Status
+from zborg.model import Speaker, Status
 
 
 def message(level: str, text: str, msgid: str = "") -> str:
     return json.dumps({"type": "log_message", "levelname": level, "message": text, "msgid": msgid})
 
 
-def log_of(*lines: str) -> BorgLog:
+def log_of(*lines: str | tuple[Speaker, str]) -> BorgLog:
+    """Of the host's lines, and of those that name another speaker."""
     log = BorgLog()
     for line in lines:
-        log.feed(line)
+        speaker, text = (Speaker.HOST, line) if isinstance(line, str) else line
+        log.feed(text, speaker)
     return log
+
+
+def served(line: str) -> tuple[Speaker, str]:
+    return Speaker.STORAGE, line
 
 
 def ended(status: int) -> str:
@@ -204,7 +210,7 @@ def test_nothing_but_status_0_is_ok(status: int, lines: list[str]) -> None:
         ([message("ERROR", "first"), message("ERROR", "last")], "last"),
         # That the connection closed is what borg sees of somebody else's reason.
         (
-            [message("ERROR", "closed", "ConnectionClosed"), "storage: zborg-serve: refused: too long"],
+            [message("ERROR", "closed", "ConnectionClosed"), served("zborg-serve: refused: too long")],
             "storage: zborg-serve: refused: too long",
         ),
         ([message("ERROR", "closed", "ConnectionClosedWithHint")], "closed"),
@@ -215,7 +221,7 @@ def test_nothing_but_status_0_is_ok(status: int, lines: list[str]) -> None:
         ([message("ERROR", "borg's"), "zborg-agent: ours"], "borg's"),
     ],
 )
-def test_whose_words_are_told(lines: list[str], expected: str) -> None:
+def test_whose_words_are_told(lines: list[str | tuple[Speaker, str]], expected: str) -> None:
     assert judge(2, log_of(*lines))[1] == expected
 
 
@@ -367,7 +373,7 @@ def test_the_last_lines_of_the_host_stay_whatever_the_storage_says() -> None:
     log.feed("zborg-agent: borg is not installed")
     log.feed(json.dumps({"type": "log_message", "levelname": "ERROR", "message": "Traceback\nthe reason"}))
     for number in range(30):
-        log.feed(f"storage: line {number}")
+        log.feed(f"line {number}", Speaker.STORAGE)
     assert log.last == [
         *(f"storage: line {number}" for number in range(22, 30)),
         "zborg-agent: borg is not installed",

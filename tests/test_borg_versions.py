@@ -6,6 +6,7 @@ them has to be the same.
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.harness.host import BackedUpHost
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, of, raws, world
 from zborg.errors import Exit
-from zborg.model import Status
+from zborg.model import Speaker, Status
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Context
 from zborg.steps.restore import list_snapshots, restore_files
@@ -142,6 +143,10 @@ def test_a_path_that_is_not_in_the_archive_is_a_failed_restore(vault: LocalVault
 
 
 @pytest.mark.parametrize("storage", BORGS)
+def hear(lines: list[str], _: Speaker, line: str) -> None:
+    lines.append(line)
+
+
 def test_no_file_name_leaves_a_host_with_borg_1_2(vault: LocalVault, clock: Hours, storage: str) -> None:
     """Progress, statistics and a warning that names the file, all through the agent's filters."""
     host, context = pair(vault, clock, "1.2", storage)
@@ -154,7 +159,8 @@ def test_no_file_name_leaves_a_host_with_borg_1_2(vault: LocalVault, clock: Hour
         host.setup("web1", [host.data, host.data / f"{SECRET}-gone"], borg=borg_of("1.2"), extra_conf=conf)
         said: list[str] = []
         archive = f"web1-{clock.now:%Y-%m-%dT%H%M%SZ}"
-        assert context.tunnel.verb(machine, ["create", "web1", archive], said.append) == 77
+        listen = functools.partial(hear, said)
+        assert context.tunnel.verb(machine, ["create", "web1", archive], listen) == 77
         assert any('"archive_progress"' in line for line in said)
         assert (SECRET in "\n".join(said)) == told, said
         clock.tick()

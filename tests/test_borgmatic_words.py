@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zborg.borg.borgmatic import Told, judge
-from zborg.model import Status
+from zborg.model import Speaker, Status
 
 # As borgmatic 2.1.10 printed it, with shorter paths.
 FRAME = [
@@ -118,3 +118,15 @@ def test_whatever_a_host_says_is_short_and_judged(status: int, lines: list[str])
     assert len(message) <= 3 * 510
     assert message or verdict is Status.OK
     assert len(remedy) < 200
+
+
+def test_only_our_own_ssh_says_that_nobody_listens_here() -> None:
+    line = "connect_to 127.0.0.1 port 22: failed."
+    assert "zborg.toml" not in judged(1, line)[2]
+    told = Told()
+    told.feed(line, Speaker.SSH)
+    assert judge(1, told) == (
+        Status.FAILED,
+        line,
+        "is the server's sshd up there? `sshd` under [reverse] in zborg.toml",
+    )

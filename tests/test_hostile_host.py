@@ -70,7 +70,8 @@ class Attacked:
         self.host.setup("web1", [self.host.data], borg=str(wrapper), extra_conf=["report_paths = yes"])
         (host,) = (one for one in self.vault.config.hosts if one.name == "web1")
         said: list[str] = []
-        status = self.vault.tunnel().verb(host, ["create", "web1", "web1-2026-02-12T000000Z"], said.append)
+        words_of_verb = ["create", "web1", "web1-2026-02-12T000000Z"]
+        status = self.vault.tunnel().verb(host, words_of_verb, lambda _, line: said.append(line))
         return status, "\n".join(said)
 
 

@@ -89,7 +89,7 @@ def said(runner: SshRunner, *argv: str) -> tuple[int, str]:
     lines: list[str] = []
     child = runner.start(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     status = pump({"it": child}, lambda _, line: lines.append(line), timeout=30)["it"]
-    return status, "\n".join(lines)
+    return status, child.connection.text or "\n".join(lines)
 
 
 # --- commands over one connection ------------------------------------------------------------------

@@ -21,7 +21,7 @@ from typing import IO
 
 from zborg.errors import CommandFailed, Interrupted, TimedOut, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import MOST, Child, Completed
+from zborg.model import MOST, Child, Completed, ConnectionLog
 from zborg.model.words import size
 
 _TICK = 0.5  # how often a wait looks at `cancelled`
@@ -37,6 +37,8 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 class Process:
     """A started process: a model.Child."""
+
+    connection = ConnectionLog()
 
     def __init__(self, argv: Sequence[str], popen: subprocess.Popen[bytes]) -> None:
         self.argv = tuple(argv)

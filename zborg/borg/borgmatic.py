@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from zborg.borg.damage import KNOWN, is_broken, of_server
-from zborg.model import Status
+from zborg.model import Speaker, Status
 
 _KEPT = 200  # lines
 _LONGEST = 500  # characters of a line
@@ -40,7 +40,6 @@ _GRAVE = (
 _MARKS = (  # words of ssh, borg and borgmatic, ours for them or "" for their own, the mend
     ("Host key verification failed", _OTHER_KEY, _PINNED),
     ("IDENTIFICATION HAS CHANGED", _OTHER_KEY, _PINNED),
-    ("connect_to ", "", "is the server's sshd up there? `sshd` under [reverse] in zborg.toml"),
     ("Permission denied (", "", "the host's key belongs into the authorized_keys of the server's sshd"),
     ("is not a valid repository", "", "make it once, on the host: borgmatic repo-create (docs/reverse.md)"),
     ("path not allowed", "", "its forced command on the server's sshd names another repository"),
@@ -49,18 +48,22 @@ _MARKS = (  # words of ssh, borg and borgmatic, ours for them or "" for their ow
     (_REMOTE, "", _WAY),
     ("Connection closed by remote host", "", _WAY),
 )
+# What our own ssh logs when nobody listens where the port on the host leads to (channels.c).
+_NOBODY, _START = "connect_to ", "is the server's sshd up there? `sshd` under [reverse] in zborg.toml"
 _UNPINNED = "Warning: Permanently added"
 
 
 class Told:
-    """What it said, its last lines."""
+    """What it said, its last lines, and what our own ssh logged meanwhile."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.ssh: list[str] = []
 
-    def feed(self, line: str) -> None:
-        self.lines.append(_COLOUR.sub("", line[:_LONGEST]).strip())
-        del self.lines[:-_KEPT]
+    def feed(self, line: str, speaker: Speaker = Speaker.HOST) -> None:
+        lines = self.ssh if speaker is Speaker.SSH else self.lines
+        lines.append(_COLOUR.sub("", line[:_LONGEST]).strip())
+        del lines[:-_KEPT]
 
     def reasons(self) -> list[str]:
         """Every line that tells something, once, in the order of its last mention."""
@@ -80,6 +83,8 @@ def judge(status: int, told: Told) -> tuple[Status, str, str]:
     for mark, (grave, _, remedy) in _GRAVE:
         if line := next((line for line in reversed(reasons) if mark in line), ""):
             return grave, line, remedy
+    if line := next((line for line in reversed(told.ssh) if line.startswith(_NOBODY)), ""):
+        return Status.FAILED, line, _START
     for mark, words, remedy in _MARKS:
         if line := next((line for line in reversed(reasons) if mark in line), ""):
             return Status.FAILED, words or line, remedy

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zborg.borg import damage
-from zborg.model import Status, utc_now
+from zborg.model import Speaker, Status, utc_now
 from zborg.model.words import counted
 
 STDOUT_PREFIX = "= "
@@ -29,7 +29,9 @@ _LONGEST = 4000  # characters of one message; what a host says may have no end
 _MOST = 16 << 20  # characters of borg's own output
 _AGENT = "zborg-agent: "
 _MAY_BE_WORSE = (Status.OK, Status.WARNING, Status.FAILED)
-_STORAGE = "storage: "  # before what `borg serve` says
+_STORAGE = "storage: "  # what people see before a line of `borg serve`
+_SERVE = "zborg-serve: "  # serve.sh
+_HOST = "host: "  # and before one of the host that would look like it
 _CLOCK = re.compile(r"zborg-agent: clock ([0-9]{1,11})")  # the first line of every verb
 _CHATTER = ("zborg-agent: borg ended with",)  # said after every verb
 _WITHHELD = "withheld (report_paths = no)"
@@ -144,7 +146,8 @@ class BorgLog:
     warnings: int = 0
     warned: list[str] = field(default_factory=list)  # their words, where the host lets them out
     stdout: list[str] = field(default_factory=list)
-    plain: list[str] = field(default_factory=list)  # the newest lines that are not JSON
+    plain: list[str] = field(default_factory=list)  # the host's newest lines that are not JSON
+    served: list[str] = field(default_factory=list)  # and the storage's
     broken: str = ""  # the newest line in which `borg serve` tells of damaged files
     unreadable: int = 0  # files that the host's disk would not give
     clocks: tuple[datetime, datetime] | None = None  # the host's and ours, when the host told its own
@@ -154,14 +157,14 @@ class BorgLog:
     last_of_storage: list[str] = field(default_factory=list)
     _size: int = 0
 
-    def feed(self, line: str) -> dict[str, Any] | None:
-        """Take a line in; returns the counts if it was a progress line."""
-        if line.startswith(STDOUT_PREFIX):
+    def feed(self, line: str, speaker: Speaker = Speaker.HOST) -> dict[str, Any] | None:
+        """Take a line in; returns the counts if it was a progress line of the host's."""
+        if speaker is Speaker.STORAGE:
+            self._storage(line)
+        elif line.startswith(STDOUT_PREFIX):
             self._size += len(line)
             if self._size <= _MOST:  # more is no JSON of borg's, and then none at all is left
                 self.stdout.append(line[len(STDOUT_PREFIX) :])
-        elif entry := _json_object(line.removeprefix(_STORAGE)) if line.startswith(_STORAGE) else None:
-            self._storage(entry)
         elif (entry := _json_object(line)) is None:
             self._keep(line)
         elif entry.get("type") == "archive_progress":
@@ -185,12 +188,14 @@ class BorgLog:
             self.unreadable += entry.get("msgid") == "BackupIOError"
             self.warned = [*self.warned, text][-_KEPT_LINES:] if text else self.warned
 
-    def _storage(self, entry: dict[str, Any]) -> None:
-        text = str(entry.get("message", "")).strip()
-        if damage.is_broken(str(entry.get("levelname", "INFO")), text):
+    def _storage(self, line: str) -> None:
+        entry = _json_object(line)
+        text = line if entry is None else str(entry.get("message", "")).strip()
+        if entry and damage.is_broken(str(entry.get("levelname", "INFO")), text):
             self.broken = text[-_LONGEST:]
-        elif entry.get("levelname") in ("ERROR", "CRITICAL"):
-            self._keep(f"{_STORAGE}{text}")
+        elif entry is None or entry.get("levelname") in ("ERROR", "CRITICAL"):
+            self._append(self.served, text)
+            _remember(self.last_of_storage, f"{_STORAGE}{text}")
 
     def _keep(self, line: str) -> None:
         if clock := _CLOCK.fullmatch(line):
@@ -198,18 +203,30 @@ class BorgLog:
             return
         self.ran = self.ran or line.startswith(_CHATTER)
         if line.strip():
-            self.plain.append(line[:_LONGEST])
-            del self.plain[:-_KEPT_LINES]
+            self._append(self.plain, line)
             self._remember(line)
+
+    @staticmethod
+    def _append(lines: list[str], line: str) -> None:
+        lines.append(line[:_LONGEST])
+        del lines[:-_KEPT_LINES]
 
     @property
     def last(self) -> list[str]:
         return [*self.last_of_storage, *self.last_of_host]
 
     def _remember(self, text: str) -> None:
-        side = self.last_of_storage if text.startswith(_STORAGE) else self.last_of_host
-        side += [line[:_LAST_LINE] for line in text.splitlines()[-_LAST_LINES:]]
-        del side[:-_LAST_LINES]
+        _remember(self.last_of_host, "\n".join(map(_of_host, text.splitlines())))
+
+
+def _remember(last: list[str], text: str) -> None:
+    last += [line[:_LAST_LINE] for line in text.splitlines()[-_LAST_LINES:]]
+    del last[:-_LAST_LINES]
+
+
+def _of_host(line: str) -> str:
+    """A host's line as people see it: one that begins like the storage's says whose it is."""
+    return f"{_HOST}{line}" if line.lstrip().startswith((_STORAGE, _HOST)) else line
 
 
 def _json_object(text: str) -> dict[str, Any] | None:
@@ -303,12 +320,15 @@ def _last_words(log: BorgLog) -> str:
     # That the connection closed is what borg sees of somebody else's reason.
     own = [text for msgid, text in log.errors if not msgid.startswith("ConnectionClosed")]
     if reasons := [text for text in own if text and not text.startswith(_PLATFORM)]:
-        return reasons[-1].splitlines()[-1]  # of a traceback the last line
+        return _of_host(reasons[-1].splitlines()[-1])  # of a traceback the last line
     # borg answers a bad option with pages of usage and one line that says which.
-    for mark in ("zborg-agent: ", ": error: ", "storage: zborg-serve: ", "storage: "):
+    for mark in (_AGENT, ": error: "):
         if lines := [line for line in told if mark in line]:
-            return lines[-1]
-    return log.errors[-1][1] if log.errors else " / ".join(told[-3:])
+            return _of_host(lines[-1])
+    if log.served:
+        refused = [line for line in log.served if line.startswith(_SERVE)]
+        return f"{_STORAGE}{(refused or log.served)[-1]}"
+    return _of_host(log.errors[-1][1]) if log.errors else " / ".join(map(_of_host, told[-3:]))
 
 
 def statistics(created: dict[str, Any]) -> dict[str, int | float]:

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import os
 import random
-import re
 from pathlib import Path
 
 from zborg.errors import Unreachable
-from zborg.hosts.ssh import explain, lost, ssh_argv
-from zborg.model import Adopt, Host, Lines, Reverse, Runner
+from zborg.hosts.connection import REFUSED, connection_failed
+from zborg.hosts.ssh import ssh_argv
+from zborg.hosts.ssh_log import start_ssh
+from zborg.model import Adopt, Child, Host, Lines, Reverse, Runner, Speaker
 from zborg.streams import pump
 
 _TRIES = 5  # ports, where the host lets us choose
 # Above those that services have, below those that Linux gives to outgoing connections (32768 and up).
 _PORTS = range(20_000, 32_768)
 _KEPT = 20
-_REFUSED = 255  # ssh's own status
 _NOT_OPENED = "remote port forwarding failed"
-_LOST = re.compile(r"Connection to .* closed by remote host|client_loop: |Timeout, server .* not responding")
 
 
 class PortRefused(Unreachable):
@@ -54,7 +53,7 @@ class ReverseTunnel:
         def listen(_: str, line: str) -> None:
             heard.append(line)
             del heard[:-_KEPT]
-            lines(line)
+            lines(Speaker.HOST, line)
 
         # Of "localhost" sshd opens what it can of 127.0.0.1 and ::1, and calls that success: a port that
         # somebody else has on one of them would go unnoticed.
@@ -64,26 +63,26 @@ class ReverseTunnel:
         argv = ssh_argv(host.name, host.endpoint, self._known_hosts, command, forward=forward)
         null = os.open(os.devnull, os.O_RDWR)
         try:
-            child = self._local.start(argv, stdin=null, stdout=null)
+            child = start_ssh(self._local, argv, stdin=null, stdout=null)
         finally:
             os.close(null)
         status = pump({"host": child}, listen, timeout=host.timeout, adopt=adopt)["host"]
-        if status == _REFUSED:
-            raise _failure(host, port, heard)
+        if status == REFUSED:
+            raise _failure(host, port, child, heard)
+        for line in child.connection.text.splitlines():
+            lines(Speaker.SSH, line)
         return status
 
 
-def _failure(host: Host, port: int, heard: list[str]) -> Exception:
+def _failure(host: Host, port: int, child: Child, heard: list[str]) -> Exception:
     """Of the way itself; what the forced command came to is the caller's to judge."""
-    if any(_NOT_OPENED in line for line in heard):
+    if _NOT_OPENED in child.connection.text:
         return PortRefused(
             ("ssh", str(host.endpoint)),
-            _REFUSED,
+            REFUSED,
             "",
             f"{host.name} does not open port {port} on its 127.0.0.1 for us; nothing was started there",
             f"who has it? on {host.name}: ss -ltnp sport = :{port}. Or sshd does not allow it there: "
             "AllowTcpForwarding in sshd_config, permitlisten in authorized_keys (docs/reverse.md)",
         )
-    if any(_LOST.match(line) for line in heard):
-        return lost(host.name, host.endpoint, "\n".join(heard))
-    return explain(host.name, host.endpoint, _REFUSED, "\n".join(heard))
+    return connection_failed(host.name, host.endpoint, child, heard)

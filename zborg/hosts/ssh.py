@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import logging
 import re
-import select
 import shlex
 import socket
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, KeyRefused, TimedOut, Unreachable
+from zborg.errors import CommandFailed, HostKeyChanged, KeyRefused, TimedOut, Unreachable
 from zborg.hosts import agreement
 from zborg.hosts.agreement import CIPHERS
+from zborg.hosts.channel import collect
 from zborg.hosts.identity import check_identity
 from zborg.hosts.keys import algorithms, fingerprint
 from zborg.hosts.shared import SharedConnection
-from zborg.interrupt import cancelled
+from zborg.hosts.ssh_log import start_ssh
 from zborg.model import MOST, Child, Completed, Endpoint, Runner
-from zborg.model.words import size
 
 if TYPE_CHECKING:
     import paramiko
@@ -36,7 +34,6 @@ CONNECT_TIMEOUT = 15
 # A silent network is noticed by these alone: 15 s * 4 after the last sign of life.
 _ALIVE_INTERVAL = 15
 _ALIVE_COUNT = 4
-_TICK = 0.5  # how often a wait looks at `cancelled`
 _NOT_FOUND = 127  # the shell's
 _REFUSED = 255  # ssh's own status: the connection, not the command, failed
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
@@ -87,25 +84,40 @@ def ssh_argv(
     return ["ssh", "-F", "none", "-T", "-x", "-a", *flags, *where, "--", *what]
 
 
+# Where ssh repeats text of the other side, with its newlines: nothing behind it is taken for ssh's own.
+_REPEATED = re.compile(r"Received disconnect from |banner line \d+: ")
+
+
 def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> CommandFailed:
-    """What ssh's status 255 and its last words mean. For other statuses: the command's own failure."""
+    """What ssh's status 255 and its own log mean. For other statuses: the command's own failure.
+
+    With 255 `stderr` is what ssh or paramiko logged, and never what the far side printed.
+    """
     argv = ("ssh", str(endpoint))
     if status != _REFUSED:
         words, mend = f"a command on {shown(alias)} ended with status {status}", ""
         if status == _NOT_FOUND:
             mend = "has our key its forced command in authorized_keys there, with the right path? (README)"
         return CommandFailed(argv, status, stderr, words, mend)
-    if "Host key verification failed" in stderr or "IDENTIFICATION HAS CHANGED" in stderr:
-        offered = _FINGERPRINT.search(stderr)
-        return key_changed(alias, endpoint, offered.group() if offered else "an unknown fingerprint")
-    if mismatch := agreement.of_openssh(stderr, endpoint):
+    own = _REPEATED.split(stderr, maxsplit=1)[0]
+    # First: what such a line repeats of the other side's offer may hold the messages below.
+    if mismatch := agreement.of_openssh(own, endpoint):
         return agreement.failure(shown(alias), endpoint, mismatch)
-    if "Permission denied" in stderr:
+    if "Host key verification failed" in own or "IDENTIFICATION HAS CHANGED" in own:
+        offered = _FINGERPRINT.search(own)
+        return key_changed(alias, endpoint, offered.group() if offered else "an unknown fingerprint")
+    if "Permission denied" in own:
         return _key_refused(alias, endpoint)
+    return unreachable(alias, endpoint, stderr)
+
+
+def unreachable(alias: str, endpoint: Endpoint, stderr: str) -> Unreachable:
+    """No connection, for none of the reasons that `explain` knows."""
     remedy = "is it up, and the port right?"
-    if "banner" in stderr or "Connection reset" in stderr or "Not allowed at this time" in stderr:
+    if any(words in stderr for words in ("banner", "Connection reset", "Not allowed at this time")):
         remedy += " It may refuse this address after failed logins (PerSourcePenalties): wait a minute"
-    return Unreachable(argv, status, stderr, f"no connection to {shown(alias)} ({endpoint})", remedy)
+    message = f"no connection to {shown(alias)} ({endpoint})"
+    return Unreachable(("ssh", str(endpoint)), _REFUSED, stderr, message, remedy)
 
 
 def _key_refused(alias: str, endpoint: Endpoint) -> KeyRefused:
@@ -176,7 +188,7 @@ class SshRunner:
         """Start a command already quoted for the far side (a forced command takes no argv)."""
         socket = self._shared.socket() if self._shared else None
         argv = ssh_argv(self.alias, self.endpoint, self._known_hosts, command, socket=socket)
-        return self._local.start(argv, stdin=stdin, stdout=stdout)
+        return start_ssh(self._local, argv, stdin=stdin, stdout=stdout)
 
     def _start_master(self, socket: Path, nothing: int) -> Child:
         argv = ssh_argv(self.alias, self.endpoint, self._known_hosts, "", socket=socket)
@@ -199,7 +211,7 @@ class SshRunner:
                 channel.exec_command(command)
                 channel.sendall(stdin.encode())
                 channel.shutdown_write()
-                done = _collect(channel, self.alias, command, timeout, most)
+                done = collect(channel, shown(self.alias), command, timeout, most)
         except TimeoutError as error:
             raise TimedOut((command,), -1, "", f"{self.alias} took no input within {timeout:g} s") from error
         except (paramiko.SSHException, OSError, EOFError) as error:
@@ -312,36 +324,3 @@ def _verify(transport: paramiko.Transport, alias: str, endpoint: Endpoint) -> No
     offered = f"{shown.get_name()} {shown.get_base64()}"
     if offered.split()[1] != endpoint.host_key.split()[1]:
         raise key_changed(alias, endpoint, fingerprint(offered))
-
-
-def _collect(channel: paramiko.Channel, alias: str, command: str, timeout: float, most: int) -> Completed:
-    """Read both streams until the command has ended, or has said more than `most` bytes."""
-    deadline = time.monotonic() + timeout
-    out, err = bytearray(), bytearray()
-    while True:
-        if channel.eof_received and not _pending(channel):
-            channel.status_event.wait(_TICK)  # a channel at its end is always readable
-        else:
-            select.select([channel], [], [], _TICK)
-        while channel.recv_ready() and len(out) <= most:
-            out += channel.recv(1 << 16)
-        while channel.recv_stderr_ready() and len(err) <= most:
-            err += channel.recv_stderr(1 << 16)
-        if max(len(out), len(err)) > most:
-            message = f"the other side printed more than {size(most)}"
-            raise CommandFailed((command,), -1, "", message, "look at who answers there")
-        if channel.exit_status_ready() and channel.eof_received and not _pending(channel):
-            status = channel.recv_exit_status()
-            return Completed(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
-        if cancelled.is_set():
-            raise Interrupted("interrupted")
-        if time.monotonic() > deadline:
-            who = next((word for word in command.split() if word != "env" and "=" not in word), "")
-            words = f"{shown(alias)}, {who}: no answer within {timeout:g} s"
-            raise TimedOut((command,), -1, err.decode("utf-8", "replace"), words)
-        if channel.transport is None or not channel.transport.is_active():
-            raise EOFError("the connection broke")
-
-
-def _pending(channel: paramiko.Channel) -> bool:
-    return channel.recv_ready() or channel.recv_stderr_ready()

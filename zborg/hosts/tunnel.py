@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from zborg.errors import CommandFailed, TimedOut
+from zborg.hosts.connection import REFUSED, connection_failed
 from zborg.hosts.reverse import ReverseTunnel
-from zborg.hosts.ssh import explain, lost, ssh_argv
-from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner
+from zborg.hosts.ssh import explain, ssh_argv
+from zborg.hosts.ssh_log import SshLog, start_ssh
+from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner, Speaker
 from zborg.streams import Spare, join, pump
 
 # Starts `borg serve` for a command such as "serve web1" on two file descriptors (docs/agent.md).
@@ -24,7 +26,6 @@ _KEPT = 20
 _PROGRESS = '"type": "progress_'
 _ASKING = 60.0  # seconds for a verb that only prints what the host knows
 _ANSWER = 64 << 10  # bytes of such an answer
-_FROM_AGENT = ("{", "= ", "zborg-agent: ")  # lines that prove that the agent was reached
 
 
 def quote(word: str) -> str:
@@ -53,27 +54,31 @@ class SshTunnel:
                 return  # a replay of segments says so much that the reason for it would be forgotten
             heard[who] = [*heard[who][-_KEPT:], line]
             if who == "host":
-                lines(line)
+                lines(Speaker.HOST, line)
 
         one, two, spare = self._start(host, words, scratch)
         pair = {"host": one, "serve": two}
         statuses = pump(pair, listen, timeout=host.timeout, adopt=adopt, spare=spare)
-        self._raise_for(host, statuses, heard)
+        self._raise_for(host, pair, statuses, heard["host"])
         # borg on the host only knows that the connection closed; the serving side knows why. It also says
         # what damage it found and mended in a run that then went well.
         for line in filter(str.strip, heard["serve"]):
-            lines(f"storage: {line}")
+            lines(Speaker.STORAGE, line)
         return statuses["host"]
 
     def ask(self, host: Host, *words: str) -> str:
         """Run a verb without a `borg serve`. See model.Tunnel."""
         argv = ssh_argv(host.name, host.endpoint, self._known_hosts, " ".join(map(quote, words)))
+        log = SshLog()
         try:
-            return self._local.run(argv, timeout=_ASKING, most=_ANSWER).stdout
+            return self._local.run([argv[0], *log.options, *argv[1:]], timeout=_ASKING, most=_ANSWER).stdout
         except TimedOut:
             raise
         except CommandFailed as error:
-            raise explain(host.name, host.endpoint, error.status, error.stderr) from error
+            said = log.close().text if error.status == REFUSED else error.stderr
+            raise explain(host.name, host.endpoint, error.status, said) from error
+        finally:
+            log.close()
 
     def forced(self, host: Host, lines: Lines, *, adopt: Adopt | None = None) -> int:
         """See model.Tunnel."""
@@ -90,7 +95,8 @@ class SshTunnel:
             os.close(null)
         status = pump({"serve": child}, lambda _, line: said.append(line), timeout=_ASKING)["serve"]
         if status and self._storage:
-            raise explain("zborg.storage", self._storage, status, "\n".join(said))
+            words = child.connection.text if status == REFUSED else "\n".join(said)
+            raise explain("zborg.storage", self._storage, status, words)
         if status:
             raise CommandFailed(
                 child.argv[:1], status, "\n".join(said[-_KEPT:]), "borg serve cannot be started"
@@ -101,16 +107,15 @@ class SshTunnel:
         argv = ssh_argv(host.name, host.endpoint, self._known_hosts, command)
         served = f"read {scratch} {host.name}" if scratch else f"serve {host.name}"
         return join(
-            lambda stdin, stdout: self._local.start(argv, stdin=stdin, stdout=stdout),
+            lambda stdin, stdout: start_ssh(self._local, argv, stdin=stdin, stdout=stdout),
             lambda stdin, stdout: self._serve(served, stdin, stdout),
         )
 
-    def _raise_for(self, host: Host, statuses: dict[str, int], heard: dict[str, list[str]]) -> None:
-        """Failures of the way itself; what the verb came to is the caller's to judge."""
-        if statuses["host"] == 255:
-            own = [line for line in heard["host"] if not line.startswith(_FROM_AGENT)]
-            if len(own) < len(heard["host"]):
-                raise lost(host.name, host.endpoint, "\n".join(own))
-            raise explain(host.name, host.endpoint, 255, "\n".join(own))
-        if statuses["host"] and statuses["serve"] == 255 and self._storage:
-            raise explain("zborg.storage", self._storage, 255, "\n".join(heard["serve"]))
+    def _raise_for(
+        self, host: Host, pair: dict[str, Child], statuses: dict[str, int], heard: Sequence[str]
+    ) -> None:
+        """Failures of the connection itself; what the verb came to is the caller's to judge."""
+        if statuses["host"] == REFUSED:
+            raise connection_failed(host.name, host.endpoint, pair["host"], heard)
+        if statuses["host"] and statuses["serve"] == REFUSED and self._storage:
+            raise connection_failed("zborg.storage", self._storage, pair["serve"], ())

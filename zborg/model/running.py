@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Protocol
 
 from zborg.model.machines import Host
@@ -21,6 +22,22 @@ class Completed:
     stderr: str
 
 
+class Speaker(Enum):
+    """Whose text a line is. Told by the descriptor that it came by, never by what it says."""
+
+    HOST = "host"
+    STORAGE = "storage"
+    SSH = "ssh"  # our own ssh
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLog:
+    """What ssh itself logged about a connection, apart from what the far side printed on stderr."""
+
+    authenticated: bool = False  # the far side let us in: what failed later is a lost connection
+    text: str = ""
+
+
 class Child(Protocol):
     """A process that was started and whose stderr is ours to read."""
 
@@ -31,6 +48,10 @@ class Child(Protocol):
 
     @property
     def pid(self) -> int: ...
+
+    @property
+    def connection(self) -> ConnectionLog:
+        """Of a child that is an ssh, once it has ended; empty for a process on this machine."""
 
     def poll(self) -> int | None: ...
 
@@ -56,7 +77,7 @@ class Runner(Protocol):
         """Start with its data on two file descriptors; no byte of it passes through Python."""
 
 
-Lines = Callable[[str], None]
+Lines = Callable[[Speaker, str], None]
 
 
 class Adopt(Protocol):
@@ -83,7 +104,9 @@ class Tunnel(Protocol):
     def verb(
         self, host: Host, words: Sequence[str], lines: Lines, *, scratch: str = "", adopt: Adopt | None = None
     ) -> int:
-        """Run one verb and hand every line it says on stderr to `lines`; returns its exit status.
+        """Run one verb and hand every line of its stderr to `lines`; returns its exit status.
+
+        Lines of the host's come while it runs, those of the storage's `borg serve` after its end.
 
         `scratch` names a run below the storage's scratch dataset: the clone there is served instead
         of the repository. Raises Unreachable (HostKeyChanged), TimedOut, Interrupted; CommandFailed
@@ -93,8 +116,8 @@ class Tunnel(Protocol):
     def forced(self, host: Host, lines: Lines, *, adopt: Adopt | None = None) -> int:
         """Run the forced command of a host with a `reverse`; the port there is open while it runs.
 
-        Every line it says on stderr goes to `lines`; returns its exit status. Raises Unreachable
-        (HostKeyChanged) and TimedOut; when the port cannot be opened, before anything was started.
+        Every line of its stderr goes to `lines`, and at its end what our ssh logged; returns its exit
+        status. Raises Unreachable (HostKeyChanged) and TimedOut; when the port cannot be opened, before anything was started.
         """
 
 

@@ -18,7 +18,7 @@ from zborg.model import Child, Outcome, Snapshot, Stream, Zfs
 from zborg.state.locks import Lock
 from zborg.steps.clones import Place, clear_stale, drop_fetched, fetched_below
 from zborg.steps.context import Begun, outcome_of
-from zborg.steps.transfer import Meter, to_blame
+from zborg.steps.transfer import Meter, reason, to_blame
 from zborg.streams import chain, fed, first_bytes, pour, pump
 from zborg.zfs import argv
 from zborg.zfs.begin import SIZE
@@ -111,7 +111,8 @@ class _Fetch:
             raise ZborgError(f"{told}; nothing was received", f"look at {self.place.target}")
         if any(statuses.values()):
             who = to_blame(statuses, said["receive"])
-            raise self._failure(who, statuses[who], "\n".join(said[who]))
+            words = reason(ends[who], statuses[who], said[who])
+            raise self._failure(who, statuses[who], words)
 
     def _received(self, zfs: Zfs, made: str, source: int) -> Child:
         source = os.dup(source)

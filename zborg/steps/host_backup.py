@@ -14,7 +14,7 @@ from zborg.borg.confine import confine
 from zborg.borg.log import BorgLog, judge, lock_is_held, statistics
 from zborg.borg.repository import entries, last_transactions, left_by_init, serving
 from zborg.errors import Conflict, TimedOut, ZborgError
-from zborg.model import Event, Host, Outcome, Status
+from zborg.model import Event, Host, Outcome, Speaker, Status
 from zborg.model.words import moment
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, refuse_to_replace
@@ -138,8 +138,8 @@ class HostBackup:
     def _say(self, *words: str) -> tuple[int, BorgLog]:
         log = BorgLog()
 
-        def listen(line: str) -> None:
-            if counts := log.feed(line):
+        def listen(speaker: Speaker, line: str) -> None:
+            if counts := log.feed(line, speaker):
                 self.begun.context.emit(Event("progress", self.host.name, data=counts))
 
         limited = self.tries.limited()

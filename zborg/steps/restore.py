@@ -21,6 +21,7 @@ from zborg.model import (
     Report,
     Snapshot,
     SnapshotName,
+    Speaker,
     State,
     Status,
     remedy,
@@ -171,8 +172,8 @@ class _Reading:
         """Run one verb. A warning (a file without its owner or its attributes) is no failure."""
         self.log = log = BorgLog()
 
-        def listen(line: str) -> None:
-            if counts := log.feed(line):
+        def listen(speaker: Speaker, line: str) -> None:
+            if counts := log.feed(line, speaker):
                 self.begun.context.emit(Event("progress", self.host.name, data=counts))
 
         tunnel = self.begun.context.tunnel

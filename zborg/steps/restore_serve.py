@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from zborg.borg.log import BorgLog, judge
 from zborg.errors import Interrupted, UsageError, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import Event, Host, Outcome, Report, Snapshot, Status
+from zborg.model import Event, Host, Outcome, Report, Snapshot, Speaker, Status
 from zborg.model.words import counted
 from zborg.state.locks import Lock
 from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
@@ -98,8 +98,8 @@ class _Lending:
         tunnel, lasting = self.begun.context.tunnel, replace(self.host, timeout=_LONGEST)
         words = ("lend", self.host.name)
 
-        def listen(line: str) -> None:
-            log.feed(line)
+        def listen(speaker: Speaker, line: str) -> None:
+            log.feed(line, speaker)
 
         status = tunnel.verb(lasting, words, listen, scratch=self.begun.run, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, log)

@@ -12,7 +12,7 @@ from typing import Any
 from zborg.borg.borgmatic import Told, judge
 from zborg.borg.confine import confine
 from zborg.borg.repository import last_transactions
-from zborg.model import Host, Outcome, Status
+from zborg.model import Host, Outcome, Speaker, Status
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, refuse_to_replace
 
@@ -36,7 +36,11 @@ class ReverseBackup:
             refuse_to_replace(context, self.host)
         confine(context.storage, [home], context.config.storage.user)
         started, told = context.clock(), Told()
-        status = context.tunnel.forced(self.host, told.feed, adopt=self.lock.adopt)
+
+        def listen(speaker: Speaker, line: str) -> None:
+            told.feed(line, speaker)
+
+        status = context.tunnel.forced(self.host, listen, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, told)
         seconds = (context.clock() - started).total_seconds()
         data: dict[str, Any] = {"transaction": self._last(home), "seconds": seconds}

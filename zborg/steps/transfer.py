@@ -52,7 +52,7 @@ def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Lim
     statuses = pump(ends, listen, timeout=_LONGEST, adopt=adopt, after=after)
     if any(statuses.values()):
         who = to_blame(statuses, said["receive"])
-        raise _failure(who, ends[who].argv, statuses[who], "\n".join(said[who]))
+        raise _failure(who, ends[who].argv, statuses[who], reason(ends[who], statuses[who], said[who]))
 
 
 def to_blame(statuses: Mapping[str, int], received: Sequence[str]) -> str:
@@ -65,6 +65,12 @@ def to_blame(statuses: Mapping[str, int], received: Sequence[str]) -> str:
     if statuses.get("limit") and (unaware or not statuses["receive"]):
         return "limit"
     return "receive" if statuses["receive"] else "send"
+
+
+def reason(child: Child, status: int, said: Sequence[str]) -> str:
+    """ssh's own log where the connection failed, else what the command printed."""
+    broken = child.connection.text if status == _NO_LINE else ""
+    return broken or "\n".join(said)
 
 
 def _failure(who: str, argv: Sequence[str], status: int, words: str) -> CommandFailed:

@@ -1,0 +1,29 @@
+"""Why an ssh ended with 255: by its own log, never by what the far side printed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from zborg.errors import CommandFailed
+from zborg.hosts.ssh import explain, lost, unreachable
+from zborg.model import Child, Endpoint
+
+REFUSED = 255  # ssh's own status
+_SHOWN = 20  # lines
+_FROM_AGENT = ("{", "= ", "zborg-agent: ")  # lines that prove that the agent was reached
+# The one message of ssh's own that goes to stderr and not to its log (quit_message in clientloop.c).
+_CLOSED = re.compile(r"Connection to \S+ closed( by remote host)?\.")
+
+
+def connection_failed(alias: str, endpoint: Endpoint, child: Child, heard: Sequence[str]) -> CommandFailed:
+    """It never connected, or the connection broke. `child` has ended; `heard` is the far side's stderr.
+
+    Where ssh logged no reason the last lines of the far side are shown, marked as the far side's.
+    """
+    log = child.connection
+    said = [line for line in heard if not line.startswith(_FROM_AGENT) and not _CLOSED.fullmatch(line)]
+    text = log.text or "\n".join(f"{alias}: {line}" for line in said[-_SHOWN:])
+    if log.authenticated or any(line.startswith(_FROM_AGENT) for line in heard):
+        return lost(alias, endpoint, text)
+    return explain(alias, endpoint, REFUSED, text) if log.text else unreachable(alias, endpoint, text)
