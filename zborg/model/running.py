@@ -117,7 +117,8 @@ class Tunnel(Protocol):
         """Run the forced command of a host with a `reverse`; the port there is open while it runs.
 
         Every line of its stderr goes to `lines`, and at its end what our ssh logged; returns its exit
-        status. Raises Unreachable (HostKeyChanged) and TimedOut; when the port cannot be opened, before anything was started.
+        status. Raises Unreachable (HostKeyChanged) and TimedOut; when the port cannot be opened, before
+        anything was started.
         """
 
 

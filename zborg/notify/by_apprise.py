@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from zborg.errors import NotSent
 from zborg.model import Message, News, Notify
+from zborg.notify.inert import commands, inert, inert_html
 from zborg.notify.secrets import Secrets, hidden
 
 if TYPE_CHECKING:
@@ -78,13 +79,15 @@ def _told(plugin: NotifyBase, message: Message, timeout: float) -> bool:
     plugin.socket_connect_timeout = plugin.socket_read_timeout = max(timeout, _SHORTEST_WAIT)
     kind = plugin.resolve_format(NotifyFormat.HTML)
     is_mail = type(plugin).__name__ == "NotifyEmail"
+    whole = commands(message.report)
     if kind is NotifyFormat.HTML and is_mail:
-        body, form = message.html, NotifyFormat.HTML
+        title, body, form = message.subject, inert_html(message.html, whole), NotifyFormat.HTML
     else:
-        body, form = _cut(message.text, plugin.body_maxlen), NotifyFormat.TEXT
+        title, body, form = inert(message.subject), inert(message.text, whole), NotifyFormat.TEXT
+        body = _cut(body, plugin.body_maxlen)
     attached = _attached(message) if plugin.attachment_support else None
     kinds = {"notify_type": _type(message), "body_format": form}
-    return bool(plugin.notify(body=body, title=message.subject, attach=attached, **kinds))
+    return bool(plugin.notify(body=body, title=title, attach=attached, **kinds))
 
 
 def _attached(message: Message) -> AppriseAttachment | None:
