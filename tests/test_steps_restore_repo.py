@@ -109,27 +109,27 @@ def test_a_copy_that_fails_leaves_no_part_of_it(vault: LocalVault, clock: Hours,
     report = restore_repo(replace(context, local=_Full()), Wanted("web1", to))
     (outcome,) = report.outcomes
     assert (report.exit, outcome.status) == (Exit.FAILED, Status.FAILED)
-    assert "No space left on device" in outcome.message and "tar (write)" in outcome.message
+    assert "No space left on device" in outcome.message and "unpacking into" in outcome.message
     assert list(to.iterdir()) == [] if there else not to.exists()
     assert not clones(vault)
 
 
-class _Instead(LocalRunner):
+class Instead(LocalRunner):
     """Runs `script` in place of tar; $1 is the directory to write to."""
 
     script = ""
 
     def start(self, argv, *, stdin, stdout):  # type: ignore[no-untyped-def]  # as its parent
-        return super().start(["sh", "-c", self.script, "sh", argv[2]], stdin=stdin, stdout=stdout)
+        return super().start(["sh", "-c", self.script, "sh", argv[-1]], stdin=stdin, stdout=stdout)
 
 
-class _Full(_Instead):
+class _Full(Instead):
     """tar writes a file, and then there is no more room."""
 
     script = 'tar -C "$1" -xof - ./config; echo "tar: No space left on device" >&2; exit 2'
 
 
-class _Slow(_Instead):
+class _Slow(Instead):
     """tar writes all, and then a slow disk keeps it from ending."""
 
     script = 'tar -C "$1" -xof -; exec sleep 60'

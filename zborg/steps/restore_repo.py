@@ -1,21 +1,23 @@
 """restore repo: one host's whole repository, as it was in a snapshot, copied to zborg's machine.
 
 For whoever holds the host's key and its passphrase: what is copied is ciphertext, and no key is
-needed to copy it. The data goes from one tar to the other by a pipe.
+needed to copy it. The data goes by a pipe from tar to zborg/unpack.py, a process of its own.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import shlex
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zborg.errors import CommandFailed, UsageError, ZborgError
 from zborg.model import Event, Outcome, Report, Snapshot, Status
+from zborg.model.remedy import command, on, quoted
 from zborg.model.words import counted
 from zborg.state.locks import Lock
 from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
@@ -26,7 +28,8 @@ from zborg.streams import chain, pump
 # A repository of some TiB over a slow line; a dead line is noticed by ssh's keepalives.
 _LONGEST = 14 * 86400.0
 _ARRIVING = 3600.0  # what the reader sent is still in pipes and buffers, or on its way to a slow disk
-_KEPT = 10  # lines of each side's words
+_KEPT = 10  # lines of each side
+_UNPACK = Path(__file__).parents[1] / "unpack.py"
 
 
 @dataclass(frozen=True)
@@ -67,67 +70,106 @@ def _first(place: Place, snapshot: Snapshot) -> list[str]:
 
 def _check_room(to: Path) -> None:
     if to.is_symlink() or (to.exists() and (not to.is_dir() or any(to.iterdir()))):
-        raise UsageError(
-            f"--to {to}: is there, and not an empty directory", "give a new one; nothing was copied"
-        )
+        raise UsageError(f"--to {to}: is there, and not an empty directory", command("ls", "-la", str(to)))
+    if to.exists() and to.stat().st_uid != os.geteuid():
+        raise UsageError(f"--to {to}: is another user's directory", command("ls", "-lad", str(to)))
     if not to.parent.is_dir():
         raise UsageError(
-            f"--to {to}: there is no directory {to.parent}", f"mkdir -p {shlex.quote(str(to.parent))}"
+            f"--to {to}: there is no directory {to.parent}", command("mkdir", "-p", str(to.parent))
         )
 
 
 def _copied(begun: Begun, place: Place, snapshot: Snapshot, to: Path) -> Outcome:
+    made = not to.exists()
     try:
+        to.mkdir(mode=0o700, exist_ok=True)
+        to.chmod(0o700)
         with (
             begun.context.locks.hold(f"restore-{place.host}") as lock,
             at_hand(begun, place, snapshot, lock) as (near, copy),
             clone(begun, near, copy) as home,
-            _all_or_nothing(to),
         ):
-            files = _Copy(begun, near, lock).run(home, to)
+            copied = _Copy(begun, near, lock).run(home, to)
     except (ZborgError, OSError) as error:
-        return failed(place, error)
-    message = f"the repository as of {snapshot.raw}{place.where} is in {to}, {counted(files, 'file')}"
-    data = {"snapshot": snapshot.full, "restored": str(to), "copied_files": files, "commands": _next(to)}
+        return _cleared(to, failed(place, error), made=made)
+    except BaseException:
+        _clear(to, made=made)
+        raise
+    message = f"the repository as of {snapshot.raw}{place.where} is in {to}, {counted(copied.files, 'file')}"
+    data = {
+        "snapshot": snapshot.full,
+        "restored": str(to),
+        "copied_files": copied.files,
+        "commands": _next(to),
+    }
     remedy = 'with the host\'s exported key and passphrase (README, "The host is gone"):'
-    return Outcome("host", place.host, Status.OK, message, remedy, data)
+    if not copied.skipped:
+        return Outcome("host", place.host, Status.OK, message, remedy, data)
+    names = ", ".join(map(quoted, copied.names))
+    message += f"; left out, neither files nor directories: {copied.skipped} ({names})"
+    return Outcome("host", place.host, Status.WARNING, message, remedy, data | {"skipped": copied.skipped})
 
 
 def _next(to: Path) -> list[str]:
-    where = shlex.quote(str(to))
-    return [f"borg key import {where} KEYFILE", f"borg list {where}"]
+    return [command("borg", "key", "import", str(to), "KEYFILE"), command("borg", "list", str(to))]
 
 
-@contextmanager
-def _all_or_nothing(to: Path) -> Iterator[None]:
-    """The directory, for root alone; emptied again, and removed if we made it, when the copy fails."""
-    made = not to.exists()
-    if made:
-        to.mkdir(mode=0o700)
+def _cleared(to: Path, outcome: Outcome, *, made: bool) -> Outcome:
+    """Of a copy that failed, after what it brought is removed; what could not be is reported."""
+    if not (left := _clear(to, made=made)):
+        return outcome
+    message = f"{outcome.message}; what was copied could not be removed, it stays in {to}: {left}"
+    again = command("find", str(to), "-xdev", "-mindepth", "1", "-delete")
+    return replace(outcome, message=message, remedy=on("this machine", again))
+
+
+def _clear(to: Path, *, made: bool) -> str:
+    """Empty it, and remove it if this run made it. Returns why something stays, "" when nothing does."""
+    if mounted := next((one for one in _mounts() if to in one.parents or to == one), None):
+        return f"something is mounted on {mounted}"
+    for entry in list(to.iterdir()) if to.is_dir() else []:
+        shutil.rmtree(entry, ignore_errors=True)
+        with suppress(OSError):
+            entry.unlink()
     try:
-        yield
-        to.chmod(0o700)  # tar gave it the mode of the repository's own directory
-    except BaseException:
-        for entry in list(to.iterdir()):
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        if made:
+        if made and to.exists():
             to.rmdir()
-        raise
+        return "" if not to.exists() or not any(to.iterdir()) else "not empty"
+    except OSError as error:
+        return str(error.strerror)
+
+
+def _mounts() -> list[Path]:
+    """Where file systems are mounted here (proc(5), mountinfo); [] where the system does not tell."""
+    try:
+        rows = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    return [Path(re.sub(r"\\([0-7]{3})", lambda one: chr(int(one[1], 8)), row.split()[4])) for row in rows]
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """What zborg/unpack.py reports."""
+
+    files: int = 0
+    skipped: int = 0
+    names: tuple[str, ...] = ()
 
 
 class _Copy:
-    """tar on the storage, tar here. The reader names each file as it goes, and that is the progress."""
+    """tar on the storage, unpack.py here. tar names each file as it goes, and that is the progress."""
 
     def __init__(self, begun: Begun, place: Place, lock: Lock) -> None:
         self._begun, self._place, self._lock = begun, place, lock
         self._files = 0
-        self._said: dict[str, list[str]] = {"read": [], "write": []}
+        self._heard: dict[str, list[str]] = {"read": [], "write": []}
 
-    def run(self, home: str, to: Path) -> int:
-        """The number of files copied."""
+    def run(self, home: str, to: Path) -> _Copied:
+        """Raises CommandFailed of the end that is to blame."""
         reading = ["tar", "-C", home, "-cvf", "-", "."]
-        # As whoever runs this, not as the numbers that the files belong to over there.
-        writing = ["tar", "-C", str(to), "-xof", "-"]
+        # A host wrote these files, another machine sends them: only contents and names are taken.
+        writing = [sys.executable, "-I", "-S", str(_UNPACK), str(to)]
         null = os.open(os.devnull, os.O_RDWR)
         try:
             pair = chain(
@@ -136,14 +178,26 @@ class _Copy:
             )
         finally:
             os.close(null)
-        children = dict(zip(self._said, pair, strict=True))
+        children = dict(zip(self._heard, pair, strict=True))
         after = {"read": _ARRIVING}
         statuses = pump(children, self._listen, timeout=_LONGEST, adopt=self._lock.adopt, after=after)
         for who, status in reversed(statuses.items()):  # a writer that fails breaks the reader's pipe
             if status:
-                words = "\n".join(self._said[who])
-                raise CommandFailed((f"tar ({who})",), status, words, remedy="is there room, here and there?")
-        return self._files
+                raise self._failure(who, status, to)
+        return self._counted()
+
+    def _counted(self) -> _Copied:
+        facts = json.loads(self._heard["write"][-1])
+        return _Copied(facts["files"], facts["skipped"], tuple(facts["names"]))
+
+    def _failure(self, who: str, status: int, to: Path) -> CommandFailed:
+        words = "\n".join(self._heard[who])
+        if who == "write":
+            look = command("df", "-h", str(to.parent))
+            return CommandFailed(("unpack",), status, words, f"unpacking into {to} failed", look)
+        where = self._place.where or " on the storage"
+        look = command("zborg", "doctor", self._place.host)
+        return CommandFailed(("tar",), status, words, f"reading the snapshot{where} failed", look)
 
     def _listen(self, who: str, line: str) -> None:
         name = line.removeprefix("a ")  # FreeBSD's tar begins with it
@@ -151,4 +205,4 @@ class _Copy:
             self._files += not name.endswith("/")
             self._begun.context.emit(Event("progress", self._place.host, data={"files": self._files}))
         else:
-            self._said[who] = [*self._said[who][-_KEPT:], line]
+            self._heard[who] = [*self._heard[who][-_KEPT:], line]
