@@ -12,7 +12,8 @@ from zborg.config import load
 from zborg.errors import Exit
 from zborg.model import Reverse, Status
 from zborg.steps.enroll import enroll
-from zborg.steps.hosts import list_hosts, reach_hosts, remove_host
+from zborg.steps.hosts import list_hosts, reach_hosts
+from zborg.steps.parting import remove_host
 
 
 @pytest.fixture(scope="module")

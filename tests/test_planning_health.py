@@ -142,7 +142,7 @@ def test_a_pool_that_is_all_but_full_is_an_error_and_the_limits_can_be_moved() -
 def test_hosts_are_good_overdue_or_never_backed_up() -> None:
     last_good = {"web1": ago(hours=25), "mail": ago(hours=30), "db": None, "gone": ago(days=900)}
     limits = {"web1": 26 * 3_600, "mail": 26 * 3_600, "db": 3_600, "new": 3_600}
-    assert host_findings(last_good, limits, NOW) == (
+    assert host_findings(last_good, limits, {}, NOW) == (
         Finding("web1", Status.OK, "last good backup 25 hours ago"),
         Finding(
             "mail",
@@ -156,7 +156,7 @@ def test_hosts_are_good_overdue_or_never_backed_up() -> None:
 
 
 def test_a_backup_from_the_future_is_not_good() -> None:
-    (finding,) = host_findings({"web1": ago(days=-1)}, {"web1": 3_600}, NOW)
+    (finding,) = host_findings({"web1": ago(days=-1)}, {"web1": 3_600}, {}, NOW)
     assert finding.level is Status.FAILED and finding.remedy == "date -u"
 
 

@@ -15,7 +15,8 @@ from zborg.config import drop_in
 from zborg.errors import CommandFailed, Exit
 from zborg.model import Report
 from zborg.steps.context import Context
-from zborg.steps.hosts import reach_hosts, remove_host
+from zborg.steps.hosts import reach_hosts
+from zborg.steps.parting import remove_host
 from zborg.steps.rotate_key import rotate_key
 
 

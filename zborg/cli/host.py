@@ -1,4 +1,4 @@
-"""zborg host add, list, test, remove, rotate-key, bundle, accept."""
+"""zborg host add, list, test, remove, forget, rotate-key, bundle, accept."""
 
 from __future__ import annotations
 
@@ -139,11 +139,28 @@ def remove(
     dry_run: DryRun = False,
 ) -> None:
     """Forget a host. Its data stays, and what stays where is said."""
-    from zborg.steps.hosts import remove_host
+    from zborg.steps.parting import remove_host
 
     perform(
         Common("host remove", config, as_json, verbose, dry_run),
         lambda context: remove_host(context, name, dry_run=dry_run),
+    )
+
+
+@host.command()
+def forget(
+    name: Annotated[str, typer.Argument(help="A host that zborg.toml names no more.", metavar="NAME")],
+    config: ConfigFile = "",
+    as_json: Json = False,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Miss a host no more that is gone from zborg.toml, and rotate its snapshots again."""
+    from zborg.steps.parting import forget_host
+
+    perform(
+        Common("host forget", config, as_json, verbose, dry_run),
+        lambda context: forget_host(context, name, dry_run=dry_run),
     )
 
 

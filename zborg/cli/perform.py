@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _COLOURS = {
     Status.OK: "green",
     Status.SKIPPED: "blue",
+    Status.PENDING: "blue",
     Status.WARNING: "yellow",
     Status.PARTIAL: "yellow",
     Status.BUSY: "yellow",

@@ -29,6 +29,7 @@ class Status(StrEnum):
 
     OK = "ok"
     SKIPPED = "skipped"
+    PENDING = "pending"  # it was never done and is not due yet
     WARNING = "warning"
     PARTIAL = "partial"
     FAILED = "failed"
@@ -44,8 +45,8 @@ class Status(StrEnum):
 
     @property
     def bad(self) -> bool:
-        """It was not done, or damage was found. Skipped and partial are neither good nor bad."""
-        return self not in (Status.OK, Status.WARNING, Status.SKIPPED, Status.PARTIAL)
+        """It was not done, or damage was found. Skipped, pending and partial are neither good nor bad."""
+        return self not in (Status.OK, Status.WARNING, Status.SKIPPED, Status.PENDING, Status.PARTIAL)
 
 
 DRY = "dry_run"

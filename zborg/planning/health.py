@@ -7,7 +7,7 @@ that data is known to be broken (exit 13).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from zborg.model import Finding, Pool, Scrub, Status
 from zborg.model.machines import Fullness
@@ -44,21 +44,49 @@ def capacity_findings(pools: Iterable[Pool], limits: Fullness) -> tuple[Finding,
     return tuple(found)
 
 
+def due(first: datetime | None, limit: int, now: datetime) -> datetime | None:
+    """When what was never done is due: `limit` seconds after it was first configured. None: it is overdue.
+
+    A `first` that is unknown, or still to come, excuses nothing.
+    """
+    if first is None or (now - first).total_seconds() < -SKEW:
+        return None
+    at = first + timedelta(seconds=limit)
+    return at if at > now else None
+
+
 def host_findings(
-    last_good: Mapping[str, datetime | None], max_age: Mapping[str, int], now: datetime
+    last_good: Mapping[str, datetime | None],
+    max_age: Mapping[str, int],
+    first: Mapping[str, datetime | None],
+    now: datetime,
 ) -> tuple[Finding, ...]:
-    """One finding per host of `max_age` (seconds, by host): good, overdue or never backed up."""
-    return tuple(_host(host, last_good.get(host), limit, now) for host, limit in max_age.items())
+    """One finding per host of `max_age` (seconds, by host): good, overdue, never backed up or not due yet.
+
+    `first` is when a host was first configured; it is looked at for those that were never good.
+    """
+    return tuple(
+        _host(host, last_good.get(host), first.get(host), limit, now) for host, limit in max_age.items()
+    )
 
 
-def arrival_finding(root: str, newest: Mapping[str, datetime | None], max_age: int, now: datetime) -> Finding:
+def arrival_finding(
+    root: str,
+    newest: Mapping[str, datetime | None],
+    max_age: int,
+    now: datetime,
+    first: datetime | None = None,
+) -> Finding:
     """Whether anything still arrives at an off-site; `newest` is the last arrival per dataset below `root`.
 
-    One dataset may be of a host that is no more, or that had no news: alone it is a warning.
+    One dataset may be of a host that is no more, or that had no news: alone it is a warning. `first` is since
+    when this off-site is in use.
     """
     last = max((at for at in newest.values() if at), default=None)
     remedy = "on the server: zborg status, zborg replicate"
     if last is None:
+        if at := due(first, max_age, now):
+            return Finding(root, Status.PENDING, f"nothing arrived yet; due by {moment(at)}")
         return Finding(root, Status.FAILED, "nothing ever arrived", remedy)
     age = (now - last).total_seconds()
     if age < -SKEW:
@@ -137,8 +165,12 @@ def _finished(pool: Pool, finished: datetime, max_age: int, now: datetime) -> Fi
     return Finding(pool.name, Status.OK, f"scrubbed {duration(max(age, 0))} ago")
 
 
-def _host(host: str, last_good: datetime | None, max_age: int, now: datetime) -> Finding:
+def _host(
+    host: str, last_good: datetime | None, first: datetime | None, max_age: int, now: datetime
+) -> Finding:
     if last_good is None:
+        if at := due(first, max_age, now):
+            return Finding(host, Status.PENDING, f"not backed up yet; due by {moment(at)}")
         return Finding(host, Status.FAILED, "never backed up", f"zborg backup {host}")
     age = (now - last_good).total_seconds()
     if age < -SKEW:

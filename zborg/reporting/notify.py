@@ -12,10 +12,11 @@ from zborg.reporting.notify_html import Block, Page, clean, html, tone_of
 from zborg.reporting.text import numbers, outcome_lines, render
 
 _LONGEST_SUBJECT = 200  # characters
-_QUIET = (Status.OK, Status.SKIPPED)
+_QUIET = (Status.OK, Status.SKIPPED, Status.PENDING)
 _NEWS = {
     Status.OK: News.SUCCESS,
     Status.SKIPPED: News.SUCCESS,
+    Status.PENDING: News.SUCCESS,
     Status.WARNING: News.WARNING,
     Status.PARTIAL: News.PARTIAL,
 }

@@ -21,6 +21,7 @@ _GREEN, _AMBER, _RED = "#1a7f37", "#9a6700", "#b42318"
 _TONES = {
     Status.OK: _GREEN,
     Status.SKIPPED: _GREEN,
+    Status.PENDING: _GREEN,
     Status.WARNING: _AMBER,
     Status.PARTIAL: _AMBER,
     Status.BUSY: _AMBER,

@@ -61,12 +61,12 @@ class _Target:
 
 def html(figures: Figures, status: Report) -> str:
     """`status` is what `zborg status` says now: the page begins with what of it needs a look."""
-    now = {one.subject: one for one in status.outcomes if one.kind == "host"}
+    now = {one.subject: one for one in status.outcomes if one.kind in ("host", "vanished")}
     return _template().render(
         figures=figures,
         status=status,
         looks=[one for one in status.outcomes if one.status not in _QUIET],
-        lead=_lead(figures, list(now.values())),
+        lead=_lead(figures, [one for one in now.values() if one.kind == "host"]),
         months=_months(figures.calendar),
         nights=list(_nights(figures.calendar)),
         hosts=[_host(f"host-{n}", one, now, figures) for n, one in enumerate(figures.hosts)],

@@ -11,7 +11,12 @@ from zborg.reporting.text import SUBJECT, Line, outcome_lines, summary
 
 _NAME = 18  # of a host; a longer one pushes its own line to the right
 _HEAD = ("last good", "size", "new", "took", "usual")
-_WORDS = {Status.OK: ("OK", 0), Status.SKIPPED: ("OK", 0), Status.WARNING: ("WARNING", 1)}
+_WORDS = {
+    Status.OK: ("OK", 0),
+    Status.SKIPPED: ("OK", 0),
+    Status.PENDING: ("OK", 0),
+    Status.WARNING: ("WARNING", 1),
+}
 _FAR = 100  # times of what is allowed or usual, from where on the number says nothing
 _TOLD = 3  # subjects in the line for a monitor
 _LONGEST = (

@@ -80,6 +80,11 @@ class Runs:
                         found[run, command] = entry.stat().st_mtime
         return found
 
+    def since(self) -> datetime | None:
+        """When the oldest run that is still here began: since then this server is in use, at least."""
+        stamps = (_stamp(name) for name in self._names() if name.endswith(".json"))
+        return _instant(min(stamps, default=""))
+
     def read(self, run: str, command: str) -> Report | None:
         """None for a file that is not there or cannot be read."""
         return _read(self._directory / f"{run}.{command}.json")
@@ -153,6 +158,13 @@ def _by_age(directory: Path, names: Iterable[str]) -> Iterator[Path]:
 
     for _, together in groupby(sorted(names, key=age, reverse=True), key=_stamp):
         yield from sorted((directory / name for name in together), key=_changed, reverse=True)
+
+
+def _instant(stamp: str) -> datetime | None:
+    try:
+        return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _stamp(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from zborg.config import Config
@@ -17,17 +18,18 @@ from zborg.steps.context import Begun, outcome_of
 KIND = "arrivals"
 
 
-def arrivals(
-    config: Config, snapshots: Sequence[Snapshot], datasets: Sequence[Dataset], now: datetime
-) -> Outcome:
+def arrivals(begun: Begun, snapshots: Sequence[Snapshot], datasets: Sequence[Dataset]) -> Outcome:
     """Whether anything still comes. Its data lets `status` judge again later."""
+    config, now, first = begun.context.config, begun.started, begun.context.runs.since() or begun.started
     root = config.storage.dataset
     newest: dict[str, datetime | None] = {one.name: None for one in datasets if one.name != root}
     for one in snapshots:
         known = newest.get(one.dataset)
         if one.arrived and one.dataset in newest and (known is None or known < one.arrived):
             newest[one.dataset] = one.arrived
-    return _outcome(arrival_finding(root, newest, config.snapshot_max_age, now), newest)
+    found = _outcome(arrival_finding(root, newest, config.snapshot_max_age, now, first), newest)
+    # Saved reports are read by older versions and other servers, which do not know this state.
+    return replace(found, status=Status.SKIPPED) if found.status is Status.PENDING else found
 
 
 def first_seen(begun: Begun, snapshots: Sequence[Snapshot], *, dry_run: bool) -> Mapping[str, datetime]:
@@ -39,11 +41,12 @@ def first_seen(begun: Begun, snapshots: Sequence[Snapshot], *, dry_run: bool) ->
     return seen
 
 
-def again(seen: Outcome, config: Config, now: datetime) -> Outcome:
+def again(seen: Outcome, config: Config, first: datetime | None, now: datetime) -> Outcome:
     """The same, judged by how old it has become meanwhile."""
     told = seen.data.get("newest")
     newest = {str(name): moment_of(at) for name, at in told.items()} if isinstance(told, Mapping) else {}
-    return _outcome(arrival_finding(config.storage.dataset, newest, config.snapshot_max_age, now), newest)
+    found = arrival_finding(config.storage.dataset, newest, config.snapshot_max_age, now, first)
+    return _outcome(found, newest)
 
 
 def _outcome(finding: Finding, newest: Mapping[str, datetime | None]) -> Outcome:

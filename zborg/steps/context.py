@@ -108,12 +108,12 @@ def attempt(context: Context, command: str, work: Callable[[Begun], Report], *, 
 
 
 def conclude(outcomes: Sequence[Outcome], *, partial_ok: bool = False) -> tuple[Status, Exit]:
-    """The worst outcome decides; some bad among good is partial; skipped ones do not count.
+    """The worst outcome decides; some bad among good is partial; skipped and pending ones do not count.
 
     With `partial_ok` some good is exit 0, whatever the others came to: one host must not keep the rest
     from being snapshotted. The status tells it all the same.
     """
-    counted = [outcome.status for outcome in outcomes if outcome.status is not Status.SKIPPED]
+    counted = [one.status for one in outcomes if one.status not in (Status.SKIPPED, Status.PENDING)]
     bad = [status for status in counted if status.bad]
     some_good = len(bad) < len(counted)
     if Status.INTERRUPTED in bad:

@@ -21,6 +21,7 @@ from zborg.state.runs import new_run
 from zborg.steps import doctor_here as here
 from zborg.steps import doctor_machines as machines
 from zborg.steps import doctor_storage as storage
+from zborg.steps import inventory
 from zborg.steps.context import Context, inspect, nobody, outcome_of, select_hosts
 
 Look = Callable[[], Iterable[Finding]]
@@ -79,6 +80,7 @@ def _configured(bench: Bench, stock: storage.Stock, config: Config) -> Iterator[
         yield Probe("properties", config.storage.dataset, lambda: storage.properties(stock))
         yield Probe("repositories", config.storage.dataset, lambda: storage.repositories(stock))
         yield Probe("serving", "borg serve", lambda: storage.serving(context))
+        yield Probe("hosts", "inventory", lambda: inventory.look(config, stock.datasets()))
     yield Probe("pool", config.storage.dataset.partition("/")[0], lambda: storage.pool(context, None))
     for area, look in bench.more:
         yield Probe(area, area, partial(look, config))

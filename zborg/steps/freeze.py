@@ -10,6 +10,7 @@ from zborg.model import Outcome, Report, Status
 from zborg.model.words import moment, moment_of, printable
 from zborg.state.frozen import Freeze
 from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.inventory import known_hosts_of
 
 _ALARMS = (Status.CONFLICT, Status.DAMAGED)
 _LONGEST = 300  # characters of a reason: it is another machine's word
@@ -74,10 +75,12 @@ def _released(begun: Begun, freezes: Sequence[Freeze]) -> Iterator[Outcome]:
 
 def freeze(context: Context, names: Sequence[str]) -> Report:
     """Freeze by hand, in the middle of an incident. What is frozen already keeps its reason."""
-    hosts = select_hosts(context.config, names)
+    known = known_hosts_of(context.config)
+    # One whose data stays may have left the configuration.
+    select_hosts(context.config, [name for name in names if known.get(name) is None])
     begun = begin(context, "rotate --freeze")
     frozen = context.frozen.now()
-    for host in hosts:
-        if host.name not in frozen:
-            context.frozen.put(Freeze(host.name, "by hand", begun.started))
-    return begun.report([Outcome("host", host.name, Status.OK, "frozen") for host in hosts])
+    for name in names:
+        if name not in frozen:
+            context.frozen.put(Freeze(name, "by hand", begun.started))
+    return begun.report([Outcome("host", name, Status.OK, "frozen") for name in names])

@@ -16,11 +16,22 @@ from zborg.planning.nights import Night, nights, trend
 from zborg.state.history import History
 from zborg.state.recorder import Recorder
 from zborg.state.runs import Runs, new_run
+from zborg.steps.inventory import Remembering
 
 
 def recorded_runs(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Runs:
-    """The run files below `state`, whose every report is recorded in the history beside them."""
-    return Runs(state / "runs", recorder(config, state, zfs, emit))
+    """The run files below `state`, whose every report is recorded in the history beside them.
+
+    Which hosts there are is remembered as well.
+    """
+    record = recorder(config, state, zfs, emit)
+    remember = Remembering(config, Runs(state / "runs"), lambda words: emit(Event("warning", "hosts", words)))
+
+    def also(report: Report) -> None:
+        record(report)
+        remember(report)
+
+    return Runs(state / "runs", also)
 
 
 def recorder(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Recorder:

@@ -1,4 +1,4 @@
-"""host list, host test, host remove: looking at the hosts, and parting with one. Data is never deleted."""
+"""host list, host test: looking at the hosts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from zborg.borg.repository import repository_id
-from zborg.config import Config, drop_in
+from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, Status
 from zborg.model.words import duration, moment
@@ -15,24 +15,15 @@ from zborg.planning.answer import answer_of, clock_of, judge
 from zborg.state.runs import Runs, new_run
 from zborg.steps.context import Begun, Context, begin, inspect, nobody, outcome_of, select_hosts
 from zborg.steps.enroll import escrow_of
-from zborg.steps.rotate_key import forget_key, own_keys
+from zborg.steps.inventory import vanished
 from zborg.steps.status import last_good
-
-_ON_THE_HOST = (
-    "grep -v /usr/local/libexec/zborg-agent /root/.ssh/authorized_keys >/root/.ssh/new",
-    "cat /root/.ssh/new >/root/.ssh/authorized_keys && rm /root/.ssh/new",
-    "rm /usr/local/libexec/zborg-agent /etc/zborg/agent.conf /etc/ssh/sshd_config.d/zborg.conf",
-    # Passphrase and key open backups together. By name: a server that backs itself up has more there.
-    "rm -r /etc/zborg/passphrase /var/lib/zborg/borg    # key of its backups: only once nobody needs them",
-)
 
 
 def list_hosts(config: Config, runs: Runs, now: datetime) -> Report:
     """Every host with its address, its dataset and its last good backup, as the saved facts have it."""
     good = {name: at for name, (at, _) in last_good(config, runs)[0].items()}
     outcomes = [_listed(config, host, good.get(host.name), now) for host in config.hosts]
-    if not outcomes:
-        outcomes = [nobody(config)]
+    outcomes = (outcomes or [nobody(config)]) + vanished(config)
     status, code = inspect(outcomes)
     return Report("host list", new_run(now), config.name, now, now, status, code, tuple(outcomes))
 
@@ -94,42 +85,3 @@ def _is_sealed(context: Context, host: Host, datasets: dict[str, Dataset]) -> bo
     except ZborgError:  # no repository yet
         return False
     return bool(repository) and escrow_of(context.config).is_sealed(host.name, repository)
-
-
-def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report:
-    """Forget a host: its drop-in goes, its data and its key in escrow stay, and what stays is named."""
-    (host,) = select_hosts(context.config, [name])
-    begun = begin(context, "host remove")
-    path = drop_in.path_of(context.config, name)
-    if not drop_in.is_ours(path, name):
-        where = path if name in drop_in.read(path).get("hosts", {}) else context.config.path
-        words = f"its table was not written by zborg alone: look into {where} and what it includes"
-        return begun.report(
-            [Outcome("host", name, Status.FAILED, words, f"remove [hosts.{name}] there by hand")]
-        )
-    if dry_run:
-        return begun.report(
-            (), [f"remove {path}", *(f"{one.subject} {one.message}" for one in _staying(context, name))]
-        )
-    with context.locks.hold(f"host-{name}"):
-        path.unlink()
-        (context.config.state_dir / f"known_hosts.{name}").unlink(missing_ok=True)
-        for key in own_keys(context.config, name):  # or a later rotation would go back to one of them
-            forget_key(key)
-    told = "forgotten here; as root on the host, to take the rest away"
-    commands = [] if host.reverse else list(_ON_THE_HOST)
-    if host.reverse:
-        told = "forgotten here; the line of the server's key in authorized_keys there is yours to take away"
-    done = Outcome("host", name, Status.OK, told, data={"removed": str(path), "commands": commands})
-    report = begun.report([done, *_staying(context, host.name)])
-    context.runs.save(report)
-    return report
-
-
-def _staying(context: Context, name: str) -> list[Outcome]:
-    """What was kept of the host, wherever it is; the targets are not asked."""
-    places = [("dataset", context.config.storage.dataset_of(name))]
-    places += [("dataset", f"{target.name}:{target.dataset}/{name}") for target in context.config.targets]
-    escrow = escrow_of(context.config).path(name)
-    places += [("escrow", str(escrow))] if escrow.exists() else []
-    return [Outcome(kind, place, Status.SKIPPED, "stays, with all that it holds") for kind, place in places]

@@ -36,6 +36,13 @@ def init(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) 
     begun = begin(context, "init")
     if dry_run:
         return begun.report((), _plan(begun, hosts))
+    report = _init(begun, hosts)
+    context.runs.save(report)  # since when this server is in use
+    return report
+
+
+def _init(begun: Begun, hosts: Sequence[Host]) -> Report:
+    context = begun.context
     # Who sits in a folder with another zborg.toml must see that before a dataset is made.
     context.emit(Event("warning", "config", f"this is what {context.config.path} asks for"))
     outcomes = [make_key(context.local, identity, context.config.name) for identity in identities(context)]

@@ -8,8 +8,10 @@ from dataclasses import replace
 from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status
+from zborg.model.report import DRY
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Begun, Context, begin, outcome_of
+from zborg.steps.inventory import vanished
 from zborg.steps.replicate import replicate
 from zborg.steps.rotate import rotate
 from zborg.steps.scrub import scrub
@@ -34,6 +36,7 @@ def night(context: Context, *, allow_partial: bool = False, dry_run: bool = Fals
     """Every step, each with a report of its own; this one gathers their outcomes."""
     begun = begin(context, "run")
     steps: dict[str, Callable[[], Report]] = {
+        "inventory": lambda: _inventory(begun, dry_run=dry_run),
         "backup": lambda: backup(context, Options(allow_partial=allow_partial, dry_run=dry_run)),
         "snapshot": lambda: snapshot(context, dry_run=dry_run),
         "rotate": lambda: rotate(context, dry_run=dry_run),
@@ -47,6 +50,13 @@ def night(context: Context, *, allow_partial: bool = False, dry_run: bool = Fals
     if not dry_run:
         context.runs.save(report)
     return report
+
+
+def _inventory(begun: Begun, *, dry_run: bool) -> Report:
+    """Hosts that zborg.toml names no more: a night without them is no good night."""
+    lost = vanished(begun.context.config)
+    told = [replace(one, data={DRY: True}) for one in lost] if dry_run else lost
+    return replace(begun.report(told), command="inventory")
 
 
 def _unless_stopped(begun: Begun, name: str, step: Callable[[], Report]) -> Report:

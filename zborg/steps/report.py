@@ -21,6 +21,7 @@ from zborg.state.history import History
 from zborg.state.runs import new_run
 from zborg.state.textfile import FOR_OWNER, replace_whole
 from zborg.steps.context import inspect
+from zborg.steps.inventory import vanished
 from zborg.steps.notify import deliver, nobody
 
 COMMAND = "report"
@@ -69,6 +70,7 @@ def written(place: Path, html: str) -> Outcome:
 def report(found: Figures, config: Config, now: datetime, outcomes: Sequence[Outcome]) -> Report:
     """The same in a few numbers. It only tells: whatever the nights came to, this is exit 0."""
     told = (
+        *vanished(config),
         *map(_host, found.hosts),
         *map(_pool, found.pools),
         *(_target(one) for one in found.targets if one.behind),

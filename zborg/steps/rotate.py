@@ -11,6 +11,7 @@ from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status, Verdict
 from zborg.model.report import DRY
 from zborg.model.words import counted, moment, size
+from zborg.planning.inventory import orphan_finding, orphaned
 from zborg.planning.retention import RotatePlan, by_arrival, by_name, plan_rotation, recent
 from zborg.planning.unreplicated import Judged, Kept, without
 from zborg.state.frozen import Freeze
@@ -18,6 +19,7 @@ from zborg.steps.arrivals import arrivals, first_seen, give_up
 from zborg.steps.bases import Bases, bases, behind, give_way, kept_too_long
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 from zborg.steps.freeze import alarmed, keep, mend, told
+from zborg.steps.inventory import orphans_of
 from zborg.steps.telling import tell
 
 
@@ -28,6 +30,7 @@ class _Facts:
     bases: Bases
     judged: Judged
     frozen: Mapping[str, Freeze]  # by dataset
+    orphans: Mapping[str, str]  # by dataset the name that no host has
 
 
 def rotate(context: Context, *, dry_run: bool = False) -> Report:
@@ -47,6 +50,9 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     vetoes = common.vetoes(snapshots, judged.let_go)
     frozen = {context.config.storage.dataset_of(host): one for host, one in alarmed(begun).items()}
     vetoes |= {s.guid: told(frozen[s.dataset]) for s in snapshots if s.dataset in frozen}
+    lost = orphans_of(context.config, [dataset.name for dataset in datasets])
+    config = str(context.config.path)
+    vetoes |= {s.guid: orphaned(lost[s.dataset], config) for s in snapshots if s.dataset in lost}
     received = context.config.storage.received
     if received:
         vetoes |= recent(snapshots, first_seen(begun, snapshots, dry_run=dry_run), begun.started)
@@ -57,10 +63,10 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
         told_of = [replace(one, data={DRY: True}) for one in behind(begun, common, judged)]
         return begun.report([*told_of, *_foreseen(begun, plan)], plan.lines())
     keep(begun, {one.host: one for one in frozen.values()})
-    outcomes = _standstill(begun, plan) or _execute(begun, plan, _Facts(common, judged, frozen))
+    outcomes = _standstill(begun, plan) or _execute(begun, plan, _Facts(common, judged, frozen, lost))
     outcomes += behind(begun, common, judged)
     if received:
-        outcomes += [*give_up(begun, datasets), arrivals(context.config, snapshots, datasets, begun.started)]
+        outcomes += [*give_up(begun, datasets), arrivals(begun, snapshots, datasets)]
     return begun.report(outcomes, plan.lines())
 
 
@@ -111,6 +117,8 @@ def _execute(begun: Begun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
             outcomes.append(outcome_of("dataset", dataset, error))
         elif dataset in facts.frozen:
             outcomes.append(_kept(dataset, verdicts, facts.frozen[dataset]))
+        elif dataset in facts.orphans:
+            outcomes.append(_orphan(begun, dataset, len(verdicts), facts.orphans[dataset]))
         else:
             outcomes.append(_one(begun, dataset, verdicts, facts.judged.let_go))
     return outcomes
@@ -119,6 +127,13 @@ def _execute(begun: Begun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
 def _kept(dataset: str, verdicts: Sequence[Verdict], freeze: Freeze) -> Outcome:
     words = f"kept all {len(verdicts)}: {told(freeze)}"
     return Outcome("dataset", dataset, Status.WARNING, words, mend(freeze), {"destroyed": [], "frozen": True})
+
+
+def _orphan(begun: Begun, dataset: str, number: int, name: str) -> Outcome:
+    """Perhaps all that is left of a host whose table got lost."""
+    found = orphan_finding(name, dataset, str(begun.context.config.path))
+    data = {"destroyed": [], "orphan": name}
+    return Outcome("dataset", dataset, found.level, f"kept all {number}: {found.message}", found.remedy, data)
 
 
 def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequence[Kept]) -> Outcome:

@@ -5,16 +5,16 @@ The saved facts cost no connection: the answer comes at once, also when the stor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from zborg.config import Config
-from zborg.model import TELLING, Finding, Outcome, Report, Scrub, Status
+from zborg.model import TELLING, Finding, Outcome, Report, Scrub, Status, Target
 from zborg.model.words import duration, moment, size
-from zborg.planning.health import SKEW, host_findings
+from zborg.planning.health import SKEW, due, host_findings
 from zborg.planning.schedule import typical
 from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
@@ -22,6 +22,7 @@ from zborg.state.runs import Runs, ended, new_run
 from zborg.steps.arrivals import KIND, again
 from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.freeze import mend, told
+from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
 from zborg.steps.lag import Lag, lag_of
 from zborg.steps.scrub import judged, pool_of_facts, verified
 from zborg.steps.telling import KIND as TOLD
@@ -31,6 +32,14 @@ Found = tuple[Report, list[Outcome]]
 
 _DAYS = timedelta(days=7)  # what is usual
 _FEW = 3  # nights that tell it
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How old the last of a step may be, in seconds, and since when it is asked for."""
+
+    seconds: int
+    first: datetime | None
 
 
 def saved(
@@ -46,21 +55,24 @@ def saved(
     Exit 4 for what failed, is overdue or never was, 13 for damage.
     """
     runs = runs.as_now()
+    first = runs.since()
     if config.storage.received:
         outcomes = list(_arrived(config, runs, now))
     else:
         outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
-        outcomes += _shown("snapshot", _last(runs, "snapshot"), config.snapshot_max_age, now)
+        outcomes += vanished(config)
+        snapshots = _last(runs, "snapshot")
+        outcomes += _shown("snapshot", snapshots, Limit(config.snapshot_max_age, first), now)
     if not config.keep.empty or config.storage.received:
-        rotated = _last(runs, "rotate", lambda one: one.kind != KIND)
-        outcomes += _shown("rotate", rotated, config.snapshot_max_age, now)
+        rotated = _last(runs, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
+        outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)
     outcomes += [_frozen(freeze) for freeze in (frozen or {}).values()]
     for target in config.targets:
-        about = partial(_is_about, target.name)
-        step, *odd = _shown(f"replicate {target.name}", _last(runs, "replicate", about), target.max_age, now)
+        about, limit = partial(_is_about, target.name), _limit_of(target, config, first)
+        step, *odd = _shown(f"replicate {target.name}", _last(runs, "replicate", about), limit, now)
         outcomes += [_behind(step, lag_of(runs, target.name, now)), *odd, *heard_last(target, runs, now)]
     scrubs = _aged_all(config, pools or _last(runs, "scrub"), now)
-    step, *_ = _shown("scrub", scrubs, config.scrub_max_age, now)
+    step, *_ = _shown("scrub", scrubs, Limit(config.scrub_max_age, first), now)
     outcomes += [step, *(_pool(one) for one in (scrubs[1] if scrubs else ()))]
     outcomes += _untold(runs, now) if config.notify.anybody else []
     return _report(config, now, outcomes)
@@ -80,9 +92,32 @@ def _arrived(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
     """What the last rotation saw of it, judged again."""
     found = _last(runs, "rotate", lambda one: one.kind == KIND)
     if found is None:
-        yield Outcome(KIND, config.storage.dataset, Status.FAILED, "never looked at", "zborg rotate")
+        yield _never(
+            KIND, config.storage.dataset, Limit(config.snapshot_max_age, runs.since()), "rotate", now
+        )
     for one in found[1] if found else ():
-        yield again(one, config, now)
+        yield again(one, config, runs.since(), now)
+
+
+def _never(kind: str, subject: str, limit: Limit, command: str, now: datetime) -> Outcome:
+    """What was never done: on a server's first day that is no failure."""
+    if at := due(limit.first, limit.seconds, now):
+        words = f"not run yet; due by {moment(at)}"
+        return Outcome(kind, subject, Status.PENDING, words, data={"due": moment(at)})
+    return Outcome(kind, subject, Status.FAILED, "never run", f"zborg {command}")
+
+
+def _limit_of(target: Target, config: Config, first: datetime | None) -> Limit:
+    """A target may be newer than the server."""
+    known = known_targets_of(config).get(target.name)
+    return Limit(target.max_age, known.first if known and known.first else first)
+
+
+def _is_open(config: Config, named: Collection[str], outcome: Outcome) -> bool:
+    """An orphan of the last rotation is reported until the host is back, forgotten, or named by itself."""
+    name = outcome.data.get("orphan")
+    settled = name in named or name in known_hosts_of(config).forgotten() if name else False
+    return outcome.kind != KIND and not settled
 
 
 def live(context: Context) -> Report:
@@ -123,7 +158,9 @@ def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
     usual = _usual(runs, now)
     ages = {name: ended for name, (ended, _) in good.items()}
     limits = {host.name: host.max_age for host in config.hosts}
-    for finding in host_findings(ages, limits, now):
+    untried = [name for name in limits if name not in good and name not in newest]
+    first = _first_of(untried, config, runs)
+    for finding in host_findings(ages, limits, first, now):
         name = finding.subject
         numbers = good[name][1].data if name in good else {}
         outcome = _host(finding, numbers, newest.get(name))
@@ -131,6 +168,12 @@ def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
         if name in good:
             facts |= {"last_good": moment(ages[name]), "age": int((now - ages[name]).total_seconds())}
         yield replace(outcome, data={**outcome.data, **facts})
+
+
+def _first_of(names: Iterable[str], config: Config, runs: Runs) -> dict[str, datetime | None]:
+    """When each was first configured; of who is not known by name since when the server is in use."""
+    known = {name: known_hosts_of(config).get(name) for name in names}
+    return {name: one.first if one and one.first else runs.since() for name, one in known.items()}
 
 
 def _usual(runs: Runs, now: datetime) -> dict[str, dict[str, float]]:
@@ -158,7 +201,11 @@ def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
         numbers = {}  # they are of an older run, and would read as if they were of this one
     elif level is Status.OK and newest and (doubt := newest.data.get("doubt")):
         message, level = f"{message}, but {doubt}", Status.WARNING
-    remedy = "" if level is Status.OK else (newest.remedy if newest and newest.remedy else finding.remedy)
+    remedy = (
+        ""
+        if level in (Status.OK, Status.PENDING)
+        else (newest.remedy if newest and newest.remedy else finding.remedy)
+    )
     return Outcome("host", finding.subject, level, message, remedy, numbers)
 
 
@@ -225,18 +272,18 @@ def _aged(seen: Outcome, config: Config, now: datetime) -> Outcome:
     return judged(seen.subject, pool, config, now) if pool and pool.scrub is not Scrub.RUNNING else seen
 
 
-def _shown(step: str, found: Found | None, limit: int, now: datetime) -> list[Outcome]:
+def _shown(step: str, found: Found | None, limit: Limit, now: datetime) -> list[Outcome]:
     """The last of a step: in one line when all was well, else each that was not too."""
     if found is None:
-        return [Outcome("step", step, Status.FAILED, "never run", f"zborg {step}")]
+        return [_never("step", step, limit, step, now)]
     report, outcomes = found
     age = (now - report.finished).total_seconds()
     odd = [one for one in outcomes if one.status not in (Status.OK, Status.SKIPPED)]
     status, message = conclude(outcomes)[0], f"{duration(age)} ago: {_words(outcomes)}"
     remedy = outcomes[0].remedy if len(outcomes) == 1 else ""
-    if age > limit and not status.bad:
+    if age > limit.seconds and not status.bad:
         status, remedy = Status.FAILED, f"zborg {step}"
-        message = f"overdue: the limit is {duration(limit)}; {message}"
+        message = f"overdue: the limit is {duration(limit.seconds)}; {message}"
     if age < -SKEW:
         status, remedy = Status.FAILED, "date -u"
         message = (
