@@ -155,7 +155,7 @@ def forget(
     verbose: Verbose = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Miss a host no more that is gone from zborg.toml, and rotate its snapshots again."""
+    """Stop missing a host that left zborg.toml. Its data stays and is rotated."""
     from zborg.steps.parting import forget_host
 
     perform(
