@@ -100,7 +100,7 @@ def test_the_owner_reads_the_snapshot_by_hand(vault: LocalVault, clock: Hours) -
     assert (report.exit, report.outcomes[0].data["commands_served"]) == (Exit.OK, 2), report.outcomes
     assert not clones(vault)
     words = [event.message for event in vault.events if event.kind == "warning"]
-    assert any("--borg-env" in one for one in words) and any("never create" in one for one in words)
+    assert any("--borg-env" in one for one in words) and any("what writes is refused" in one for one in words)
     assert 'eval "$(/usr/local/libexec/zborg-agent --borg-env)"' in words, "a line of its own, to be copied"
 
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from io import StringIO
 
-from zborg.errors import CommandFailed
+from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Runner
+from zborg.model.remedy import command
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _HEADER = re.compile(r"==> (?P<path>.*) <==")
@@ -24,6 +28,7 @@ _OF_INIT = re.compile(
     r"data|(README|config|nonce|lock\.(exclusive|roster)|(hints|index|integrity)\.\d+)([.-]\w{1,20})?(\.tmp)?"
 )
 _SEGMENTS = 2
+_CONFIG = 64 << 10  # bytes; one of borg's has 200
 _BLOCKS = 2  # of 512 bytes, as find(1) counts them
 
 
@@ -88,3 +93,27 @@ def _parse(text: str) -> dict[str, int]:
         elif transaction := _TRANSACTION.fullmatch(line):
             found[path] = int(transaction["number"])
     return found
+
+
+def forbid_writing(runner: Runner, home: str) -> None:
+    """Let every commit to this repository fail, for whoever `borg serve` serves it to. Reading goes on.
+
+    borg 1 has no read-only mode of `borg serve`. What it has (repository.py of 1.2.4 and 1.4.5) are
+    two limits in `config`: beyond `storage_quota` each put fails, before much is sent for nothing; without
+    `additional_free_space` each commit fails, also of what puts nothing. Only for a clone that nobody else
+    has access to yet: `config` is written anew. A link in its place is not followed. Raises ZborgError.
+    """
+    path = f"{home}/config"
+    found = runner.run(["find", path, "-prune", "-type", "f", "-exec", "cat", "{}", ";"], most=_CONFIG).stdout
+    config = ConfigParser(interpolation=None)
+    try:
+        config.read_string(found)
+        config["repository"].update({"storage_quota": "1", "additional_free_space": str(1 << 60)})
+    except (ConfigError, KeyError) as error:
+        raise ZborgError(
+            f"{path} is not the configuration of a repository", command("ls", "-la", home)
+        ) from error
+    text = StringIO()
+    config.write(text)
+    runner.run(["rm", "-f", "--", path])
+    runner.run(["tee", path], stdin=text.getvalue())

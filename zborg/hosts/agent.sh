@@ -783,7 +783,20 @@ lend() { # lend REPO: one connection to what the server serves; root's borg take
     relay_in=''
 }
 
+refuse_to_write() { # refuse_to_write PID: the borg that asks for a connection. Its first word that is a command decides.
+    lines=$(ps -A -o pid= -o args= 2>/dev/null) || return 0
+    lines=$(printf '%s\n' "$lines" | grep "^ *$1 ")
+    for word in $lines; do
+        case $word in
+        create | delete | prune | rename | recreate | compact | import-tar | init | upgrade)
+            refuse "borg $word: what is lent is a copy of an older state, for reading; it goes with all that is written to it" ;;
+        list | info | extract | mount | diff | export-tar | check | key | debug | with-lock | break-lock) return ;;
+        esac
+    done
+}
+
 lent() { # borg's BORG_RSH: after each command the server lends again, a moment later
+    refuse_to_write "$PPID"
     tries=0
     while [ ! -e "$run_dir/lend/rsh" ]; do
         tries=$((tries + 1))

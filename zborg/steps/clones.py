@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from zborg.borg.repository import forbid_writing
 from zborg.errors import UsageError
 from zborg.interrupt import cancelled
 from zborg.model import Dataset, Host, Runner, Snapshot, SnapshotName, Target, Zfs
@@ -99,16 +100,19 @@ def chosen(begun: Begun, snapshots: Sequence[Snapshot], at: str) -> Snapshot:
 
 
 @contextmanager
-def clone(begun: Begun, place: Place, snapshot: Snapshot) -> Iterator[str]:
-    """The snapshot as a writable file system of this run; yields its mountpoint.
+def clone(begun: Begun, place: Place, snapshot: Snapshot, *, served: bool = False) -> Iterator[str]:
+    """The snapshot as a file system of this run; yields its mountpoint.
 
-    A snapshot taken during a backup contains that backup's lock; it is removed here, in the clone.
+    A snapshot taken during a backup contains that backup's lock; it is removed here, in the clone. What is
+    `served` to a host refuses every commit: it would vanish with the clone.
     """
     clear_stale(begun, place)
     made = f"{place.scratch}/{begun.run}/{place.host}"
     try:
         home = place.zfs.clone(snapshot.full, made)
         place.machine.run(["rm", "-rf", "--", f"{home}/lock.exclusive", f"{home}/lock.roster"])
+        if served:
+            forbid_writing(place.machine, home)
         yield home
     finally:
         with cancelled.shielded():

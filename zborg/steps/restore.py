@@ -113,7 +113,10 @@ def _again(host: Host, paths: Sequence[str], snapshot: Snapshot) -> str:
 def _restore(begun: Begun, host: Host, place: Place, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
     try:
         # Not the lock of its backups: this reads a clone, and the repository goes on without it.
-        with begun.context.locks.hold(f"restore-{host.name}") as lock, clone(begun, place, snapshot):
+        with (
+            begun.context.locks.hold(f"restore-{host.name}") as lock,
+            clone(begun, place, snapshot, served=True),
+        ):
             return _Reading(begun, host, lock, snapshot).extract(paths)
     except ZborgError as error:
         return outcome_of("host", host.name, error)

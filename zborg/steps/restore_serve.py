@@ -51,7 +51,7 @@ def _words(host: Host) -> list[str]:
     return [
         f"on {host.name}, as root, in a shell of its own:",
         _BY_HAND,  # alone on its line, to be copied whole
-        "then: borg list, borg extract ::ARCHIVE PATH, borg mount; never create: it is an older state",
+        "then: borg list, borg extract ::ARCHIVE PATH, borg mount; what writes is refused",
     ]
 
 
@@ -60,7 +60,7 @@ def _served(begun: Begun, host: Host, place: Place, snapshot: Snapshot) -> Outco
         with (
             begun.context.locks.hold(f"restore-{host.name}") as lock,
             at_hand(begun, place, snapshot, lock, serve=True) as (near, copy),
-            clone(begun, near, copy),
+            clone(begun, near, copy, served=True),
         ):
             return _Lending(begun, host, snapshot, lock).run()
     except ZborgError as error:
