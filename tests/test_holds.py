@@ -108,6 +108,20 @@ def test_a_placed_hold_is_listed_and_keeps_its_snapshot_from_rotation(kept: Loca
     assert (shown.data["purpose"], shown.data["owner"]) == ("kept by hand", "ops")
 
 
+@pytest.mark.parametrize("day", [date(2020, 1, 1), date(1, 1, 1), date(2026, 2, 11)])
+def test_a_hold_that_would_be_over_at_once_is_refused(kept: LocalVault, clock: Hours, day: date) -> None:
+    context = world(kept, clock)
+    newest = raws(kept, WEB)[-1]
+    yesterday = clock.now.date() - timedelta(days=1)
+    for past in (day, yesterday):
+        with pytest.raises(UsageError, match=f"{past} is past"):
+            place_holds(context, Placing(newest, ["web1"], "ops", past))
+    assert not kept.zfs.holds([f"{WEB}@{newest}"])
+    today = Placing(newest, ["web1"], "ops", clock.now.date())
+    assert place_holds(context, today).exit is Exit.OK
+    assert not any(one.status is Status.WARNING for one in list_holds(context).outcomes)
+
+
 def test_releasing_takes_exactly_the_hold_that_is_named(kept: LocalVault, clock: Hours) -> None:
     first, second, _ = raws(kept, WEB)
     context = world(kept, clock)
@@ -127,7 +141,8 @@ def test_only_the_stale_are_released_together(kept: LocalVault, clock: Hours) ->
     kept.zfs.hold("zborg:to:gone", f"{WEB}@{first}")
     kept.zfs.hold("zborg:to:offsite", f"{WEB}@{first}")  # a killed run's
     kept.zfs.hold("somebody", f"{WEB}@{second}")
-    place_holds(context, Placing(second, ["web1"], "ops", date(2026, 1, 1)))
+    over = keep_tag("ops", date(2026, 1, 1))
+    context.zfs.hold(over, f"{WEB}@{second}")
     listed = [outcome for outcome in list_holds(context).outcomes if outcome.status is Status.WARNING]
     assert len(listed) == 3 and {outcome.remedy for outcome in listed} == {"zborg holds release --stale"}
     assert len(release_stale(context, dry_run=True).plan) == 3

@@ -186,6 +186,17 @@ def test_two_versions_that_do_not_fit_are_told_as_such(
     assert "bring both machines to one version" in refused.value.remedy
 
 
+@pytest.mark.parametrize("root", ["vault/zborgs", "vault", "tank/copies", f"{ROOT[:-1]}"])
+def test_a_root_of_another_name_is_reported_as_such(offsite: Offsite, root: str) -> None:
+    """The forced command and zborg.toml name different datasets: no other version of zborg is to blame."""
+    for ask in (CommandZfs(offsite.runner).datasets, CommandZfs(offsite.runner).snapshots):
+        with pytest.raises(CommandFailed, match=f"{root} is not below it") as refused:
+            ask(root)
+        assert f"this key is for {ROOT}" in refused.value.message
+        assert "version" not in refused.value.remedy and "zborg replicate --dry-run" in refused.value.remedy
+    assert offsite.asked == []
+
+
 def test_a_login_without_a_command_is_refused(offsite: Offsite) -> None:
     done = subprocess.run(offsite.client, input=b"", capture_output=True, timeout=60, check=False)
     assert done.returncode == 4 and b"this key opens no shell" in done.stderr and offsite.asked == []

@@ -31,6 +31,7 @@ _REST = 2.0  # seconds for what was said before all children were gone
 _PIPE_SIZE = 1 << 20
 _F_SETPIPE_SZ = 1031  # Linux; fcntl names it from Python 3.10 on, but only where the libc does
 _MAX_LINE = 1 << 20
+_NO_SPLICE = (errno.EINVAL, errno.ENOSYS)
 
 Lines = Callable[[str, str], None]  # (who, line)
 Start = Callable[[int, int], Child]  # (stdin, stdout)
@@ -98,36 +99,82 @@ def chain(
             raise
 
 
-def pour(source: int, target: int) -> None:
+class Pace:
+    """The slowest that a source may be: `least` bytes for every `seconds` that were spent waiting for it.
+
+    Time in which nobody takes what has come does not count: that is not the source's doing. A drip of single
+    bytes is as bad as silence.
+    """
+
+    def __init__(self, seconds: float, least: int) -> None:
+        self._seconds, self._least = seconds, least
+        self._waited, self._moved = 0.0, 0
+
+    def await_more(self, source: int) -> None:
+        """Return when there is something to read, or its end. Raises TimedOut."""
+        begun = time.monotonic()
+        _await(source, self._seconds - self._waited, self._seconds)
+        self._waited += time.monotonic() - begun
+
+    def moved(self, count: int) -> None:
+        self._moved += count
+        if self._moved >= self._least:
+            self._waited, self._moved = 0.0, 0
+
+
+def pour(source: int, target: int, pace: Pace | None = None) -> None:
     """Move what comes from `source` until it ends or nobody reads `target` (a pipe).
 
-    Inside the kernel where it can be done: Linux, from a socket or a pipe.
+    Inside the kernel where it can be done: Linux, from a socket or a pipe. Raises TimedOut for a source that
+    is slower than `pace`.
     """
     with suppress(ConnectionError):  # either end is gone: who reads `target` will say what that means
-        try:
-            while os.splice(source, target, _PIPE_SIZE):
-                pass
-        except (AttributeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.ENOSYS):
-                raise
-            _copy(source, target)
+        move = _splice
+        while True:
+            if pace:
+                pace.await_more(source)
+            try:
+                count = move(source, target)
+            except (AttributeError, OSError) as error:
+                if move is _copy or isinstance(error, OSError) and error.errno not in _NO_SPLICE:
+                    raise
+                move = _copy
+                continue
+            if not count:
+                return
+            if pace:
+                pace.moved(count)
+
+
+def _splice(source: int, target: int) -> int:
+    return os.splice(source, target, _PIPE_SIZE)
+
+
+def _copy(source: int, target: int) -> int:
+    chunk = memoryview(os.read(source, _PIPE_SIZE))
+    count = len(chunk)
+    while chunk:
+        chunk = chunk[os.write(target, chunk) :]
+    return count
 
 
 def first_bytes(source: int, count: int, patience: float) -> bytes:
-    """What comes first, or all that comes. Raises TimedOut after `patience` seconds without a byte."""
+    """What comes first, or all that comes. Raises TimedOut after `patience` seconds, however it drips."""
     data = b""
+    deadline = time.monotonic() + patience
     with suppress(ConnectionError):
         while len(data) < count:
-            _await(source, patience)
+            _await(source, deadline - time.monotonic(), patience)
             if not (chunk := os.read(source, count - len(data))):
                 break
             data += chunk
     return data
 
 
-def _await(source: int, patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while not select.select([source], [], [], _TICK)[0]:
+def _await(source: int, left: float, patience: float) -> None:
+    """Until `source` can be read. Raises TimedOut when `left` seconds of `patience` have passed."""
+    deadline = time.monotonic() + left
+    while not select.select([source], [], [], max(min(_TICK, left), 0))[0]:
         if cancelled.is_set():
             raise Interrupted("interrupted")
         if time.monotonic() > deadline:
@@ -152,12 +199,6 @@ def _write(write: Callable[[int], None], target: int) -> None:
             write(target)
     finally:
         os.close(target)
-
-
-def _copy(source: int, target: int) -> None:
-    while chunk := memoryview(os.read(source, _PIPE_SIZE)):
-        while chunk:
-            chunk = chunk[os.write(target, chunk) :]
 
 
 def pump(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import NoReturn
 
 
@@ -31,16 +30,7 @@ def _sink_of(words: Sequence[str]) -> tuple[str, bool]:
 def _sink(root: str, *, read: bool) -> int:
     from zborg.cli.sink import sink
 
-    try:
-        return sink(root, read=read)
-    except Exception as error:
-        from zborg.cli.main import guarded
-
-        return guarded(partial(_raise, error))
-
-
-def _raise(error: Exception) -> NoReturn:
-    raise error
+    return sink(root, read=read)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,11 @@ def keep_tag(owner: str, until: date | None) -> str:
     return f"{KEEP}{owner}:{until.isoformat() if until else '-'}"
 
 
+def is_over(until: date | None, now: datetime) -> bool:
+    """The whole last day counts, everywhere on earth that is not west of UTC."""
+    return until is not None and now.astimezone(UTC).date() > until
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A hold, what its tag says, and why it is stale; "" when it is not."""
@@ -89,8 +94,7 @@ class _Judge:
         return Held(hold, tag, "; ".join(self._reasons(hold, tag)), held.label if held else "")
 
     def _reasons(self, hold: Hold, tag: Tag) -> Iterator[str]:
-        # The whole last day counts, everywhere on earth that is not west of UTC.
-        if tag.until and self._facts.now.astimezone(UTC).date() > tag.until:
+        if is_over(tag.until, self._facts.now):
             yield f"it was meant to last until {tag.until}"
         if tag.purpose == "replication":
             if tag.owner not in self._targets:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date
 
 from zborg.errors import UsageError, ZborgError
 from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status
 from zborg.model.words import duration, moment
-from zborg.planning.holds import Facts, Held, judge_holds, keep_tag
+from zborg.planning.holds import Facts, Held, is_over, judge_holds, keep_tag
 from zborg.planning.replica import Recorded
 from zborg.steps.clones import chosen, place_of
 from zborg.steps.context import Begun, Context, begin, missing, outcome_of, select_hosts
@@ -88,6 +88,12 @@ def place_holds(context: Context, placing: Placing, *, dry_run: bool = False) ->
         tag = keep_tag(placing.owner, placing.until)
     except ValueError as error:
         raise UsageError(f"--owner: {error}", "a-z, 0-9 and _ . -, at most 31 characters") from error
+    today = context.clock()
+    if is_over(placing.until, today):
+        raise UsageError(
+            f"--until {placing.until} is past: today is {today.astimezone(UTC).date()} (UTC)",
+            "give a day that is still to come, or leave --until out to hold it for good",
+        )
     begun = begin(context, "holds place")
     snapshots = [chosen(begun, place_of(context, host).snapshots(), placing.at) for host in hosts]
     if dry_run:

@@ -14,10 +14,11 @@ from zborg.errors import CommandFailed, TimedOut
 from zborg.model import Clock, Completed, Runner, Snapshot, Zfs
 from zborg.model.words import moment
 from zborg.model.zfs import P_ABANDON, P_ARRIVED
-from zborg.streams import fed, first_bytes, pour, pump
+from zborg.streams import Pace, fed, first_bytes, pour, pump
 from zborg.zfs.argv import receive_as
 from zborg.zfs.begin import SIZE
 from zborg.zfs.begin import parse as parse_begin
+from zborg.zfs.parse import progress
 from zborg.zfs.sink import (
     HERE,
     Give,
@@ -35,7 +36,9 @@ from zborg.zfs.sink import (
 )
 
 _LISTING = 600.0  # seconds, as long as the sender's own adapter waits
-_FIRST_BYTES = 900.0  # a `zfs send` on a busy pool may take minutes to begin
+_FIRST_BYTES = 300.0  # a `zfs send` on a busy pool may take minutes to begin
+_STALLED = 900.0  # of waiting for a sender that brought less than _LEAST meanwhile
+_LEAST = 1 << 16  # bytes
 _LONGEST = 14 * 86400.0  # a first full stream over a slow line takes days
 
 
@@ -47,7 +50,9 @@ class Sink:
     zfs: Zfs
     runner: Runner
     clock: Clock
+    patience: Callable[[int], None]  # give up in so many seconds from now; 0: no more
     raw: bool = False  # encrypted streams are received as well
+    first: bytes = b""  # of a stream: what was read of it before
 
 
 def serve(sink: Sink, command: str, stdin: int) -> Completed:
@@ -71,9 +76,19 @@ def serve_reader(sink: Sink, command: str, stdout: int, say: Callable[[str], Non
 
 
 def _give(sink: Sink, request: Give, stdout: int, say: Callable[[str], None]) -> Completed:
+    sent = 0
+
+    def listen(_: str, line: str) -> None:
+        nonlocal sent
+        now = progress(line)
+        if now is not None and now >= sent + _LEAST:
+            sent = now
+            sink.patience(int(_STALLED))
+        say(line)
+
     with open(os.devnull, "rb") as nothing:
         child = sink.runner.start(request.argv, stdin=nothing.fileno(), stdout=stdout)
-    statuses = pump({"send": child}, lambda _, line: say(line), timeout=_LONGEST)
+    statuses = pump({"send": child}, listen, timeout=_LONGEST)
     return Completed(statuses["send"], "", "")
 
 
@@ -111,7 +126,7 @@ def _give_up(sink: Sink, request: GiveUp) -> Completed:
 
 
 def _take(sink: Sink, dataset: str, stdin: int) -> Completed:
-    header = first_bytes(stdin, SIZE, _FIRST_BYTES)
+    header = _header(sink, stdin)
     begin = parse_begin(header)
     check_stream(begin, raw=sink.raw)
     held = _held(sink, dataset)
@@ -122,17 +137,33 @@ def _take(sink: Sink, dataset: str, stdin: int) -> Completed:
     return done
 
 
+def _header(sink: Sink, stdin: int) -> bytes:
+    try:
+        return sink.first + first_bytes(stdin, SIZE - len(sink.first), _FIRST_BYTES)
+    except TimedOut as error:
+        raise refuse(f"no first record of a stream: {error.message}") from error
+
+
 def _receive(sink: Sink, name: str, header: bytes, stdin: int) -> Completed:
+    """Raises ZborgError for a sender that stalled: what arrived is kept by then, as of any cut stream."""
     said: list[str] = []
+    stalled: list[TimedOut] = []
     with open(os.devnull, "wb") as nothing:
         out = nothing.fileno()
 
         def write(target: int) -> None:
             os.write(target, header)
-            pour(stdin, target)
+            try:
+                pour(stdin, target, Pace(_STALLED, _LEAST))
+            except TimedOut as error:
+                stalled.append(error)
 
         child = fed(lambda into: sink.runner.start(receive_as(name), stdin=into, stdout=out), write)
+    sink.patience(0)  # the pool may take its time
     statuses = pump({"receive": child}, lambda _, line: said.append(line), timeout=_LONGEST)
+    sink.patience(int(_LISTING))
+    if stalled:
+        raise refuse(f"the stream of {name} stalled: {stalled[0].message}", "what arrived of it is kept")
     return Completed(statuses["receive"], "", "".join(f"{line}\n" for line in said[-20:]))
 
 

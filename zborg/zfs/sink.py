@@ -26,6 +26,8 @@ MOST_A_DAY = 500
 """Arrivals per dataset in 24 hours. A first filling with more goes on the next day."""
 
 REFUSED = "refused by the sink"  # how each refusal begins
+OTHER_ROOT = "the forced command of this key is for"
+_ONE_ROOT = "`dataset` of the target in the sender's zborg.toml has to be ROOT of the forced command here"
 
 _LISTINGS = (
     argv.list_datasets,
@@ -99,7 +101,7 @@ def parse(command: str, root: str) -> Request:
         return Hello()
     if request := _shown(words, root) or _done(words, root) or _marked(words, root):
         return request
-    raise refuse(f"it does not do {command[:200]!r}", "what it does is in docs/sink.md")
+    raise _refusal(words, root, f"it does not do {command[:200]!r}")
 
 
 def parse_reading(command: str, root: str) -> Show | Give:
@@ -107,7 +109,16 @@ def parse_reading(command: str, root: str) -> Show | Give:
     words = _words(command)
     if request := _shown(words, root) or _given(words, root):
         return request
-    raise refuse(f"this key only reads; it does not do {command[:200]!r}", "what it does is in docs/sink.md")
+    raise _refusal(words, root, f"this key only reads; it does not do {command[:200]!r}")
+
+
+def _refusal(words: Argv, root: str, why: str) -> ZborgError:
+    """A command of zborg's own for another place is a mistake in a configuration, and no other version."""
+    last = words[-1]
+    own = (*_LISTINGS, argv.receive, argv.abort_receive, argv.pool_status, argv.pool_list)
+    if last != root and not _is_below(last, root) and any(_wrote(one, last) == words for one in own):
+        return refuse(f"{OTHER_ROOT} {root}, and {last} is not below it", _ONE_ROOT)
+    return refuse(why, "what it does is in docs/sink.md")
 
 
 def _given(words: Argv, root: str) -> Give | None:

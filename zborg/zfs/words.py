@@ -12,6 +12,11 @@ _HELD = "zfs holds shows the tags; zborg releases its own, others are yours"
 # The first that is found in the error text. Several are ZFS's words for more than one cause.
 _REMEDIES = (
     (
+        "refused by the sink: the forced command of this key is for",
+        "ROOT in the forced command there (authorized_keys of the sink's account) has to be `dataset` of the "
+        "target in zborg.toml here; this shows when it is:\nzborg replicate --dry-run",
+    ),
+    (
         "refused by the sink: it does not do",
         "another version of zborg than here answers there, or a key of another purpose was used: bring both "
         "machines to one version, the off-site first",
