@@ -41,7 +41,7 @@ from zborg.planning.retention import rotate
 FIVE = 5
 HELD = 4  # it stays, and has a hold
 ALL = pytest.param(None, marks=pytest.mark.deep, id="all")
-EVERY_END = {"sent", "nothing", Kind.DIVERGED, Kind.NO_COMMON_BASE, Kind.SOURCE_SHRUNK}
+EVERY_END = {"sent", "nothing", Kind.DIVERGED, Kind.FOREIGN, Kind.NO_COMMON_BASE, Kind.SOURCE_SHRUNK}
 
 
 def fates(kinds: Sequence[int], length: int, part: int | None) -> list[tuple[int, ...]]:

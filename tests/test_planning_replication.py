@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zborg.model import P_RUN, P_STATE, Bookmark, Dataset, ResumeToken, Snapshot, SnapshotName
+from zborg.model.remedy import parse
 from zborg.planning.replica import (
     Abandon,
     DatasetPlan,
@@ -102,7 +103,7 @@ def test_a_target_that_was_written_to_shows_both_sides_and_both_ways_out() -> No
     found = modified(source(1, 2), target(1))
     last = f"{THERE}@{snap(1).raw}"
     assert found.kind is Kind.MODIFIED
-    assert f"zfs diff {last}" in found.remedy and f"zfs rollback {last}" in found.remedy
+    assert parse(found.remedy)[1] == (f"zfs get written {THERE}", f"zfs rollback {last}")
     assert HERE in found.lines()[0] and "newest" in found.lines()[2] and snap(1).raw in found.lines()[3]
 
 
@@ -213,7 +214,7 @@ def check_conflict(found: Divergence, pair: Pair) -> None:
         case Kind.SOURCE_SHRUNK:
             assert newest and there.ours
             assert not here.ours or (newest.guid not in known and here.ours[-1].raw < there.ours[-1].raw)
-        case Kind.DIVERGED:
+        case Kind.DIVERGED | Kind.FOREIGN:
             assert newest and (newest.guid not in known or names_taken)
         case _:
             pytest.fail(f"no record was given, so {found.kind} cannot be known")
@@ -255,7 +256,7 @@ def test_every_series_of_four_with_bookmarks_and_deletions() -> None:
         for fates in product([STAYS, MARKED, GONE, BOOKMARKED], repeat=4)
         for copy in copies(4, foreign)
     }
-    assert seen == {"sent", "nothing", Kind.DIVERGED, Kind.NO_COMMON_BASE, Kind.SOURCE_SHRUNK}
+    assert seen == {"sent", "nothing", Kind.DIVERGED, Kind.FOREIGN, Kind.NO_COMMON_BASE, Kind.SOURCE_SHRUNK}
 
 
 def cuts(there: Side, length: int) -> Iterator[tuple[Side, ResumeToken | None]]:
@@ -283,7 +284,7 @@ def test_every_series_of_three_with_every_cut_stream() -> None:
         if copy.snapshots or copy is ABSENT
         for held, cut in cuts(copy, 3)
     }
-    assert seen == {"sent", Kind.DIVERGED, Kind.NO_COMMON_BASE, Kind.SOURCE_SHRUNK}
+    assert seen == {"sent", Kind.DIVERGED, Kind.FOREIGN, Kind.NO_COMMON_BASE, Kind.SOURCE_SHRUNK}
 
 
 # --- long histories --------------------------------------------------------------------------------------
@@ -436,8 +437,8 @@ def with_other(*days: int) -> Side:
 @pytest.mark.parametrize(
     ("pair", "kind", "words"),
     [
-        (Pair(source(0, 1), with_other(0)), Kind.DIVERGED, "@manual-9"),
-        (Pair(source(0, marks=[1]), with_other(0, 1)), Kind.DIVERGED, "@manual-9"),
+        (Pair(source(0, 1), with_other(0)), Kind.FOREIGN, "@manual-9"),
+        (Pair(source(0, marks=[1]), with_other(0, 1)), Kind.FOREIGN, "@manual-9"),
         (
             Pair(source(0, 1), target(token="1-abc"), token=token(1, 0)),
             Kind.NO_COMMON_BASE,
@@ -460,7 +461,7 @@ def test_conflicts_name_their_kind_both_sides_and_a_remedy(pair: Pair, kind: Kin
     text = "\n".join(found.lines())
     assert found.kind is kind and words in found.message
     assert f"  source: dataset guid {pair.source.dataset.guid if pair.source.dataset else ''}" in text
-    assert "  target: d" in text and found.remedy in text
+    assert "  target: d" in text and all(line in text for line in found.remedy.split("\n"))
 
 
 def test_what_zfs_encrypts_is_sent_raw_and_nothing_else() -> None:
@@ -569,7 +570,7 @@ def test_one_conflict_leaves_the_other_datasets_their_plans() -> None:
     plan = plan_all(here, there, {}, {}, OFFSITE)
     assert [p.source for p in plan.datasets] == ["tank/borg/db", "tank/borg/new", "tank/borg/web1"]
     assert [p.target for p in plan.datasets] == ["vault/zborg/db", "vault/zborg/new", "vault/zborg/web1"]
-    assert [(c.kind, c.source.name) for c in plan.conflicts] == [(Kind.DIVERGED, "tank/borg/mail")]
+    assert [(c.kind, c.source.name) for c in plan.conflicts] == [(Kind.FOREIGN, "tank/borg/mail")]
     assert plan.kept == ("vault/zborg/old",)
 
 
@@ -578,7 +579,7 @@ def test_records_and_tokens_reach_their_datasets() -> None:
     cut = replace(token(2, 0), to_name=f"tank/borg/db@{snap(2).raw}")
     plan = plan_all(here, there, {"web1": "source_guid=5 base=- flags=plain"}, {"db": cut}, OFFSITE)
     assert isinstance(plan.datasets[0].steps[0], Resume)
-    assert [c.kind for c in plan.conflicts] == [Kind.DIVERGED, Kind.SOURCE_RECREATED]
+    assert [c.kind for c in plan.conflicts] == [Kind.FOREIGN, Kind.SOURCE_RECREATED]
 
 
 def test_a_record_that_cannot_be_read_is_a_conflict_with_the_way_to_clear_it() -> None:

@@ -80,5 +80,5 @@ def test_a_copy_that_diverged_is_a_conflict(vault: LocalVault, clock: Hours) -> 
     vault.far.snapshot("vault/zborg", "manual", {})
     report = verify(world(vault, clock))
     assert (report.exit, of(report, COPY).status) == (Exit.CONFLICT, Status.CONFLICT)
-    assert "diverged" in of(report, COPY).message
+    assert "foreign-snapshots" in of(report, COPY).message
     assert of(report, COPY).data["there"] == ["manual"]

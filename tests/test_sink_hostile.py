@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -171,7 +172,7 @@ def test_only_so_many_wait_at_once(offsite: Offsite) -> None:
         waiting = []
         for number in range(1, 4):
             waiting.append(closing.enter_context(_client(offsite)))
-            until(lambda wanted=number: _running() == wanted, "a sink waits")
+            until(partial(_come, number), "a sink waits")
         for _ in range(3):
             status, said = offsite.ask(RECEIVE)
             assert status == 4 and "4 processes of this account run already" in said
@@ -188,6 +189,10 @@ def _client(offsite: Offsite, command: str = RECEIVE) -> Iterator[subprocess.Pop
             yield client
         finally:
             client.kill()
+
+
+def _come(number: int) -> bool:
+    return _running() == number
 
 
 def _running() -> int:

@@ -117,12 +117,12 @@ def test_bookmarks_that_no_target_needs_are_forgotten(
     assert left == raws(vault, "tank/borg/web1")[-4:], "the slow target's base, and what is newer"
 
 
-@pytest.mark.parametrize("kind", ["diverged", "no-common-base", "source-recreated"])
+@pytest.mark.parametrize("kind", ["foreign-snapshots", "no-common-base", "source-recreated"])
 def test_contradictions_are_conflicts_and_touch_nothing(vault: LocalVault, clock: Hours, kind: str) -> None:
     dataset_only(vault, "web1", "web2")
     nights(vault, clock, 1)
     replicate(world(vault, clock))
-    if kind == "diverged":
+    if kind == "foreign-snapshots":
         vault.far.snapshot("vault/zborg/web1", "stranger", {})
     else:
         record = dict(vault.zfs.datasets("tank/borg/web1")[0].properties)
@@ -354,7 +354,7 @@ def test_a_dry_run_ends_as_its_conflicts_would(vault: LocalVault, clock: Hours) 
     nights(vault, clock, 1)
     dry = replicate(world(vault, clock), dry_run=True)
     assert (dry.exit, dry.outcomes) == (Exit.CONFLICT, ())
-    assert any("CONFLICT diverged" in line for line in dry.plan)
+    assert any("CONFLICT foreign-snapshots" in line for line in dry.plan)
 
 
 def test_a_dataset_without_a_snapshot_is_no_good_outcome(vault: LocalVault, clock: Hours) -> None:
@@ -483,7 +483,7 @@ def test_a_conflict_that_appears_during_the_run_is_one(vault: LocalVault, clock:
     during_the_first_stream(vault, meddle)
     report = replicate(world(vault, clock))
     assert report.exit is Exit.CONFLICT
-    assert of(report, "offsite:vault/zborg/web2").data["conflict"] == "diverged"
+    assert of(report, "offsite:vault/zborg/web2").data["conflict"] == "foreign-snapshots"
     assert "is gone since" in of(report, "offsite:vault/zborg/web3").message
 
 

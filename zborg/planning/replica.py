@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 
 from zborg.model import Bookmark, Dataset, ResumeToken, Snapshot, SnapshotName, Stream
 from zborg.model.words import counted, size
@@ -129,6 +130,14 @@ class Pair:
     target: Side
     recorded: Recorded | None = None
     token: ResumeToken | None = None
+    where: str = "the target"  # its name in zborg.toml
+    taken: frozenset[str] = frozenset()  # names of datasets that are there
+
+    @property
+    def aside(self) -> str:
+        """A free name beside the copy."""
+        names = (f"{self.target.name}-aside{number or ''}" for number in count())
+        return next(name for name in names if name not in self.taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +254,7 @@ class Kind(StrEnum):
     """Why two sides cannot be brought together without losing something."""
 
     DIVERGED = "diverged"
+    FOREIGN = "foreign-snapshots"
     MODIFIED = "modified"
     NO_COMMON_BASE = "no-common-base"
     SOURCE_RECREATED = "source-recreated"
@@ -265,12 +275,14 @@ class Divergence:
 
     def lines(self) -> tuple[str, ...]:
         """Both sides, what is wrong and what to do."""
+        first, *rest = self.remedy.split("\n")
         return (
             f"{self.source.name} -> {self.target.name}: CONFLICT {self.kind}",
             f"  {self.message}",
             f"  source: {_describe(self.source)}",
             f"  target: {_describe(self.target)}",
-            f"  remedy: {self.remedy}",
+            f"  remedy: {first}",
+            *(f"    {line}" for line in rest),
         )
 
 

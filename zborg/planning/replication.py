@@ -11,9 +11,12 @@ The values are in `zborg.planning.replica`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from zborg.model import P_TARGET, Bookmark, ResumeToken, Snapshot
 from zborg.model.words import counted
+from zborg.planning.copies import aside, destroy_foreign, forget, investigate, rename_taken, undo
+from zborg.planning.foreign import tools_of
 from zborg.planning.replica import (
     Abandon,
     DatasetPlan,
@@ -48,9 +51,12 @@ def plan_all(
     `recorded` holds the values of `zborg:target.NAME` as they stand on the source's datasets. A conflict
     in one dataset leaves the others their plans. A parent always comes before its children.
     """
+    taken = frozenset(side.name for side in target.sides.values() if side.dataset)
     present = {name: side for name, side in sorted(source.sides.items()) if side.dataset}
     results = [
-        _plan_recorded(Pair(side, target.side(name), token=tokens.get(name)), recorded.get(name), link)
+        _plan_recorded(
+            Pair(side, target.side(name), None, tokens.get(name), link.name, taken), recorded.get(name), link
+        )
         for name, side in present.items()
     ]
     return ReplicationPlan(
@@ -66,8 +72,8 @@ def _plan_recorded(pair: Pair, record: str | None, link: Link) -> DatasetPlan | 
     try:
         recorded = Recorded.parse(record) if record is not None else None
     except ValueError as error:
-        return _conflict(Kind.RECORD_UNREADABLE, pair, f"{P_TARGET}{link.name}: {error}", _forget(pair, link))
-    return plan_dataset(Pair(pair.source, pair.target, recorded, pair.token), link)
+        return _conflict(Kind.RECORD_UNREADABLE, pair, f"{P_TARGET}{link.name}: {error}", forget(pair, link))
+    return plan_dataset(replace(pair, recorded=recorded), link)
 
 
 def plan_dataset(pair: Pair, link: Link) -> DatasetPlan | Divergence:
@@ -93,10 +99,10 @@ def _against_record(pair: Pair, link: Link) -> Divergence | None:
             f"the source was recreated: {link.name} was sent the dataset with guid {recorded.source_guid}, "
             f"now it has guid {dataset.guid}"
         )
-        return _conflict(Kind.SOURCE_RECREATED, pair, message, _forget(pair, link))
+        return _conflict(Kind.SOURCE_RECREATED, pair, message, forget(pair, link))
     if recorded.flags != link.word(dataset) and pair.target.dataset is not None:
         message = f"the copy was made of {recorded.flags} streams, now they would be {link.word(dataset)}"
-        return _conflict(Kind.FLAGS_CHANGED, pair, message, _aside(pair))
+        return _conflict(Kind.FLAGS_CHANGED, pair, message, aside(pair))
     return None
 
 
@@ -106,7 +112,7 @@ def _unlike(pair: Pair) -> Divergence | None:
     if not pair.source.encrypted or pair.target.encrypted or pair.target.newest is None:
         return None
     message = "the source is encrypted and sent raw, but the copy is in the clear: no raw stream fits on it"
-    return _conflict(Kind.FLAGS_CHANGED, pair, message, _aside(pair))
+    return _conflict(Kind.FLAGS_CHANGED, pair, message, aside(pair))
 
 
 def _unmarked(pair: Pair) -> tuple[Mark, ...]:
@@ -177,7 +183,7 @@ def _base(pair: Pair) -> Snapshot | Bookmark | Divergence | None:
         return None if _receives_full(pair) or not source.ours else _unreceivable(pair)
     if pair.target.ours and not source.ours:
         message = "the source has no snapshot of zborg's left, the target has some"
-        return _conflict(Kind.SOURCE_SHRUNK, pair, message, _investigate(pair))
+        return _conflict(Kind.SOURCE_SHRUNK, pair, message, investigate(pair))
     return source.find(newest.guid) or _apart(pair, newest)
 
 
@@ -193,39 +199,37 @@ def _receives_full(pair: Pair) -> bool:
 
 def _unreceivable(pair: Pair) -> Divergence:
     message = "the target exists without a snapshot, and a full stream would have to overwrite it"
-    return _conflict(Kind.NO_COMMON_BASE, pair, message, _aside(pair))
+    return _conflict(Kind.NO_COMMON_BASE, pair, message, aside(pair))
 
 
 def _apart(pair: Pair, newest: Snapshot) -> Divergence:
     """The target's newest snapshot is unknown to the source: say in which way."""
     if _goes_back(pair):
         message = "the source's newest snapshot is older than the target's, and the target's is not on it"
-        return _conflict(Kind.SOURCE_SHRUNK, pair, message, _investigate(pair))
+        return _conflict(Kind.SOURCE_SHRUNK, pair, message, investigate(pair))
     common = newest_common(pair.source, pair.target)
     if common is None:
         message = "no snapshot and no bookmark of the source is on the target"
-        return _conflict(Kind.NO_COMMON_BASE, pair, message, _aside(pair))
+        return _conflict(Kind.NO_COMMON_BASE, pair, message, aside(pair))
     extra = after(pair.target.snapshots, common)
-    message = (
-        f"since the common base @{common.raw} (guid {common.guid}) the target got "
-        f"{counted(len(extra), 'snapshot')} the source does not have, the newest @{newest.raw}"
-    )
-    remedy = (
-        f"{_aside(pair)}; or give up what is there: zfs rollback -r {common.full} "
-        f"(see first: zfs diff {common.full} {newest.full})"
-    )
-    return _conflict(Kind.DIVERGED, pair, message, remedy)
+    since = f"since the common base @{common.raw} (guid {common.guid})"
+    several = counted(len(extra), "snapshot")
+    if all(one.name is None and not one.clones for one in extra):
+        tools = " and ".join(tools_of(one.raw for one in extra)) or "somebody other than zborg"
+        message = (
+            f"{since} {tools} took {several} of the copy, the newest @{newest.raw}: no increment fits on it"
+        )
+        return _conflict(Kind.FOREIGN, pair, message, destroy_foreign(pair, extra))
+    message = f"{since} the target got {several} the source does not have, the newest @{newest.raw}"
+    return _conflict(Kind.DIVERGED, pair, message, aside(pair))
 
 
-def modified(source: Side, target: Side) -> Divergence:
+def modified(source: Side, target: Side, where: str = "the target") -> Divergence:
     """What only the receive can tell: the target was written to, so its newest snapshot is not its state."""
-    pair, last = Pair(source, target), f"{target.name}@{target.newest.raw if target.newest else 'SNAPSHOT'}"
+    pair = Pair(source, target, where=where)
+    last = f"{target.name}@{target.newest.raw if target.newest else 'SNAPSHOT'}"
     message = f"the target was written to since {last}, and an increment would have to overwrite that"
-    remedy = (
-        f"on the target: zfs get written {target.name} (how much), zfs diff {last} (what; only while it is "
-        f"mounted); if that may be lost: zfs rollback {last}"
-    )
-    return _conflict(Kind.MODIFIED, pair, message, remedy)
+    return _conflict(Kind.MODIFIED, pair, message, undo(pair))
 
 
 def _goes_back(pair: Pair) -> bool:
@@ -249,30 +253,8 @@ def _collision(pair: Pair, steps: tuple[Step, ...]) -> Divergence | None:
     message = (
         f"the target has other snapshots under the names to be sent: {', '.join(f'@{r}' for r in taken[:5])}"
     )
-    remedy = f"on the target: zfs rename {pair.target.name}@{taken[0]} {pair.target.name}@{taken[0]}-other"
-    return _conflict(Kind.DIVERGED, pair, message, remedy)
+    return _conflict(Kind.DIVERGED, pair, message, rename_taken(pair, taken))
 
 
 def _conflict(kind: Kind, pair: Pair, message: str, remedy: str) -> Divergence:
     return Divergence(kind, pair.source, pair.target, message, remedy)
-
-
-def _aside(pair: Pair) -> str:
-    """Never "destroy": a copy set aside costs space, a destroyed one may have been the last."""
-    name = pair.target.name
-    return f"on the target: zfs rename {name} {name}-aside (the next run sends everything in full)"
-
-
-def _forget(pair: Pair, link: Link) -> str:
-    return (
-        f"if this is meant to be: zfs inherit {P_TARGET}{link.name} {pair.source.name}; "
-        "the next run compares the snapshots afresh"
-    )
-
-
-def _investigate(pair: Pair) -> str:
-    pool = pair.source.name.split("/")[0]
-    return (
-        f"`zpool history {pool}` shows who destroyed the snapshots; until that is clear leave the target as "
-        f"it is; to begin anew, {_aside(pair)}"
-    )

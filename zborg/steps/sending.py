@@ -202,7 +202,7 @@ class _Sending:
     def _modified(self) -> Divergence:
         """Both sides as they are now: streams of this run may have arrived before."""
         name, now = self.ends.name_of(self.dataset.name), self.compare()
-        return modified(now.source.side(name), now.copy.side(name))
+        return modified(now.source.side(name), now.copy.side(name), self.ends.target.name)
 
     def _copy(self, snapshot: Snapshot) -> str:
         return f"{self.plan.target}@{snapshot.raw}"
