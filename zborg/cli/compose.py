@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,7 @@ def compose(
         known_hosts = state / "known_hosts"
         if pinned:  # a file of its own: other runs write theirs meanwhile
             known_hosts = state / f"known_hosts.{'.'.join(pinned)}"
-        write_known_hosts(known_hosts, _endpoints(config) | dict(pinned or {}))
+        known_hosts = _known_hosts(known_hosts, _endpoints(config) | dict(pinned or {}), closing)
         world = _World(config, known_hosts, closing)
         storage = world.storage()
         zfs = _zfs(config, storage)
@@ -77,6 +78,18 @@ def compose(
             emit=emit,
             notifiers=notifiers_of(config.notify),
         )
+
+
+def _known_hosts(path: Path, endpoints: Mapping[str, Endpoint], closing: ExitStack) -> Path:
+    """Where the pinned keys are now: elsewhere for this command alone, if the state's disk takes nothing."""
+    try:
+        write_known_hosts(path, endpoints)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        path = Path(closing.enter_context(TemporaryDirectory())) / "known_hosts"
+        write_known_hosts(path, endpoints)
+    return path
 
 
 def notifiers_of(settings: Notify) -> tuple[Notifier, ...]:

@@ -79,6 +79,7 @@ def _enroll(common: Common, request: Request, entry: Entry | None, *, ask: bool)
     """Look and ask with a quiet screen, then do it; what was seen is looked at again before it is changed."""
     from zborg.cli.compose import compose
     from zborg.cli.entrance import confirm, introduce
+    from zborg.steps.context import unrecorded
     from zborg.steps.enroll import enroll, look
 
     pinned = {request.host.name: request.host.endpoint}
@@ -91,6 +92,7 @@ def _enroll(common: Common, request: Request, entry: Entry | None, *, ask: bool)
         introduce(request)
     with compose(common, pinned=pinned) as context:
         report = enroll(context, request, entry, command=common.command, dry_run=common.dry_run)
+        report = unrecorded(context, report)
     finish(report, common)
 
 

@@ -47,7 +47,7 @@ def perform(
         with compose(common, make_state=make_state) as context:
             if told and context.notifiers:
                 _announce(context, common.command)
-            report = _logged(context, common, step)
+            report = _recorded(context, _logged(context, common, step))
     except UsageError:
         raise  # nothing began
     except Exception as error:
@@ -62,6 +62,12 @@ def perform(
         if told:
             _let_know(context, report)
     raise typer.Exit(int(report.exit))
+
+
+def _recorded(context: Context, report: Report) -> Report:
+    from zborg.steps.context import unrecorded
+
+    return unrecorded(context, report)
 
 
 def _announce(context: Context, command: str) -> None:

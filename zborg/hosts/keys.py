@@ -6,6 +6,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from zborg.errors import CommandFailed
@@ -86,5 +87,10 @@ def write_known_hosts(path: Path, endpoints: Mapping[str, Endpoint]) -> None:
     if path.exists() and path.read_text() == text:
         return
     new = path.with_suffix(f".{os.getpid()}")
-    new.write_text(text)
-    new.replace(path)
+    try:
+        new.write_text(text)
+        new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise

@@ -7,13 +7,13 @@ account could write it anew. What this list calls young stays young.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from zborg.errors import ZborgError
 from zborg.model.words import moment, moment_of
+from zborg.state.textfile import save_whole
 
 
 class FirstSeen:
@@ -29,12 +29,7 @@ class FirstSeen:
 
     def put(self, seen: Mapping[str, datetime]) -> None:
         """Replace the list whole; who is not in it any more was destroyed."""
-        new = self._path.with_suffix(".new")
-        with open(new, "w", encoding="utf-8") as file:
-            json.dump({guid: moment(at) for guid, at in seen.items()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        save_whole(self._path, json.dumps({guid: moment(at) for guid, at in seen.items()}))
 
     def _read(self) -> dict[str, datetime]:
         try:

@@ -6,12 +6,12 @@ One small file per host. It stays after the release, for the alarm that froze it
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from zborg.model.words import moment, moment_of
+from zborg.state.textfile import save_whole
 
 _UNREADABLE = "its record cannot be read"
 
@@ -53,14 +53,8 @@ class Frozen:
     def put(self, freeze: Freeze) -> None:
         """Replace the host's record whole."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        path = self._path(freeze.host)
-        new = path.with_suffix(".new")
         table = {"reason": freeze.reason, "since": _words(freeze.since), "released": _words(freeze.released)}
-        with open(new, "w", encoding="utf-8") as file:
-            json.dump(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        save_whole(self._path(freeze.host), json.dumps(table))
 
     def _path(self, host: str) -> Path:
         return self._directory / f"{host}.json"

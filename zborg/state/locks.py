@@ -7,6 +7,8 @@ outlived a killed parent. Lock order: host < snapshot < target < dataset.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -21,7 +23,9 @@ from pathlib import Path
 
 from zborg.errors import Busy, ZborgError
 from zborg.model import Child, utc_now
+from zborg.model.remedy import command
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _GLANCE = 0.3  # seconds; whoever only asks whether a lock is held has it for less than that
 
 
@@ -52,9 +56,21 @@ class Lock:
             self.write()
 
     def write(self) -> None:
+        """The lock is held without its record, too: on a full disk only the next run knows less."""
         new = self._record.with_suffix(".new")
-        new.write_text(json.dumps(asdict(self._owner)))
-        new.replace(self._record)
+        try:
+            new.write_text(json.dumps(asdict(self._owner)))
+            new.replace(self._record)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+
+    def forget(self) -> None:
+        try:
+            self._record.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
 
 
 class Locks:
@@ -66,20 +82,19 @@ class Locks:
     @contextmanager
     def hold(self, name: str) -> Iterator[Lock]:
         """Hold the lock or raise Busy; a longer wait than for a glance would hide that two runs overlap."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
         record = self._directory / f"{name}.owner"
         try:
-            path = self._directory / f"{name}.lock"
-            # Not of a thread: of several that share a lock the last one lets it go.
-            with FileLock(path, timeout=_GLANCE, mode=0o600, thread_local=False):
+            with self._locked(name, _GLANCE):
                 _end_survivors(_read(record))
+                lock = self._own(record)
                 try:
-                    yield self._own(record)
+                    yield lock
                 except ZborgError:  # every child was ended first; whatever else ends us may leave some
-                    record.unlink(missing_ok=True)
+                    lock.forget()
                     raise
-                record.unlink(missing_ok=True)
+                lock.forget()
         except Timeout:
             raise Busy(f"{name} is locked by {_describe(_read(record))}", "wait for it, or end it") from None
 
@@ -89,13 +104,29 @@ class Locks:
 
     def is_held(self, name: str) -> bool:
         """Whether another run holds it now."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
         try:
-            with FileLock(self._directory / f"{name}.lock", timeout=0, mode=0o600):
+            with self._locked(name, 0):
                 return False
         except Timeout:
             return True
+
+    @contextmanager
+    def _locked(self, name: str, timeout: float) -> Iterator[None]:
+        """The kernel's lock. Raises filelock.Timeout when another run has it."""
+        from filelock import FileLock
+
+        path = self._directory / f"{name}.lock"
+        with ExitStack() as held:
+            try:
+                # Not of a thread: of several that share a lock the last one lets it go.
+                held.enter_context(FileLock(path, timeout=timeout, mode=0o600, thread_local=False))
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                held.enter_context(_flocked(path, timeout))
+            yield
 
     def owner(self, name: str) -> Owner | None:
         """Who holds it by the record, without touching the lock; None when nobody, or a killed run, does."""
@@ -139,6 +170,38 @@ class Together:
             self._users[name] -= 1
             if not self._users[name]:
                 self._held.pop(name)[0].close()
+
+
+@contextmanager
+def _flocked(path: Path, timeout: float) -> Iterator[None]:
+    """The same lock by a descriptor that only reads: flock(2) asks for no more, and a disk may be read-only.
+
+    Raises ZborgError where the file was never made: without it nothing can be locked.
+    """
+    from filelock import Timeout
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        words = f"{path} cannot be made: the file system is full or read-only"
+        raise ZborgError(words, command("df", "-h", str(path.parent))) from None
+    try:
+        deadline = time.monotonic() + timeout
+        while not _flock(descriptor):
+            if time.monotonic() >= deadline:
+                raise Timeout(str(path))
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _describe(owner: Owner | None) -> str:

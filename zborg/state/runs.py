@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -19,6 +20,7 @@ from pathlib import Path
 from zborg.model import Outcome, Report
 from zborg.model.serial import from_dict, to_dict
 from zborg.model.words import moment_of
+from zborg.state.textfile import save_whole
 
 _KEEP = 10_000  # files of a command; a month of backups of 300 hosts that have a cron line each
 _STAMP = len("20260212T144933Z")
@@ -33,17 +35,36 @@ def new_run(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%SZ}-{os.urandom(2).hex()}"
 
 
-class Runs:
-    """The run files below one directory. What is saved here goes on to `also`: the history."""
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """Why the record of a run is not kept: where it was to be written, and what the system answered."""
 
-    def __init__(self, directory: Path, also: Callable[[Report], None] | None = None) -> None:
-        self._directory, self._also = directory, also
+    directory: Path
+    reason: str
+
+
+class Runs:
+    """The run files below one directory. What is saved here goes on to `also`: the history.
+
+    Where a file cannot be written (the disk is full, or read-only by now) its report stays in memory: the
+    steps that follow in this process need it, and the work goes on. `unsaved` says so, and `warn` once.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        also: Callable[[Report], None] | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        self._directory, self._also, self._warn = directory, also, warn
         self._listed: Sequence[str] | None = None
+        self._waiting: dict[tuple[str, str], Report] = {}
+        self.unsaved: Unsaved | None = None
 
     def as_now(self) -> Runs:
         """The same for who asks for many commands at one moment: the directory is read once, 3 ms a year."""
         seen = Runs(self._directory)
-        seen._listed = self._names()
+        seen._listed, seen._waiting = self._names(), self._waiting
         return seen
 
     def _names(self) -> Sequence[str]:
@@ -55,16 +76,19 @@ class Runs:
     def save(self, report: Report) -> None:
         """Replace the file whole and on disk: a killed zborg leaves the old report or the new one.
 
-        The one place through which every report of every step goes.
+        The one place through which every report of every step goes. That it cannot be written raises nothing.
         """
-        path = self._directory / f"{report.run}.{report.command}.json"
-        new = path.with_suffix(".new")
-        with open(new, "w", encoding="utf-8") as file:
-            # In one piece: json.dump() is slow, and a fleet's report is saved with each host's end.
-            file.write(json.dumps(to_dict(report)))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        self._waiting[report.run, report.command] = report
+        try:
+            for key, one in list(self._waiting.items()):  # with those that found no room before
+                # In one piece: json.dump() is slow, and a fleet's report is saved with each host's end.
+                save_whole(self._directory / f"{one.run}.{one.command}.json", json.dumps(to_dict(one)))
+                del self._waiting[key]
+            self.unsaved = None
+        except OSError as error:
+            if self._warn and not self.unsaved:
+                self._warn(f"{self._directory} cannot be written: {error.strerror}; this run is not recorded")
+            self.unsaved = Unsaved(self._directory, error.strerror or str(error))
         if self._also:
             self._also(report)
 
@@ -91,9 +115,11 @@ class Runs:
 
     def newest_first(self, command: str) -> Iterator[Report]:
         """Reports of one command. A file that cannot be read is passed over: history never stops a backup."""
+        waiting = {run: one for (run, name), one in self._waiting.items() if name == command}
+        yield from reversed(waiting.values())
         names = [name for name in self._names() if name.endswith(f".{command}.json")]
         for path in _by_age(self._directory, names):
-            if report := _read(path):
+            if path.name.partition(".")[0] not in waiting and (report := _read(path)):
                 yield report
 
     def newest(self, command: str) -> Report | None:
@@ -126,8 +152,12 @@ class Runs:
         """Drop each command's oldest files; ZFS is the database of snapshots, these are hand-over notes."""
         old = [path for paths in self._by_command().values() for path in sorted(paths, reverse=True)[_KEEP:]]
         torn = [path for path in self._directory.glob("*.new") if time.time() - _changed(path) > _TORN]
-        for path in (*old, *torn):
-            path.unlink(missing_ok=True)
+        try:
+            for path in (*old, *torn):
+                path.unlink(missing_ok=True)
+        except OSError as error:  # a read-only disk: nothing depends on it
+            if self._warn:
+                self._warn(f"{self._directory} cannot be pruned: {error.strerror}")
 
 
 def _read(path: Path) -> Report | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from zborg.config import Config
 from zborg.errors import Busy, Conflict, Damage, Exit, Interrupted, UsageError, ZborgError
@@ -140,9 +142,7 @@ def inspect(outcomes: Sequence[Outcome]) -> tuple[Status, Exit]:
 def outcome_of(kind: str, subject: str, error: Exception) -> Outcome:
     """An error that ended the work on one subject, as its outcome. A bug keeps its traceback."""
     if isinstance(error, OSError):
-        return Outcome(
-            kind, subject, Status.FAILED, f"this machine says: {error}", "see to it, and run again"
-        )
+        return Outcome(kind, subject, Status.FAILED, f"this machine says: {error}", _look_at(error))
     if not isinstance(error, ZborgError):
         words = f"this is a bug in zborg: {type(error).__name__}: {error}"
         data = {"traceback": "".join(traceback.format_exception(error))}
@@ -155,6 +155,27 @@ def outcome_of(kind: str, subject: str, error: Exception) -> Outcome:
     )
     status = next((status for cls, status in kinds if isinstance(error, cls)), Status.FAILED)
     return Outcome(kind, subject, status, error.message, error.remedy)
+
+
+def _look_at(error: OSError) -> str:
+    """What shows the cause, where it is the disk that a named file is on."""
+    if error.filename and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        place = command("df", "-h", str(Path(str(error.filename)).parent))
+        return remedy(place, first="make room there, or mount it for writing, and run again:")
+    return "see to it, and run again"
+
+
+def unrecorded(context: Context, report: Report) -> Report:
+    """A report whose run could not be written down says so, and is no full success."""
+    lost = context.runs.unsaved
+    if lost is None:
+        return report
+    words = f"on this machine it cannot be written: {lost.reason}; this run is not recorded"
+    look = remedy(command("df", "-h", str(lost.directory)), first="make room there, or mount it for writing:")
+    outcome = Outcome("state", str(lost.directory), Status.FAILED, words, look)
+    status = report.status if report.status.bad else Status.PARTIAL
+    code = report.exit or Exit.PARTIAL
+    return replace(report, outcomes=(*report.outcomes, outcome), status=status, exit=code)
 
 
 def missing(zfs: Zfs, dataset: str, where: str, remedy: str) -> ZborgError:

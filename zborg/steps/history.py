@@ -31,7 +31,7 @@ def recorded_runs(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Runs:
         record(report)
         remember(report)
 
-    return Runs(state / "runs", also)
+    return Runs(state / "runs", also, lambda words: emit(Event("warning", "state", words)))
 
 
 def recorder(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Recorder:
