@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.harness.site import NAME, Site
-from zborg.cli.live import listener
+from zborg.cli.live import Way, listener
 from zborg.cli.options import Common
 from zborg.config import Config
 from zborg.errors import Exit
@@ -49,7 +49,7 @@ def run_here(site: Site, words: Sequence[str]) -> None:
         pinned: Mapping[str, Any] | None = None,
         config: Config | None = None,
     ) -> Iterator[Context]:
-        with listener(quiet=common.json, verbose=common.verbose) as emit:
+        with listener(Way.SILENT if common.json else Way.USUAL, verbose=common.verbose) as emit:
             yield site.context(emit)
 
     compose.compose = composed

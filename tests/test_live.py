@@ -159,10 +159,10 @@ def test_no_row_is_too_wide_and_there_never_are_too_many(
 
 TERMINAL = """
 import time
-from zborg.cli.live import listener
+from zborg.cli.live import Way, listener
 from zborg.model import Event
 from zborg.steps.transfer import Meter
-with listener(quiet=False, verbose=False) as emit:
+with listener(Way.USUAL, verbose=False) as emit:
     emit(Event("planned", "backup", data={"parallel": 1, "expected": {"web1": 5.0}}))
     emit(Event("started", "web1"))
     emit(Event("warning", "web1", "no connection [bold]"))

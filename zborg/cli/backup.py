@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
 from zborg.cli.perform import perform
 
 
@@ -26,6 +26,7 @@ def backup(
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
+    quiet: Quiet = False,
     dry_run: DryRun = False,
 ) -> None:
     """Back up hosts with borg, several at once. Each through one SSH session."""
@@ -33,4 +34,5 @@ def backup(
     from zborg.steps.backup import backup as step
 
     options = Options(hosts or (), exclude or (), fail_fast, allow_partial, dry_run)
-    perform(Common("backup", config, as_json, verbose, dry_run), lambda context: step(context, options))
+    common = Common("backup", config, as_json, verbose, dry_run, quiet)
+    perform(common, lambda context: step(context, options))

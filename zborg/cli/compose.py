@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from zborg.cli.live import listener
+from zborg.cli.live import Way, listener
 from zborg.cli.options import Common
 from zborg.config import Config, find, load
 from zborg.hosts.keys import write_known_hosts
@@ -48,8 +48,9 @@ def compose(
     """
     config = config or load(find(common.config or None))
     # Under systemd stderr is the journal, which has each line already.
-    quiet = common.json or (place(config) == "journal" and "JOURNAL_STREAM" in os.environ)
-    with ExitStack() as closing, listener(quiet=quiet, verbose=common.verbose) as emit:
+    silent = common.json or (place(config) == "journal" and "JOURNAL_STREAM" in os.environ)
+    way = Way.SILENT if silent else Way.QUIET if common.quiet else Way.USUAL
+    with ExitStack() as closing, listener(way, verbose=common.verbose) as emit:
         if make_state and common.dry_run:  # a dry run makes nothing: its locks and known_hosts go with it
             config = replace(config, state_dir=Path(closing.enter_context(TemporaryDirectory())))
         state = prepare_state(config.state_dir, make=make_state)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
 from zborg.cli.perform import perform
 from zborg.errors import UsageError
 
@@ -39,13 +39,14 @@ def snapshot(
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
+    quiet: Quiet = False,
     dry_run: DryRun = False,
 ) -> None:
     """Snapshot all repositories at one instant, unless nothing is new. Marks what each backup came to."""
     from zborg.steps.snapshot import snapshot as step
 
     perform(
-        Common("snapshot", config, as_json, verbose, dry_run),
+        Common("snapshot", config, as_json, verbose, dry_run, quiet),
         lambda context: step(context, label=label, dry_run=dry_run),
     )
 
@@ -61,13 +62,14 @@ def rotate(
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
+    quiet: Quiet = False,
     dry_run: DryRun = False,
 ) -> None:
     """Destroy the snapshots that no rule keeps. --dry-run shows each verdict with its reasons."""
     from zborg.steps import freeze as freezing
     from zborg.steps.rotate import rotate as step
 
-    common = Common("rotate", config, as_json, verbose, dry_run)
+    common = Common("rotate", config, as_json, verbose, dry_run, quiet)
     if (freeze or release) and (dry_run or (freeze and release)):
         raise UsageError(
             "--freeze and --release stand alone, without --dry-run", "zborg status names what is frozen"
@@ -85,13 +87,14 @@ def scrub(
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
+    quiet: Quiet = False,
     dry_run: DryRun = False,
 ) -> None:
     """Verify every pool's last scrub: age and errors. Starts one only when told to."""
     from zborg.steps.scrub import scrub as step
 
     perform(
-        Common("scrub", config, as_json, verbose, dry_run),
+        Common("scrub", config, as_json, verbose, dry_run, quiet),
         lambda context: step(context, start=start, wait=wait, dry_run=dry_run),
     )
 
@@ -103,13 +106,14 @@ def night(
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
+    quiet: Quiet = False,
     dry_run: DryRun = False,
 ) -> None:
     """The whole night: backup, snapshot, rotate, replicate, scrub. The worst exit code stands."""
     from zborg.steps.night import night as step
 
     perform(
-        Common("run", config, as_json, verbose, dry_run),
+        Common("run", config, as_json, verbose, dry_run, quiet),
         lambda context: step(context, allow_partial=allow_partial, dry_run=dry_run),
     )
 

@@ -8,21 +8,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 
 from zborg.cli.tally import Tally
 from zborg.cli.words import describe
-from zborg.model import Emit, Event
+from zborg.model import Emit, Event, Status
 from zborg.model.words import printable
 
 _PLAIN_EVERY = 60.0  # seconds between two progress lines of a subject in a log, and between two of all
 _ALL = ""  # the subject of the line about all; no host has it
 
 
+class Way(Enum):
+    """How much of what happens is shown while it happens."""
+
+    USUAL = "usual"
+    QUIET = "quiet"  # warnings only, see Quiet
+    SILENT = "silent"
+
+
 @contextmanager
-def listener(*, quiet: bool, verbose: bool) -> Iterator[Emit]:
+def listener(way: Way, *, verbose: bool) -> Iterator[Emit]:
     """A handler for events; all of it goes to stderr, stdout belongs to the report."""
-    if quiet:
+    if way is Way.SILENT:
         yield lambda _: None
+    elif way is Way.QUIET:
+        yield Quiet()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         from zborg.cli.screen import live
 
@@ -30,6 +41,37 @@ def listener(*, quiet: bool, verbose: bool) -> Iterator[Emit]:
             yield emit
     else:
         yield Plain(every=5.0 if verbose else _PLAIN_EVERY)
+
+
+def _print(subject: str, text: str) -> None:
+    # A full disk under the log, or a pipe nobody reads, must not cost a host its backup.
+    with suppress(OSError, ValueError):
+        print(f"{subject}: {printable(text)}", file=sys.stderr, flush=True)
+
+
+class Quiet:
+    """Warnings, and nothing that ends well: those of a subject at work wait for what becomes of it.
+
+    A host that answered at the second try is a good night; a log that cannot be written is none.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[str, list[str]] = {}
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if event.kind == "started":
+                self._held.setdefault(event.subject, [])
+            elif event.kind == "warning" and event.subject in self._held:
+                self._held[event.subject].append(event.message)
+            elif event.kind == "warning":
+                _print(event.subject, event.message)
+            elif event.kind == "finished":
+                held = self._held.pop(event.subject, [])
+                good = event.data.get("status") in (Status.OK.value, Status.SKIPPED.value)
+                for text in () if good else held:
+                    _print(event.subject, text)
 
 
 class Plain:
@@ -61,6 +103,4 @@ class Plain:
         return True
 
     def _say(self, subject: str, words: str) -> None:
-        # A full disk under the log, or a pipe nobody reads, must not cost a host its backup.
-        with suppress(OSError, ValueError):
-            print(f"{subject}: {printable(words)}", file=sys.stderr, flush=True)
+        _print(subject, words)

@@ -88,6 +88,8 @@ def application(words: Sequence[str]) -> typer.Typer:
         rich_markup_mode=None,  # rich doubles the time of --help
         pretty_exceptions_enable=False,
         add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="zborg help COMMAND, or COMMAND -h, has the options of a command.",
     )
     app.callback()(_options)
     for name in set(words[:1]) & _COMMANDS.keys() or _COMMANDS:
@@ -106,7 +108,13 @@ def run() -> NoReturn:
     _many_files()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
-    sys.exit(guarded(lambda: application(sys.argv[1:])(standalone_mode=False)))
+    words = _without_help(sys.argv[1:])
+    sys.exit(guarded(lambda: application(words)(words, standalone_mode=False)))
+
+
+def _without_help(words: Sequence[str]) -> list[str]:
+    """`help host add` is `host add --help`."""
+    return [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
 
 
 def _own_streams() -> None:

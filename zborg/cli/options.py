@@ -15,6 +15,9 @@ ConfigFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show plan and facts as well.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing when all is well, else as usual: for cron.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be done, and do nothing.")]
 
 
@@ -27,3 +30,4 @@ class Common:
     json: bool
     verbose: bool
     dry_run: bool
+    quiet: bool = False

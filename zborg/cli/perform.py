@@ -145,6 +145,8 @@ def finish(report: Report, common: Common, screen: Callable[[Report], list[Line]
 
 
 def _print(report: Report, common: Common, screen: Callable[[Report], list[Line]] | None = None) -> None:
+    if common.quiet and not common.dry_run and report.status in (Status.OK, Status.SKIPPED):
+        return
     try:
         if common.json:
             print(json.dumps(to_dict(report), indent=1))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
 from zborg.cli.perform import perform
 
 
@@ -20,13 +20,14 @@ def replicate(
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
+    quiet: Quiet = False,
     dry_run: DryRun = False,
 ) -> None:
     """Send the snapshots that a target lacks. A cut stream is resumed, nothing is ever forced."""
     from zborg.steps.compare import verify
     from zborg.steps.replicate import replicate as step
 
-    common = Common("replicate", config, as_json, verbose, dry_run)
+    common = Common("replicate", config, as_json, verbose, dry_run, quiet)
     if check:
         perform(common, lambda context: verify(context, targets or ()), told=False)
     perform(common, lambda context: step(context, targets or (), dry_run=dry_run))

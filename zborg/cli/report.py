@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
 from zborg.cli.perform import finish
 from zborg.errors import UsageError
 
@@ -26,10 +26,11 @@ def report(
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
+    quiet: Quiet = False,
     dry_run: DryRun = False,
 ) -> None:
     """One HTML page with plots: hosts, nights, pools, copies, proof. Asks nobody."""
-    common = Common("report", config, as_json, verbose, dry_run)
+    common = Common("report", config, as_json, verbose, dry_run, quiet)
     from zborg.config import find, load
 
     loaded = load(find(config or None))
