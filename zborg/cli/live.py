@@ -69,8 +69,8 @@ class Quiet:
                 _print(event.subject, event.message)
             elif event.kind == "finished":
                 held = self._held.pop(event.subject, [])
-                good = event.data.get("status") in (Status.OK.value, Status.SKIPPED.value)
-                for text in () if good else held:
+                status = event.data.get("status")
+                for text in () if status and Status(status).uneventful else held:
                     _print(event.subject, text)
 
 

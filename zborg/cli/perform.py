@@ -145,7 +145,7 @@ def finish(report: Report, common: Common, screen: Callable[[Report], list[Line]
 
 
 def _print(report: Report, common: Common, screen: Callable[[Report], list[Line]] | None = None) -> None:
-    if common.quiet and not common.dry_run and report.status in (Status.OK, Status.SKIPPED):
+    if common.quiet and not common.dry_run and report.status.uneventful:
         return
     try:
         if common.json:

@@ -44,6 +44,11 @@ class Status(StrEnum):
         return self in (Status.OK, Status.WARNING)
 
     @property
+    def uneventful(self) -> bool:
+        """Nobody has to look at it."""
+        return self in (Status.OK, Status.SKIPPED, Status.PENDING)
+
+    @property
     def bad(self) -> bool:
         """It was not done, or damage was found. Skipped, pending and partial are neither good nor bad."""
         return self not in (Status.OK, Status.WARNING, Status.SKIPPED, Status.PENDING, Status.PARTIAL)
