@@ -56,7 +56,7 @@ def test_what_borg_is_started_with(store: Path, command: str, parent: str) -> No
     assert argv == f"serve --append-only --restrict-to-repository {where}/web1"
     assert cwd == str(where)
     names = {line.split("=")[0] for line in env}
-    assert names == {"PATH", "LC_ALL", "PWD", "BORG_HOST_ID", "BORG_BASE_DIR"}
+    assert names == {"PATH", "LC_ALL", "PWD", "BORG_HOST_ID", "BORG_BASE_DIR", "BORG_SELFTEST"}
     assert "BORG_HOST_ID=server:web1" in env
 
 

@@ -374,7 +374,7 @@ def test_an_off_site_where_nobody_may_receive_gets_the_lines(clinic: Clinic, pla
     (one,) = [one for one in bad(report) if one.kind == "off-site"]
     assert one.message == "no account may receive here"
     assert one.data["commands"] == [
-        "useradd --system --create-home --shell /bin/sh zborg-sink",
+        "useradd --system --home-dir /home/zborg-sink --shell /bin/sh zborg-sink",
         LINE,
     ]
 

@@ -13,7 +13,7 @@ from tests.harness.steps import of
 from zborg.errors import CommandFailed, Exit
 from zborg.hosts.enrol import text
 from zborg.interrupt import cancelled
-from zborg.model import Adopt, Event, Host, Lines, Report, Status, Tunnel
+from zborg.model import Adopt, Event, Host, Lines, Report, Runner, Status, Tunnel, Wall
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Context
 from zborg.steps.enroll import enroll
@@ -196,8 +196,15 @@ class Failing:
         self._fail(words[0])
         return answer
 
-    def try_serve(self, name: str) -> None:
+    def try_serve(self, name: str) -> Wall | None:
         self._fail("serve")
+        return self._real.try_serve(name)
+
+    def wall(self, name: str) -> Wall | None:
+        return self._real.wall(name)
+
+    def bring(self, storage: Runner) -> tuple[str, ...]:
+        return self._real.bring(storage)
 
     def verb(
         self, host: Host, words: Sequence[str], lines: Lines, *, scratch: str = "", adopt: Adopt | None = None

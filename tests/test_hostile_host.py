@@ -10,7 +10,7 @@ import hashlib
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -92,22 +92,34 @@ def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     vault, clock = LocalVault(directory), Hours()
     vault.user, vault.borg = USER, str(Path(borg_of(request.param[-3:])).resolve())
     way = as_child if request.param.startswith("child") else by_forced_command
-    reached = [directory, Path(sys.prefix), Path(sys.base_prefix)]
-    with way(vault, as_nobody(reached, directory / "covers")) as vault.serve:
+    with way(vault) as vault.serve:
         yield prepared(vault, clock)
     vault.close()
 
 
-@contextmanager
-def as_child(vault: LocalVault, nobody: list[str]) -> Iterator[Serve]:
-    yield LocalServe(vault.config.storage, vault.zfs, lambda env: Unprivileged(nobody, env))
+def as_user(vault: LocalVault, number: int | None = None) -> list[str]:
+    reached = [vault.directory, Path(sys.prefix), Path(sys.base_prefix)]
+    return as_nobody(reached, vault.directory / "covers", number)
 
 
 @contextmanager
-def by_forced_command(vault: LocalVault, nobody: list[str]) -> Iterator[Serve]:
+def as_child(vault: LocalVault) -> Iterator[Serve]:
+    """With the host's own number."""
+
+    def runner(own: int | None, env: Mapping[str, str]) -> Unprivileged:
+        return Unprivileged(as_user(vault, own), env)
+
+    yield LocalServe(vault.config.storage, vault.zfs, runner)
+
+
+@contextmanager
+def by_forced_command(vault: LocalVault) -> Iterator[Serve]:
     """sshd runs as the tests do, so it is the forced command that gives up its rights."""
+    nobody = as_user(vault)
+    vault.elsewhere = vault.endpoint(1, "ssh-ed25519 AAAA")
     installed, forced = vault.directory / "zborg-serve", vault.directory / "forced"
     shutil.copy(SCRIPTS / "serve.sh", installed)
+    shutil.copy(SCRIPTS / "wall.py", vault.directory / "zborg-wall.py")
     places = [str(vault.zfs.directory(name)) for name in ("tank/borg", "tank/zborg-scratch")]
     forced.write_text(f"exec {shlex.join([*nobody, '/bin/sh', str(installed), *places, vault.borg])}\n")
     with Sshd(vault.directory / "storage") as sshd:

@@ -32,8 +32,8 @@ PERMISSIONS = "receive:append,create,mount,userprop"
 
 # docs/sink.md, "Setting it up".
 _OFFSITE = f"""
-id zborg-sink >/dev/null 2>&1 || useradd --system --create-home --shell /bin/sh zborg-sink
-install -d -m 0700 -o zborg-sink /home/zborg-sink/.ssh
+id zborg-sink >/dev/null 2>&1 || useradd --system --home-dir /home/zborg-sink --shell /bin/sh zborg-sink
+install -d -m 0755 /home/zborg-sink /home/zborg-sink/.ssh
 zfs create -o mountpoint=none -o canmount=off -o readonly=on -o volmode=none \
     -o quota=300M -o snapshot_limit=40 -o filesystem_limit=20 {ROOT}
 zfs allow -u zborg-sink {PERMISSIONS} {ROOT}
@@ -74,7 +74,6 @@ def admit(world: World, option: str = "") -> None:
     assert world.offsite is not None
     forced = f'restrict,command="/usr/local/bin/zborg sink {option}{ROOT}" {world.key.public}\n'
     world.offsite.write("/home/zborg-sink/.ssh/authorized_keys", forced)
-    world.offsite.sh("chown zborg-sink: /home/zborg-sink/.ssh/authorized_keys")
     # A connection keeps the forced command that it began with.
     leave = [*client(world), "-O", "exit", "sink"]
     subprocess.run(leave, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)

@@ -15,11 +15,11 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 def test_the_sinks_account() -> None:
     assert lines(ROOT, "zborg-sink", "Linux") == (
-        "useradd --system --create-home --shell /bin/sh zborg-sink",
+        "useradd --system --home-dir /home/zborg-sink --shell /bin/sh zborg-sink",
         "zfs allow -u zborg-sink receive:append,create,mount,userprop vault/zborg",
     )
     assert lines(ROOT, "zborg-sink", FREEBSD, append=False) == (
-        "pw useradd zborg-sink -m -s /bin/sh",
+        "pw useradd zborg-sink -d /home/zborg-sink -s /bin/sh",
         "zfs allow -u zborg-sink receive,create,mount,userprop vault/zborg",
     )
 

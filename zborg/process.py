@@ -91,10 +91,15 @@ class Process:
 
 
 class LocalRunner:
-    """Runs commands on this machine, optionally as another user (root only)."""
+    """Runs commands on this machine, optionally as another user (root only).
 
-    def __init__(self, user: str = "", env: Mapping[str, str] | None = None) -> None:
+    A number is a uid and a gid at once, and needs no account.
+    """
+
+    def __init__(self, user: str | int = "", env: Mapping[str, str] | None = None) -> None:
         self._prefix = _prefix(user)
+        # Without setpriv Python gives up root itself.
+        self._number = user if isinstance(user, int) and not self._prefix else None
         self._env = dict(env or {})
 
     def run(
@@ -127,6 +132,9 @@ class LocalRunner:
                 stderr=subprocess.PIPE,
                 env=env,
                 start_new_session=True,
+                user=self._number,
+                group=self._number,
+                extra_groups=None if self._number is None else (),
             )
         except OSError as error:
             raise _cannot_run(argv, str(error)) from error
@@ -136,10 +144,13 @@ def _cannot_run(argv: Sequence[str], why: str) -> CommandFailed:
     return CommandFailed(tuple(argv), 127, why, f"cannot run {argv[0]}", f"install {argv[0]}")
 
 
-def _prefix(user: str) -> list[str]:
+def _prefix(user: str | int) -> list[str]:
     """`setpriv` ties the child to its parent and gives it another user; FreeBSD has no setpriv."""
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
     words = [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+    if isinstance(user, int):
+        number = ["--reuid", str(user), "--regid", str(user), "--clear-groups", "--no-new-privs", "--"]
+        return [*words, *number] if setpriv else []
     if user and os.geteuid() == 0 and user != "root":
         if not setpriv:
             return ["su", "-m", user, "-c", 'exec "$0" "$@"', "--"]

@@ -24,7 +24,6 @@ _HOSTS = _CHECKOUT / "zborg" / "hosts"
 # README, "Setting up": the server, and a host that is the same machine.
 _PREPARE = """
 rm -rf /etc/zborg /var/lib/zborg /run/zborg
-id zborg-serve >/dev/null 2>&1 || useradd --system zborg-serve
 install -d -m 0700 /etc/zborg
 cat >/etc/zborg/agent.conf <<EOF
 name = self

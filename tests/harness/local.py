@@ -33,6 +33,7 @@ class LocalVault:
         self.directory = directory
         self.user = "root"  # who runs `borg serve`
         self.borg = find_borg()  # the storage's
+        self.elsewhere: Endpoint | None = None  # the storage, of which this machine plays the part
         self.serve: Serve | None = None  # how it is started; as a child of ours unless given
         self.key: KeyPair = key or make_key(directory / "id_ed25519")
         self.zfs = FakeZfs(directory / "pool")
@@ -91,7 +92,7 @@ class LocalVault:
             path=self.directory / "zborg.toml",
             name="test",
             state_dir=self.state,
-            storage=Storage("tank/borg", None, self.user, self.borg),
+            storage=Storage("tank/borg", self.elsewhere, self.user, self.borg),
             allow_partial=False,
             **self.backup,
             keep=self.keep,
@@ -112,7 +113,7 @@ class LocalVault:
         known_hosts = self.state / "known_hosts"
         write_known_hosts(known_hosts, self.endpoints)
         storage = replace(self.config.storage, borg=borg or self.config.storage.borg)
-        serve = self.serve or LocalServe(storage, self.zfs, lambda env: LocalRunner("", env))
+        serve = self.serve or LocalServe(storage, self.zfs, lambda own, env: LocalRunner(own or "", env))
         return SshTunnel(known_hosts, LocalRunner(), serve, None)
 
     def context(self, emit: Emit | None = None) -> Context:

@@ -11,8 +11,8 @@ from zborg.process import LocalRunner
 USER = "nobody"
 
 
-def as_nobody(paths: Sequence[Path], place: Path) -> list[str]:
-    """An argv prefix: what follows runs as nobody and can enter `paths`, wherever they lie.
+def as_nobody(paths: Sequence[Path], place: Path, number: int | None = None) -> list[str]:
+    """An argv prefix: what follows runs as nobody, or as a number, and can enter `paths`, wherever they lie.
 
     A Python or a checkout below somebody's home is closed to others. In a mount namespace of its own the
     closed directory is covered by one in `place` that shows `paths` and nothing else.
@@ -27,7 +27,8 @@ def as_nobody(paths: Sequence[Path], place: Path) -> list[str]:
             lines.append(f"mount --bind {path} {cover / path.relative_to(closed)}")
     last = sorted(covers.items(), key=lambda cover: cover[0] in place.parents)  # it hides the others' covers
     lines += [f"mount --rbind {cover} {closed}" for closed, cover in last]
-    who = ["setpriv", "--pdeathsig", "TERM", "--reuid", USER, "--regid", "nogroup", "--clear-groups"]
+    uid, gid = (USER, "nogroup") if number is None else (str(number), str(number))
+    who = ["setpriv", "--pdeathsig", "TERM", "--reuid", uid, "--regid", gid, "--clear-groups"]
     return [
         "unshare",
         "--mount",

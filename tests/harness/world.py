@@ -17,14 +17,12 @@ from tests.harness.keys import KeyPair
 from tests.lab import CommandFailed, Guest
 
 ZBORG = Path(sys.executable).parent / "zborg"
-_SERVE = Path(__file__).resolve().parents[2] / "zborg" / "hosts" / "serve.sh"
 _USER = "zborg-serve"
 
 # The storage as its administrator prepares it by hand: see README.md, "Setting up".
 _PREPARE_STORAGE = f"""
-id {_USER} >/dev/null 2>&1 || useradd --system --create-home --shell /bin/sh {_USER}
-install -d -m 700 -o {_USER} -g {_USER} /home/{_USER}/.ssh
-install -d -m 755 /usr/local/libexec
+id {_USER} >/dev/null 2>&1 || useradd --system --home-dir /home/{_USER} --shell /bin/sh {_USER}
+install -d -m 0755 /home/{_USER} /home/{_USER}/.ssh
 """
 
 
@@ -49,11 +47,9 @@ def prepare_storage(guest: Guest, pool: str, key: str, serve_key: str) -> None:
     """A pool, the unprivileged user of `borg serve`, and zborg's keys: one for root, one for that user."""
     make_pool(guest, pool)
     guest.sh(_PREPARE_STORAGE)
-    guest.write("/usr/local/libexec/zborg-serve", _SERVE.read_text(), mode=0o755)
     forced = f"/usr/local/libexec/zborg-serve /{pool}/borg /{pool}/zborg-scratch"
     line = f'restrict,command="{forced}" {serve_key}\n' if serve_key else ""
-    guest.write(f"/home/{_USER}/.ssh/authorized_keys", line)
-    guest.sh(f"chown {_USER}: /home/{_USER}/.ssh/authorized_keys")
+    guest.write(f"/home/{_USER}/.ssh/authorized_keys", line, mode=0o644)
     authorize_root(guest, f"restrict {key}" if key else "")
 
 

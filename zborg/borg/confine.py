@@ -5,49 +5,76 @@ borg's protocol itself opens its repository with create=True; that fails, but le
 append-only is off, and its next call, `destroy`, removed every file. borg's destroy begins with the file
 `config`. So that file belongs to root, in a directory that is root's and sticky: there one may remove or
 replace only what is one's own. It also keeps a host from rewriting `config` (borg's save_key).
+
+All else belongs to a number (uid and gid) that is this host's alone, or to the account where an sshd starts
+`borg serve`. The number is the group of the directory: `stat -c %g /tank/borg/web1`. It is in the dataset
+itself, so snapshots, copies off-site and a new server have it too.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from zborg.borg.below import NO_ACCOUNT
 from zborg.errors import CommandFailed, ZborgError
-from zborg.model import Runner
+from zborg.model import NUMBERS, Runner
+from zborg.model.remedy import command, on
 
-_MODE = "1770"
+_CHANGING = 3600.0  # seconds: a repository of 50 TiB has a hundred thousand files
 
 
-def confine(storage: Runner, homes: Sequence[str], user: str) -> set[str]:
-    """Make these repositories' directories the user's to write in, and root's. Returns the changed ones.
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Whose files those of one repository are."""
 
-    `storage` runs as root there. Idempotent: three commands when nothing is to do. Raises ZborgError
-    when there is no such user.
+    uid: int
+    changed: bool  # now; or, when it was only looked at, that it has to be
+    filled: bool  # and there were files that had to be given away
+
+
+def confine(
+    storage: Runner, homes: Sequence[str], account: str = "", *, like: str = "", look: bool = False
+) -> dict[str, Owned]:
+    """Give these repositories' files to a number of their own each, or to `account`; root has the rest.
+
+    `storage` runs as root there. Idempotent, and heals what was killed half-way. The caller holds the host's
+    lock. `like` is a repository whose number is taken over, `look` changes nothing. Raises ZborgError when
+    there is no such account.
     """
     if not homes:
-        return set()
-    group = _group(storage, user)
-    right = ["-user", "0", "-group", group, "-perm", _MODE]
-    strangers = storage.run(["find", *homes, "-prune", "!", "(", *right, ")"]).stdout.splitlines()
-    if strangers:
-        storage.run(["chown", f"0:{group}", *strangers])
-        storage.run(["chmod", _MODE, *strangers])
-    _take_config(storage, homes, group)
-    return set(strangers)
-
-
-def _take_config(storage: Runner, homes: Sequence[str], group: str) -> None:
-    """From the user who made it. What is no file was not made by borg, and no link of his is followed."""
-    found = ["find", *homes, "-maxdepth", "1", "-name", "config", "-type", "f", "!", "-user", "0"]
-    storage.run(
-        [*found, "-exec", "chmod", "0640", "{}", "+", "-exec", "chown", "-h", f"0:{group}", "{}", "+"]
-    )
-
-
-def _group(storage: Runner, user: str) -> str:
-    """The number of the user's own group."""
+        return {}
+    asked = {"homes": list(homes), "account": account, "like": like, "look": look}
+    asked |= {"first": NUMBERS.start, "last": NUMBERS.stop - 1}
     try:
-        return storage.run(["id", "-g", user]).stdout.strip()
+        found = below(storage, "own", asked, _CHANGING)
     except CommandFailed as error:
-        if error.retryable or error.status != 1:
+        if error.status != NO_ACCOUNT:
             raise
-        raise ZborgError(f"there is no user {user} on the storage", f"useradd --system {user}") from error
+        raise ZborgError(
+            f"there is no user {account} on the storage",
+            on("the storage", command("useradd", "--system", account)),
+        ) from error
+    return {home: Owned(**one) for home, one in zip(homes, found, strict=True)}
+
+
+def below(storage: Runner, verb: str, asked: dict[str, Any], timeout: float = 60) -> list[Any]:
+    """Run below.py on the storage, which needs python3 there."""
+    text = (Path(__file__).parent / "below.py").read_text(encoding="utf-8")
+    argv = ["python3", "-I", "-S", "-c", text, verb]
+    try:
+        done: list[Any] = json.loads(storage.run(argv, timeout=timeout, stdin=json.dumps(asked)).stdout)
+    except CommandFailed as error:
+        if error.status != _NOT_FOUND:
+            raise
+        raise ZborgError(
+            "the storage has no python3, with which zborg looks into repositories", _INSTALL
+        ) from error
+    return done
+
+
+_NOT_FOUND = 127  # of a shell, and of our own Runner
+_INSTALL = on("the storage", command("apt-get", "install", "python3"))

@@ -12,12 +12,12 @@ from configparser import ConfigParser
 from configparser import Error as ConfigError
 from io import StringIO
 
+from zborg.borg.confine import below
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Runner
 from zborg.model.remedy import command
 
 _ID = re.compile(r"[0-9a-f]{64}")
-_HEADER = re.compile(r"==> (?P<path>.*) <==")
 _TRANSACTION = re.compile(r"transaction (?P<number>\d{1,18}), UTC time \S+")
 
 
@@ -50,49 +50,43 @@ def entries(runner: Runner, path: str) -> tuple[str, ...]:
 
 def repository_id(runner: Runner, home: str) -> str:
     """The id in the repository's `config`; "" when there is none. It is the host's word, and public."""
-    found = runner.run(["sed", "-n", "s/^id = //p", f"{home}/config"], most=4096).stdout.strip()
-    return found if _ID.fullmatch(found) else ""
+    return configs(runner, [home])[home].get("id", "")
+
+
+def configs(runner: Runner, homes: Sequence[str]) -> dict[str, dict[str, str]]:
+    """By directory: "id", and "key" (one character of it) where the repository holds its own key."""
+    if not homes:
+        return {}
+    found = dict(zip(homes, below(runner, "config", {"homes": list(homes)}), strict=True))
+    return {
+        home: {key: value for key, value in one.items() if key != "id" or _ID.fullmatch(value)}
+        for home, one in found.items()
+    }
 
 
 def last_transactions(runner: Runner, paths: Sequence[str]) -> dict[str, int]:
     """Each repository's last commit, in one command; repositories without one are left out."""
     if not paths:
         return {}
-    # Several files make every tail print headers; /dev/null makes sure that there are several.
-    files = [f"{path}/transactions" for path in paths]
-    try:
-        text = runner.run(["tail", "-n", "1", *files, "/dev/null"]).stdout
-    except CommandFailed as error:
-        if error.retryable or error.status != 1:
-            raise
-        # tail's status 1: one file is not there, the others were printed. Ask one by one.
-        if len(paths) == 1:
-            return {}
-        return {path: number for one in paths for path, number in last_transactions(runner, [one]).items()}
-    return _parse(text)
+    lines = below(runner, "last", {"homes": list(paths)})
+    found = {path: _TRANSACTION.fullmatch(line or "") for path, line in zip(paths, lines, strict=True)}
+    return {path: int(one["number"]) for path, one in found.items() if one}
 
 
-def serving(runner: Runner, name: str) -> tuple[int, ...]:
-    """Every `borg serve` of a host's repository that runs on the storage, by pid, whoever started it."""
+def serving(runner: Runner, name: str, user: str) -> tuple[int, ...]:
+    """Every `borg serve` of a host's repository that runs there as `user`, a name or a number, by pid.
+
+    Anybody there can start a process with such a command line, and would keep a left lock from being broken.
+    """
     # In brackets, so that the pattern does not match the command line in which it stands itself.
     pattern = f"[-]-restrict-to-repository [^ ]*/{name}$"
+    argv = ["pgrep", "-u", user, "-f", "--", pattern]
     try:
-        return tuple(int(pid) for pid in runner.run(["pgrep", "-f", "--", pattern]).stdout.split())
+        return tuple(int(pid) for pid in runner.run(argv).stdout.split())
     except CommandFailed as error:
         if error.retryable or error.status != 1:  # 1: there is none
             raise
         return ()
-
-
-def _parse(text: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    path = ""
-    for line in text.splitlines():
-        if header := _HEADER.fullmatch(line):
-            path = header["path"].removesuffix("/transactions")
-        elif transaction := _TRANSACTION.fullmatch(line):
-            found[path] = int(transaction["number"])
-    return found
 
 
 def forbid_writing(runner: Runner, home: str) -> None:

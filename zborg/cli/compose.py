@@ -155,8 +155,8 @@ class _World:
     def serve(self, zfs: Zfs) -> Serve:
         storage = self._config.storage
         if storage.serving is None:
-            return LocalServe(storage, zfs, lambda env: LocalRunner(storage.user, env))
-        return RemoteServe(self._ssh(_STORAGE, storage.serving))
+            return LocalServe(storage, zfs, lambda own, env: LocalRunner(own or storage.user, env))
+        return RemoteServe(self._ssh(_STORAGE, storage.serving), require=storage.wall == "require")
 
     def _ssh(self, alias: str, endpoint: Endpoint, *, share: bool = False) -> SshRunner:
         runner = SshRunner(alias, endpoint, self._known_hosts, self._local, share=share)

@@ -238,6 +238,7 @@ def _storage(raw: RawStorage, here: Path, identity: str) -> Storage:
         quota=raw.quota,
         received=raw.received,
         zfs=raw.zfs,
+        wall=raw.wall,
     )
     if not raw.ssh:
         return local

@@ -25,6 +25,7 @@ HostKey = NewType("HostKey", str)
 DatasetName = NewType("DatasetName", str)
 TunnelKind = NewType("TunnelKind", str)
 AdapterName = NewType("AdapterName", str)  # of ZFS
+WallName = NewType("WallName", str)
 ReversePort = NewType("ReversePort", int)  # 0, written "auto": another one for each run
 SshdAddress = NewType("SshdAddress", str)
 Size = NewType("Size", int)  # bytes, written "1G" as in zfs
@@ -57,6 +58,7 @@ class RawStorage:
     quota: Size = Size(0)
     received: bool = False
     zfs: AdapterName = AdapterName("auto")
+    wall: WallName = WallName("auto")
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,7 @@ def _converter() -> Converter:
         (DatasetName, _dataset),
         (TunnelKind, _one_of("stdio", "reverse")),
         (AdapterName, _one_of("auto", "libzfs", "commands")),
+        (WallName, _one_of("auto", "require")),
         (LogKind, _one_of("auto", "journal", "file", "none")),
         (SshdAddress, _sshd),
         (Recipient, _recipient),

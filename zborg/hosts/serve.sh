@@ -5,12 +5,15 @@
 #     restrict,command="/usr/local/libexec/zborg-serve /tank/borg /tank/zborg-scratch [BORG]" ssh-ed25519 AAAA...
 # Arguments come from authorized_keys and are trusted; SSH_ORIGINAL_COMMAND and all other variables are not.
 #
-#   serve NAME      borg serve, append-only, for the repository ROOT/NAME
-#   read RUN NAME   the same for SCRATCH/RUN/NAME, a clone that zborg made to read from
+#   serve NAME [require]      borg serve, append-only, for the repository ROOT/NAME
+#   read RUN NAME [require]   the same for SCRATCH/RUN/NAME, a clone that zborg made to read from
+#
+# With "require" nothing is served without a wall. The wall is wall.py, installed as zborg-wall.py beside this file;
+# the first line on stderr says what stands.
 
 # As in zborg-agent: nothing of the client's environment but the command, and an argument says it is done.
 case ${1-} in
---clean) shift ;;
+--clean) shift ;; # zborg on this machine also gives WALL, the text of wall.py, and OWN ("uid" or nothing)
 *) exec /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C COMMAND="${SSH_ORIGINAL_COMMAND-}" \
     /bin/sh "$0" --clean "$@" ;;
 esac
@@ -38,25 +41,41 @@ case $COMMAND in *[!A-Za-z0-9\ -]*) refuse "a character that no command of ours 
 # shellcheck disable=SC2086 # the one place where it is split
 set -- $COMMAND
 case ${1-}:$# in
-serve:2) parent=$root name=$2 ;;
-read:3) parent=$scratch/$2 name=$3 && is_run "$2" ;;
+serve:2 | serve:3) parent=$root name=$2 need=${3-} ;;
+read:3 | read:4) parent=$scratch/$2 name=$3 need=${4-} && is_run "$2" ;;
 *) false ;;
 esac || refuse "neither serve NAME nor read RUN NAME"
+case $need in '' | require) ;; *) refuse "neither serve NAME nor read RUN NAME" ;; esac
 is_name "$name" || refuse "not a repository name"
 # A missing or unmounted dataset must not become a new repository on the disk below it.
 if [ ! -d "$parent/$name" ] || [ -L "$parent/$name" ]; then refuse "$parent/$name is not a directory"; fi
 # The client's URL is ./NAME, so that it is the same in ROOT and in a clone.
 cd "$parent" || refuse "cannot enter $parent"
-unset COMMAND OLDPWD
-# borg serve needs no directory of its own besides the repository, and gets none.
-export BORG_HOST_ID="server:$name" BORG_BASE_DIR=/nonexistent
+wall=${WALL-} own=${OWN-}
+unset COMMAND OLDPWD WALL OWN
+# borg serve needs no directory of its own besides the repository, and gets none. Its self-test would want one, takes
+# 55 ms of every start, and tests chunker and ciphers, which only the host's borg uses.
+export BORG_HOST_ID="server:$name" BORG_BASE_DIR=/nonexistent BORG_SELFTEST=disabled
 # What borg parses here comes from a host that may be hostile. A repository's index took 103 bytes of memory a chunk
 # (borg 1.2.4 and 1.4.5, 4 million chunks, while it grew): 4 GiB are enough for 50 TiB. No backup needs a day of
 # processor time.
 limit -c 0
 limit -v 4194304
 limit -t 86400
-# borg serve speaks on stdin and stdout alone. Where an ordinary user may have a network of its own, it gets an empty one.
 set -- "$borg" serve --append-only --restrict-to-repository "$parent/$name"
-! unshare --map-current-user --net true 2>/dev/null || set -- unshare --map-current-user --net "$@"
+python=/usr/bin/python3
+[ -x "$python" ] || python=/usr/local/bin/python3
+if [ -e /proc/self/setgroups ] && [ -x "$python" ]; then # Linux
+    [ ! "$wall" ] || exec "$python" -I -S -c "$wall" "$parent/$name" "$own" "$need" "$@"
+    [ ! -f "${0%/*}/zborg-wall.py" ] ||
+        exec "$python" -I -S "${0%/*}/zborg-wall.py" "$parent/$name" "$own" "$need" "$@"
+fi
+[ "$own" ] || [ ! "$need" ] || refuse "no wall can stand here, and wall = \"require\" asks for one"
+# borg serve speaks on stdin and stdout alone. Where an ordinary user may have a network of its own, it gets an empty one.
+network=network
+! unshare --map-current-user --net true 2>/dev/null || {
+    network=no-network
+    set -- unshare --map-current-user --net "$@"
+}
+printf 'zborg-serve: wall %s %s\n' "${own:-none}" "$network" >&2
 exec "$@"

@@ -13,9 +13,11 @@ from pathlib import Path
 from zborg.errors import CommandFailed, TimedOut
 from zborg.hosts.connection import REFUSED, connection_failed
 from zborg.hosts.reverse import ReverseTunnel
+from zborg.hosts.serve import bring
 from zborg.hosts.ssh import explain, ssh_argv
 from zborg.hosts.ssh_log import SshLog, start_ssh
-from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner, Speaker
+from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner, Speaker, Wall
+from zborg.model.wall import reported
 from zborg.streams import Spare, join, pump
 
 # Starts `borg serve` for a command such as "serve web1" on two file descriptors (docs/agent.md).
@@ -42,14 +44,18 @@ class SshTunnel:
     def __init__(self, known_hosts: Path, local: Runner, serve: Serve, storage: Endpoint | None) -> None:
         self._known_hosts, self._local = known_hosts, local
         self._serve, self._storage = serve, storage
+        self._walls: dict[str, Wall] = {}
 
     def verb(
         self, host: Host, words: Sequence[str], lines: Lines, *, scratch: str = "", adopt: Adopt | None = None
     ) -> int:
         """Run one verb on the host; returns its status. See model.Tunnel."""
         heard: dict[str, list[str]] = {"host": [], "serve": []}
+        self._walls.pop(host.name, None)
 
         def listen(who: str, line: str) -> None:
+            if who == "serve" and self._is_report(host.name, line):
+                return
             if who == "serve" and _PROGRESS in line:
                 return  # a replay of segments says so much that the reason for it would be forgotten
             heard[who] = [*heard[who][-_KEPT:], line]
@@ -85,15 +91,29 @@ class SshTunnel:
         assert host.reverse is not None  # whoever has none has our agent
         return ReverseTunnel(self._known_hosts, self._local).run(host, host.reverse, lines, adopt)
 
-    def try_serve(self, name: str) -> None:
+    def wall(self, name: str) -> Wall | None:
+        """See model.Tunnel."""
+        return self._walls.get(name)
+
+    def bring(self, storage: Runner) -> tuple[str, ...]:
+        """See model.Tunnel."""
+        return bring(storage) if self._storage else ()
+
+    def try_serve(self, name: str) -> Wall | None:
         """`borg serve` ends well when its input ends. See model.Tunnel."""
         said: list[str] = []
+        self._walls.pop(name, None)
+
+        def listen(_: str, line: str) -> None:
+            if not self._is_report(name, line):
+                said.append(line)
+
         null = os.open(os.devnull, os.O_RDWR)
         try:
             child = self._serve(f"serve {name}", null, null)
         finally:
             os.close(null)
-        status = pump({"serve": child}, lambda _, line: said.append(line), timeout=_ASKING)["serve"]
+        status = pump({"serve": child}, listen, timeout=_ASKING)["serve"]
         if status and self._storage:
             words = child.connection.text if status == REFUSED else "\n".join(said)
             raise explain("zborg.storage", self._storage, status, words)
@@ -101,6 +121,14 @@ class SshTunnel:
             raise CommandFailed(
                 child.argv[:1], status, "\n".join(said[-_KEPT:]), "borg serve cannot be started"
             )
+        return self._walls.get(name)
+
+    def _is_report(self, name: str, line: str) -> bool:
+        """Only the first such line is serve.sh's own: a host may write others, once borg has begun."""
+        if name in self._walls or (wall := reported(line)) is None:
+            return False
+        self._walls[name] = wall
+        return True
 
     def _start(self, host: Host, words: Sequence[str], scratch: str) -> tuple[Child, Child, Spare]:
         command = " ".join(map(quote, words))

@@ -36,6 +36,7 @@ from zborg.model.running import (
     Tunnel,
     utc_now,
 )
+from zborg.model.wall import NUMBERS, Wall
 from zborg.model.zfs import (
     P_RUN,
     P_STATE,
@@ -82,6 +83,7 @@ __all__ = [
     "Hold",
     "Host",
     "NAME_PATTERN",
+    "NUMBERS",
     "Outcome",
     "PREFIX",
     "P_RUN",
@@ -104,6 +106,7 @@ __all__ = [
     "Stream",
     "Target",
     "Verdict",
+    "Wall",
     "Zfs",
     "utc_now",
 ]

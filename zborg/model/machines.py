@@ -74,9 +74,15 @@ class Storage:
     quota: int = 0  # bytes of a new host's dataset, 0 none
     received: bool = False  # an off-site: copies that another zborg sends, rotated by their arrival
     zfs: str = "auto"  # or "libzfs", "commands": which adapter speaks to ZFS
+    wall: str = "auto"  # or "require": nothing is served without one
 
     def dataset_of(self, host: str) -> str:
         return f"{self.dataset}/{host}"
+
+    def account_of(self, host: Host) -> str:
+        """Who owns its repository's files; "" is a number of its own: root here starts its `borg serve`."""
+        shared = self.endpoint is not None or host.reverse is not None or self.user == "root"
+        return self.user if shared else ""
 
     @property
     def scratch(self) -> str:

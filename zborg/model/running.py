@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from zborg.model.machines import Host
+from zborg.model.wall import Wall
 
 MOST = 256 << 20  # bytes that a command may print: a million snapshots listed take 150 MiB
 
@@ -95,11 +96,18 @@ class Tunnel(Protocol):
         Raises CommandFailed when the host refuses, Unreachable and TimedOut.
         """
 
-    def try_serve(self, name: str) -> None:
-        """Start `borg serve` for a host's repository and let it end at once.
+    def try_serve(self, name: str) -> Wall | None:
+        """Start `borg serve` for a host's repository, let it end at once, and return the wall around it.
 
-        Raises CommandFailed with its words when it ended badly, Unreachable, TimedOut.
+        None: the storage's zborg-serve is one from before there were walls. Raises CommandFailed with its
+        words when it ended badly, Unreachable, TimedOut.
         """
+
+    def wall(self, name: str) -> Wall | None:
+        """What stood around the last `borg serve` of this host in this process; None when it is not known."""
+
+    def bring(self, storage: Runner) -> tuple[str, ...]:
+        """Write this version's serving files if the storage is another machine; the paths written."""
 
     def verb(
         self, host: Host, words: Sequence[str], lines: Lines, *, scratch: str = "", adopt: Adopt | None = None

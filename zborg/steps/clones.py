@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from zborg.borg.confine import confine
 from zborg.borg.repository import forbid_writing
 from zborg.errors import UsageError
 from zborg.interrupt import cancelled
@@ -113,10 +114,20 @@ def clone(begun: Begun, place: Place, snapshot: Snapshot, *, served: bool = Fals
         place.machine.run(["rm", "-rf", "--", f"{home}/lock.exclusive", f"{home}/lock.roster"])
         if served:
             forbid_writing(place.machine, home)
+            _give(begun.context, place.host, home)
         yield home
     finally:
         with cancelled.shielded():
             place.zfs.destroy_clone(made)
+
+
+def _give(context: Context, host: str, home: str) -> None:
+    """A snapshot from before hosts had numbers of their own is served under its host's number as well."""
+    storage = context.config.storage
+    (known,) = (one for one in context.config.hosts if one.name == host)
+    own = next((one for one in context.zfs.datasets(storage.dataset_of(host)) if one.mounted), None)
+    like = own.mountpoint if own and own.mountpoint else ""
+    confine(context.storage, [home], storage.account_of(known), like=like)
 
 
 def fetched_below(place: Place, run: str) -> str:

@@ -14,6 +14,7 @@ from zborg.planning import doctor_zfs as limits
 from zborg.planning.doctor_machines import DoorFacts, HostFacts
 from zborg.planning.doctor_zfs import Account
 from zborg.steps.context import Context
+from zborg.steps.doctor_accounts import home_of, keys
 from zborg.steps.doctor_storage import Stock, settings
 from zborg.zfs import allowed, argv, delegation
 from zborg.zfs.names import dataset as checked
@@ -119,6 +120,7 @@ def _door_of(one: Target, runner: Runner) -> Iterator[Finding]:
     if one.endpoint.user != "root":
         account = _account(runner, one.endpoint.user, one.dataset, grants, append=append)
         yield from (f for f in limits.delegation(account, f"on {one.name}: ") if f.level is not Status.OK)
+        yield from keys(runner, one.endpoint.user, one.name)
 
 
 def _grants(runner: Runner, root: str) -> tuple[Grant, ...]:
@@ -165,6 +167,8 @@ def off_site(context: Context) -> Iterable[Finding]:
         account = _account(runner, user, root, grants, append=append)
         bad += (f for f in limits.delegation(account, "") if f.level is not Status.OK)
         bad += _door(runner, user, root)
+    for user in dict.fromkeys(one.who for one in grants if one.kind == "user"):
+        bad += keys(runner, user)  # the reader's, too
     words = f"{', '.join(receivers)} may receive below {root} and do no more; its keys end in the sink"
     return tuple(dict.fromkeys(bad)) or (Finding(root, Status.OK, words),)
 
@@ -174,7 +178,7 @@ def _receives(grant: Grant) -> bool:
 
 
 def _door(runner: Runner, user: str, root: str) -> Iterator[Finding]:
-    home = _home(runner, user)
+    home = home_of(runner, user)
     if not home:
         words = f"there is no account {user}, and it may receive"
         yield Finding(user, Status.WARNING, words, delegation.lines(root, user, platform.system())[0])
@@ -189,14 +193,3 @@ def _door(runner: Runner, user: str, root: str) -> Iterator[Finding]:
             raise
         lines, loose = [], False  # it is not there
     yield from judge.door(DoorFacts(user, path, lines, loose, root))
-
-
-def _home(runner: Runner, user: str) -> str:
-    """passwd(5), by whatever the system takes accounts from."""
-    try:
-        told = runner.run(["getent", "passwd", user], timeout=_ASKING).stdout.strip().split(":")
-    except CommandFailed as error:
-        if error.retryable:
-            raise
-        return ""
-    return told[5] if len(told) > 6 else ""

@@ -6,14 +6,18 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from zborg.borg.confine import confine
+from zborg.borg.repository import configs
 from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Finding, Host, Outcome, Runner, Status, Target
 from zborg.planning import clocks
+from zborg.planning import doctor_walls as walls
 from zborg.planning import doctor_zfs as judge
 from zborg.planning.doctor import or_fine, program
 from zborg.planning.doctor_machines import keyed_here
 from zborg.planning.doctor_zfs import StorageFacts
+from zborg.steps import doctor_accounts as accounts
 from zborg.steps.context import Context
 from zborg.steps.doctor_here import zfs_of
 from zborg.steps.enroll import escrow_of
@@ -73,18 +77,8 @@ class Stock:
 
     def _configs(self) -> dict[str, Lines]:
         homes = self.homes()
-        if not homes:
-            return {}
-        files = ["find", *homes, "-maxdepth", "1", "-name", "config", "-type", "f"]
-        lines = ["grep", "-Ho", "-e", "^id = [0-9a-f]*", "-e", "^key = .", "{}", "+"]
-        text = self.context.storage.run([*files, "-exec", *lines], timeout=120).stdout
-        found: dict[str, Lines] = {}
-        for line in text.split("\n")[:-1]:
-            path, _, said = line.partition("/config:")
-            if path in homes:
-                key, _, value = said.partition(" = ")
-                found.setdefault(homes[path].name, {})[key] = value
-        return found
+        found = configs(self.context.storage, list(homes))
+        return {homes[home].name: lines for home, lines in found.items() if lines}
 
 
 def adapter(context: Context, words: str) -> Iterable[Finding]:
@@ -143,27 +137,38 @@ def repositories(stock: Stock) -> Iterable[Finding]:
 
 def _unconfined(context: Context, homes: Mapping[str, Host]) -> Iterator[Finding]:
     """As borg/confine.py makes it: see there why."""
-    strangers = ["find", *homes, "-prune", "!", "(", "-user", "0", "-perm", "1770", ")"]
-    for home in context.storage.run(strangers).stdout.split("\n")[:-1]:
-        host = homes[home]
-        words = f"{home} is not root's with mode 1770: a hostile host could throw its repository away"
-        yield Finding(host.name, Status.FAILED, words, f"zborg init {host.name}")
+    storage = context.config.storage
+    for account in dict.fromkeys(storage.account_of(host) for host in homes.values()):
+        some = [home for home, host in homes.items() if storage.account_of(host) == account]
+        for home, owned in confine(context.storage, some, account, look=True).items():
+            if owned.changed:
+                yield walls.unconfined(homes[home].name, home, account)
 
 
 def serving(context: Context) -> Iterable[Finding]:
     """One host stands for all, as in init: the account, its forced command and borg are the same for each."""
+    yield from _keys(context)
     served = [host for host in context.config.hosts if host.reverse is None]
     if not served:
         return
     try:
-        context.tunnel.try_serve(served[0].name)
+        wall = context.tunnel.try_serve(served[0].name)
     except ZborgError as error:
         if error.retryable:  # the way there, which others tell of
             raise
         mend = error.remedy or "zborg init tries it too; README, Setting up"
         yield Finding("borg serve", Status.FAILED, f"it cannot be started: {error.message}", mend)
         return
-    yield Finding("borg serve", Status.OK, f"can be started, as {context.config.storage.user}")
+    yield walls.serving(served[0].name, wall, str(context.config.storage.endpoint or ""))
+
+
+def _keys(context: Context) -> Iterable[Finding]:
+    """Of the account in which an sshd starts `borg serve`, if there is one."""
+    storage = context.config.storage
+    if storage.endpoint or any(host.reverse for host in context.config.hosts):
+        yield from accounts.keys(
+            context.storage, storage.user, storage.endpoint.address if storage.endpoint else ""
+        )
 
 
 # --- pools ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -171,7 +172,7 @@ class _Enrolment:
         there = name in _datasets(context)
         if not there:
             self.work.note("dataset", self._remove_dataset)
-        list(make_datasets(self.begun, [host], self.request.quota))
+        list(make_datasets(self.begun, [host], self.request.quota, lambda _: nullcontext()))
         made = _datasets(context)[name]
         if not made.mounted or not made.mountpoint:
             raise ZborgError(f"the dataset {name} is not mounted", f"zfs mount {name}")

@@ -59,7 +59,7 @@ class HostBackup:
     def archive(self, verb: str, tried: int = 1) -> Outcome:
         """After prepare(): a new archive by this verb, good only if the server saw its commit."""
         # Nothing that was ever backed up is served before this.
-        confine(self.begun.context.storage, [self.home], self.begun.context.config.storage.user)
+        confine(self.begun.context.storage, [self.home], self._account)
         # The last try may have made its archive: every try has a name of its own.
         name = archive_name(self.host, self.begun.started if tried == 1 else self.begun.context.clock())
         return self._proven(self._verb(verb, self.host.name, name), name)
@@ -132,8 +132,17 @@ class HostBackup:
             return f"a borg runs on {self.host.name}"
         if "borg_runs no" not in told:
             return f"whether a borg runs on {self.host.name} its agent does not say"
-        pids = ", ".join(map(str, serving(self.begun.context.storage, self.host.name)))
+        pids = ", ".join(map(str, serving(self.begun.context.storage, self.host.name, self._server())))
         return f"a borg serve of its repository runs on the storage, pid {pids}" if pids else ""
+
+    @property
+    def _account(self) -> str:
+        return self.begun.context.config.storage.account_of(self.host)
+
+    def _server(self) -> str:
+        """As whom `borg serve` runs for it."""
+        storage = self.begun.context.storage
+        return self._account or str(confine(storage, [self.home], look=True)[self.home].uid)
 
     def _say(self, *words: str) -> tuple[int, BorgLog]:
         log = BorgLog()
@@ -151,6 +160,8 @@ class HostBackup:
     def _outcome(self, status: int, log: BorgLog) -> Outcome:
         judged, message, remedy = judge(status, log)
         data: dict[str, Any] = dict(statistics(log.json()))
+        if wall := self.begun.context.tunnel.wall(self.host.name):
+            data["wall"] = wall.words
         if log.clocks:
             data["clocks"] = [moment(at) for at in log.clocks]  # the host's and ours
         if log.warnings:

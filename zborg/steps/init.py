@@ -6,14 +6,17 @@ the storage, so that a typing error in zborg.toml cannot start a second, empty h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from zborg.borg.confine import confine
-from zborg.errors import ZborgError
+from zborg.errors import Busy, ZborgError
 from zborg.model import Dataset, Endpoint, Event, Host, Outcome, Report, Runner, Status, Storage
+from zborg.model.remedy import command
 from zborg.model.words import size
+from zborg.planning import doctor_walls as walls
 from zborg.steps.context import Begun, Context, begin, check_place, outcome_of, select_hosts
 
 # borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
@@ -54,6 +57,7 @@ def _init(begun: Begun, hosts: Sequence[Host]) -> Report:
     try:
         outcomes += make_datasets(begun, hosts, context.config.storage.quota)
         outcomes += _slack(context)
+        outcomes += _brought(context)
         # Those with a reverse tunnel reach their repository through the server's sshd instead.
         served = [host for host in hosts if host.reverse is None]
         outcomes += [_served(context, host.name) for host in served[:1]]
@@ -62,15 +66,30 @@ def _init(begun: Begun, hosts: Sequence[Host]) -> Report:
     return begun.report(outcomes)
 
 
+def _brought(context: Context) -> Iterator[Outcome]:
+    """On a storage elsewhere `borg serve` is started by files of ours."""
+    where = context.config.storage.endpoint
+    if where is None:
+        return
+    try:
+        written = context.tunnel.bring(context.storage)
+    except ZborgError as error:
+        yield replace(outcome_of("storage", "zborg-serve", error), status=Status.WARNING)
+        return
+    words = f"{', '.join(written)} written" if written else "is this version's"
+    yield Outcome("storage", "zborg-serve", Status.OK, f"on {where}: {words}")
+
+
 def _served(context: Context, name: str) -> Outcome:
     """One host stands for all: the account, its forced command and borg are the same for each."""
     try:
-        context.tunnel.try_serve(name)
+        wall = context.tunnel.try_serve(name)
     except ZborgError as error:
         mend = "README, When the pool is on another machine" if context.config.storage.endpoint else ""
         told = outcome_of("storage", "borg serve", error)
         return replace(told, remedy=told.remedy or mend or "install borg, and see [storage] in zborg.toml")
-    return Outcome("storage", "borg serve", Status.OK, f"can be started for {name}")
+    found = walls.serving(name, wall, str(context.config.storage.endpoint or ""))
+    return Outcome("storage", found.subject, found.level, found.message, found.remedy)
 
 
 def _lines(storage: Storage, made: Mapping[str, str]) -> dict[Endpoint, str]:
@@ -147,20 +166,29 @@ def _existing(begun: Begun) -> dict[str, Dataset]:
     return {d.name: d for d in begun.context.zfs.datasets(begun.context.config.storage.dataset)}
 
 
-def make_datasets(begun: Begun, hosts: Sequence[Host], quota: int) -> Iterator[Outcome]:
-    """The storage's dataset and the hosts', a new host's with its quota; all belong to the storage's user."""
+Hold = Callable[[str], AbstractContextManager[object]]
+
+
+def make_datasets(
+    begun: Begun, hosts: Sequence[Host], quota: int, hold: Hold | None = None
+) -> Iterator[Outcome]:
+    """The storage's dataset and the hosts', a new host's with its quota, each given to its host's own number.
+
+    `hold` is how a host's lock is taken; a caller that has it already says so.
+    """
     context, existing = begun.context, _existing(begun)
     root, *children = _wanted(begun, hosts)
     for name in (root, *children):
         if name not in existing:
             limit = {"quota": str(quota)} if quota else {}
             context.zfs.create(name, _STORAGE if name == root else limit)
-    given = _hand_over(begun, children)
+    given = _hand_over(begun, hosts, hold or context.locks.hold)
     for name in (root, *children):
         words = "is there" if name in existing else "created"
-        if name in given and name in existing:
-            words += f", now for {context.config.storage.user} to write in"
-        yield Outcome("dataset", name, Status.OK, words)
+        if name in given and (name in existing or given[name].status is not Status.OK):
+            yield replace(given[name], message=f"{words}, {given[name].message}")
+        else:
+            yield Outcome("dataset", name, Status.OK, words)
 
 
 def _slack(context: Context) -> Iterator[Outcome]:
@@ -182,14 +210,37 @@ def _slack(context: Context) -> Iterator[Outcome]:
     yield Outcome("dataset", storage.reserve, Status.OK, words)
 
 
-def _hand_over(begun: Begun, names: Sequence[str]) -> set[str]:
-    """`borg serve` runs unprivileged: each dataset is its user's to write in. Returns those changed now.
+def _hand_over(begun: Begun, hosts: Sequence[Host], hold: Hold) -> dict[str, Outcome]:
+    """Each dataset is its host's alone to write in (borg/confine.py). What was done, by dataset.
 
-    Looked at in all of them, because an init that was killed may have left one as it was made.
+    Looked at in all of them, because an init that was killed may have left one as it was made, and one from
+    before hosts had numbers of their own has files of the shared account. They change under the host's lock.
     """
-    homes = _homes(begun, names)
-    changed = confine(begun.context.storage, list(homes), begun.context.config.storage.user)
-    return {homes[home] for home in changed}
+    context, storage = begun.context, begun.context.config.storage
+    names = {storage.dataset_of(host.name): host for host in hosts}
+    homes, done = _homes(begun, list(names)), {}
+    by_account: dict[str, list[str]] = {}
+    for home, name in homes.items():
+        by_account.setdefault(storage.account_of(names[name]), []).append(home)
+    for account, some in by_account.items():
+        for home, owned in confine(context.storage, some, account, look=True).items():
+            if owned.changed:
+                name = homes[home]
+                done[name] = _given(begun, names[name], home, hold)
+    return done
+
+
+def _given(begun: Begun, host: Host, home: str, hold: Hold) -> Outcome:
+    """A backup that is at work goes on, and changes nothing: the next one, or init, does it."""
+    context, storage = begun.context, begun.context.config.storage
+    name, account = storage.dataset_of(host.name), storage.account_of(host)
+    try:
+        with hold(f"host-{host.name}"):
+            owned = confine(context.storage, [home], account)[home]
+    except Busy as error:
+        words = f"its files stay whose they are until its backup has ended ({error.message})"
+        return Outcome("dataset", name, Status.WARNING, words, command("zborg", "init", host.name))
+    return Outcome("dataset", name, Status.OK, f"now for {account or f'number {owned.uid}'} to write in")
 
 
 def _homes(begun: Begun, names: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from zborg.borg.borgmatic import Told, judge
 from zborg.borg.confine import confine
 from zborg.borg.repository import last_transactions
+from zborg.errors import ZborgError
 from zborg.model import Host, Outcome, Speaker, Status
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, refuse_to_replace
@@ -34,7 +35,13 @@ class ReverseBackup:
         if not before:
             # borgmatic may be told to make what is missing: not in place of a history that was lost.
             refuse_to_replace(context, self.host)
-        confine(context.storage, [home], context.config.storage.user)
+        if context.config.storage.wall == "require":
+            raise ZborgError(
+                f'wall = "require", and no wall can stand around the borg serve of {self.host.name}: '
+                "the server's own sshd starts it",
+                'give the host the agent (docs/agent.md), or take wall = "require" out of zborg.toml',
+            )
+        confine(context.storage, [home], context.config.storage.account_of(self.host))
         started, told = context.clock(), Told()
 
         def listen(speaker: Speaker, line: str) -> None:

@@ -39,10 +39,11 @@ def reading_lines(root: str, user: str, system: str) -> tuple[str, ...]:
 
 
 def _account(user: str, system: str) -> str:
-    name = shlex.quote(user)
+    """Its home is not made here: it is to be root's, so that the account cannot let itself in."""
+    name, home = shlex.quote(user), shlex.quote(f"/home/{user}")
     if system == FREEBSD:
-        return f"pw useradd {name} -m -s /bin/sh"
-    return f"useradd --system --create-home --shell /bin/sh {name}"
+        return f"pw useradd {name} -d {home} -s /bin/sh"
+    return f"useradd --system --home-dir {home} --shell /bin/sh {name}"
 
 
 def _allow(user: str, permissions: tuple[str, ...], root: str) -> str:
