@@ -21,7 +21,8 @@ from zborg.errors import Exit
 from zborg.model import Speaker, Status
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.restore import list_snapshots, restore_files
+from zborg.steps.restore import restore_files
+from zborg.steps.restore_list import list_snapshots
 from zborg.steps.snapshot import snapshot
 
 SECRET = "payroll-4711"

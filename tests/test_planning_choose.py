@@ -25,6 +25,9 @@ BERLIN = in_zone("Europe/Berlin")
 SAO_PAULO = in_zone("America/Sao_Paulo")  # its clocks went back at midnight, until 2019
 
 
+NOW = datetime(2026, 2, 12, 9, 30)  # a Thursday, local
+
+
 def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
@@ -45,15 +48,44 @@ def utc(text: str) -> datetime:
     ],
 )
 def test_times_are_local_unless_they_say_otherwise(text: str, expected: str) -> None:
-    assert parse_at(text, BERLIN) == utc(expected)
+    assert parse_at(text, BERLIN, NOW) == utc(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("today", "2026-02-12T22:59:59.999999"),
+        ("yesterday", "2026-02-11T22:59:59.999999"),
+        (" Yesterday\n", "2026-02-11T22:59:59.999999"),
+        ("thursday", "2026-02-12T22:59:59.999999"),  # it is one today
+        ("friday", "2026-02-06T22:59:59.999999"),
+        ("WEDNESDAY", "2026-02-11T22:59:59.999999"),
+        ("09:30", "2026-02-12T08:30"),
+        ("9:30:00", "2026-02-12T08:30"),
+        ("9:30:01", "2026-02-11T08:30:01"),  # not yet today
+        ("10:35", "2026-02-11T09:35"),
+        ("0:00", "2026-02-11T23:00"),
+        ("yesterday 10:35", "2026-02-11T09:35"),
+        ("today  23:59", "2026-02-12T22:59"),
+        ("monday 7:00", "2026-02-09T06:00"),
+    ],
+)
+def test_a_time_of_day_and_a_day_by_its_name_are_counted_back_from_now(text: str, expected: str) -> None:
+    assert parse_at(text, BERLIN, NOW) == utc(expected)
+
+
+def test_a_time_of_day_that_the_clocks_show_twice_is_the_second() -> None:
+    night = datetime(2026, 10, 25, 12)
+    assert parse_at("2:30", BERLIN, night) == utc("2026-10-25T01:30")
+    assert parse_at("sunday", BERLIN, datetime(2026, 3, 30, 1)) == utc("2026-03-29T21:59:59.999999")
 
 
 def test_a_date_ends_at_its_second_midnight_where_the_clocks_go_back_at_midnight() -> None:
-    assert parse_at("2019-02-16", SAO_PAULO) == utc("2019-02-17T02:59:59.999999")
+    assert parse_at("2019-02-16", SAO_PAULO, NOW) == utc("2019-02-17T02:59:59.999999")
 
 
 def test_a_name_is_a_name_in_every_zone() -> None:
-    assert parse_at("zborg_2026-02-12T144933Z", BERLIN) == SnapshotName(utc("2026-02-12T14:49:33"))
+    assert parse_at("zborg_2026-02-12T144933Z", BERLIN, NOW) == SnapshotName(utc("2026-02-12T14:49:33"))
 
 
 @pytest.mark.parametrize(
@@ -68,19 +100,23 @@ def test_a_name_is_a_name_in_every_zone() -> None:
         "20260230",
         "a" * 64,
         "0001-01-01T00:30",
-        "12:30",
+        "24:30",
+        "9:5",
+        "yesterday yesterday",
+        "12:30 yesterday",
+        "2026-02-12 monday",
     ],
 )
 def test_anything_else_is_refused_with_the_forms_that_are_not(text: str) -> None:
     with pytest.raises(UsageError, match="neither a snapshot|not the name") as caught:
-        parse_at(text, BERLIN)
+        parse_at(text, BERLIN, NOW)
     assert "2026-02-12T14:49" in caught.value.remedy
 
 
 @given(st.text())
 def test_no_text_ends_in_another_error(text: str) -> None:
     try:
-        at = parse_at(text, BERLIN)
+        at = parse_at(text, BERLIN, NOW)
     except UsageError:
         return
     assert isinstance(at, SnapshotName | Label) or at.tzinfo is UTC
@@ -92,11 +128,12 @@ def test_every_label_that_is_allowed_is_found_by_at(text: str) -> None:
         check_label(text)
     except UsageError:
         return
-    assert parse_at(text, BERLIN) == Label(text)
+    assert parse_at(text, BERLIN, NOW) == Label(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-a", ".a", "a b", "a/b", "ä", "a\n", "zborg_x", "2026-02-12", "a" * 64]
+    "text",
+    ["", "-a", ".a", "a b", "a/b", "ä", "a\n", "zborg_x", "2026-02-12", "a" * 64, "today", "Monday", "14:49"],
 )
 def test_what_no_snapshot_may_be_labelled(text: str) -> None:
     with pytest.raises(UsageError, match="--label"):

@@ -26,7 +26,7 @@ from zborg.errors import Exit, KeyRefused, UsageError, ZborgError
 from zborg.model import P_STATE, Child, Report, SnapshotName, Status, Stream
 from zborg.steps.clones import Source
 from zborg.steps.context import Context
-from zborg.steps.restore import list_snapshots
+from zborg.steps.restore_list import list_snapshots
 from zborg.steps.restore_repo import Wanted, restore_repo
 from zborg.zfs import argv
 from zborg.zfs.sink import Give, Show, parse, parse_reading
@@ -132,10 +132,11 @@ def test_the_readers_key_brings_a_repository_back(away: Away, vault: LocalVault,
 
 def test_the_everyday_key_does_not(plain: World) -> None:
     """By itself it stops at the first thing that it would make there; as --identity at the send."""
-    for identity, words in (("", "refused by the sink"), ("everyday", "zfs send on offsite failed")):
+    for identity, words in (("", "zborg's everyday key"), ("everyday", "the key of --identity")):
         report = plain.restore(identity=identity)
         (outcome,) = report.outcomes
-        assert report.exit is Exit.FAILED and words in outcome.message and "--identity" in outcome.remedy
+        assert report.exit is Exit.FAILED and "--identity" in outcome.remedy
+        assert outcome.message == f"offsite lets {words} restore nothing: a sink is in front of it"
     assert plain.offsite.done == [] and not (plain.vault.directory / "copy").exists()
     assert plain.scratch == ["tank/zborg-scratch"]
 
@@ -162,7 +163,7 @@ def test_a_key_that_others_can_read_is_refused_before_anything_is_asked(plain: W
             plain.restore()
     finally:
         plain.offsite.reader.chmod(0o600)  # the next test's as well
-    assert caught.value.remedy.startswith(f"install -m 0600 {plain.offsite.reader} /root/")
+    assert f"\ninstall -m 0600 {plain.offsite.reader} /root/" in caught.value.remedy
     assert plain.scratch == [], "nothing was begun"
 
 

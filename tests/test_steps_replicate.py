@@ -20,7 +20,7 @@ from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Child, Dataset, Status, S
 from zborg.model.zfs import P_LABEL
 from zborg.steps.context import Context
 from zborg.steps.replicate import replicate
-from zborg.steps.restore import list_snapshots
+from zborg.steps.restore_list import list_snapshots
 from zborg.steps.rotate import rotate
 
 

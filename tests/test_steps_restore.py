@@ -18,7 +18,8 @@ from zborg.model import Status
 from zborg.reporting.text import render
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.restore import _newest_archive, list_snapshots, restore_files
+from zborg.steps.restore import _newest_archive, restore_files
+from zborg.steps.restore_list import list_snapshots
 from zborg.steps.snapshot import snapshot
 
 
@@ -131,6 +132,47 @@ def test_restore_list_shows_every_snapshot_with_its_state(vault: LocalVault, clo
     nights(vault, clock, 2)
     report = list_snapshots(world(vault, clock), "web1")
     assert [outcome.subject for outcome in report.outcomes] == raws(vault, "tank/borg/web1")
+
+
+def test_restore_list_shows_local_times_and_the_sizes_of_backups(
+    vault: LocalVault, clock: Hours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the history has of each snapshot's own backup; and a broken history costs the sizes alone."""
+    host, context, _ = backed_up(vault, clock)
+    clock.tick()
+    (host.data / "more").write_bytes(os.urandom(3_000_000))
+    backup(context, Options())
+    clock.tick()
+    snapshot(context)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        first, second = list_snapshots(context, "web1").outcomes
+        assert first.message.startswith("Fri 2026-02-13 00:49:33 JST, good backup")
+        assert (first.data["files"], second.data["files"]) == (1, 2)
+        assert first.data["original_bytes"] < 3_000_000 < second.data["original_bytes"]
+        shown = " ".join(
+            word for line in render(list_snapshots(context, "web1")) for word in line.text.split()
+        )
+        assert "good backup; 2 files, 2.9 MiB" in shown, shown
+        (vault.state / "history.db").write_text("no database")
+        third, _ = list_snapshots(context, "web1").outcomes
+        assert "files" not in third.data and third.message == first.message
+        assert any("no sizes of backups" in event.message for event in vault.events)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("at", ["yesterday", "15:50", "thursday 15:49:33"])
+def test_a_restore_goes_back_to_a_time_in_plain_words(vault: LocalVault, clock: Hours, at: str) -> None:
+    """Asked a day later for what was there on Thursday afternoon (UTC)."""
+    _, context, raw = backed_up(vault, clock)
+    clock.tick(22)
+    snapshot(context, label="later")
+    clock.tick()
+    plan = restore_files(context, "web1", ["/etc"], at, dry_run=True).plan
+    assert plan[0] == f"clone tank/borg/web1@{raw} and serve it to web1"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from zborg.model.zfs import P_LABEL
 from zborg.steps.backup import Options, backup
 from zborg.steps.holds import Placing, list_holds, place_holds
 from zborg.steps.replicate import replicate
-from zborg.steps.restore import list_snapshots
+from zborg.steps.restore_list import list_snapshots
 from zborg.steps.rotate import rotate
 from zborg.steps.snapshot import snapshot
 

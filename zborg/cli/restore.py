@@ -22,7 +22,8 @@ At = Annotated[
     str,
     typer.Option(
         "--at",
-        help="Snapshot name, label, or ISO time: of that the newest good one not later.",
+        help="Snapshot name, label, or a time (2026-02-12T14:49, 14:49, yesterday, monday):"
+        " of a time the newest good one not later.",
         metavar="WHEN",
     ),
 ]
@@ -52,7 +53,7 @@ def list_(
 ) -> None:
     """List the snapshots a host can be restored from, oldest first."""
     from zborg.steps.clones import Source
-    from zborg.steps.restore import list_snapshots
+    from zborg.steps.restore_list import list_snapshots
 
     perform(
         Common("restore list", config, as_json, verbose, dry_run),

@@ -783,13 +783,20 @@ lend() { # lend REPO: one connection to what the server serves; root's borg take
     relay_in=''
 }
 
+refuse_borg() { # borg drops what we say if our stdout ends before it has read it
+    say "refused: $1"
+    note "refused: $1"
+    sleep 1
+    exit 2
+}
+
 refuse_to_write() { # refuse_to_write PID: the borg that asks for a connection. Its first word that is a command decides.
     lines=$(ps -A -o pid= -o args= 2>/dev/null) || return 0
     lines=$(printf '%s\n' "$lines" | grep "^ *$1 ")
     for word in $lines; do
         case $word in
         create | delete | prune | rename | recreate | compact | import-tar | init | upgrade)
-            refuse "borg $word: what is lent is a copy of an older state, for reading; it goes with all that is written to it" ;;
+            refuse_borg "borg $word: what is lent is a copy of an older state, for reading; it goes with all that is written to it" ;;
         list | info | extract | mount | diff | export-tar | check | key | debug | with-lock | break-lock) return ;;
         esac
     done
@@ -800,7 +807,7 @@ lent() { # borg's BORG_RSH: after each command the server lends again, a moment 
     tries=0
     while [ ! -e "$run_dir/lend/rsh" ]; do
         tries=$((tries + 1))
-        [ "$tries" -le 8 ] || refuse "nothing is lent here; on the backup server: zborg restore serve $name"
+        [ "$tries" -le 8 ] || refuse_borg "nothing is lent here; on the backup server: zborg restore serve $name"
         sleep 1
     done
     exec "$sh" "$run_dir/lend/rsh"

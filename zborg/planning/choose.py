@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 from zborg.errors import UsageError
 from zborg.model import PREFIX, Snapshot, SnapshotName, State
@@ -13,8 +13,12 @@ from zborg.model.words import counted, moment
 from zborg.model.zfs import LABEL
 
 _FORMS = (
-    f"give a snapshot's name ({PREFIX}2026-02-12T144933Z) or label, a date (2026-02-12) or 2026-02-12T14:49"
+    f"give a snapshot's name ({PREFIX}2026-02-12T144933Z) or label, a date (2026-02-12), 2026-02-12T14:49, "
+    "or 14:49, today, yesterday, a weekday, 'yesterday 14:49'"
 )
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_DAYS = ("today", "yesterday", *_WEEKDAYS)
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3])(:[0-5][0-9]){1,2}", re.ASCII)
 _DATED = re.compile(r"[0-9]{4}-?[0-9W]")  # a mistyped date is no label
 
 
@@ -42,15 +46,18 @@ def check_label(text: str) -> None:
 
 
 def _is_label(text: str) -> bool:
-    return bool(LABEL.fullmatch(text)) and not text.startswith(PREFIX) and not _DATED.match(text)
+    plain = not text.startswith(PREFIX) and not _DATED.match(text) and text.lower() not in _DAYS
+    return plain and bool(LABEL.fullmatch(text))
 
 
-def parse_at(text: str, to_utc: ToUtc) -> SnapshotName | datetime | Label:
+def parse_at(text: str, to_utc: ToUtc, now: datetime) -> SnapshotName | datetime | Label:
     """A snapshot's exact name, a moment in UTC or a label. Raises UsageError on anything else.
 
-    Without an offset a time is local, and a date means its last microsecond. A local time that the
-    clocks show twice means the second; one that they skip is read with the offset before the gap: both
-    are the later reading, so that nothing the user could have meant is left out.
+    `now` is local and without a zone. A time of day means the last time that the clock showed it; a weekday
+    the last such day, which may be today. Without an offset a time is local, and a date means its last
+    microsecond. A local time that the clocks show twice means the second; one that they skip is read with
+    the offset before the gap: both are the later reading, so that nothing the user could have meant is left
+    out.
     """
     text = text.strip()
     if text.startswith(PREFIX):
@@ -61,9 +68,27 @@ def parse_at(text: str, to_utc: ToUtc) -> SnapshotName | datetime | Label:
     if _is_label(text):
         return Label(text)
     try:
-        return _utc(_read(text), to_utc)
+        return _utc(_relative(text, now) or _read(text), to_utc)
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{text!r}: neither a snapshot's name or label nor a time", _FORMS) from error
+
+
+def _relative(text: str, now: datetime) -> datetime | None:
+    """A time of day, a day by its name, or both; None for anything else."""
+    *day, clock = text.lower().split() or [""]
+    if not _CLOCK.fullmatch(clock):
+        day, clock = [*day, clock], ""
+    if len(day) > 1 or not all(one in _DAYS for one in day):
+        return None
+    at = time.fromisoformat(clock.rjust(len(clock) + (clock[1] == ":"), "0")) if clock else time.max
+    if day:
+        return datetime.combine(now.date() - timedelta(days=_days_ago(day[0], now)), at)
+    today = datetime.combine(now.date(), at)
+    return today if today <= now else today - timedelta(days=1)
+
+
+def _days_ago(day: str, now: datetime) -> int:
+    return (now.weekday() - _WEEKDAYS.index(day)) % 7 if day in _WEEKDAYS else _DAYS.index(day)
 
 
 def _read(text: str) -> datetime:

@@ -18,10 +18,12 @@ from zborg.borg.repository import forbid_writing
 from zborg.errors import UsageError
 from zborg.interrupt import cancelled
 from zborg.model import Dataset, Host, Runner, Snapshot, SnapshotName, Target, Zfs
+from zborg.model.remedy import command, remedy
 from zborg.planning.choose import Label, choose, parse_at
 from zborg.steps.context import Begun, Context, missing, select_targets
 
 _FETCHED = "from-"
+_READER = "it is the private key of who may read there (docs/restore.md)"
 _RUN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 
 
@@ -84,9 +86,10 @@ def place_of(context: Context, host: Host, source: Source = STORAGE) -> Place:
 
 def _as_reader(target: Target, identity: Path) -> Target:
     if not identity.is_file():
-        raise UsageError(f"--identity {identity}: there is no such file", "it is the private key of a reader")
+        raise UsageError(f"--identity {identity}: there is no such file", _READER)
     if identity.stat().st_mode & 0o077:  # on a FAT stick every file is; ssh takes none of these
-        mend = f"install -m 0600 {identity} /root/, name the copy, and remove it in the end"
+        copy = command("install", "-m", "0600", str(identity), "/root/")
+        mend = remedy(copy, first="name a copy that is root's alone, and remove it in the end:")
         raise UsageError(f"--identity {identity}: others can read it, and ssh takes no such key", mend)
     endpoint = replace(target.endpoint, user=target.reader, identity=str(identity.absolute()))
     return replace(target, endpoint=endpoint)
@@ -96,7 +99,8 @@ def chosen(begun: Begun, snapshots: Sequence[Snapshot], at: str) -> Snapshot:
     """The one that `--at` means; the newest good one without it. Raises UsageError."""
     moment: SnapshotName | datetime | Label = begun.started
     if at:
-        moment = parse_at(at, lambda local: local.astimezone(UTC))
+        here = begun.started.astimezone().replace(tzinfo=None)
+        moment = parse_at(at, lambda local: local.astimezone(UTC), here)
     return choose(snapshots, moment)
 
 

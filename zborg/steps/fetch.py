@@ -29,7 +29,7 @@ from zborg.zfs.words import explain
 _FIRST_BYTES = 900.0  # seconds: a `zfs send` on a busy pool may take minutes to begin
 _LONGEST = 14 * 86400.0
 _ARRIVING = 6 * 3600.0  # after the sender's end: pipes, ssh's buffers, the last transaction group
-_READER = "give the key that reads there with --identity (docs/restore.md)"
+_READER = "name the key that may read there with --identity (docs/restore.md)"
 
 
 @contextmanager
@@ -75,10 +75,13 @@ def _make_parent(zfs: Zfs, made: str) -> None:
 
 
 def failed(place: Place, error: Exception) -> Outcome:
-    """A restore's error as its outcome. A sink lets its sender read nothing: another key does."""
+    """A restore's error as its outcome. A sink lets the key of replication add copies and nothing else."""
     outcome = outcome_of("host", place.host, error)
-    refused = place.target and REFUSED in outcome.message
-    return replace(outcome, remedy=_READER) if refused else outcome
+    if not place.target or REFUSED not in outcome.message:
+        return outcome
+    key = "the key of --identity" if place.reader else "zborg's everyday key"
+    message = f"{place.target} lets {key} restore nothing: a sink is in front of it"
+    return replace(outcome, message=message, remedy=_READER)
 
 
 @dataclass

@@ -13,7 +13,6 @@ from typing import Any
 from zborg.borg.log import BorgLog, count, judge
 from zborg.errors import UsageError, ZborgError
 from zborg.model import (
-    P_TRANSACTION,
     PREFIX,
     Event,
     Host,
@@ -22,7 +21,6 @@ from zborg.model import (
     Snapshot,
     SnapshotName,
     Speaker,
-    State,
     Status,
     remedy,
 )
@@ -30,41 +28,12 @@ from zborg.model.remedy import command, on
 from zborg.model.words import counted, size
 from zborg.planning.paths import is_restorable, restorable
 from zborg.state.locks import Lock
-from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
+from zborg.steps.clones import Place, chosen, clone, place_of
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
 
 _ALLOWED = 10_000_000_000  # bytes proposed in the line that root copies
 _LISTED = "20"  # archives looked at for the newest of ours
 _PERMISSION = ("restore is off on this host", "root allowed a restore", "root did not allow")  # the agent's
-
-
-def list_snapshots(context: Context, name: str, source: Source = STORAGE) -> Report:
-    """Every snapshot of one host's dataset, oldest first, with what its backup came to."""
-    (host,) = select_hosts(context.config, [name])
-    begun = begin(context, "restore list")
-    return begun.report([_listed(snapshot) for snapshot in place_of(context, host, source).snapshots()])
-
-
-def _listed(snapshot: Snapshot) -> Outcome:
-    words = {
-        State.OK: "good backup",
-        State.FAILED: "the backup before it failed",
-        State.BUSY: "taken in a backup",
-    }
-    told = words[snapshot.state] if snapshot.state else "no backup since the one before"
-    status = Status.WARNING if snapshot.state in (State.FAILED, State.BUSY) else Status.OK
-    data = {
-        "state": snapshot.state.value if snapshot.state else None,
-        "transaction": snapshot.properties.get(P_TRANSACTION),
-        "label": snapshot.label,
-        "guid": snapshot.guid,
-        "used": snapshot.used,
-        "holds": snapshot.holds,
-        "created": f"{snapshot.created:%Y-%m-%dT%H:%M:%SZ}",
-    }
-    held = f", {counted(snapshot.holds, 'hold')}" if snapshot.holds else ""
-    named = f", labelled {snapshot.label}" if snapshot.label else ""
-    return Outcome("snapshot", snapshot.raw, status, f"{told}{named}{held}", data=data)
 
 
 def restore_files(
