@@ -187,6 +187,11 @@ def test_remove_deletes_no_data_and_add_takes_the_host_back(enrolled: Site) -> N
         ("tank/borg/web1", Status.SKIPPED),
         ("offsite:vault/zborg/web1", Status.SKIPPED),
     ] or report.outcomes[1].subject == "tank/borg/web1"
+    there = {one.subject for one in report.outcomes}
+    assert {"web1:/etc/zborg/custodians", "web1:/var/lib/zborg/restore"} <= there
+    commands = " ".join(report.outcomes[0].data["commands"])
+    assert "/etc/zborg/custodians" in commands
+    assert "/var/lib/zborg/restore" in commands
     gone = set(before) - set(enrolled.server_tree())
     assert gone == {"etc/hosts.d/web1.toml"}
     again = enrolled.add()

@@ -53,7 +53,7 @@ def texts(lines: Sequence[object]) -> list[str]:
 def test_the_screen_after_a_year_fits_and_tells_each_host_in_a_line(year: Path) -> None:
     shown = zborg(year, "status").stdout.splitlines()
     assert max(map(len, shown)) <= 80
-    assert shown[0].split() == ["host", "last", "good", "size", "new", "took", "usual"]
+    assert shown[0].split() == ["host", "age/limit", "size", "new", "took", "vs", "usual"]
     for number in range(4):
         (row,) = [line for line in shown if line.startswith(f"host{number:02} ")]
         assert row.split()[1] in ("ok", "failed", "warning")
@@ -83,8 +83,8 @@ def test_what_needs_a_look_is_below_the_table_with_its_mend() -> None:
     bad = outcome(Status.FAILED, "web2", message="never backed up", remedy=mend, data={"max_age": 1})
     told = "\n".join(texts(screen(report(good, bad))))
     assert told.splitlines()[1:3] == [
-        "web1 ok             1/2 h    2.0 KiB          -  5 minutes    x3.1",
-        "web2 failed         never          -          -          -       -",
+        "web1 ok            1/2 h    2.0 KiB          -      5 min     3.1x",
+        "web2 failed        never          -          -          -        -",
     ]
     assert "never backed up" in told
     assert "-> zborg backup web2" in told
@@ -107,6 +107,25 @@ def test_no_host_is_wider_than_the_screen(
     for status in (Status.OK, Status.CONFLICT):
         lines = texts(screen(report(outcome(status, subject, data=data))))
         assert max(map(len, lines[:2])) <= 80
+
+
+@pytest.mark.parametrize(
+    ("age", "limit", "seconds", "shown"),
+    [
+        (60, 26 * 3600, 51.0, ["<1/26", "h", "51.0", "s", "-49%"]),
+        (19 * 3600, 26 * 3600, 2360.0, ["19/26", "h", "39", "min", "23.6x"]),
+        (7150, 7150, 7150.0, ["119/119", "m", "119", "min", "71.5x"]),
+        (27 * 3600, 3600, 100.0, ["27", "hours", "100.0", "s", "+0%"]),
+    ],
+)
+def test_numbers_say_what_they_are_compared_with(
+    age: int, limit: int, seconds: float, shown: list[str]
+) -> None:
+    data = {"age": age, "max_age": limit, "seconds": seconds, "usual_seconds": 100.0}
+    head, row, *_ = texts(screen(report(outcome(Status.OK, "web1", data=data))))
+    assert head.split() == ["host", "age/limit", "size", "new", "took", "vs", "usual"]
+    assert [word for word in row.split()[2:] if word != "-"] == shown
+    assert len(row) <= 80
 
 
 @pytest.mark.parametrize(
@@ -184,7 +203,7 @@ def test_lag_is_told_from_the_last_good_replication_of_each_dataset(tmp_path: Pa
     assert (never.datasets, never.seconds) == (("a", "b"), None)
     saved(runs, 1, "replicate", sent("a", "one"), sent("b"))  # b was up to date, and tells no name
     assert str(lag_of(runs, "offsite", now)) == "nothing behind"
-    assert str(lag_of(runs, "other", now)) == "2 datasets behind, never sent"
+    assert str(lag_of(runs, "other", now)) == "2 datasets behind the newest snapshot, never sent"
     for name in ("a", "b"):
         saved(runs, 23, "backup", outcome(Status.OK, name, data={"new_bytes": 3 << 20}))
     saved(runs, 24, "snapshot", taken("a", "two"), taken("b", "two"))
@@ -192,7 +211,7 @@ def test_lag_is_told_from_the_last_good_replication_of_each_dataset(tmp_path: Pa
     late = lag_of(runs, "offsite", now)
     assert late is not None
     assert late.facts() == {"behind": ["b"], "lag": (39 * 60 - 1) * 60.0, "lag_bytes": 3 << 20}
-    assert str(late) == "1 dataset behind, up to 38 hours, about 3.0 MiB"
+    assert str(late) == "1 dataset behind the newest snapshot, up to 38 hours, about 3.0 MiB"
 
 
 # --- history ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import replace
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, of, world
 from zborg.errors import Exit
-from zborg.model import Storage
+from zborg.model import Status, Storage, remedy
 from zborg.steps.init import init
 
 
@@ -36,6 +36,19 @@ def test_init_gives_away_what_a_killed_one_left_as_it_was_made(vault: LocalVault
     assert (left.stat().st_uid, left.stat().st_mode & 0o7777) == (0, 0o1770)
 
 
+def test_init_is_not_ok_when_it_skipped_a_dataset(vault: LocalVault, clock: Hours) -> None:
+    vault.add("web1")
+    vault.add("db1")
+    vault.zfs.unmount("tank/borg/db1")
+    report = init(world(vault, clock))
+    assert (report.exit, report.status) == (Exit.OK, Status.WARNING)
+    skipped = of(report, "tank/borg/db1")
+    assert "not mounted" in skipped.message
+    assert remedy.parse(skipped.remedy)[1] == ("zfs mount tank/borg/db1", "zborg init")
+    vault.zfs.mount("tank/borg/db1")
+    assert init(world(vault, clock)).status is Status.OK
+
+
 def test_init_says_when_nobody_could_be_served(vault: LocalVault, clock: Hours) -> None:
     """At init somebody looks; at half past two in the night nobody does."""
     vault.add("web1", dataset=False)
@@ -56,7 +69,9 @@ def test_init_hands_out_a_line_for_each_new_key_of_a_storage_elsewhere(
     context = world(vault, clock)
     storage = Storage("tank/borg", nas, "zborg-serve", "borg", serving)
     context = replace(context, config=replace(context.config, storage=storage))
-    both = of(init(context), "tank/borg").data["commands"]
+    first = init(context)
+    assert (first.exit, first.status) == (Exit.OK, Status.WARNING), "the rest of it is still to do"
+    both = of(first, "tank/borg").data["commands"]
     forced = 'restrict,command="/usr/local/libexec/zborg-serve /tank/borg /tank/zborg-scratch"'
     publics = [path.with_suffix(".pub").read_text().strip() for path in (zfs_key, serve_key)]
     assert both == [f"restrict {publics[0]}", f"{forced} {publics[1]}"]

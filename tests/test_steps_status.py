@@ -124,6 +124,20 @@ def test_status_tells_each_target_by_its_own_last_run(vault: LocalVault, clock: 
     assert of(found, "replicate offsite").status is Status.OK
 
 
+def test_a_copy_is_not_called_up_to_date_and_behind_at_once(vault: LocalVault, clock: Hours) -> None:
+    dataset_only(vault, "web1")
+    snapshot(world(vault, clock))
+    replicate(world(vault, clock))
+    clock.tick()
+    replicate(world(vault, clock))
+    assert shown(vault, clock, "replicate offsite").message == "0 seconds ago: 1 of 1 good; nothing behind"
+    clock.tick()
+    (vault.zfs.directory("tank/borg") / "news").write_text("x")
+    snapshot(world(vault, clock))
+    words = shown(vault, clock, "replicate offsite").message
+    assert words == "60 minutes ago: 1 of 1 good; 1 dataset behind the newest snapshot, up to 60 minutes"
+
+
 def test_a_run_that_was_refused_hides_nothing(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1", "web2")
     snapshot(world(vault, clock))

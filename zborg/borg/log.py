@@ -168,7 +168,8 @@ class BorgLog:
         elif (entry := _json_object(line)) is None:
             self._keep(line)
         elif entry.get("type") == "archive_progress":
-            return _progress(entry)
+            # The last one has no counts (borg's docs, internals/frontends): it would read as 0 files.
+            return None if entry.get("finished") is True else _progress(entry)
         elif entry.get("type") == "log_message":
             self._message(entry)
         return None

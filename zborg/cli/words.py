@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zborg.model.words import size, span
+from zborg.model.words import counted, size, span
 
 
 def describe(data: Mapping[str, Any]) -> str:
-    words = [f"{data['files']} files"] if "files" in data else []
+    words = [counted(data["files"], "file")] if "files" in data else []
     if "total" in data:
         words.append(f"{size(data.get('bytes', 0))} of {size(data['total'])}")
     elif "bytes" in data:

@@ -10,14 +10,16 @@ from zborg.model.words import counted, duration, printable, size, span
 from zborg.reporting.text import SUBJECT, Line, outcome_lines, summary
 
 _NAME = 18  # of a host; a longer one pushes its own line to the right
-_HEAD = ("last good", "size", "new", "took", "usual")
+_HEAD = ("age/limit", "size", "new", "took", "vs usual")  # of the last good backup
+_WIDTHS = (10, 10, 10, 10, 8)
 _WORDS = {
     Status.OK: ("OK", 0),
     Status.SKIPPED: ("OK", 0),
     Status.PENDING: ("OK", 0),
     Status.WARNING: ("WARNING", 1),
 }
-_FAR = 100  # times of what is allowed or usual, from where on the number says nothing
+_FAR = 100  # times the usual duration, from where on the number says nothing
+_OLD = 10  # times the limit, from where on an age is shown without it
 _TOLD = 3  # subjects in the line for a monitor
 _LONGEST = (
     200  # characters of what it says of each: NRPE cuts a line after 1,024, with the numbers at its end
@@ -46,23 +48,24 @@ def _table(hosts: Sequence[Outcome]) -> Iterator[Line]:
 
 
 def _row(subject: str, word: str, width: int, cells: Sequence[str]) -> str:
-    columns = " ".join(f"{cell:>{w}}" for cell, w in zip(cells, (11, 10, 10, 10, 7), strict=True))
+    columns = " ".join(f"{cell:>{w}}" for cell, w in zip(cells, _WIDTHS, strict=True))
     return f"{printable(subject):<{width}} {word:<8} {columns}".rstrip()
 
 
 def _cells(host: Outcome) -> tuple[str, ...]:
     data = host.data
     last = _age(max(data["age"], 0), data["max_age"]) if "age" in data else "never"
-    took = span(data["seconds"]) if "seconds" in data else "-"
+    took = span(data["seconds"]).replace("minutes", "min") if "seconds" in data else "-"
     return (last, _size(data, "original_bytes"), _size(data, "new_bytes"), took, _change(data))
 
 
 def _age(age: float, limit: float) -> str:
-    """Against its limit, in the limit's unit: 10/26 h. What is far beyond it for itself."""
-    if age >= _FAR * limit:
+    """Of the limit, in the limit's unit: 10/26 h. What is far beyond it for itself."""
+    if age >= _OLD * limit:
         return duration(age)
     number, unit = duration(limit).split()
-    return f"{int(age * int(number) / limit)}/{number} {'min' if unit == 'minutes' else unit[0]}"
+    passed = int(age * int(number) / limit)
+    return f"{passed or '<1'}/{number} {unit[0]}"
 
 
 def _size(data: Mapping[str, Any], key: str) -> str:
@@ -70,13 +73,13 @@ def _size(data: Mapping[str, Any], key: str) -> str:
 
 
 def _change(data: Mapping[str, Any]) -> str:
-    """Of its usual duration: +12 %, from twice on x3.1."""
+    """More or less than its usual duration, +12%; from twice as long on how many times that, 3.1x."""
     usual = data.get("usual_seconds")
     if not usual or "seconds" not in data:
         return "-"
     times = data["seconds"] / usual
     if times >= 2:
-        return f"x{times:.1f}" if times < _FAR else f"> x{_FAR}"
+        return f"{times:.1f}x" if times < _FAR else f"> {_FAR}x"
     return f"{round(100 * (times - 1)):+}%"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from zborg.borg.confine import confine
 from zborg.errors import Busy, ZborgError
 from zborg.model import Dataset, Endpoint, Event, Host, Outcome, Report, Runner, Status, Storage
-from zborg.model.remedy import command
+from zborg.model.remedy import command, remedy
 from zborg.model.words import size
 from zborg.planning import doctor_walls as walls
 from zborg.steps.context import Begun, Context, begin, check_place, outcome_of, select_hosts
@@ -110,8 +110,8 @@ def _hand_out(storage: Storage, lines: Mapping[Endpoint, str]) -> Outcome:
     return Outcome(
         "storage",
         storage.dataset,
-        Status.SKIPPED,
-        f"the new key has to reach {storage.endpoint} first",
+        Status.WARNING,  # the rest of init is still to do
+        f"not looked at: the new key has to reach {storage.endpoint} first",
         f"into authorized_keys there: {whose} (with the datasets' mountpoints); then run zborg init again",
         {"commands": list(lines.values())},
     )
@@ -218,7 +218,8 @@ def _hand_over(begun: Begun, hosts: Sequence[Host], hold: Hold) -> dict[str, Out
     """
     context, storage = begun.context, begun.context.config.storage
     names = {storage.dataset_of(host.name): host for host in hosts}
-    homes, done = _homes(begun, list(names)), {}
+    homes = _homes(begun, list(names))
+    done = {name: _unprepared(name) for name in names.keys() - set(homes.values())}
     by_account: dict[str, list[str]] = {}
     for home, name in homes.items():
         by_account.setdefault(storage.account_of(names[name]), []).append(home)
@@ -228,6 +229,12 @@ def _hand_over(begun: Begun, hosts: Sequence[Host], hold: Hold) -> dict[str, Out
                 name = homes[home]
                 done[name] = _given(begun, names[name], home, hold)
     return done
+
+
+def _unprepared(name: str) -> Outcome:
+    """Skipped, and so reported: a backup would be refused."""
+    mend = remedy(command("zfs", "mount", name), command("zborg", "init"), first="on the storage, then here:")
+    return Outcome("dataset", name, Status.WARNING, "but not mounted: it is not prepared for a backup", mend)
 
 
 def _given(begun: Begun, host: Host, home: str, hold: Hold) -> Outcome:

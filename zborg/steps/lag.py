@@ -31,7 +31,7 @@ class Lag:
             return "nothing behind"
         age = "never sent" if self.seconds is None else f"up to {duration(self.seconds)}"
         wait = f", about {size(self.bytes)}" if self.bytes else ""
-        return f"{counted(len(self.datasets), 'dataset')} behind, {age}{wait}"
+        return f"{counted(len(self.datasets), 'dataset')} behind the newest snapshot, {age}{wait}"
 
     def facts(self) -> dict[str, Any]:
         return {"behind": list(self.datasets), "lag": self.seconds, "lag_bytes": self.bytes}

@@ -294,8 +294,11 @@ def _shown(step: str, found: Found | None, limit: Limit, now: datetime) -> list[
 
 
 def _words(outcomes: Sequence[Outcome]) -> str:
-    """Of a single one its own words; of several how many were good, the others follow."""
-    if len(outcomes) == 1:
+    """Of a single one its own words; of several how many were good, the others follow.
+
+    A copy that was up to date then may be behind now, which is told after this.
+    """
+    if len(outcomes) == 1 and not (outcomes[0].kind == "replica" and outcomes[0].status is Status.OK):
         return outcomes[0].message
     good = sum(not one.status.bad for one in outcomes)
     return f"{good} of {len(outcomes)} good" if outcomes else "nothing to do"
