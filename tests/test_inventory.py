@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.harness.clinic import Clinic
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, nights, of, raws, world
+from tests.test_cli import config, zborg
 from zborg.errors import Exit, UsageError
 from zborg.model import Event, Outcome, Policy, Report, Status, remedy
 from zborg.planning.inventory import orphans
@@ -29,6 +31,8 @@ from zborg.steps.parting import forget_host
 from zborg.steps.report import gathered, report
 from zborg.steps.rotate import rotate
 from zborg.steps.status import saved
+
+__all__ = ["config"]  # a fixture
 
 
 def good(context: Context, clock: Hours, *names: str, status: Status = Status.OK) -> None:
@@ -166,6 +170,19 @@ def test_an_orphan_is_named_and_nothing_of_it_is_destroyed(lost: Context, vault:
     assert any("web2 is no host" in line for line in rotate(lost, dry_run=True).plan)
 
 
+def test_status_mentions_it_once_and_not_after_its_table_is_back(
+    lost: Context, vault: LocalVault, clock: Hours
+) -> None:
+    def mentioned() -> list[str]:
+        found = status(world(vault, clock), clock).outcomes
+        return [one.kind for one in found if "web2" in f"{one.subject} {one.message}"]
+
+    rotate(lost)
+    assert mentioned() == [KIND]
+    vault.endpoints["web2"] = vault.endpoint(1, "ssh-ed25519 AAAA")
+    assert mentioned() == ["host"]
+
+
 def test_forgotten_it_is_rotated_and_nobody_mentions_it_again(
     lost: Context, vault: LocalVault, clock: Hours
 ) -> None:
@@ -237,6 +254,31 @@ def test_forget_refuses_what_is_configured_or_unknown(lost: Context) -> None:
     for name in ("nobody", "../runs/x"):
         with pytest.raises(UsageError, match="nothing is known of"):
             forget_host(lost, name)
+
+
+def test_the_remedy_can_be_typed(config: Path) -> None:
+    known = Known(config.parent / "state" / "known" / "hosts")
+    at = datetime(2026, 11, 29, 2, tzinfo=UTC)
+    known.put(Record("web2", at, at))
+    (listed,) = [
+        one
+        for one in json.loads(zborg("host", "list", "--json", "--config", str(config)).stdout)["outcomes"]
+        if one["kind"] == KIND
+    ]
+    _, (line,) = remedy.parse(listed["remedy"])
+    done = zborg(*line.split()[1:], "--config", str(config))
+    assert done.returncode == Exit.OK, done.stderr
+    assert "no longer in" not in zborg("host", "list", "--config", str(config)).stdout
+
+
+def test_doctor_warns_of_it_by_the_real_state_directory(clinic: Clinic) -> None:
+    known = Known(clinic.vault.state / "known" / "hosts")
+    known.put(Record("lost", datetime(2026, 11, 29, tzinfo=UTC), datetime(2026, 11, 29, tzinfo=UTC)))
+    try:
+        found = of(clinic.look(), "lost")
+        assert (found.status, found.message[:21]) == (Status.WARNING, "backed up until 2026-")
+    finally:
+        known.forget("lost")
 
 
 def test_a_dry_run_of_forget_changes_nothing(lost: Context, clock: Hours) -> None:

@@ -67,13 +67,16 @@ def forget_host(context: Context, name: str, *, dry_run: bool = False) -> Report
             f"{name} is in {config.path}: take its table away first", command("zborg", "host", "remove", name)
         )
     begun = begin(context, "host forget")
-    known, dataset = known_hosts_of(config), config.storage.dataset_of(name)
-    is_dataset = "/" not in name and any(one.name == dataset for one in context.zfs.datasets(dataset))
-    if known.get(name) is None and not is_dataset:
+    if known_hosts_of(config).get(name) is None and not _has_dataset(context, name):
         raise UsageError(f"nothing is known of {name}", command("zborg", "host", "list"))
     if dry_run:
         return begun.report((), [f"forget {name}", *_lines(context, None, name)])
     return _forgotten(begun, name)
+
+
+def _has_dataset(context: Context, name: str) -> bool:
+    dataset = context.config.storage.dataset_of(name)
+    return "/" not in name and any(one.name == dataset for one in context.zfs.datasets(dataset))
 
 
 def _forgotten(begun: Begun, name: str) -> Report:
