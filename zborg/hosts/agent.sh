@@ -567,6 +567,32 @@ version() {
     find_custodians && echo "escrow yes" || echo "escrow no"
     [ -n "$paths" ] && echo "paths yes" || echo "paths no"
     is_safe "$confdir/passphrase" secret && echo "passphrase yes" || echo "passphrase no"
+    [ ! -e "$state_dir/repository-id" ] || key_state
+}
+
+key_state() { # what the repository's key depends on; hosts without a repository print none of it
+    id=$(cat "$state_dir/repository-id")
+    opens=unknown
+    if own_key >/dev/null; then echo "key yes" && try_key; else echo "key no"; fi
+    [ -d "$base/.config/borg/security/$id" ] && echo "memory yes" || echo "memory no"
+    echo "opens $opens"
+}
+
+# Whether the passphrase opens the key is asked of borg itself, here and without the server: in a repository of
+# nothing but this id and a first object that no key fits. borg opens the key to check it, and then says so.
+try_key() { # sets opens to yes, no or unknown. Tried with borg 1.2.4 and 1.4.5. Nothing of it stays.
+    if [ ! -x "$borg" ] || ! is_safe "$confdir/passphrase" secret; then return; fi
+    fresh=$(mktemp -d /tmp/zborg.XXXXXX) && mkdir -p "$fresh/repository/data/0" || return
+    printf '[repository]\nversion = 1\nsegments_per_dir = 1000\nmax_segment_size = 524288000\nappend_only = 0\nid = %s\n' \
+        "$id" >"$fresh/repository/config"
+    # A segment as borg writes it: a PUT of the manifest (type 4, keyfile-blake2, then zeros), and a COMMIT.
+    zeros='\0\0\0\0\0\0\0\0' zeros=$zeros$zeros$zeros$zeros
+    printf "BORG_SEG\\004\\236\\241\\377Y\\0\\0\\0\\0$zeros\\004$zeros\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0@\\364<%%\\t\\0\\0\\0\\002" \
+        >"$fresh/repository/data/0/0"
+    told=$(BORG_BASE_DIR=$fresh timeout 60 "$borg" --log-json --bypass-lock list "$fresh/repository" 2>&1 </dev/null) || :
+    case $told in *'"PassphraseWrong"'*) opens=no ;; *'MAC Authentication failed'*) opens=yes ;; esac
+    rm -rf "$fresh"
+    fresh=''
 }
 
 init() { # init REPO
@@ -884,17 +910,57 @@ check_restore() {
 
 # --- For root at a terminal ---------------------------------------------------------------------------------
 
-setup() { # setup NAME
+setup() { # setup NAME: makes what is missing and corrects modes, and replaces nothing that a key depends on
     [ "$1" = "$name" ] || refuse "this host calls itself $name: write name = $1 into $confdir/agent.conf"
-    own_directory "$confdir"
-    own_directory "$state_dir"
-    own_directory "$run_dir"
-    [ -e "$confdir/passphrase" ] || {
-        od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$confdir/passphrase.new"
-        [ "$(wc -c <"$confdir/passphrase.new")" -eq 64 ] || die 2 "no random bytes from /dev/urandom"
-        mv "$confdir/passphrase.new" "$confdir/passphrase"
-    }
-    echo "$name is ready: passphrase in $confdir/passphrase, state in $state_dir"
+    for directory in "$confdir" "$state_dir" "$run_dir"; do
+        [ ! -d "$directory" ] || make_private 0700 "$directory"
+        own_directory "$directory"
+    done
+    secret=$confdir/passphrase
+    if [ -s "$secret" ] || [ -L "$secret" ]; then
+        make_private 0600 "$secret"
+    elif has_keys; then
+        refuse "$secret is gone or empty, and a new one would not open this host's key. Put its safe copy back \
+(from --key-export, or what a custodian opens): type the next line, paste the passphrase, press Enter and Ctrl-D${newline}\
+cat >$secret && chmod 0600 $secret"
+    else
+        make_passphrase
+    fi
+    [ ! -e "$state_dir/repository-id" ] || check_key
+    echo "$name is ready: passphrase in $secret, state in $state_dir"
+}
+
+make_passphrase() {
+    od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secret.new"
+    [ "$(wc -c <"$secret.new")" -eq 64 ] || die 2 "no random bytes from /dev/urandom"
+    mv "$secret.new" "$secret"
+}
+
+make_private() { # make_private MODE PATH: for us alone. What is not ours, or a link, is for root to look at
+    ! is_safe "$2" secret || return 0
+    [ -n "$(find "$2" -prune ! -type l \( -user 0 -o -user "$(id -u)" \))" ] ||
+        refuse "$2 is a link or does not belong to root. Look at what it is, then${newline}chown -h root $2${newline}chmod $1 $2"
+    chmod "$1" "$2" || die 2 "cannot change the mode of $2"
+    say "the mode of $2 was too wide, and is now $1: until now others on this host could reach it"
+}
+
+has_keys() { # whether a passphrase that is made now would be another than the one that keys here were made with
+    [ ! -e "$state_dir/repository-id" ] || return 0
+    set +f
+    for file in "$keys"/* "$base"/.config/borg/security/*; do [ ! -e "$file" ] || { set -f && return 0; }; done
+    set -f
+    false
+}
+
+check_key() { # what borg would find out by night
+    id=$(cat "$state_dir/repository-id")
+    own_key >/dev/null || refuse "$no_key, into $keys"
+    [ -d "$base/.config/borg/security/$id" ] ||
+        refuse "borg's memory of the repository is gone ($base/.config/borg/security/$id): docs/agent.md, Keys, has what to do"
+    opens=unknown
+    try_key
+    [ "$opens" != no ] || refuse "$secret does not open the key of repository $id: put its safe copy back${newline}\
+cat >$secret && chmod 0600 $secret"
 }
 
 allow_restore() { # allow_restore SNAPSHOT MAX_BYTES PATH...
