@@ -157,7 +157,9 @@ def test_list_and_test_tell_of_an_enrolled_host(enrolled: Site) -> None:
     report = reach_hosts(context, [])
     (reached,) = report.outcomes
     assert (report.exit, reached.status) == (Exit.OK, Status.OK), reached
-    assert reached.message == "answers: borg 1.4.5, agent 1; its key is in escrow"
+    assert (
+        reached.message == "answers: borg 1.4.5, agent 1; its passphrase opens its key; its key is in escrow"
+    )
     assert reached.data["alarm"] == "no"
     assert reached.data["clock"].endswith("Z")
     enrolled.host.sh("echo x >/var/lib/zborg/alarm")

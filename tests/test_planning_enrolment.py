@@ -45,7 +45,7 @@ def test_whatever_a_host_prints_is_read_or_passed_over(lines: list[str]) -> None
     assert "\n" not in "".join(planned.lines())
     assert all(made.isprintable() and ":" in made for made in made_of(answer))
     told = answer_of(answer)
-    assert judge("web1", told, NOW, escrow=True, sealed=False).level is not Status.OK
+    assert judge(HOST, told, NOW, escrow=True, sealed=False).level is not Status.OK
     clock_words("web1", told, NOW)
 
 

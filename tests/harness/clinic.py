@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.fake_zfs import FakeZfs
 from tests.harness.local import LocalVault
+from zborg.cli.doctor import parsed
 from zborg.config import Config
 from zborg.config.salvage import salvage
 from zborg.errors import CommandFailed
@@ -18,7 +19,7 @@ from zborg.model import MOST, Child, Completed, Report, Scrub, utc_now
 from zborg.process import LocalRunner
 from zborg.steps.backup import Options, backup
 from zborg.steps.doctor import Bench, doctor
-from zborg.steps.doctor_here import Roots
+from zborg.steps.doctor_schedule import Roots
 from zborg.zfs import argv
 from zborg.zfs.sink import HELLO, HERE
 
@@ -33,6 +34,7 @@ _SET = {
     "exec": "off",
     "setuid": "off",
     "devices": "off",
+    "snapdir": "hidden",
     "quota": "0",
     "refquota": "0",
     "refreservation": "0",
@@ -46,6 +48,35 @@ _RECEIVED = {
     "snapshot_limit": "20000",
     "filesystem_limit": "200",
 }
+_FEATURES = {
+    "lz4_compress": "active",
+    "zstd_compress": "active",
+    "large_blocks": "active",
+    "longname": "enabled",
+}
+
+
+class ThisMachine(LocalRunner):
+    """With a cron that runs, and without a systemd; this one's own are not the test's affair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes = ["systemd", "cron", "sshd"]
+        self.units: dict[str, str] = {}  # what `systemctl show` says, by "UNIT KEY"
+
+    def run(
+        self, argv_: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+    ) -> Completed:
+        if argv_[:2] == ["ps", "-A"]:
+            return Completed(0, "\n".join([*self.processes, ""]), "")
+        if argv_[0] == "systemctl":
+            key = argv_[-1].removeprefix("--property=")
+            if not self.units:
+                raise CommandFailed(tuple(argv_), 1, "System has not been booted with systemd as init system")
+            return Completed(0, f"{key}={self.units.get(f'{argv_[2]} {key}', 'inactive')}\n", "")
+        return super().run(argv_, timeout=timeout, stdin=stdin, most=most)
+
+
 # As OpenZFS 2.3.9 prints it.
 DELEGATED = """\
 ---- Permissions on vault/zborg --------------------------------------
@@ -62,6 +93,7 @@ class ZfsWords:
         self.own: dict[tuple[str, str], str] = {}  # by dataset and property
         self.version = "zfs-2.3.9-1\nzfs-kmod-2.3.9-1\n"
         self.delegated = DELEGATED
+        self.features = dict(_FEATURES)
         self.has_sink = False
         self.home = ""  # of every account
 
@@ -72,6 +104,10 @@ class ZfsWords:
             return Completed(0, HERE, "")
         if argv_[0] == "zfs":
             return self._zfs(tuple(argv_))
+        if list(argv_[:2]) == ["zpool", "get"]:
+            assert tuple(argv_) == argv.pool_features(argv_[-1])
+            rows = [("size", "1T"), *((f"feature@{key}", value) for key, value in self.features.items())]
+            return Completed(0, "".join(f"{key}\t{value}\n" for key, value in rows), "")
         if argv_[:2] == ["getent", "passwd"] and self.home:
             return Completed(0, f"{argv_[2]}:x:999:999::{self.home}:/bin/sh\n", "")
         if argv_[:2] == ["id", "-Gn"]:
@@ -129,6 +165,7 @@ class Clinic:
         self.toml = directory / "zborg.toml"
         (directory / "hosts.d").mkdir(mode=0o700)
         self._write()
+        self.machine = ThisMachine()
         self.config_changes: dict[str, Any] = {}
         assert backup(self.vault.context(), Options()).exit == 0
 
@@ -156,7 +193,7 @@ class Clinic:
             )
         roots = Roots(etc=self.etc, units=(self.etc / "systemd",), tabs=False)
         words = "the zfs command, on this machine"
-        return Bench(self.toml, config, mistakes, context, LocalRunner(), utc_now, words, knock, roots)
+        return Bench(self.toml, config, mistakes, context, self.machine, utc_now, words, knock, parsed, roots)
 
     def look(self, *only: str) -> Report:
         return doctor(self.bench(), only=only)

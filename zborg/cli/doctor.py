@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from zborg.errors import ConfigError
 if TYPE_CHECKING:
     from zborg.config import Config
     from zborg.model import Finding
+    from zborg.planning.starts import Parsed
     from zborg.steps.context import Context
 
 
@@ -58,10 +60,33 @@ def doctor(
             clock=utc_now,
             adapter=adapter,
             knock=knock,
+            parser=parsed,
             more=(("notify", _notifiers),),
         )
         report = step(bench, hosts or (), only or ())
     finish(report, common)
+
+
+def parsed(words: Sequence[str]) -> Parsed:
+    """A command line as zborg would take it; nothing of it is run."""
+    from typer._click.exceptions import ClickException
+    from typer.core import TyperGroup
+
+    from zborg.cli.main import application
+    from zborg.planning.starts import Parsed
+
+    if not words or words[0].startswith("-") or "--help" in words:  # it would be printed at once
+        return Parsed(" ".join(words[:1]), error="" if words else "no command is named")
+    try:
+        group = typer.main.get_group(application(words))
+        context = group.make_context("zborg", list(words))
+        name, found, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        if found is None or isinstance(found, TyperGroup):  # `zborg host list`: none of these is of a night
+            return Parsed(" ".join(words[:2]))
+        inner = found.make_context(name, rest, parent=context)
+    except ClickException as error:
+        return Parsed(error=error.format_message())
+    return Parsed(name or "", dict(inner.params))
 
 
 def _compose(
@@ -100,9 +125,24 @@ def _notifiers(config: Config) -> Iterator[Finding]:
     from zborg.notify.reach import troubles
 
     if not config.notify.anybody:
-        yield Finding("notify", Status.OK, "[notify] names nobody: what cron mails is all that is told")
+        yield _nobody(config)
     for name, wrong, mend in troubles(config.notify):
         if wrong:
             yield Finding(f"notify, {name}", Status.WARNING, wrong, mend)
         else:
             yield Finding(f"notify, {name}", Status.OK, "can be reached")
+
+
+def _nobody(config: Config) -> Finding:
+    """cron's mail is a notifier as well, where this machine can send one."""
+    from shutil import which
+
+    from zborg.model import Finding, Status
+    from zborg.model.remedy import remedy
+
+    if which("sendmail", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/lib"):
+        words = "none is configured: what cron mails is all that reaches anybody"
+        return Finding("notify", Status.SKIPPED, words)
+    words = "none is configured, and this machine has no sendmail for cron: a bad night reaches nobody"
+    first = f"docs/notify.md has the lines for [notify] in {config.path}; to try them:"
+    return Finding("notify", Status.WARNING, words, remedy("zborg notify test", first=first))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from zborg.model.remedy import remedy
 from zborg.model.words import duration, moment
 
 APART = timedelta(minutes=5)
@@ -12,8 +13,8 @@ APART = timedelta(minutes=5)
 FAR = timedelta(hours=1)
 """Too far for a new snapshot: its name is this machine's word for when it was taken, for good."""
 
-REMEDY = (
-    "see which is wrong (date -u on both), and let NTP set it: timedatectl set-ntp true, chronyc makestep"
+REMEDY = remedy(
+    "date -u", "timedatectl set-ntp true", first="compare the clocks, and let NTP set the wrong one:"
 )
 
 

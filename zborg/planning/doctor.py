@@ -1,17 +1,17 @@
 """What doctor says of this machine: files, keys, programs, state, schedule. Facts in, findings out. Pure.
 
-Every judge returns the bad findings, each with its mend, or one good one that says what was looked at.
-A remedy's first line is for people; lines after it are commands, to be copied whole.
+Every judge returns the bad findings, each with its remedy, or one good one that says what was looked at.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from zborg.errors import ConfigError
 from zborg.model import Finding, Status
+from zborg.model.remedy import command, quoted, remedy
 from zborg.model.words import counted, size
 
 STATE_FREE = 100 << 20
@@ -63,15 +63,6 @@ class StateFacts:
     free: int  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
-    """A line of cron's, or a systemd timer, that starts zborg. `why_not`: what keeps it from that."""
-
-    place: str
-    why_not: str = ""
-    remedy: str = ""
-
-
 def or_fine(bad: Iterable[Finding], subject: str, words: str) -> tuple[Finding, ...]:
     """The bad ones; without any one good finding."""
     return tuple(bad) or (Finding(subject, Status.OK, words),)
@@ -80,12 +71,13 @@ def or_fine(bad: Iterable[Finding], subject: str, words: str) -> tuple[Finding, 
 # --- the configuration ------------------------------------------------------------------------------
 
 
-def mistakes(errors: Iterable[ConfigError]) -> Iterator[Finding]:
-    """Every mistake as a finding of its own, with its file as subject."""
+def mistakes(errors: Iterable[ConfigError], files: Collection[str]) -> Iterator[Finding]:
+    """Every mistake as a finding of its own. Its subject is the file with which its error begins."""
     for error in errors:
         file = error.message.partition(" ")[0].rstrip(":")
+        subject = file if file in files else "config"
         for problem in error.problems or (error.message,):
-            yield Finding(file, Status.FAILED, problem, error.remedy)
+            yield Finding(subject, Status.FAILED, problem, error.remedy)
 
 
 def config_files(files: Sequence[FileFacts], folders: Sequence[FileFacts]) -> Iterator[Finding]:
@@ -93,11 +85,11 @@ def config_files(files: Sequence[FileFacts], folders: Sequence[FileFacts]) -> It
     for one in files:
         if one.mode & 0o004:
             words = "everybody on this machine can read it: addresses, and passwords of notifiers"
-            yield Finding(one.path, Status.WARNING, words, f"chmod 0600 {one.path}")
+            yield Finding(one.path, Status.WARNING, words, command("chmod", "0600", one.path))
     for one in folders:
         if one.mode & 0o022:
             words = "others can write in this folder, and so replace what decides what runs as root"
-            yield Finding(one.path, Status.FAILED, words, f"chmod go-w {one.path}")
+            yield Finding(one.path, Status.FAILED, words, command("chmod", "go-w", one.path))
 
 
 # --- keys -------------------------------------------------------------------------------------------
@@ -113,19 +105,21 @@ def keys(found: Sequence[KeyFacts], me: int) -> tuple[Finding, ...]:
 def _key(key: KeyFacts, me: int) -> Iterator[Finding]:
     path = key.file.path
     if not key.file.there:
-        yield Finding(path, Status.FAILED, "there is no such key", "zborg init makes it")
+        yield Finding(path, Status.FAILED, "there is no such key; zborg init makes it", "zborg init")
         return
     if key.file.mode & 0o077:
         words = f"its mode is {key.file.mode:04o}: ssh uses no key that others can read"
-        yield Finding(path, Status.FAILED, words, f"chmod 0600 {path}")
+        yield Finding(path, Status.FAILED, words, command("chmod", "0600", path))
     elif key.file.uid not in (0, me):
-        yield Finding(path, Status.FAILED, f"it belongs to user {key.file.uid}", f"chown root {path}")
+        words = f"it belongs to user {key.file.uid}"
+        yield Finding(path, Status.FAILED, words, command("chown", "root", path))
     elif not key.public:
-        mend = f"a key without a passphrase: ssh-keygen -p -f {path}, or a new one by zborg init"
+        mend = remedy(command("ssh-keygen", "-p", "-N", "", "-f", path), first="take its passphrase away:")
         yield Finding(path, Status.FAILED, f"it cannot be used by night: {key.why}", mend)
     elif key.beside and key.beside != key.public:
         words = f"{path}.pub is the public half of another key"
-        yield Finding(path, Status.WARNING, words, f"ssh-keygen -y -f {path} >{path}.pub")
+        mend = f"{command('ssh-keygen', '-y', '-f', path)} >{quoted(f'{path}.pub')}"
+        yield Finding(path, Status.WARNING, words, mend)
 
 
 def same_key(zfs: KeyFacts, serving: KeyFacts) -> Iterator[Finding]:
@@ -133,7 +127,8 @@ def same_key(zfs: KeyFacts, serving: KeyFacts) -> Iterator[Finding]:
     if zfs.public and zfs.public == serving.public:
         words = f"it is the same key as {zfs.file.path}, which may run zfs as root"
         path = serving.file.path
-        mend = f"rm {path} {path}.pub, then zborg init, which prints its line"
+        first = "take it away; init makes a new one, and prints its line:"
+        mend = remedy(command("rm", path, f"{path}.pub"), "zborg init", first=first)
         yield Finding(path, Status.FAILED, words, mend)
 
 
@@ -175,10 +170,10 @@ def _zfs_fault(one: ProgramFacts) -> Iterator[Finding]:
     found, kernel = _ZFS.search(said), _KERNEL.search(said)
     if found and (int(found[1]), int(found[2])) < OLDEST_ZFS:
         words = f"OpenZFS {found[1]}.{found[2]} is too old: 2.1 is the oldest that zborg is tried with"
-        yield Finding("zfs", Status.WARNING, words, "upgrade OpenZFS")
+        yield Finding("zfs", Status.WARNING, words, "upgrade OpenZFS there; `zfs version` shows it")
     elif found and kernel and kernel[1] != found.group().removeprefix("zfs-"):
         words = f"the kernel's module is {kernel[1]}, the zfs command {found.group().removeprefix('zfs-')}"
-        yield Finding("zfs", Status.WARNING, words, "reboot, or reload the module, to have both alike")
+        yield Finding("zfs", Status.WARNING, words, remedy("systemctl reboot", first="both are alike after:"))
 
 
 # --- state ------------------------------------------------------------------------------------------
@@ -199,29 +194,18 @@ def _state(found: StateFacts, me: int) -> Iterator[Finding]:
         return
     if directory.mode & 0o077:
         words = f"its mode is {directory.mode:04o}: locks, reports and sealed keys are nobody else's business"
-        yield Finding(path, Status.FAILED, words, f"chmod 0700 {path}")
+        yield Finding(path, Status.FAILED, words, command("chmod", "0700", path))
     if directory.uid not in (0, me):
-        yield Finding(path, Status.FAILED, f"it belongs to user {directory.uid}", f"chown root {path}")
+        yield Finding(
+            path, Status.FAILED, f"it belongs to user {directory.uid}", command("chown", "root", path)
+        )
     if found.free < STATE_FREE:
         words = (
             f"{size(found.free)} are free on its disk: without room no lock is taken and no report written"
         )
-        yield Finding(path, Status.FAILED, words, f"make room there, at least {size(STATE_FREE)}: df {path}")
-
-
-# --- schedule ---------------------------------------------------------------------------------------
-
-
-def schedule(found: Sequence[Scheduled], received: bool) -> tuple[Finding, ...]:
-    """Somebody must start zborg by night; several lines may, and one that cannot work is told.
-
-    Where the storage is `received` it is later: when the server's night has arrived.
-    """
-    if not found:
-        words = "nothing starts zborg: no line of cron's and no systemd timer names it"
-        hour, options = ("8", "") if received else ("2", " --allow-partial")
-        line = f"echo '30 {hour} * * *  root  /usr/local/bin/zborg run{options}' >/etc/cron.d/zborg"
-        return (Finding("schedule", Status.WARNING, words, f"as root:\n{line}"),)
-    bad = [Finding(one.place, Status.WARNING, one.why_not, one.remedy) for one in found if one.why_not]
-    good = ", ".join(dict.fromkeys(one.place for one in found if not one.why_not))
-    return or_fine(bad, "schedule", f"zborg is started by {good}")
+        yield Finding(
+            path,
+            Status.FAILED,
+            words,
+            remedy(command("df", path), first=f"make room, at least {size(STATE_FREE)}:"),
+        )

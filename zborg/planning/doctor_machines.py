@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from zborg.model import Finding, Host, Status, Target
-from zborg.planning.answer import answer_of, faults
+from zborg.model.remedy import command, on, quoted, remedy
+from zborg.planning.answer import answer_of, enrol, faults
 from zborg.planning.doctor import borg_fault
 
 AGENT = "1"
@@ -44,11 +45,13 @@ def host(facts: HostFacts) -> tuple[Finding, ...]:
     bad = list(_noise(name, noise)) + list(sent(name, facts.accepted))
     asked = facts.escrow and facts.repository is not None  # what is sealed is sealed for an id
     mute = asked and not facts.sealed and answer.get("escrow") == "no"
-    bad += faults(name, answer, facts.now, escrow=asked and not mute, sealed=facts.sealed)
+    bad += faults(facts.host, answer, facts.now, escrow=asked and not mute, sealed=facts.sealed)
     bad += [_no_seal(name)] if mute else []
-    bad += _configured(name, answer)
+    bad += _configured(facts.host, answer)
     bad += _repository(facts, answer)
     words = f"borg {answer.get('borg', '?')}, agent {answer.get('agent', '?')}"
+    if answer.get("opens") == "yes":
+        words += ", its passphrase opens its key"
     return tuple(bad) or (Finding(name, Status.OK, words),)
 
 
@@ -62,44 +65,44 @@ def _split(said: str) -> tuple[str, dict[str, str]]:
 def _noise(name: str, noise: str) -> Iterator[Finding]:
     if noise.strip():
         words = f"its login shell prints before the agent does ({noise.strip()[:60]!r}): borg cannot speak so"
-        yield Finding(name, Status.FAILED, words, f"on {name}: print in interactive shells only (~/.bashrc)")
+        first = f"on {name}, as root: let these print in interactive shells only:"
+        look = "ls -l ~/.bashrc ~/.profile ~/.bash_profile /etc/profile.d"
+        yield Finding(name, Status.FAILED, words, remedy(look, first=first))
 
 
-def sent(name: str, accepted: Sequence[str], where: str = "") -> Iterator[Finding]:
+def sent(name: str, accepted: Sequence[str]) -> Iterator[Finding]:
     """sshd may let a client set these; the agent drops them, but root's login shell runs first."""
     if accepted:
         words = f"its sshd lets us set {', '.join(accepted)}: who has our key could run code by it"
-        mend = f"{where or f'on {name}: '}AcceptEnv LANG LC_* in sshd_config, and reload sshd"
-        yield Finding(name, Status.FAILED, words, mend)
+        first = f"on {name}, as root: leave AcceptEnv LANG LC_* alone where it stands, then:"
+        look = "/usr/sbin/sshd -T | grep -i acceptenv"
+        lines = ("grep -ri acceptenv /etc/ssh", look, "systemctl reload ssh")
+        yield Finding(name, Status.FAILED, words, remedy(*lines, first=first))
 
 
 def _no_seal(name: str) -> Finding:
     words = (
         "its key is not in escrow, and it could seal it for nobody: no custodian is named there, or no age"
     )
-    mend = (
-        f"on {name}: apt-get install age, and the custodians into /etc/zborg/custodians; then zborg host add"
-    )
-    return Finding(name, Status.WARNING, words, mend)
+    first = f"on {name}, as root, with an age1... key a line in /etc/zborg/custodians; then enrol it again:"
+    return Finding(name, Status.WARNING, words, remedy("apt-get install age", first=first))
 
 
-def _configured(name: str, answer: Mapping[str, str]) -> Iterator[Finding]:
+def _configured(host: Host, answer: Mapping[str, str]) -> Iterator[Finding]:
     """Agents from before a line existed say nothing of it."""
+    name = host.name
     if (agent := answer.get("agent", "")) != AGENT:
         words = f"its agent is version {agent or '?'}, ours is {AGENT}"
-        yield Finding(name, Status.FAILED, words, "zborg host add, with its URL, brings it the new one")
+        yield Finding(name, Status.FAILED, words, enrol(host))
     borg = answer.get("borg", "missing")
     if borg != "missing" and (said := borg_fault(f"borg {borg}")):
-        yield Finding(name, Status.FAILED, said, f"on {name}: borg in agent.conf names another one")
-    if answer.get("paths") == "no":
-        words = "no path in its agent.conf: nothing would be backed up"
-        yield Finding(
-            name, Status.FAILED, words, f"on {name}: path = /etc and so on in /etc/zborg/agent.conf"
+        first = (
+            f"{name} needs borg 1.2 or 1.4; borg = in /etc/zborg/agent.conf there names another one. Then:"
         )
-    if answer.get("passphrase") == "no":
-        words = "its passphrase is not there, or not its root's alone"
-        mend = f"on {name}: chmod 0600 /etc/zborg/passphrase, or put its safe copy back"
-        yield Finding(name, Status.FAILED, words, mend)
+        yield Finding(name, Status.FAILED, said, remedy(f"zborg host test {name}", first=first))
+    if answer.get("paths") == "no":
+        words = f"no path in /etc/zborg/agent.conf on {name}: nothing would be backed up"
+        yield Finding(name, Status.FAILED, words, on(name, "echo 'path = /etc' >>/etc/zborg/agent.conf"))
 
 
 def _repository(facts: HostFacts, answer: Mapping[str, str]) -> Iterator[Finding]:
@@ -107,7 +110,9 @@ def _repository(facts: HostFacts, answer: Mapping[str, str]) -> Iterator[Finding
     name, known = facts.host.name, answer.get("initialised")
     if known == "yes" and facts.repository == "":
         words = "the host has a repository, and here there is none"
-        yield Finding(name, Status.FAILED, words, f"zborg restore list {name}; README, The server is gone")
+        first = "README, The server is gone, has the way; what snapshots hold:"
+        mend = remedy(f"zborg restore list {name}", first=first)
+        yield Finding(name, Status.FAILED, words, mend)
     if known == "no" and facts.repository:
         words = "a repository lies here, and the host knows of none"
         yield Finding(name, Status.FAILED, words, "README, The rebuilt host")
@@ -121,10 +126,14 @@ def keyed_here(host: Host, dataset: str, root: str) -> Finding:
             "its repository holds its key (repokey): that its backups are secret from this server is not "
             "claimed"
         )
-        mend = "docs/reverse.md; with the tunnel without a port it gets a keyfile: zborg host add"
-        return Finding(host.name, Status.WARNING, words, mend)
+        first = "docs/reverse.md; with the tunnel without a port it gets a keyfile:"
+        return Finding(host.name, Status.WARNING, words, remedy(enrol(host), first=first))
     words = "its repository holds its key (repokey): a server that shows an older state could read on"
-    mend = f"zfs rename {dataset} {pool}/{host.name}-repokey, then zborg init and zborg backup {host.name}"
+    mend = remedy(
+        command("zfs", "rename", dataset, f"{pool}/{host.name}-repokey"),
+        f"zborg init {host.name}",
+        f"zborg backup {host.name}",
+    )
     return Finding(host.name, Status.FAILED, words, mend)
 
 
@@ -134,7 +143,7 @@ def keyed_here(host: Host, dataset: str, root: str) -> Finding:
 def open_door(target: Target, lines: Sequence[str]) -> Finding:
     """A target whose account can do more than a sink's."""
     words = f"{target.endpoint.user} has no sink there: whoever has this server has its copies too"
-    mend = "\n".join([f"docs/sink.md has all of it; on {target.name}, as root, it begins with:", *lines])
+    mend = remedy(*lines, first=f"docs/sink.md has all of it; on {target.name}, as root, it begins with:")
     return Finding(target.name, Status.WARNING, words, mend)
 
 
@@ -156,31 +165,45 @@ def door(facts: DoorFacts) -> Iterator[Finding]:
     """Every key has to end in the sink, and its account may not be able to let others in."""
     if facts.loose:
         words = "others can write in it: every key could be let in"
-        yield Finding(facts.path, Status.FAILED, words, f"chmod go-w {facts.path}")
+        yield Finding(facts.path, Status.FAILED, words, command("chmod", "go-w", facts.path))
     found = False
     for number, line in enumerate(facts.lines, 1):
         key = _KEY.search(_QUOTED.sub(lambda quoted: "_" * len(quoted[0]), line))
         if key and not line.lstrip().startswith("#"):
             found = True
-            yield from _line(facts, number, line[: key.start()])
+            yield from _line(facts, number, line[: key.start()], line[key.start() :].strip())
     if not found:
         words = f"no key may come in as {facts.user}: nothing can arrive"
-        mend = f"the server's key, as in docs/sink.md: {_forced(facts.root)} ssh-ed25519 AAAA..."
-        yield Finding(facts.path, Status.WARNING, words, mend)
+        first = "with the public key of the server in place of SERVER_KEY (docs/sink.md):"
+        line = f"echo {quoted(f'{_forced(facts.root)} SERVER_KEY')} >>{quoted(facts.path)}"
+        yield Finding(facts.path, Status.WARNING, words, remedy(line, first=first))
 
 
-def _line(facts: DoorFacts, number: int, options: str) -> Iterator[Finding]:
-    command = _COMMAND.search(options)
-    mend = f"{facts.path}, line {number}, begins with: {_forced(facts.root)}"
-    if command is None:
+def _line(facts: DoorFacts, number: int, options: str, key: str) -> Iterator[Finding]:
+    """`options` stand before the key."""
+    command_ = _COMMAND.search(options)
+    mend = _rewritten(facts, number, key)
+    if command_ is None:
         yield Finding(facts.path, Status.FAILED, f"line {number} opens a shell for {facts.user}", mend)
         return
-    if not re.fullmatch(rf"\S*zborg sink (--raw )?{re.escape(facts.root)}( --raw)?", command["command"]):
-        words = f"line {number} runs {command['command'][:60]!r}, which is no sink below {facts.root}"
+    run = re.fullmatch(r"\S*zborg sink (?:--raw )?(\S+?)(?: --raw)?", command_["command"])
+    if run is None:
+        words = f"line {number} runs {command_['command'][:60]!r}, which is no sink below {facts.root}"
+        yield Finding(facts.path, Status.FAILED, words, mend)
+    elif run[1] != facts.root:
+        words = (
+            f"line {number} lets its key reach below {run[1][:60]}; what arrives here is below {facts.root}"
+        )
         yield Finding(facts.path, Status.FAILED, words, mend)
     if "restrict" not in _COMMAND.sub("", options).split(","):
         words = f"line {number} lacks restrict: ports and agents of {facts.user} can be forwarded"
         yield Finding(facts.path, Status.FAILED, words, mend)
+
+
+def _rewritten(facts: DoorFacts, number: int, key: str) -> str:
+    """Replaces one line of authorized_keys by the key with its forced command."""
+    text = f"{_forced(facts.root)} {key}".replace("\\", "\\\\").replace("&", "\\&").replace("|", "\\|")
+    return command("sed", "-i", f"{number}s|.*|{text}|", facts.path)
 
 
 def _forced(root: str) -> str:

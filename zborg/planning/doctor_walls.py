@@ -17,6 +17,20 @@ def unconfined(host: str, home: str, account: str) -> Finding:
     return Finding(host, Status.FAILED, words, command("zborg", "init", host))
 
 
+def unwritable(host: str, home: str, paths: Sequence[str], uid: int, machine: str) -> Finding:
+    """What lies in a repository and is not its account's to write in. `machine`: "" is this one."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    words = (
+        f"its borg serve runs as user {uid} and cannot write {paths[0]}{more}: every backup of {host} fails"
+    )
+    inside = ("find", home, "-mindepth", "1", "!", "-name", "config", "!", "-type", "l", "-execdir")
+    lines = (
+        command(*inside, "chown", "-h", str(uid), "{}", "+"),
+        command(*inside, "chmod", "u+rwX", "{}", "+"),
+    )
+    return Finding(host, Status.FAILED, words, on(machine, *lines) if machine else remedy(*lines))
+
+
 def serving(host: str, wall: Wall | None, storage: str) -> Finding:
     """What stands around a `borg serve` that was started just now. `storage`: "" is this machine."""
     if wall is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from zborg.model import Dataset, Finding, Status, Storage
+from zborg.model import Dataset, Finding, Status, Storage, Target
 from zborg.model.grants import EVERYONE, Grant
+from zborg.model.remedy import command, on, remedy
 from zborg.model.words import counted, size
 from zborg.planning.doctor import or_fine
 
@@ -24,6 +25,7 @@ STORED = (
     "exec",
     "setuid",
     "devices",
+    "snapdir",
     "quota",
     "refquota",
 )
@@ -51,6 +53,7 @@ _WRONG = (
     ("exec", "on", Status.WARNING, "nothing in a repository is ever run", "off"),
     ("setuid", "on", Status.WARNING, "hosts choose what lies there", "off"),
     ("devices", "on", Status.WARNING, "hosts choose what lies there", "off"),
+    ("snapdir", "visible", Status.WARNING, ".zfs in a new dataset looks like somebody's files", "hidden"),
 )
 _PARENT = (
     ("mountpoint", "none", "what is received could mount over a live system"),
@@ -73,6 +76,18 @@ DANGEROUS = frozenset(
 )
 
 
+# Features of a pool that a stream may need at the other end: `zfs receive` refuses what it lacks.
+STREAMED = (
+    *("embedded_data", "encryption", "extensible_dataset", "large_blocks", "large_dnode", "large_microzap"),
+    *("longname", "lz4_compress", "redacted_datasets", "redaction_list_spill", "zstd_compress"),
+)
+
+
+def place_of(storage: Storage) -> str:
+    """The machine on which the storage's commands are typed; "" for this one."""
+    return f"the storage ({storage.endpoint.address})" if storage.endpoint else ""
+
+
 # --- the storage ------------------------------------------------------------------------------------
 
 
@@ -93,25 +108,28 @@ def storage(facts: StorageFacts) -> tuple[Finding, ...]:
         return (Finding(root, Status.FAILED, "the storage's dataset does not exist", "zborg init"),)
     bad = [*(f for name in facts.hosts.values() for f in _child(name, facts)), *_slack(facts)]
     words = f"{root}: {counted(len(facts.hosts), 'dataset')} of hosts, each mounted at its place, with room"
+    if not facts.hosts:
+        words = f"{root} is there, and zborg.toml names no host yet"
     return or_fine(bad, "storage", words)
 
 
 def _child(name: str, facts: StorageFacts) -> Iterator[Finding]:
     child, root = facts.datasets.get(name), facts.datasets[facts.storage.dataset]
-    host = name.rpartition("/")[2]
+    host, where = name.rpartition("/")[2], place_of(facts.storage)
     if child is None:
-        yield Finding(name, Status.FAILED, f"there is no dataset for {host}", f"zborg init {host}")
+        yield Finding(name, Status.FAILED, f"there is no dataset for {host}", command("zborg", "init", host))
         return
     place = f"{root.mountpoint.rstrip('/')}/{host}" if root.mountpoint else None
     if place is None or child.mountpoint != place:
         words = f"its mountpoint is {child.mountpoint or 'none'}, not {place or 'one below its parent'}"
-        yield Finding(name, Status.FAILED, words, f"zfs inherit mountpoint {name}")
+        yield Finding(name, Status.FAILED, words, at(where, command("zfs", "inherit", "mountpoint", name)))
     elif not child.mounted:
         words = "it is not mounted: no backup is taken, so that none lands on the disk below"
-        yield Finding(name, Status.FAILED, words, f"zfs mount {name}")
+        yield Finding(name, Status.FAILED, words, at(where, command("zfs", "mount", name)))
     if child.available < facts.storage.min_free:
         left, least = size(child.available), size(facts.storage.min_free)
-        mend = f"zfs list -o space,quota,refquota {name}; README, When the storage is full"
+        look = command("zfs", "list", "-o", "space,quota,refquota", name)
+        mend = remedy(look, first="README, When the storage is full, has the ways; what takes the room:")
         yield Finding(name, Status.FAILED, f"{left} left, less than min_free = {least}", mend)
 
 
@@ -124,21 +142,28 @@ def _slack(facts: StorageFacts) -> Iterator[Finding]:
         yield Finding(name, Status.WARNING, words, "zborg init")
     elif not facts.kept.isdigit() or int(facts.kept) < wanted:
         words = f"it keeps less than slack = {size(wanted)} back"
-        yield Finding(name, Status.WARNING, words, f"zfs set refreservation={wanted} {name}")
+        yield Finding(
+            name,
+            Status.WARNING,
+            words,
+            at(place_of(facts.storage), _set("refreservation", str(wanted), name)),
+        )
 
 
-def stored(root: str, settings: Settings) -> tuple[Finding, ...]:
-    """How the repositories' datasets are set. What they inherit is told once, of the root."""
-    bad = [f for name in settings for f in _settings(name, settings[name], settings.get(root, {}), root)]
-    bad += _unlimited(root, settings)
+def stored(storage: Storage, settings: Settings) -> tuple[Finding, ...]:
+    """How the repositories' datasets are set. What they inherit is reported once, of the root."""
+    where = place_of(storage)
+    bad = [f for name in settings for f in _settings(name, settings, storage.dataset, where)]
+    bad += _unlimited(storage.dataset, settings, where)
     good = "checksum, sync, compression, recordsize, atime and the others suit borg; every host has a quota"
     return or_fine(bad, "properties", good)
 
 
-def _settings(name: str, own: Mapping[str, str], above: Mapping[str, str], root: str) -> Iterator[Finding]:
+def _settings(name: str, settings: Settings, root: str, where: str) -> Iterator[Finding]:
+    own, above = settings[name], settings.get(root, {})
     for key, wrong, level, why, right in _WRONG:
         if own.get(key) == wrong and (name == root or above.get(key) != wrong):
-            yield Finding(name, level, f"{key}={wrong}: {why}", f"zfs set {key}={right} {name}")
+            yield Finding(name, level, f"{key}={wrong}: {why}", at(where, _set(key, right, name)))
     record = own.get("recordsize", "")
     if (
         record.isdigit()
@@ -146,10 +171,10 @@ def _settings(name: str, own: Mapping[str, str], above: Mapping[str, str], root:
         and (name == root or above.get("recordsize") != record)
     ):
         words = f"recordsize={record}: segments of 500 MiB become millions of blocks"
-        yield Finding(name, Status.WARNING, words, f"zfs set recordsize=1M {name}")
+        yield Finding(name, Status.WARNING, words, at(where, _set("recordsize", "1M", name)))
 
 
-def _unlimited(root: str, settings: Settings) -> Iterator[Finding]:
+def _unlimited(root: str, settings: Settings, where: str) -> Iterator[Finding]:
     free = [
         name
         for name, own in settings.items()
@@ -157,7 +182,33 @@ def _unlimited(root: str, settings: Settings) -> Iterator[Finding]:
     ]
     if free:
         words = f"no quota: {_names(free)} could fill the pool of all"
-        yield Finding(root, Status.WARNING, words, f"zfs set quota=500G {free[0]}")
+        lines = [_set("quota", "500G", one) for one in free]
+        yield Finding(root, Status.WARNING, words, at(where, *lines))
+
+
+def features(source: Mapping[str, str], there: Mapping[str, str], target: Target) -> Iterator[Finding]:
+    """What is in use on the storage's pool and a stream may need, and the target's pool does not have."""
+    used = [name for name in STREAMED if source.get(name) == "active"]
+    pool = target.dataset.partition("/")[0]
+    if off := [name for name in used if there.get(name) == "disabled"]:
+        words = f"pool {pool} of {target.name} has {', '.join(off)} disabled, which is in use here"
+        lines = [command("zpool", "set", f"feature@{name}=enabled", pool) for name in off]
+        yield Finding(
+            target.name, Status.WARNING, f"{words}: a stream may be refused", on(target.name, *lines)
+        )
+    if unknown := [name for name in used if name not in there]:
+        words = f"OpenZFS on {target.name} does not know {', '.join(unknown)}, which is in use here"
+        mend = f"upgrade OpenZFS on {target.name}"
+        yield Finding(target.name, Status.WARNING, f"{words}: a stream may be refused", mend)
+
+
+def _set(key: str, value: str, dataset: str) -> str:
+    return command("zfs", "set", f"{key}={value}", dataset)
+
+
+def at(machine: str, *lines: str) -> str:
+    """Commands for a machine; "" is this one."""
+    return on(machine, *lines) if machine else remedy(*lines)
 
 
 def _names(datasets: Sequence[str]) -> str:
@@ -170,15 +221,15 @@ def _names(datasets: Sequence[str]) -> str:
 
 
 def parent(root: str, found: Mapping[str, str], where: str, *, limits: bool) -> Iterator[Finding]:
-    """Of the dataset below which is received. `found` lacks what could not be asked. `where`: "on X: "."""
+    """Of the dataset below which is received. `found` is what could be asked; `where` the machine, or ""."""
     for key, right, why in _PARENT:
         if key in found and found[key] != right:
             words = f"{key} of {root} is {found[key]}, not {right}: {why}"
-            yield Finding(root, Status.FAILED, words, f"{where}zfs set {key}={right} {root}")
+            yield Finding(root, Status.FAILED, words, at(where, _set(key, right, root)))
     for key, some, what in _LIMITS if limits else ():
         if found.get(key, "") in _NONE:
             words = f"{key} of {root} is not set: a server in wrong hands could {what}"
-            yield Finding(root, Status.WARNING, words, f"{where}zfs set {key}={some} {root}")
+            yield Finding(root, Status.WARNING, words, at(where, _set(key, some, root)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +252,7 @@ def delegation(account: Account, where: str) -> tuple[Finding, ...]:
     lacking = account.wanted - held - ({"receive:append"} if "receive" in held else set())
     if lacking:
         words = f"{account.user} lacks {', '.join(sorted(lacking))} on {account.root}"
-        bad.append(Finding(account.root, Status.FAILED, words, f"{where}{account.line}"))
+        bad.append(Finding(account.root, Status.FAILED, words, at(where, account.line)))
     words = f"{account.user} may {', '.join(sorted(account.wanted))} on {account.root} and no more"
     return or_fine([*bad, *_coarse(account, held, where)], account.root, words)
 
@@ -213,11 +264,13 @@ def _coarse(account: Account, held: Iterable[str], where: str) -> Iterator[Findi
     words = f"{account.user} holds receive on {account.root}: enough to destroy snapshots by receive -F"
     if account.append_known is False:
         known = "and this OpenZFS does not know receive:append, so the sink is the only wall"
-        yield Finding(account.root, Status.WARNING, f"{words}, {known}", f"{where}upgrade OpenZFS")
+        yield Finding(
+            account.root, Status.WARNING, f"{words}, {known}", f"upgrade OpenZFS on {where or 'this machine'}"
+        )
         return
     given = next((g for g in account.grants if "receive" in g.permissions and _counts(g, account)), None)
     dataset = given.dataset if given else account.root
-    mend = f"{where}{_unallow(given, {'receive'}) if given else ''}; {account.line}"
+    mend = at(where, *([_unallow(given, {"receive"})] if given else []), account.line)
     yield Finding(dataset, Status.FAILED, words, mend)
 
 
@@ -239,15 +292,15 @@ def _too_much(grant: Grant, account: Account, where: str) -> Iterator[Finding]:
     whose = f"{grant.kind} {grant.who}".strip()
     if bad:
         words = f"{whose} may {', '.join(sorted(bad))} on {grant.dataset}: copies could be lost"
-        yield Finding(grant.dataset, Status.FAILED, words, f"{where}{_unallow(grant, bad)}")
+        yield Finding(grant.dataset, Status.FAILED, words, at(where, _unallow(grant, bad)))
     extra = grant.permissions - DANGEROUS - account.wanted - {"receive", "receive:append", "send"}
     if extra and _counts(grant, account):
         words = f"{whose} may {', '.join(sorted(extra))} on {grant.dataset}, which no sender needs"
-        yield Finding(grant.dataset, Status.WARNING, words, f"{where}{_unallow(grant, extra)}")
+        yield Finding(grant.dataset, Status.WARNING, words, at(where, _unallow(grant, extra)))
 
 
 def _unallow(grant: Grant, permissions: Collection[str]) -> str:
     """What came by a set goes with that set: the kernel knows no half of one."""
     named = sorted(set(permissions) & grant.given) or sorted(w for w in grant.given if w.startswith("@"))
-    flags = {"user": f"-u {grant.who}", "group": f"-g {grant.who}", EVERYONE: "-e"}[grant.kind]
-    return f"zfs unallow {flags} {','.join(named)} {grant.dataset}"
+    flags = {"user": ("-u", grant.who), "group": ("-g", grant.who), EVERYONE: ("-e",)}[grant.kind]
+    return command("zfs", "unallow", *flags, ",".join(named), grant.dataset)

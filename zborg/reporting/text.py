@@ -73,7 +73,10 @@ def outcome_lines(outcome: Outcome, width: int) -> Iterator[Line]:
         yield from (Line(text) for text in _wrapped(printable(side).strip(), indent))
     for text in remedy_lines(outcome.remedy, indent):
         yield Line(text)
+    shown = remedy.parse(outcome.remedy)[1]
     for command in outcome.data.get("commands", ()):  # to be copied: never broken into lines
+        if command in shown:
+            continue
         yield Line(f"    {printable(command)}")
 
 

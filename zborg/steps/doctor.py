@@ -15,14 +15,29 @@ from pathlib import Path
 
 from zborg.config import Config
 from zborg.errors import ConfigError, Exit, UsageError
-from zborg.model import Clock, Endpoint, Event, Finding, Host, Outcome, Report, Runner, Status, Target
+from zborg.model import (
+    Clock,
+    Endpoint,
+    Event,
+    Finding,
+    Host,
+    Outcome,
+    Report,
+    Runner,
+    Status,
+    Target,
+    remedy,
+)
 from zborg.model.words import counted
+from zborg.planning.doctor_schedule import Wanted
+from zborg.planning.starts import Parser
 from zborg.state.runs import new_run
 from zborg.steps import doctor_here as here
 from zborg.steps import doctor_machines as machines
 from zborg.steps import doctor_storage as storage
 from zborg.steps import inventory
 from zborg.steps.context import Context, inspect, nobody, outcome_of, select_hosts
+from zborg.steps.doctor_schedule import Roots, schedule
 
 Look = Callable[[], Iterable[Finding]]
 
@@ -42,7 +57,8 @@ class Bench:
     clock: Clock
     adapter: str  # in words, which one speaks to ZFS and why
     knock: Callable[[str, Endpoint, Sequence[str]], tuple[str, ...]]  # see hosts.knock
-    roots: here.Roots = field(default_factory=here.Roots)  # where the system keeps its own files
+    parser: Parser  # what a command line of zborg's means to zborg
+    roots: Roots = field(default_factory=Roots)  # where the system keeps its own files
     more: tuple[tuple[str, Callable[[Config], Iterable[Finding]]], ...] = ()  # further rows, by area
 
 
@@ -55,16 +71,32 @@ class Probe:
     look: Look
 
 
+@dataclass(frozen=True)
+class Looked:
+    """`asked` False: the probe raised, and this is its error."""
+
+    outcome: Outcome
+    asked: bool = True
+
+
 # --- the table --------------------------------------------------------------------------------------
 
 
 def _here(bench: Bench) -> Iterator[Probe]:
     """What needs no configuration."""
     yield Probe("config", str(bench.path), lambda: here.config(bench.path, bench.config, bench.mistakes))
-    received = bench.config is not None and bench.config.storage.received
-    yield Probe("schedule", "schedule", lambda: here.schedule(bench.local, bench.roots, received))
+    wanted = _wanted(bench.path, bench.config)
+    look = partial(schedule, bench.local, bench.roots, wanted, bench.parser)
+    yield Probe("schedule", "schedule", look)
     if bench.context is None:
         yield Probe("programs", "programs", lambda: here.programs(bench.local, None, None))
+
+
+def _wanted(path: Path, config: Config | None) -> Wanted:
+    if config is None:
+        return Wanted(str(path))
+    targets = tuple(one.name for one in config.targets)
+    return Wanted(str(path), config.hosts, targets, config.storage.received)
 
 
 def _configured(bench: Bench, stock: storage.Stock, config: Config) -> Iterator[Probe]:
@@ -79,16 +111,17 @@ def _configured(bench: Bench, stock: storage.Stock, config: Config) -> Iterator[
         yield Probe("storage", config.storage.dataset, lambda: storage.places(stock))
         yield Probe("properties", config.storage.dataset, lambda: storage.properties(stock))
         yield Probe("repositories", config.storage.dataset, lambda: storage.repositories(stock))
-        yield Probe("serving", "borg serve", lambda: storage.serving(context))
+        yield Probe("serving", "borg serve", lambda: storage.serving(stock))
         yield Probe("hosts", "inventory", lambda: inventory.look(config, stock.datasets()))
     yield Probe("pool", config.storage.dataset.partition("/")[0], lambda: storage.pool(context, None))
     for area, look in bench.more:
         yield Probe(area, area, partial(look, config))
 
 
-def _of_target(context: Context, target: Target) -> Iterator[Probe]:
-    yield Probe("targets", target.name, lambda: machines.target(context, target))
-    yield Probe("pool", f"{target.name}:{target.dataset}", lambda: storage.pool(context, target))
+def _of_target(stock: storage.Stock, target: Target) -> Iterator[Probe]:
+    yield Probe("targets", target.name, lambda: machines.target(stock, target))
+    place = f"{target.name}:{target.dataset}"
+    yield Probe("pool", place, lambda: storage.pool(stock.context, target))
 
 
 # --- running it -------------------------------------------------------------------------------------
@@ -97,13 +130,14 @@ def _of_target(context: Context, target: Target) -> Iterator[Probe]:
 def doctor(bench: Bench, names: Sequence[str] = (), only: Sequence[str] = ()) -> Report:
     """Every probe's findings, or those of some areas. Exit 4 when one is an error, 13 for damage."""
     started = bench.clock()
-    if unknown := sorted(set(only) - {*AREAS, *dict(bench.more)}):
-        raise UsageError(f"no such area: {', '.join(unknown)}", f"areas are {', '.join(AREAS)}")
+    areas = (*AREAS, *dict(bench.more))
+    if unknown := sorted(set(only) - set(areas)):
+        raise UsageError(f"no such area: {', '.join(unknown)}", f"areas are {', '.join(areas)}")
     probes = [one for one in _probes(bench, names) if not only or one.area in only]
     parallel = bench.config.parallel if bench.config else 4
     with ThreadPoolExecutor(max_workers=max(4, parallel)) as pool:
         found = list(pool.map(lambda probe: _looked(bench, probe), probes))
-    outcomes = list(_merged([one for some in found for one in some]))
+    outcomes = list(_merged(list(_once([one for some in found for one in some]))))
     status, code = inspect(outcomes)
     if status is Status.CONFLICT:  # it was only looked at: an error like the others
         status, code = Status.FAILED, Exit.FAILED
@@ -123,7 +157,9 @@ def _probes(bench: Bench, names: Sequence[str]) -> Iterator[Probe]:
     if not (config.hosts or config.storage.received or bench.mistakes):
         yield Probe("hosts", "hosts", partial(_nobody, config))
     for target in config.targets:
-        yield from _of_target(context, target)
+        yield from _of_target(stock, target)
+    if not (config.targets or config.storage.received or bench.mistakes):
+        yield Probe("targets", "targets", lambda: [machines.no_target(config)])
     yield from _here(bench)
     yield from _configured(bench, stock, config)
 
@@ -140,22 +176,24 @@ def _nobody(config: Config) -> Iterator[Finding]:
     yield Finding(told.subject, told.status, told.message, told.remedy)
 
 
-def _looked(bench: Bench, probe: Probe) -> list[Outcome]:
-    """Only what waits for another machine is told of while it lasts."""
-    emit = bench.context.emit if bench.context and probe.area in _FAR else lambda _: None
+def _looked(bench: Bench, probe: Probe) -> list[Looked]:
+    """Only what waits for another machine is shown while it lasts."""
+    waits = probe.area in _FAR and probe.subject != probe.area
+    emit = bench.context.emit if bench.context and waits else lambda _: None
     emit(Event("started", probe.subject, "asked"))
     try:
-        found = [_outcome(probe, finding) for finding in probe.look()]
+        found = [Looked(_outcome(probe, finding)) for finding in probe.look()]
     except Exception as error:
-        found = [outcome_of(probe.area, probe.subject, error)]
+        found = [Looked(outcome_of(probe.area, probe.subject, error), asked=False)]
     emit(Event("finished", probe.subject))
     return found
 
 
 def _outcome(probe: Probe, finding: Finding) -> Outcome:
-    remedy, *commands = finding.remedy.split("\n")
-    data = {"commands": commands} if commands else {}
-    return Outcome(probe.area, finding.subject, finding.level, finding.message, remedy, data)
+    """`commands` of the JSON form are those of the remedy."""
+    _, commands = remedy.parse(finding.remedy)
+    data = {"commands": list(commands)} if commands else {}
+    return Outcome(probe.area, finding.subject, finding.level, finding.message, finding.remedy, data)
 
 
 # The order in which a reader meets them: what all else depends on comes first.
@@ -178,12 +216,22 @@ AREAS = (
 _FAR = ("hosts", "targets")
 
 
-def _merged(found: Sequence[Outcome]) -> Iterator[Outcome]:
-    """By area, one line for all hosts that are well: who has two hundred wants to see the others.
+def _once(found: Sequence[Looked]) -> Iterator[Outcome]:
+    """What several probes met alike, a storage that is down, is reported by the first area alone."""
+    seen = set()
+    for one in sorted(found, key=lambda one: _rank(one.outcome.kind)):
+        key = (one.outcome.subject if one.asked else "", one.outcome.message)
+        if key not in seen:
+            seen.add(key)
+            yield one.outcome
 
-    What several probes met alike, a storage that is down, is told once.
-    """
-    found = list({(one.subject, one.message): one for one in reversed(found)}.values())[::-1]
+
+def _rank(area: str) -> int:
+    return AREAS.index(area) if area in AREAS else len(AREAS)
+
+
+def _merged(found: Sequence[Outcome]) -> Iterator[Outcome]:
+    """By area, one line for all hosts that are well: who has two hundred wants to see the others."""
     areas = [*AREAS, *dict.fromkeys(one.kind for one in found if one.kind not in AREAS)]
     for area in areas:
         some = [one for one in found if one.kind == area]

@@ -1,13 +1,11 @@
-"""doctor's probes of this machine: files, keys, programs, state, and what starts zborg by night."""
+"""doctor's probes of this machine: files, keys, programs, state."""
 
 from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,23 +15,14 @@ from zborg.errors import CommandFailed, ConfigError, TimedOut, Unreachable
 from zborg.model import Finding, Runner
 from zborg.model.words import counted
 from zborg.planning import doctor as judge
-from zborg.planning.doctor import FileFacts, KeyFacts, ProgramFacts, Scheduled, StateFacts
+from zborg.planning.doctor import FileFacts, KeyFacts, ProgramFacts, StateFacts
+from zborg.planning.doctor_zfs import at
 from zborg.steps.context import Context
 from zborg.steps.init import identities
 
 _ANSWER = 64 << 10
 _NOT_FOUND = 127  # of a shell, and of our own runners
 _QUICK = 20.0  # seconds for a program that prints its version
-_WORD = re.compile(r"(?<![\w./-])(?P<program>[\w./-]*\bzborg)(?= +[a-z])")
-
-
-@dataclass(frozen=True)
-class Roots:
-    """Where this system keeps what starts programs."""
-
-    etc: Path = Path("/etc")
-    units: tuple[Path, ...] = (Path("/etc/systemd/system"),)
-    tabs: bool = True  # whether the caller's own crontab is asked for
 
 
 def facts(path: Path) -> FileFacts:
@@ -52,7 +41,7 @@ def config(path: Path, found: Config | None, mistakes: Sequence[ConfigError]) ->
     files = [path, *_included(path)]
     folders = dict.fromkeys(one.parent for one in files)
     bad = [
-        *judge.mistakes(mistakes),
+        *judge.mistakes(mistakes, [str(one) for one in files]),
         *judge.config_files([one for one in map(facts, files) if one.there], list(map(facts, folders))),
     ]
     words = f"{path}: {counted(len(files), 'file')}, none for others to read or write"
@@ -133,12 +122,14 @@ def programs(local: Runner, config: Config | None, storage: Runner | None) -> It
 
 
 def zfs_of(config: Config, storage: Runner) -> ProgramFacts:
-    words, mend = "there are no pools without it", "install OpenZFS (zfsutils-linux)"
+    words = "there are no pools without it"
+    mend = at(_where(config), "apt-get install zfsutils-linux")
     return _asked(storage, "zfs", ["zfs", "version"], words, mend, _where(config))
 
 
 def _borg_of(config: Config, storage: Runner) -> ProgramFacts:
-    words, mend = "no repository can be served", "apt-get install borgbackup, or [storage] borg names it"
+    words = f"no repository can be served ([storage] borg is {config.storage.borg})"
+    mend = at(_where(config), "apt-get install borgbackup")
     return _asked(storage, "borg", [config.storage.borg, "--version"], words, mend, _where(config))
 
 
@@ -164,74 +155,3 @@ def _asked(
 def _short(name: str, said: str) -> str:
     """Without the libraries that some tell as well; both versions of ZFS, for one may be older."""
     return said if name == "zfs" else said.partition(",")[0][:60]
-
-
-# --- schedule ---------------------------------------------------------------------------------------
-
-
-def schedule(local: Runner, roots: Roots, received: bool) -> Iterable[Finding]:
-    return judge.schedule([*_tables(roots), *_own_table(local, roots), *_timers(roots)], received)
-
-
-def _tables(roots: Roots) -> Iterator[Scheduled]:
-    """crontab(5) files with a user's name in each line, and the directories that run-parts(8) runs."""
-    for path in (roots.etc / "crontab", *sorted((roots.etc / "cron.d").glob("*"))):
-        for scheduled in _lines(str(path), _text(path)):
-            if "." in path.name:  # as run-parts, Debian's cron passes over names with a dot
-                why = f"cron reads no file with a dot in its name: {path}"
-                scheduled = Scheduled(str(path), why, f"mv {path} {path.parent / path.name.split('.')[0]}")
-            yield scheduled
-    for folder in ("cron.hourly", "cron.daily", "cron.weekly"):
-        for path in sorted((roots.etc / folder).glob("*")):
-            if _WORD.search(_text(path)):
-                yield Scheduled(str(path))
-
-
-def _own_table(local: Runner, roots: Roots) -> Iterator[Scheduled]:
-    if not roots.tabs:
-        return
-    try:
-        text = local.run(["crontab", "-l"], timeout=_QUICK, most=1 << 20).stdout
-    except CommandFailed:  # no crontab, or no cron at all
-        return
-    yield from _lines("crontab -l", text)
-
-
-def _lines(place: str, text: str) -> Iterator[Scheduled]:
-    """A line can only work when cron finds its program."""
-    has_path = False
-    for line in text.split("\n"):
-        line = line.strip()
-        has_path = has_path or bool(re.match(r"PATH\s*=", line))
-        found = None if line.startswith("#") else _WORD.search(line)
-        if found is None:
-            continue
-        program = found["program"]
-        if program.startswith("/") and not os.access(program, os.X_OK):
-            yield Scheduled(
-                place, f"it names {program}, which is not there", f"name the right one in {place}"
-            )
-        elif "/" not in program and not has_path:
-            words = "it names zborg without its path: cron looks in /usr/bin and /bin alone"
-            yield Scheduled(place, words, f"write /usr/local/bin/zborg in {place}")
-        else:
-            yield Scheduled(place)
-
-
-def _timers(roots: Roots) -> Iterator[Scheduled]:
-    """Units of the administrator's own that run zborg, and whether a timer of the same name is enabled."""
-    for folder in roots.units:
-        for path in sorted(folder.glob("*.service")):
-            timer = folder / f"{path.stem}.timer"
-            if timer.exists() and re.search(r"(?m)^ExecStart=.*zborg", _text(path)):
-                enabled = (folder / "timers.target.wants" / timer.name).exists()
-                why = "" if enabled else "the timer is not enabled"
-                yield Scheduled(str(timer), why, f"systemctl enable --now {timer.name}" if why else "")
-
-
-def _text(path: Path) -> str:
-    """ "" for what is no file of text, or not ours to read."""
-    try:
-        return path.read_text(errors="replace") if path.is_file() else ""
-    except OSError:
-        return ""

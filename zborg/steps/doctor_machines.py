@@ -5,9 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from zborg.config import Config
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Dataset, Endpoint, Finding, Host, Runner, Status, Target
 from zborg.model.grants import Grant
+from zborg.model.remedy import command, on, remedy
 from zborg.planning import clocks
 from zborg.planning import doctor_machines as judge
 from zborg.planning import doctor_zfs as limits
@@ -15,7 +17,7 @@ from zborg.planning.doctor_machines import DoorFacts, HostFacts
 from zborg.planning.doctor_zfs import Account
 from zborg.steps.context import Context
 from zborg.steps.doctor_accounts import home_of, keys
-from zborg.steps.doctor_storage import Stock, settings
+from zborg.steps.doctor_storage import Stock, features, settings
 from zborg.zfs import allowed, argv, delegation
 from zborg.zfs.names import dataset as checked
 from zborg.zfs.sink import HELLO, HERE, REFUSED
@@ -57,30 +59,54 @@ def _repository(stock: Stock, one: Host) -> str | None:
 # --- targets ----------------------------------------------------------------------------------------
 
 
-def target(context: Context, one: Target) -> Iterable[Finding]:
+def no_target(config: Config) -> Finding:
+    """Allowed, and worth a warning: nobody forgets on purpose that all copies are in one place."""
+    words = "no target is configured: whoever destroys this storage destroys every backup"
+    first = f"a second ZFS machine goes under [targets] in {config.path}; docs/sink.md has all of it. Then:"
+    return Finding("targets", Status.WARNING, words, remedy("zborg doctor --only targets", first=first))
+
+
+def target(stock: Stock, one: Target) -> Iterable[Finding]:
     """Is it there, is its parent made so that nothing can mount, and what may we do there?"""
-    where, root = f"on {one.name}: ", one.dataset
+    context, where, root = stock.context, one.name, one.dataset
     zfs, runner = context.zfs_of(one), context.machine_of(one)
-    found = {dataset.name: dataset for dataset in zfs.datasets(root)}
+    sink = _has_sink(runner)
+    try:
+        found = {dataset.name: dataset for dataset in zfs.datasets(root)}
+    except CommandFailed as error:
+        if not sink or REFUSED not in error.stderr:
+            raise
+        return (_other_root(one),)
     if root not in found:
         zfs.pool(root.partition("/")[0])
         words = f"{root} does not exist there"
-        return (Finding(one.name, Status.FAILED, words, f"{where}{_make(root)}"),)
+        return (Finding(one.name, Status.FAILED, words, limits.at(where, _make(root))),)
     apart = clocks.apart(f"target {one.name}", zfs.clock(), context.clock())
     bad = [Finding(one.name, Status.WARNING, apart, clocks.REMEDY)] if apart else []
-    sink = _has_sink(runner)
     bad += limits.parent(root, _parent(runner, found[root], sink=sink), where, limits=not sink)
     bad += _mounted(one, found.values())
     if not sink:
         bad += _door_of(one, runner)
+        bad += limits.features(stock.features(), features(runner, root), one)
     words = f"{root} is there, mounts nothing, and is reached {'through a sink' if sink else 'by delegation'}"
+    if sink:
+        words += ", which does not say what its pool can receive: compare zpool get all on both"
     return tuple(bad) or (Finding(one.name, Status.OK, words),)
 
 
 def _make(root: str) -> str:
-    options = [f"-o {key}={value}" for key, value in (("mountpoint", "none"), ("canmount", "off"))]
-    options += [f"-o {key}={value}" for key, value in (("readonly", "on"), ("volmode", "none"))]
-    return f"zfs create {' '.join(options)} {checked(root)}; its limits are in docs/sink.md"
+    wanted = ("mountpoint=none", "canmount=off", "readonly=on", "volmode=none")
+    return command("zfs", "create", *(word for one in wanted for word in ("-o", one)), checked(root))
+
+
+def _other_root(one: Target) -> Finding:
+    """It answers, and lists something else."""
+    words = (
+        f"the sink on {one.name} refuses {one.dataset}: the forced command of our key names another dataset"
+    )
+    look = command("grep", "-n", "zborg sink", f"/home/{one.endpoint.user}/.ssh/authorized_keys")
+    first = f"on {one.name}, as root: the line of our key ends in zborg sink {one.dataset}; what it is now:"
+    return Finding(one.name, Status.FAILED, words, remedy(look, first=first))
 
 
 def _has_sink(runner: Runner) -> bool:
@@ -108,7 +134,9 @@ def _mounted(one: Target, found: Iterable[Dataset]) -> Iterator[Finding]:
     for dataset in found:
         if dataset.mounted:
             words = f"{dataset.name} is mounted there: what is written to takes no increment any more"
-            yield Finding(one.name, Status.FAILED, words, f"on {one.name}: zfs unmount {dataset.name}")
+            yield Finding(
+                one.name, Status.FAILED, words, on(one.name, command("zfs", "unmount", dataset.name))
+            )
 
 
 def _door_of(one: Target, runner: Runner) -> Iterator[Finding]:
@@ -119,7 +147,7 @@ def _door_of(one: Target, runner: Runner) -> Iterator[Finding]:
     yield judge.open_door(one, delegation.lines(one.dataset, SINK, system, append=append is not False))
     if one.endpoint.user != "root":
         account = _account(runner, one.endpoint.user, one.dataset, grants, append=append)
-        yield from (f for f in limits.delegation(account, f"on {one.name}: ") if f.level is not Status.OK)
+        yield from (f for f in limits.delegation(account, one.name) if f.level is not Status.OK)
         yield from keys(runner, one.endpoint.user, one.name)
 
 
@@ -155,13 +183,13 @@ def off_site(context: Context) -> Iterable[Finding]:
     for dataset in found.values():
         if dataset.mounted:
             words = "it is mounted: what is written to takes no increment any more"
-            bad.append(Finding(dataset.name, Status.FAILED, words, f"zfs unmount {dataset.name}"))
+            bad.append(Finding(dataset.name, Status.FAILED, words, command("zfs", "unmount", dataset.name)))
     grants = _grants(runner, root)
     append = _knows_append(runner, grants)
     receivers = dict.fromkeys(one.who for one in grants if _receives(one))
     if not receivers:
         lines = delegation.lines(root, SINK, platform.system(), append=append is not False)
-        mend = "\n".join(["docs/sink.md has all of it; as root, it begins with:", *lines])
+        mend = remedy(*lines, first="docs/sink.md has all of it; as root, it begins with:")
         bad.append(Finding(root, Status.FAILED, "no account may receive here", mend))
     for user in receivers:
         account = _account(runner, user, root, grants, append=append)

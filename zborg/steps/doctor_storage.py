@@ -11,12 +11,13 @@ from zborg.borg.repository import configs
 from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Finding, Host, Outcome, Runner, Status, Target
+from zborg.model.remedy import remedy
 from zborg.planning import clocks
 from zborg.planning import doctor_walls as walls
 from zborg.planning import doctor_zfs as judge
 from zborg.planning.doctor import or_fine, program
 from zborg.planning.doctor_machines import keyed_here
-from zborg.planning.doctor_zfs import StorageFacts
+from zborg.planning.doctor_zfs import StorageFacts, place_of
 from zborg.steps import doctor_accounts as accounts
 from zborg.steps.context import Context
 from zborg.steps.doctor_here import zfs_of
@@ -28,6 +29,7 @@ Lines = dict[str, str]  # of a repository's config: its id, and the first charac
 
 _LISTING = 600.0
 _CHUNK = 100  # datasets per command
+_TREE = 64 << 20  # bytes, of paths
 
 
 class Stock:
@@ -47,6 +49,12 @@ class Stock:
     def configs(self) -> dict[str, Lines]:
         """By host, the telling lines of its repository's `config`; without hosts that have none here."""
         found: dict[str, Lines] = self._once("configs", self._configs)
+        return found
+
+    def features(self) -> dict[str, str]:
+        """Of the storage's pool, by name: active, enabled or disabled."""
+        root = self.context.config.storage.dataset
+        found: dict[str, str] = self._once("features", lambda: features(self.context.storage, root))
         return found
 
     def homes(self) -> dict[str, Host]:
@@ -104,7 +112,7 @@ def properties(stock: Stock) -> Iterable[Finding]:
     hosts = [storage.dataset_of(host.name) for host in stock.context.config.hosts]
     there = [name for name in (storage.dataset, *hosts) if name in found]
     asked = settings(stock.context.storage, there, judge.STORED)
-    return judge.stored(storage.dataset, asked) if there else ()
+    return judge.stored(storage, asked) if there else ()
 
 
 def settings(runner: Runner, datasets: Sequence[str], keys: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -121,13 +129,20 @@ def settings(runner: Runner, datasets: Sequence[str], keys: Sequence[str]) -> di
     return found
 
 
+def features(runner: Runner, dataset: str) -> dict[str, str]:
+    """The features of a dataset's pool, by name without `feature@` (zpool-features(7))."""
+    text = runner.run(argv.pool_features(pool_of(dataset)), timeout=_LISTING).stdout
+    rows = (line.split("\t") for line in text.split("\n"))
+    return {row[0].removeprefix("feature@"): row[1] for row in rows if len(row) == 2 and "feature@" in row[0]}
+
+
 # --- repositories -----------------------------------------------------------------------------------
 
 
 def repositories(stock: Stock) -> Iterable[Finding]:
     """Whose they are on the storage, and whether one holds its own key. Two commands for all."""
     storage, homes = stock.context.config.storage, stock.homes()
-    bad = list(_unconfined(stock.context, homes)) if homes else []
+    bad = list(_owned(stock.context, homes)) if homes else []
     for host in homes.values():
         if "key" in stock.configs().get(host.name, {}):  # repokey's; a keyfile stays on the host
             bad.append(keyed_here(host, storage.dataset_of(host.name), storage.dataset))
@@ -135,20 +150,45 @@ def repositories(stock: Stock) -> Iterable[Finding]:
     return or_fine(bad, "repositories", words) if homes else ()
 
 
-def _unconfined(context: Context, homes: Mapping[str, Host]) -> Iterator[Finding]:
-    """As borg/confine.py makes it: see there why."""
+def _owned(context: Context, homes: Mapping[str, Host]) -> Iterator[Finding]:
+    """As borg/confine.py makes it: see there why; and whether all in there is its account's."""
     storage = context.config.storage
+    owners: dict[str, int] = {}
     for account in dict.fromkeys(storage.account_of(host) for host in homes.values()):
         some = [home for home, host in homes.items() if storage.account_of(host) == account]
         for home, owned in confine(context.storage, some, account, look=True).items():
+            owners[home] = owned.uid
             if owned.changed:
+                del owners[home]
                 yield walls.unconfined(homes[home].name, home, account)
+    if owners:
+        yield from _unwritable(context, homes, owners)
 
 
-def serving(context: Context) -> Iterable[Finding]:
-    """One host stands for all, as in init: the account, its forced command and borg are the same for each."""
+def _unwritable(context: Context, homes: Mapping[str, Host], owners: Mapping[str, int]) -> Iterator[Finding]:
+    """What the account of a `borg serve` has to write in and cannot: all but root's `config`. One command."""
+    strange = ["-type", "d", "!", "-perm", "-0300", "-o", "!", "-perm", "-0400"]
+    for home, uid in owners.items():
+        strange += ["-o", "-path", f"{home}/*", "!", "-user", str(uid)]
+    inside = ["-mindepth", "1", "-maxdepth", "3", "!", "-name", "config", "!", "-type", "l"]
+    listed = context.storage.run(["find", *owners, *inside, "(", *strange, ")"], timeout=_LISTING, most=_TREE)
+    found = listed.stdout.split("\n")[:-1]
+    for home, uid in owners.items():
+        if mine := [path for path in found if path.startswith(f"{home}/")]:
+            yield walls.unwritable(homes[home].name, home, mine, uid, place_of(context.config.storage))
+
+
+def serving(stock: Stock) -> Iterable[Finding]:
+    """One host stands for all, as in init: the account, its forced command and borg are the same for each.
+
+    Of a storage that cannot be asked, or has no repository's place mounted, others report.
+    """
+    context = stock.context
     yield from _keys(context)
-    served = [host for host in context.config.hosts if host.reverse is None]
+    try:
+        served = [host for host in stock.homes().values() if host.reverse is None]
+    except ZborgError:
+        return
     if not served:
         return
     try:
@@ -156,7 +196,7 @@ def serving(context: Context) -> Iterable[Finding]:
     except ZborgError as error:
         if error.retryable:  # the way there, which others tell of
             raise
-        mend = error.remedy or "zborg init tries it too; README, Setting up"
+        mend = error.remedy or remedy("zborg init", first="README, Setting up, has the storage's side; then:")
         yield Finding("borg serve", Status.FAILED, f"it cannot be started: {error.message}", mend)
         return
     yield walls.serving(served[0].name, wall, str(context.config.storage.endpoint or ""))

@@ -64,8 +64,10 @@ def _tested(begun: Begun, host: Host, datasets: dict[str, Dataset]) -> Outcome:
         context.tunnel.try_serve(host.name)
         now = context.clock()
         sealed = _is_sealed(context, host, datasets)
-        found = judge(host.name, answer, now, escrow=bool(context.config.custodians), sealed=sealed)
-        kept = {key: answer.get(key, "") for key in ("agent", "borg", "alarm", "escrow", "initialised")}
+        found = judge(host, answer, now, escrow=bool(context.config.custodians), sealed=sealed)
+        kept = {
+            key: answer.get(key, "") for key in ("agent", "borg", "alarm", "escrow", "initialised", "opens")
+        }
         told = clock_of(answer)
         data = kept | {"clock": moment(told) if told else None, "sealed": sealed}
         outcome = Outcome("host", host.name, found.level, found.message, found.remedy, data)

@@ -209,5 +209,10 @@ def pool_list(pool: str) -> Argv:
     return ("zpool", "list", "-Hp", "-o", "name,health,size,free", names.pool(pool))
 
 
+def pool_features(pool: str) -> Argv:
+    """With all other properties of the pool: no wildcard asks for features alone."""
+    return ("zpool", "get", "-H", "-o", "property,value", "all", names.pool(pool))
+
+
 def scrub(pool: str) -> Argv:
     return ("zpool", "scrub", names.pool(pool))
