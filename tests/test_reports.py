@@ -336,14 +336,14 @@ def test_the_colour_is_on_the_status_and_not_in_the_name() -> None:
 def table(some: Sequence[Status], *, partial_ok: bool) -> tuple[Status, Exit]:
     """The rule in words, of which conclude() must be an implementation:
 
-    * skipped subjects do not count; with none left all is well;
+    * skipped and pending subjects do not count; with none left all is well;
     * an interruption, then damage, then a conflict outranks everything;
     * without anything bad or partial: ok, or warning when there was one; exit 0;
     * something partial, or some bad among good: partial, exit 3;
     * where partial is allowed, anything but an interruption is exit 0 if some were good;
     * all bad: all busy is busy (11); else failed (4).
     """
-    counted = {status for status in some if status is not Status.SKIPPED}
+    counted = {status for status in some if status not in (Status.SKIPPED, Status.PENDING)}
     good, bad = (
         counted & {Status.OK, Status.WARNING, Status.PARTIAL},
         counted

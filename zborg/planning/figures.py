@@ -77,9 +77,7 @@ def _hosts(told: Told, step: int) -> Iterator[HostFigures]:
     for entry in told.hosts:
         by_host.setdefault(entry.outcome.subject, []).append(entry)
     proofs = _Proofs(told)
-    # What is neither in zborg.toml nor was ever backed up is no host: a typing error.
-    known = {*told.names, *(one.outcome.subject for one in told.hosts if one.outcome.status.good)}
-    for name, entries in ((name, entries) for name, entries in by_host.items() if name in known):
+    for name, entries in by_host.items():
         rows = tuple(_rows(nights(entries, told.zone), told, step))
         yield HostFigures(name, rows, trend(entries), proofs.of(name))
 

@@ -84,7 +84,7 @@ def counts(report: Report) -> Counts:
     hosts = any(_step(one) == "backup" for one in report.outcomes)
     told = [one.status for one in report.outcomes if not hosts or _step(one) == "backup" or _is_bad(one)]
     bad = sum(status.bad or status is Status.PARTIAL for status in told)
-    skipped = told.count(Status.SKIPPED)
+    skipped = told.count(Status.SKIPPED) + told.count(Status.PENDING)
     return Counts(len(told) - bad - skipped, bad, skipped)
 
 
