@@ -14,6 +14,7 @@ from functools import partial
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, Status
 from zborg.model.words import counted, moment
+from zborg.planning import excuses
 from zborg.planning.schedule import longest_first, prune_is_due
 from zborg.steps.checks import Checks, check_room
 from zborg.steps.context import (
@@ -48,7 +49,8 @@ def backup(context: Context, options: Options) -> Report:
     """Back up the selected hosts. Raises UsageError before anything starts."""
     hosts = select_hosts(context.config, options.hosts, options.exclude)
     begun = begin(context, "backup")
-    past = look_back(context.runs, begun.started, context.config.prune_every)
+    oldest = max((host.max_age for host in hosts), default=0)
+    past = look_back(context.runs, begun.started, context.config.prune_every, oldest)
     hosts = _ordered(hosts, past)
     partial_ok = options.allow_partial or context.config.allow_partial
     if options.dry_run:
@@ -135,7 +137,8 @@ class _Fleet:
         try:
             context.emit(Event("started", host.name))
             pause(self.begun, host, random.uniform(0, context.config.jitter))
-            outcome = self._under_lock(host, datasets, checks)
+            made = self._under_lock(host, datasets, checks)
+            outcome = excuses.judged(host, made, self.past.since.get(host.name), context.clock())
         except Exception as error:
             outcome = outcome_of("host", host.name, error)
         # The run may go on for hours with others: the outcome has its own time.
