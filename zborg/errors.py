@@ -10,6 +10,7 @@
     ├── NotSent                     4   a notifier did not take a message (perhaps retryable)
     └── CommandFailed               4   an external command ended badly
         ├── TimedOut                4   it did not end in time (retryable)
+        ├── Stalled                 4   nothing moved between a host and the storage for `stalled_after`
         └── Unreachable             4   no connection, or it broke (retryable)
             ├── KeyRefused          4   it does not let our key in, or there is none (never retried)
             ├── NoCommonAlgorithm   4   no cipher or the like in common (never retried)
@@ -108,6 +109,17 @@ class TimedOut(CommandFailed):
     """An external command was ended by zborg because its time was up."""
 
     retryable = True
+
+
+class Stalled(CommandFailed):
+    """A host and the storage were connected and moved no data any more. Another try would only wait again.
+
+    `by_storage` tells which of the two was silent.
+    """
+
+    def __init__(self, argv: tuple[str, ...], message: str, *, by_storage: bool, remedy: str = "") -> None:
+        super().__init__(argv, -1, "", message, remedy)
+        self.by_storage = by_storage
 
 
 class Unreachable(CommandFailed):

@@ -25,6 +25,7 @@ from zborg.model import MOST, Child, Completed, ConnectionLog
 from zborg.model.words import size
 
 _TICK = 0.5  # how often a wait looks at `cancelled`
+_DYING = 10.0  # seconds; what is swapped out or has gigabytes to give back takes some
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -58,12 +59,19 @@ class Process:
         return self._popen.poll()
 
     def stop(self, grace: float = 5.0) -> int:
-        """SIGTERM to the group, SIGKILL after `grace` seconds to who is left; returns the exit status."""
+        """SIGTERM to the group, SIGKILL after `grace` seconds to who is left; returns the exit status.
+
+        Not even SIGKILL ends a process that waits for a suspended pool before the pool answers: after some
+        seconds it is left behind, with the status -SIGKILL that it will have.
+        """
         if self._popen.returncode is None:  # once it is reaped the number may be somebody else's
             self._signal(signal.SIGTERM)
             if not self._gone_within(grace):
                 self._signal(signal.SIGKILL)
-        return self._popen.wait()
+        try:
+            return self._popen.wait(_DYING)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
 
     def close(self) -> None:
         """Give the pipe back."""
@@ -105,13 +113,15 @@ class LocalRunner:
     def run(
         self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
     ) -> Completed:
-        with self._popen(argv, subprocess.PIPE, subprocess.PIPE) as popen:
-            talk = _Talk(argv, popen, stdin.encode(), most)
-            try:
-                talk.to_the_end(timeout)
-            except BaseException:
-                Process(argv, popen).stop(grace=1)
-                raise
+        popen = self._popen(argv, subprocess.PIPE, subprocess.PIPE)
+        talk = _Talk(argv, popen, stdin.encode(), most)
+        try:
+            talk.to_the_end(timeout)
+        except BaseException:
+            Process(argv, popen).stop(grace=1)
+            raise
+        finally:  # not `with popen`, which waits for ever for one that waits for a suspended pool
+            talk.close()
         done = Completed(popen.returncode, _text(talk.stdout), _text(talk.stderr))
         if done.status:
             raise CommandFailed(tuple(argv), done.status, done.stderr)
@@ -189,6 +199,11 @@ class _Talk:
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(_TICK)
             self._check(deadline, timeout)
+
+    def close(self) -> None:
+        for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
+            if stream is not None:
+                stream.close()
 
     def _register(self, streams: selectors.BaseSelector) -> None:
         """Each stream with what to do when it is ready, which says whether it has ended."""

@@ -62,11 +62,13 @@ class Spare:
 
     When nobody can read ssh's stdout any more, ssh has the far side's stderr closed as well
     (eow@openssh.com), and with it goes the reason why borg ended. So this end stays, and what
-    arrives is thrown away once `reader` is gone.
+    arrives is thrown away once `reader` is gone. Until then `check` is called twice a second, and
+    may raise to end the pair.
     """
 
     end: int
     reader: Child
+    check: Callable[[], None] | None = None
 
 
 def join(first: Start, second: Start) -> tuple[Child, Child, Spare]:
@@ -238,6 +240,8 @@ def _listen(children: Mapping[str, Child], ears: _Ears, patience: _Patience, spa
         if spare and spare.reader.poll() is not None:
             ears.discard(spare.end)
             spare = None
+        elif spare and spare.check:
+            spare.check()
         patience.check(children)
     ears.hear_the_rest()
 

@@ -43,6 +43,7 @@ class LocalVault:
         self.hosts: dict[str, BackedUpHost] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.timeouts: dict[str, int] = {}
+        self.stalled_after = 0
         self.reverse: dict[str, Reverse] = {}
         self.backup: dict[str, Any] = {"parallel": 4, "retries": 0, "jitter": 0, "prune_every": 0}
         self.keep = Policy(last=2)
@@ -84,7 +85,14 @@ class LocalVault:
     @property
     def config(self) -> Config:
         hosts = tuple(
-            Host(name, endpoint, 3600, self.timeouts.get(name, 60), self.reverse.get(name))
+            Host(
+                name,
+                endpoint,
+                3600,
+                self.timeouts.get(name, 60),
+                self.reverse.get(name),
+                stalled_after=self.stalled_after,
+            )
             for name, endpoint in self.endpoints.items()
         )
         target = Target("offsite", self.endpoint(1, "ssh-ed25519 AAAA"), "vault/zborg", 86400)

@@ -191,6 +191,7 @@ def _build(raw: Raw, path: Path) -> Config:
                 _reverse(h, raw),
                 min_files=h.min_files,
                 shrink=h.shrink,
+                stalled_after=raw.backup.stalled_after if h.stalled_after is None else h.stalled_after,
             )
             for name, h in raw.hosts.items()
         ),

@@ -65,6 +65,8 @@ class RawStorage:
 class RawBackup:
     parallel: int = 4
     timeout: Duration = Duration(23 * 3600)
+    # Longer than the longest hook that an agent allows by default (an hour), during which nothing moves.
+    stalled_after: Duration = Duration(90 * 60)
     allow_partial: bool = False
     retries: int = 2
     jitter: Duration = Duration(0)
@@ -150,6 +152,7 @@ class RawHost:
     identity: str | None = None
     max_age: Duration = Duration(26 * 3600)
     timeout: Duration | None = None
+    stalled_after: Duration | None = None
     tunnel: TunnelKind | None = None
     reverse_port: ReversePort | None = None
     min_files: int = 1

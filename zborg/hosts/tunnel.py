@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from zborg.errors import CommandFailed, TimedOut
+from zborg.activity import Side, Watch
+from zborg.errors import CommandFailed, Stalled, TimedOut
 from zborg.hosts.connection import REFUSED, connection_failed
 from zborg.hosts.reverse import ReverseTunnel
 from zborg.hosts.serve import bring
@@ -18,6 +21,7 @@ from zborg.hosts.ssh import explain, ssh_argv
 from zborg.hosts.ssh_log import SshLog, start_ssh
 from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner, Speaker, Wall
 from zborg.model.wall import reported
+from zborg.model.words import duration
 from zborg.streams import Spare, join, pump
 
 # Starts `borg serve` for a command such as "serve web1" on two file descriptors (docs/agent.md).
@@ -56,6 +60,8 @@ class SshTunnel:
         def listen(who: str, line: str) -> None:
             if who == "serve" and self._is_report(host.name, line):
                 return
+            if watch:
+                watch.hear(line)
             if who == "serve" and _PROGRESS in line:
                 return  # a replay of segments says so much that the reason for it would be forgotten
             heard[who] = [*heard[who][-_KEPT:], line]
@@ -64,6 +70,9 @@ class SshTunnel:
 
         one, two, spare = self._start(host, words, scratch)
         pair = {"host": one, "serve": two}
+        watch = Watch((one.pid, two.pid), spare.end, host.stalled_after) if host.stalled_after else None
+        if watch:
+            spare = replace(spare, check=partial(_end_if_stalled, watch, host, two.pid))
         statuses = pump(pair, listen, timeout=host.timeout, adopt=adopt, spare=spare)
         self._raise_for(host, pair, statuses, heard["host"])
         # borg on the host only knows that the connection closed; the serving side knows why. It also says
@@ -147,3 +156,16 @@ class SshTunnel:
             raise connection_failed(host.name, host.endpoint, pair["host"], heard)
         if statuses["host"] and statuses["serve"] == REFUSED and self._storage:
             raise connection_failed("zborg.storage", self._storage, pair["serve"], ())
+
+
+def _end_if_stalled(watch: Watch, host: Host, serve: int) -> None:
+    """Raises Stalled, with the side that was silent."""
+    side = watch.silent()
+    if side is None:
+        return
+    if side is Side.STORAGE:
+        who = f"the storage's side (borg serve of {host.name}'s repository, pid {serve}) takes no data"
+    else:
+        who = f"{host.name} ({host.endpoint}) is silent, and its connection stands"
+    words = f"no progress for {duration(host.stalled_after)}: {who}"
+    raise Stalled(("ssh", str(host.endpoint)), words, by_storage=side is Side.STORAGE)

@@ -42,6 +42,7 @@ class Host:
     reverse: Reverse | None = None  # None: our agent, through the SSH session itself
     min_files: int = 1  # an archive of fewer files is a failed backup
     shrink: int = 50  # percent of the usual night; less in an archive is a warning, 0 never
+    stalled_after: int = 0  # seconds without progress after which a verb is ended, 0 never
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,9 @@ class Lock:
                 raise
 
     def forget(self) -> None:
+        """A child that could not be ended (it waits for a suspended pool) stays on record for the next run."""
+        if _running(self._owner.children):
+            return
         try:
             self._record.unlink(missing_ok=True)
         except OSError as error:
@@ -91,7 +94,7 @@ class Locks:
                 lock = self._own(record)
                 try:
                     yield lock
-                except ZborgError:  # every child was ended first; whatever else ends us may leave some
+                except ZborgError:  # the children were ended first; whatever else ends us may leave some
                     lock.forget()
                     raise
                 lock.forget()

@@ -13,7 +13,7 @@ from typing import Any
 from zborg.borg.confine import confine
 from zborg.borg.log import BorgLog, judge, lock_is_held, statistics
 from zborg.borg.repository import entries, last_transactions, left_by_init, serving
-from zborg.errors import Conflict, TimedOut, ZborgError
+from zborg.errors import Conflict, Stalled, TimedOut, ZborgError
 from zborg.model import Event, Host, Outcome, Speaker, Status
 from zborg.model.words import moment
 from zborg.state.locks import Lock
@@ -156,6 +156,8 @@ class HostBackup:
             return self.begun.context.tunnel.verb(limited, words, listen, adopt=self.lock.adopt), log
         except TimedOut as error:
             raise self.tries.too_late() from error
+        except Stalled as error:
+            raise self.tries.stalled(error) from error
 
     def _outcome(self, status: int, log: BorgLog) -> Outcome:
         judged, message, remedy = judge(status, log)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import ceil
 
-from zborg.errors import Interrupted, TimedOut, Unreachable
+from zborg.errors import Interrupted, Stalled, TimedOut, Unreachable
 from zborg.interrupt import cancelled
 from zborg.model import Event, Host, Outcome, Status
+from zborg.model.remedy import command, on
 from zborg.model.words import duration, span
 from zborg.planning.schedule import backoff
 from zborg.steps.context import Begun
@@ -42,6 +43,18 @@ class Tries:
         words = f"not finished within {duration(self.host.timeout)}"
         remedy = f"look at the host, or raise timeout of {self.host.name}"
         return TimedOut((self.host.name,), -1, "", words, remedy)
+
+    def stalled(self, error: Stalled) -> Stalled:
+        """With what to look at, on the machine that was silent."""
+        storage = self.begun.context.config.storage
+        pool = storage.dataset.split("/")[0]
+        if error.by_storage:
+            look = (command("zpool", "status", "-v", pool), command("ps", "-eo", "pid,stat,wchan,args"))
+            error.remedy = on("the storage" if storage.endpoint else "this machine", *look)
+        else:
+            look = (command("ps", "-eo", "pid,stat,wchan,args"), command("tail", "/var/lib/zborg/hooks.log"))
+            error.remedy = on(self.host.name, *look)
+        return error
 
     def warn(self, words: str) -> None:
         self.begun.context.emit(Event("warning", self.host.name, words))
