@@ -66,7 +66,7 @@ class Lock:
                 raise
 
     def forget(self) -> None:
-        """A child that could not be ended (it waits for a suspended pool) stays on record for the next run."""
+        """What could not be ended (it waits for a suspended pool) stays on record for the next run."""
         if _running(self._owner.children):
             return
         try:
