@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -41,6 +41,7 @@ HERE = (
     f"{WHOLE}: on vault, the off-site without a sink",
     f"{WHOLE}: on vault, the off-site behind a sink",
     "The host is gone: on rescue, with the repository in /srv/web1",
+    "A history that was set aside: on vault, of a host that was rebuilt",
 )
 
 
@@ -52,6 +53,7 @@ class Page:
     host: BackedUpHost
     shim: Shim
     key: str  # what the host's owner has kept
+    set_aside: dict[str, str] = field(default_factory=dict)  # where the dataset of that name is here
 
     @property
     def names(self) -> dict[str, str]:
@@ -61,7 +63,7 @@ class Page:
         table["etc/nginx"] = str(self.host.data).lstrip("/")
         table["/usr/local/libexec/zborg-agent"] = f"sh {self.host.agent} {self.host.confdir}"
         table["/var/lib/zborg/restore"] = str(self.host.state / "restore")
-        return table
+        return table | self.set_aside
 
     def start(self, title: str) -> subprocess.Popen[str]:
         text = replaced(blocks()[title], self.names)
@@ -143,7 +145,7 @@ def test_borg_by_hand(page: Page) -> None:
 @pytest.mark.usefixtures("stick")
 def test_a_whole_repository_and_the_host_is_gone(page: Page, away: Away, clock: Hours) -> None:
     """From the storage, a target, and from behind a sink; the first and the last are read on `rescue`."""
-    storage, open_target, sink, rescue = HERE[6:]
+    storage, open_target, sink, rescue = HERE[6:10]
     top, near = page.directory, page.shim.context
     behind = away(near)
     for title, context in ((storage, near), (open_target, near), (sink, replace(behind, clock=clock))):
@@ -158,6 +160,12 @@ def test_a_whole_repository_and_the_host_is_gone(page: Page, away: Away, clock: 
         assert page.restored("restored") == "of web1"
         for place in ("srv/web1", "restored"):
             shutil.rmtree(top / place)
+
+
+def test_a_history_that_was_set_aside(page: Page) -> None:
+    page.set_aside["tank/web1-2026"] = "tank/borg/web1"
+    listed = page.run(HERE[10])
+    assert "zborg_2026-02-12T144933Z" in listed and (page.directory / "srv/web1-2026/config").is_file()
 
 
 @pytest.fixture

@@ -111,3 +111,4 @@ def forbid_writing(runner: Runner, home: str) -> None:
     config.write(text)
     runner.run(["rm", "-f", "--", path])
     runner.run(["tee", path], stdin=text.getvalue())
+    runner.run(["chmod", "0644", path])  # whatever root's umask is there: `borg serve` has to read it

@@ -41,11 +41,22 @@ Identity = Annotated[
 ]
 
 
+Aside = Annotated[
+    str,
+    typer.Option(
+        "--dataset",
+        help="A history that was set aside, by its full name there.",
+        metavar="NAME",
+    ),
+]
+
+
 @restore.command("list")
 def list_(
     host: HostName,
     target: From = "",
     identity: Identity = "",
+    dataset: Aside = "",
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
@@ -57,7 +68,7 @@ def list_(
 
     perform(
         Common("restore list", config, as_json, verbose, dry_run),
-        lambda context: list_snapshots(context, host, Source(target, identity)),
+        lambda context: list_snapshots(context, host, Source(target, identity, dataset)),
     )
 
 
@@ -92,6 +103,7 @@ def repo(
     at: At = "",
     target: From = "",
     identity: Identity = "",
+    dataset: Aside = "",
     config: ConfigFile = "",
     as_json: Json = False,
     verbose: Verbose = False,
@@ -101,7 +113,7 @@ def repo(
     from zborg.steps.clones import Source
     from zborg.steps.restore_repo import Wanted, restore_repo
 
-    wanted = Wanted(host, to, at, Source(target, identity))
+    wanted = Wanted(host, to, at, Source(target, identity, dataset))
     perform(
         Common("restore repo", config, as_json, verbose, dry_run),
         lambda context: restore_repo(context, wanted, dry_run=dry_run),

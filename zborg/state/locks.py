@@ -136,6 +136,11 @@ class Locks:
         owner = _read(self._directory / f"{name}.owner")
         return owner if owner and _lives(owner) else None
 
+    def left(self, name: str) -> Owner | None:
+        """The run that was killed while it held the lock; None when it is held, or was let go in order."""
+        owner = _read(self._directory / f"{name}.owner")
+        return owner if owner and not _lives(owner) else None
+
     def _own(self, record: Path) -> Lock:
         me = os.getpid()
         lock = Lock(record, Owner(me, process_start(me), self._command, f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"))

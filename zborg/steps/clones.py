@@ -17,14 +17,16 @@ from zborg.borg.confine import confine
 from zborg.borg.repository import forbid_writing
 from zborg.errors import UsageError
 from zborg.interrupt import cancelled
-from zborg.model import Dataset, Host, Runner, Snapshot, SnapshotName, Target, Zfs
+from zborg.model import Dataset, Runner, Snapshot, SnapshotName, Target, Zfs
+from zborg.model.machines import NAME_PATTERN
 from zborg.model.remedy import command, remedy
 from zborg.planning.choose import Label, choose, parse_at
-from zborg.steps.context import Begun, Context, missing, select_targets
+from zborg.steps.context import Begun, Context, missing, select_hosts, select_targets
 
 _FETCHED = "from-"
 _READER = "it is the private key of who may read there (docs/restore.md)"
 _RUN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
+_SCRATCH = re.compile(rf"[^/]+/zborg-scratch/({_FETCHED})?{_RUN.pattern}/(?P<host>[a-z0-9-]+)")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Place:
     host: str
     target: str = ""  # "" is the storage
     reader: bool = False  # reached with a key that only reads: nothing can be made there
+    aside: bool = False  # a history that was set aside: no dataset of any host
 
     @property
     def scratch(self) -> str:
@@ -52,6 +55,9 @@ class Place:
         found = [s for s in self.zfs.snapshots(self.dataset) if s.dataset == self.dataset and s.name]
         if found:
             return found
+        if self.aside and not self.zfs.datasets(self.dataset):
+            look = command("zfs", "list", "-r", self.dataset.partition("/")[0])
+            raise missing(self.zfs, self.dataset, self.where, look)
         if not self.zfs.datasets(self.dataset):
             make = "zborg replicate" if self.target else f"zborg init {self.host}"
             raise missing(self.zfs, self.dataset, self.where, make)
@@ -65,23 +71,33 @@ class Source:
 
     target: str = ""
     identity: str = ""
+    dataset: str = ""  # a history that was set aside, by its full name; "" is the host's own
 
 
 STORAGE = Source()
 
 
-def place_of(context: Context, host: Host, source: Source = STORAGE) -> Place:
+def host_named(context: Context, name: str, source: Source) -> str:
+    """A configured host's name; with a set-aside dataset also of one that is no more. Raises UsageError."""
+    if source.dataset and NAME_PATTERN.fullmatch(name):
+        return name
+    (host,) = select_hosts(context.config, [name])
+    return host.name
+
+
+def place_of(context: Context, host: str, source: Source = STORAGE) -> Place:
     """The host's repository there. Raises UsageError for a target or a key that is not."""
     if not source.target and source.identity:
         raise UsageError("--identity is the key of a target's reader", "name the target with --from")
     if not source.target:
-        dataset = context.config.storage.dataset_of(host.name)
-        return Place(context.zfs, context.storage, dataset, host.name)
+        dataset, aside = source.dataset or context.config.storage.dataset_of(host), bool(source.dataset)
+        return Place(context.zfs, context.storage, dataset, host, aside=aside)
     (found,) = select_targets(context.config, [source.target])
     if source.identity:
         found = _as_reader(found, Path(source.identity))
-    dataset, reader = f"{found.dataset}/{host.name}", bool(source.identity)
-    return Place(context.zfs_of(found), context.machine_of(found), dataset, host.name, found.name, reader)
+    dataset, reader = source.dataset or f"{found.dataset}/{host}", bool(source.identity)
+    zfs, machine, aside = context.zfs_of(found), context.machine_of(found), bool(source.dataset)
+    return Place(zfs, machine, dataset, host, found.name, reader, aside)
 
 
 def _as_reader(target: Target, identity: Path) -> Target:
@@ -134,24 +150,39 @@ def _give(context: Context, host: str, home: str) -> None:
     confine(context.storage, [home], storage.account_of(known), like=like)
 
 
+def restore_lock(host: str) -> str:
+    """The lock of a host's restores. Not that of its backups: a restore reads a clone."""
+    return f"restore-{host}"
+
+
+def scratch_host(dataset: str) -> str:
+    """The host whose restore made POOL/zborg-scratch/RUN/HOST, cloned or fetched; "" for any other name."""
+    found = _SCRATCH.fullmatch(dataset)
+    return found["host"] if found else ""
+
+
 def fetched_below(place: Place, run: str) -> str:
     """The parent of what a run fetches."""
     return f"{place.scratch}/{_FETCHED}{run}"
 
 
-def clear_stale(begun: Begun, place: Place) -> None:
-    """We hold the lock of its restores: what is still there of another run belongs to one that was killed."""
+def clear_stale(begun: Begun, place: Place) -> list[str]:
+    """We hold the lock of its restores: what is still there of another run belongs to one that was killed.
+
+    Returns the datasets that were removed.
+    """
     depth, own = place.scratch.count("/") + 2, fetched_below(place, begun.run)
     found = [one for one in place.zfs.datasets(place.scratch) if one.name.count("/") == depth]
     left = [one for one in found if one.name.rpartition("/")[2] == place.host]
     fetched = [one for one in left if one.name.split("/")[-2].startswith(_FETCHED)]
-    for dataset in left:
-        if dataset not in fetched:
-            place.zfs.destroy_clone(dataset.name)
-    for dataset in fetched:
-        if dataset.name.rpartition("/")[0] != own:
-            drop_fetched(place.zfs, dataset.name)
+    cloned = [one.name for one in left if one not in fetched]
+    stale = [one.name for one in fetched if one.name.rpartition("/")[0] != own]
+    for name in cloned:
+        place.zfs.destroy_clone(name)
+    for name in stale:
+        drop_fetched(place.zfs, name)
     _clear_empty(begun, place)
+    return [*cloned, *stale]
 
 
 def _clear_empty(begun: Begun, place: Place) -> None:

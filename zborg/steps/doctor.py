@@ -109,6 +109,7 @@ def _configured(bench: Bench, stock: storage.Stock, config: Config) -> Iterator[
         yield Probe("off-site", config.storage.dataset, lambda: machines.off_site(context))
     else:
         yield Probe("storage", config.storage.dataset, lambda: storage.places(stock))
+        yield Probe("storage", config.storage.scratch, lambda: storage.scratch(stock, config))
         yield Probe("properties", config.storage.dataset, lambda: storage.properties(stock))
         yield Probe("repositories", config.storage.dataset, lambda: storage.repositories(stock))
         yield Probe("serving", "borg serve", lambda: storage.serving(stock))

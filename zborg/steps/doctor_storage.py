@@ -18,10 +18,12 @@ from zborg.planning import doctor_zfs as judge
 from zborg.planning.doctor import or_fine, program
 from zborg.planning.doctor_machines import keyed_here
 from zborg.planning.doctor_zfs import StorageFacts, place_of
+from zborg.state.locks import Locks
 from zborg.steps import doctor_accounts as accounts
 from zborg.steps.context import Context
 from zborg.steps.doctor_here import zfs_of
 from zborg.steps.enroll import escrow_of
+from zborg.steps.leftovers import findings
 from zborg.steps.scrub import judged, pool_of
 from zborg.zfs import argv
 
@@ -105,6 +107,14 @@ def places(stock: Stock) -> Iterable[Finding]:
     hosts = {host.name: storage.dataset_of(host.name) for host in context.config.hosts}
     told = kept.get(storage.reserve, {}).get("refreservation", "")
     return judge.storage(StorageFacts(storage, stock.datasets(), hosts, reserve, told))
+
+
+def scratch(stock: Stock, config: Config) -> Iterable[Finding]:
+    """What killed restores left in the pool. The context's own locks are scratch ones."""
+    locks = Locks(config.state_dir / "locks", "zborg doctor")
+    place = config.storage.scratch
+    found = list(findings(config, locks, stock.context.zfs.datasets(place)))
+    return or_fine(found, place, "holds nothing of a restore that was killed")
 
 
 def properties(stock: Stock) -> Iterable[Finding]:

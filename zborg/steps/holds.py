@@ -95,7 +95,7 @@ def place_holds(context: Context, placing: Placing, *, dry_run: bool = False) ->
             "give a day that is still to come, or leave --until out to hold it for good",
         )
     begun = begin(context, "holds place")
-    snapshots = [chosen(begun, place_of(context, host).snapshots(), placing.at) for host in hosts]
+    snapshots = [chosen(begun, place_of(context, host.name).snapshots(), placing.at) for host in hosts]
     if dry_run:
         return begun.report((), [f"hold {one.full} as {tag}" for one in snapshots])
     report = begun.report([_place(context, tag, one) for one in snapshots])

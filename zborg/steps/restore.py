@@ -28,7 +28,7 @@ from zborg.model.remedy import command, on
 from zborg.model.words import counted, size
 from zborg.planning.paths import is_restorable, restorable
 from zborg.state.locks import Lock
-from zborg.steps.clones import Place, chosen, clone, place_of
+from zborg.steps.clones import Place, chosen, clone, place_of, restore_lock
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
 
 _ALLOWED = 10_000_000_000  # bytes proposed in the line that root copies
@@ -48,7 +48,7 @@ def restore_files(
         )
     paths = restorable(name, paths)
     begun = begin(context, "restore files")
-    place = place_of(context, host)
+    place = place_of(context, host.name)
     snapshot = chosen(begun, place.snapshots(), at)
     if dry_run:
         return begun.report((), _plan(host, paths, snapshot))
@@ -83,7 +83,7 @@ def _restore(begun: Begun, host: Host, place: Place, paths: Sequence[str], snaps
     try:
         # Not the lock of its backups: this reads a clone, and the repository goes on without it.
         with (
-            begun.context.locks.hold(f"restore-{host.name}") as lock,
+            begun.context.locks.hold(restore_lock(host.name)) as lock,
             clone(begun, place, snapshot, served=True),
         ):
             return _Reading(begun, host, lock, snapshot).extract(paths)

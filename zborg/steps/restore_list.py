@@ -9,8 +9,8 @@ from zborg.errors import ZborgError
 from zborg.model import P_TRANSACTION, Entry, Event, Outcome, Report, Snapshot, State, Status
 from zborg.model.words import counted, size
 from zborg.state.history import History
-from zborg.steps.clones import STORAGE, Source, place_of
-from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.clones import STORAGE, Source, host_named, place_of
+from zborg.steps.context import Begun, Context, begin
 
 _WORDS = {
     State.OK: "good backup",
@@ -26,7 +26,7 @@ def list_snapshots(context: Context, name: str, source: Source = STORAGE) -> Rep
     `original_bytes` and `files` are those of the backup that the snapshot holds, where the history has it;
     `used` is what only this snapshot holds.
     """
-    (host,) = select_hosts(context.config, [name])
+    host = host_named(context, name, source)
     begun = begin(context, "restore list")
     snapshots = place_of(context, host, source).snapshots()
     backups = _backups(begun, name)

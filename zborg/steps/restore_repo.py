@@ -20,8 +20,8 @@ from zborg.model import Event, Outcome, Report, Snapshot, Status
 from zborg.model.remedy import command, on, quoted
 from zborg.model.words import counted
 from zborg.state.locks import Lock
-from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
-from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, host_named, place_of, restore_lock
+from zborg.steps.context import Begun, Context, begin
 from zborg.steps.fetch import at_hand, failed
 from zborg.streams import chain, pump
 
@@ -48,15 +48,15 @@ def restore_repo(context: Context, wanted: Wanted, *, dry_run: bool = False) -> 
     Raises UsageError before anything is made. What a copy that failed brought is removed again: a part
     of a repository must not pass for the whole.
     """
-    (host,) = select_hosts(context.config, [wanted.host])
+    host = host_named(context, wanted.host, wanted.source)
     place, to = place_of(context, host, wanted.source), Path(wanted.to).absolute()
     _check_room(to)
     begun = begin(context, "restore repo")
     snapshot = chosen(begun, place.snapshots(), wanted.at)
     if dry_run:
         return begun.report((), [*_first(place, snapshot), f"copy its files to {to}"])
-    context.emit(Event("started", host.name))
-    context.emit(Event("warning", host.name, f"copying {snapshot.full}{place.where} to {to}"))
+    context.emit(Event("started", host))
+    context.emit(Event("warning", host, f"copying {snapshot.full}{place.where} to {to}"))
     report = begun.report([_copied(begun, place, snapshot, to)])
     context.runs.save(report)
     return report
@@ -85,7 +85,7 @@ def _copied(begun: Begun, place: Place, snapshot: Snapshot, to: Path) -> Outcome
         to.mkdir(mode=0o700, exist_ok=True)
         to.chmod(0o700)
         with (
-            begun.context.locks.hold(f"restore-{place.host}") as lock,
+            begun.context.locks.hold(restore_lock(place.host)) as lock,
             at_hand(begun, place, snapshot, lock) as (near, copy),
             clone(begun, near, copy) as home,
         ):

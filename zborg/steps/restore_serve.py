@@ -15,7 +15,7 @@ from zborg.interrupt import cancelled
 from zborg.model import Event, Host, Outcome, Report, Snapshot, Speaker, Status
 from zborg.model.words import counted
 from zborg.state.locks import Lock
-from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
+from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of, restore_lock
 from zborg.steps.context import Begun, Context, begin, select_hosts
 from zborg.steps.fetch import at_hand, failed
 
@@ -36,7 +36,7 @@ def restore_serve(
             f"{name} has no agent: it is backed up by its own borgmatic",
             f"zborg restore repo {name} --to DIR, and borg there with its key",
         )
-    place, begun = place_of(context, host, source), begin(context, "restore serve")
+    place, begun = place_of(context, host.name, source), begin(context, "restore serve")
     snapshot = chosen(begun, place.snapshots(), at)
     if dry_run:
         first = [f"fetch {snapshot.full}{place.where}"] if place.target else []
@@ -58,7 +58,7 @@ def _words(host: Host) -> list[str]:
 def _served(begun: Begun, host: Host, place: Place, snapshot: Snapshot) -> Outcome:
     try:
         with (
-            begun.context.locks.hold(f"restore-{host.name}") as lock,
+            begun.context.locks.hold(restore_lock(host.name)) as lock,
             at_hand(begun, place, snapshot, lock, serve=True) as (near, copy),
             clone(begun, near, copy, served=True),
         ):

@@ -20,6 +20,7 @@ from zborg.steps.bases import Bases, bases, behind, give_way, kept_too_long
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 from zborg.steps.freeze import alarmed, keep, mend, told
 from zborg.steps.inventory import orphans_of
+from zborg.steps.leftovers import clear_cloned, clear_killed
 from zborg.steps.telling import tell
 
 
@@ -41,10 +42,14 @@ def rotate(context: Context, *, dry_run: bool = False) -> Report:
 
 def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     context, root = begun.context, begun.context.config.storage.dataset
+    cleared = [] if dry_run else clear_killed(begun)
     with context.locks.hold("snapshot"):
         datasets, snapshots = context.zfs.datasets(root), context.zfs.snapshots(root)
     if not datasets:
         raise missing(context.zfs, root, "", "zborg init")
+    if not dry_run and (more := clear_cloned(begun, snapshots)):
+        cleared += more
+        snapshots = context.zfs.snapshots(root)
     common = bases(datasets)
     judged = kept_too_long(begun, common, snapshots)
     vetoes = common.vetoes(snapshots, judged.let_go)
@@ -64,7 +69,7 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
         return begun.report([*told_of, *_foreseen(begun, plan)], plan.lines())
     keep(begun, {one.host: one for one in frozen.values()})
     outcomes = _standstill(begun, plan) or _execute(begun, plan, _Facts(common, judged, frozen, lost))
-    outcomes += behind(begun, common, judged)
+    outcomes += [*behind(begun, common, judged), *cleared]
     if received:
         outcomes += [*give_up(begun, datasets), arrivals(begun, snapshots, datasets)]
     return begun.report(outcomes, plan.lines())

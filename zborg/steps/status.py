@@ -19,6 +19,7 @@ from zborg.planning.schedule import typical
 from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, ended, new_run
+from zborg.steps import leftovers
 from zborg.steps.arrivals import KIND, again
 from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.freeze import mend, told
@@ -60,6 +61,7 @@ def saved(
         outcomes = list(_arrived(config, runs, now))
     else:
         outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
+        outcomes += leftovers.outcomes(config, locks)
         outcomes += vanished(config)
         snapshots = _last(runs, "snapshot")
         outcomes += _shown("snapshot", snapshots, Limit(config.snapshot_max_age, first), now)
