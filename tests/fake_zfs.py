@@ -16,6 +16,7 @@ from tests.fake_zfs_state import GONE, Filesystem, Snap, blocks, keep_owners, ne
 from tests.fake_zfs_stream import Streams, token_of
 from zborg.errors import ZborgError
 from zborg.model import Bookmark, Dataset, Hold, Pool, Scrub, Snapshot
+from zborg.model.mounting import Mounting
 from zborg.zfs import argv, names
 
 
@@ -127,6 +128,31 @@ class FakeZfs(Streams):
             if self._mountpoint(dataset) is None:
                 self._refuse(command, f"cannot mount '{dataset}': no mountpoint set")
             one.mounted = True
+
+    def mounting(self, dataset: str) -> Mounting:
+        command = argv.values(argv.MOUNTING, dataset)
+        with self._lock:
+            self._begin("mounting", dataset)
+            one = self._all.get(dataset) or self._refuse(command, f"cannot open '{dataset}': {GONE}")
+            of = one.properties
+            return Mounting(
+                dataset,
+                one.mounted,
+                self._mountpoint(dataset),
+                of.get("canmount", "on"),
+                of.get("overlay", "on") != "off",
+                dataset if one.keyless else "",
+            )
+
+    def hide_snapshots(self, *datasets: str) -> None:
+        """`.zfs` is a directory that tests make."""
+        command = argv.hide_snapshots(datasets)
+        with self._lock:
+            self._begin("hide_snapshots", *datasets)
+            for name in datasets:
+                one = self._all.get(name) or self._refuse(command, f"cannot open '{name}': {GONE}")
+                one.properties["snapdir"] = "hidden"
+                shutil.rmtree(self.directory(name) / ".zfs", ignore_errors=True)
 
     def unmount(self, dataset: str) -> None:
         """For tests; the directory stays where it is."""

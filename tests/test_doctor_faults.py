@@ -306,9 +306,7 @@ FAULTS = {
         "no dataset for web1",
         "zborg init web1",
     ),
-    "a dataset that is not mounted": Fault(
-        "storage", unmounted, BAD, "it is not mounted", f"zfs mount {WEB}"
-    ),
+    "a dataset that is not mounted": Fault("storage", unmounted, BAD, "it was unmounted", f"zfs mount {WEB}"),
     "a dataset mounted elsewhere": Fault(
         "storage", elsewhere, BAD, "its mountpoint is", f"zfs inherit mountpoint {WEB}"
     ),

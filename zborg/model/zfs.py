@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Protocol
 
+from zborg.model.mounting import Mounting
 from zborg.model.running import Child
 from zborg.model.words import moment_of
 
@@ -250,6 +251,12 @@ class Zfs(Protocol):
 
     def mount(self, dataset: str) -> None:
         """Idempotent."""
+
+    def mounting(self, dataset: str) -> Mounting:
+        """What decides whether it is mounted, and where. One command."""
+
+    def hide_snapshots(self, *datasets: str) -> None:
+        """snapdir=hidden: what lists their directories finds no `.zfs` there. Idempotent."""
 
     def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
         """Snapshot root and all below it in one transaction group; every snapshot gets `properties`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zborg.model import Dataset, Finding, Status, Storage, Target
 from zborg.model.grants import EVERYONE, Grant
+from zborg.model.mounting import Mounting, Wanted, reason
+from zborg.model.mounting import remedy as mount_remedy
 from zborg.model.remedy import command, on, remedy
 from zborg.model.words import counted, size
 from zborg.planning.doctor import or_fine
@@ -100,6 +102,8 @@ class StorageFacts:
     hosts: Mapping[str, str]  # name to dataset
     reserve: Dataset | None
     kept: str  # the reserve's refreservation
+    mountings: Mapping[str, Mounting] = field(default_factory=dict)  # of what is not mounted at its place
+    machine: str = "this machine"
 
 
 def storage(facts: StorageFacts) -> tuple[Finding, ...]:
@@ -115,17 +119,14 @@ def storage(facts: StorageFacts) -> tuple[Finding, ...]:
 
 def _child(name: str, facts: StorageFacts) -> Iterator[Finding]:
     child, root = facts.datasets.get(name), facts.datasets[facts.storage.dataset]
-    host, where = name.rpartition("/")[2], place_of(facts.storage)
+    host = name.rpartition("/")[2]
     if child is None:
         yield Finding(name, Status.FAILED, f"there is no dataset for {host}", command("zborg", "init", host))
         return
-    place = f"{root.mountpoint.rstrip('/')}/{host}" if root.mountpoint else None
-    if place is None or child.mountpoint != place:
-        words = f"its mountpoint is {child.mountpoint or 'none'}, not {place or 'one below its parent'}"
-        yield Finding(name, Status.FAILED, words, at(where, command("zfs", "inherit", "mountpoint", name)))
-    elif not child.mounted:
-        words = "it is not mounted: no backup is taken, so that none lands on the disk below"
-        yield Finding(name, Status.FAILED, words, at(where, command("zfs", "mount", name)))
+    wanted = Wanted(facts.machine, root.name, root.mountpoint)
+    if found := facts.mountings.get(name):
+        words = f"{reason(found, wanted)}: no backup is taken, so that none lands on the disk below"
+        yield Finding(name, Status.FAILED, words, mount_remedy(found, wanted))
     if child.available < facts.storage.min_free:
         left, least = size(child.available), size(facts.storage.min_free)
         look = command("zfs", "list", "-o", "space,quota,refquota", name)

@@ -21,7 +21,6 @@ from zborg.steps.context import (
     Begun,
     Context,
     begin,
-    check_place,
     conclude,
     missing,
     nobody,
@@ -29,6 +28,7 @@ from zborg.steps.context import (
     select_hosts,
 )
 from zborg.steps.host_backup import HostBackup, archive_name
+from zborg.steps.mounts import check_mounted
 from zborg.steps.past import Past, look_back
 from zborg.steps.reverse import ReverseBackup
 from zborg.steps.tries import Tries, pause
@@ -175,14 +175,11 @@ def _datasets(context: Context) -> dict[str, Dataset]:
 
 
 def _home(context: Context, host: Host, datasets: Mapping[str, Dataset]) -> str:
-    """The mountpoint of the host's dataset. An unmounted one would mean a new repository on the
-    root disk and a history apparently lost, so nothing is ever served from there."""
+    """The mountpoint of the host's dataset."""
     name = context.config.storage.dataset_of(host.name)
     dataset = datasets.get(name)
     if dataset is None:
         raise ZborgError(f"the dataset {name} does not exist", f"zborg init {host.name}")
-    if not dataset.mounted or not dataset.mountpoint:
-        raise ZborgError(f"the dataset {name} is not mounted; nothing was sent", f"zfs mount {name}")
-    check_place(dataset, datasets.get(context.config.storage.dataset))
+    home = check_mounted(context, dataset, datasets.get(context.config.storage.dataset))
     check_room(dataset, context.config.storage)
-    return dataset.mountpoint
+    return home

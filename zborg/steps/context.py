@@ -13,7 +13,6 @@ from zborg.config import Config
 from zborg.errors import Busy, Conflict, Damage, Exit, Interrupted, UsageError, ZborgError
 from zborg.model import (
     Clock,
-    Dataset,
     Emit,
     Event,
     Host,
@@ -182,18 +181,6 @@ def missing(zfs: Zfs, dataset: str, where: str, remedy: str) -> ZborgError:
     """Why a dataset was not listed: its pool cannot be asked (that error is raised), or it was never made."""
     zfs.pool(dataset.split("/")[0])
     return ZborgError(f"the dataset {dataset} does not exist{where}", remedy)
-
-
-def check_place(child: Dataset, root: Dataset | None) -> None:
-    """`borg serve` is started in the root's directory: what is mounted elsewhere it would not see."""
-    place = (
-        f"{root.mountpoint.rstrip('/')}/{child.name.rpartition('/')[2]}" if root and root.mountpoint else ""
-    )
-    if child.mountpoint != place:
-        raise ZborgError(
-            f"{child.name} is mounted at {child.mountpoint}, not at {place or 'a place below its parent'}",
-            f"zfs inherit mountpoint {child.name}",
-        )
 
 
 def refuse_to_replace(context: Context, host: Host) -> None:

@@ -24,6 +24,7 @@ from zborg.steps.context import Context
 from zborg.steps.doctor_here import zfs_of
 from zborg.steps.enroll import escrow_of
 from zborg.steps.leftovers import findings
+from zborg.steps.mounts import wanted
 from zborg.steps.scrub import judged, pool_of
 from zborg.zfs import argv
 
@@ -106,7 +107,12 @@ def places(stock: Stock) -> Iterable[Finding]:
     kept = settings(context.storage, [storage.reserve], ["refreservation"]) if reserve else {}
     hosts = {host.name: storage.dataset_of(host.name) for host in context.config.hosts}
     told = kept.get(storage.reserve, {}).get("refreservation", "")
-    return judge.storage(StorageFacts(storage, stock.datasets(), hosts, reserve, told))
+    found = stock.datasets()
+    at = wanted(storage, found.get(storage.dataset))
+    there = [found[name] for name in hosts.values() if name in found]
+    odd = [one.name for one in there if not one.mounted or one.mountpoint != at.place(one.name)]
+    mountings = {name: context.zfs.mounting(name) for name in odd}
+    return judge.storage(StorageFacts(storage, found, hosts, reserve, told, mountings, at.machine))
 
 
 def scratch(stock: Stock, config: Config) -> Iterable[Finding]:

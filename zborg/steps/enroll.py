@@ -27,6 +27,7 @@ from zborg.state.locks import Lock
 from zborg.steps.context import Begun, Context, begin, inspect, missing
 from zborg.steps.host_backup import HostBackup
 from zborg.steps.init import make_datasets
+from zborg.steps.mounts import check_mounted
 from zborg.steps.undoing import Work, sure
 
 _KIND = "enrolment"
@@ -173,10 +174,8 @@ class _Enrolment:
         if not there:
             self.work.note("dataset", self._remove_dataset)
         list(make_datasets(self.begun, [host], self.request.quota, lambda _: nullcontext()))
-        made = _datasets(context)[name]
-        if not made.mounted or not made.mountpoint:
-            raise ZborgError(f"the dataset {name} is not mounted", f"zfs mount {name}")
-        self.home = made.mountpoint
+        found = _datasets(context)
+        self.home = check_mounted(context, found[name], found.get(context.config.storage.dataset))
         context.tunnel.try_serve(host.name)
         return f"{name} is there" if there else f"{name} created"
 

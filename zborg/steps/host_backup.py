@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from zborg.borg.confine import confine
+from zborg.borg.litter import SNAPDIR, clear_litter, looks_like_a_repository
 from zborg.borg.log import BorgLog, judge, lock_is_held, statistics
 from zborg.borg.repository import entries, last_transactions, left_by_init, serving
 from zborg.errors import Conflict, Stalled, TimedOut, ZborgError
 from zborg.model import Event, Host, Outcome, Speaker, Status
+from zborg.model.remedy import command, quoted, remedy
 from zborg.model.words import moment
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, refuse_to_replace
+from zborg.steps.mounts import machine_of
 from zborg.steps.tries import Tries
 
 
@@ -81,19 +85,46 @@ class HostBackup:
         told = self._told()
         self._check_name(told)
         storage, unknown = self.begun.context.storage, "initialised no" in told
-        found = entries(storage, self.home)
+        found = self._found(entries(storage, self.home))
         if "config" in found and not unknown:
             return False  # killed between its init and its first commit
         refuse_to_replace(self.begun.context, self.host)
         if found and not (unknown and left_by_init(storage, self.home, found)):
-            name = self.begun.context.config.storage.dataset_of(self.host.name)
-            raise Conflict(
-                f"{name} holds files that are not this host's repository: {', '.join(found[:5])}",
-                f"an older repository is kept by: zfs rename {name} {name}-older, then zborg init",
-            )
+            raise self._in_the_way(found)
         if found:
             storage.run(["rm", "-rf", "--", *(f"{self.home}/{name}" for name in found)])
         return True
+
+    def _found(self, names: Sequence[str]) -> Sequence[str]:
+        """What lies in the dataset besides litter, which would keep borg from making a repository there."""
+        storage = self.begun.context.storage
+        if not names:
+            return names
+        if SNAPDIR in names:
+            self.begun.context.zfs.hide_snapshots(self._dataset)
+        clear_litter(storage, self.home)
+        return entries(storage, self.home)
+
+    @property
+    def _dataset(self) -> str:
+        return self.begun.context.config.storage.dataset_of(self.host.name)
+
+    def _in_the_way(self, names: Sequence[str]) -> Conflict:
+        """Everything is kept, under a name that is free, and `zborg init` makes an empty dataset again."""
+        context, name = self.begun.context, self._dataset
+        shown = ", ".join(map(quoted, names[:5])) + (", ..." if len(names) > 5 else "")
+        older = looks_like_a_repository(names)
+        what = "a repository that this host does not know" if older else "files that are no repository"
+        there = {one.name for one in context.zfs.datasets(context.config.storage.dataset)}
+        free = next(one for one in (f"{name}-{n}" for n in count(1)) if one not in there)
+        return Conflict(
+            f"{name} ({self.home}) holds {what}, where {self.host.name}'s is to be made: {shown}",
+            remedy(
+                command("zfs", "rename", name, free),
+                command("zborg", "init", self.host.name),
+                first=f"the first on {machine_of(context.config.storage)}, as root; all is kept as {free}:",
+            ),
+        )
 
     def _check_name(self, told: Sequence[str]) -> None:
         """A table that was renamed in zborg.toml alone would begin a second history."""

@@ -17,7 +17,8 @@ from zborg.model import Dataset, Endpoint, Event, Host, Outcome, Report, Runner,
 from zborg.model.remedy import command, remedy
 from zborg.model.words import size
 from zborg.planning import doctor_walls as walls
-from zborg.steps.context import Begun, Context, begin, check_place, outcome_of, select_hosts
+from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+from zborg.steps.mounts import check_mounted, wanted
 
 # borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
 _STORAGE = {
@@ -182,6 +183,7 @@ def make_datasets(
         if name not in existing:
             limit = {"quota": str(quota)} if quota else {}
             context.zfs.create(name, _STORAGE if name == root else limit)
+    context.zfs.hide_snapshots(root, *children)  # borg takes `.zfs` for a file that is in its way
     given = _hand_over(begun, hosts, hold or context.locks.hold)
     for name in (root, *children):
         words = "is there" if name in existing else "created"
@@ -256,9 +258,8 @@ def _homes(begun: Begun, names: Sequence[str]) -> dict[str, str]:
     homes = {}
     for name in names:
         dataset = existing[name]
-        if not dataset.mountpoint:
-            raise ZborgError(f"{name} has no mountpoint", f"zfs set mountpoint=/somewhere {name}")
-        check_place(dataset, existing.get(begun.context.config.storage.dataset))
-        if dataset.mounted:
-            homes[dataset.mountpoint] = name
+        root = existing.get(begun.context.config.storage.dataset)
+        place = wanted(begun.context.config.storage, root).place(name)
+        if dataset.mounted or dataset.mountpoint != place:
+            homes[check_mounted(begun.context, dataset, root)] = name
     return homes

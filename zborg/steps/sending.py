@@ -14,7 +14,9 @@ from zborg.model import (
     Snapshot,
     Status,
 )
+from zborg.model.refusal import Refusal
 from zborg.model.words import counted
+from zborg.planning.refused import Copy, remedy_of
 from zborg.planning.replica import (
     Abandon,
     DatasetPlan,
@@ -22,6 +24,7 @@ from zborg.planning.replica import (
     Full,
     Increment,
     Mark,
+    Pair,
     Recorded,
     Resume,
     Side,
@@ -31,6 +34,7 @@ from zborg.planning.replication import modified
 from zborg.state.locks import Lock
 from zborg.steps.ends import Compared, Ends
 from zborg.steps.transfer import Meter, transfer
+from zborg.zfs.refused import refusal
 from zborg.zfs.words import says
 
 _BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
@@ -51,7 +55,7 @@ def send(ends: Ends, seen: Compared, plan: DatasetPlan, subject: str, lock: Lock
     days. A listing of each dataset would cost more than what is sent on a usual night, so the two sides are
     compared again only when that is long ago, or when ZFS refuses: it goes by guids, and forces nothing.
     """
-    sending = _Sending(ends, seen.source.side(ends.name_of(plan.source)), plan, subject, lock)
+    sending = _Sending(ends, seen, plan, subject, lock)
     if not seen.fresh:
         return _afresh(sending)
     try:
@@ -65,7 +69,7 @@ def send(ends: Ends, seen: Compared, plan: DatasetPlan, subject: str, lock: Lock
 def _afresh(sending: _Sending, refused: CommandFailed | None = None) -> Outcome:
     """Go on by what both sides are now. A refusal stands where they are as the plan had them, and where a
     stream was cut: that is for the next run."""
-    ends, source, now = sending.ends, sending.plan.source, sending.compare()
+    source, now = sending.plan.source, sending.compare()
     for conflict in now.plan.conflicts:
         if conflict.source.name == source:
             raise Diverged(conflict) from refused
@@ -76,7 +80,7 @@ def _afresh(sending: _Sending, refused: CommandFailed | None = None) -> Outcome:
                 raise refused
             if not plan.steps:
                 return idle(sending.subject, plan)
-            sending.renew(now.source.side(ends.name_of(source)), plan)
+            sending.renew(now, plan)
             return sending.run()
     raise ZborgError(
         f"{source} is gone since this run began", "zborg replicate --dry-run shows what is there"
@@ -93,15 +97,17 @@ def idle(subject: str, plan: DatasetPlan) -> Outcome:
 class _Sending:
     """One dataset's steps in order."""
 
-    def __init__(self, ends: Ends, source: Side, plan: DatasetPlan, subject: str, lock: Lock) -> None:
+    def __init__(self, ends: Ends, seen: Compared, plan: DatasetPlan, subject: str, lock: Lock) -> None:
         self.ends, self.subject, self.lock = ends, subject, lock
         self.near, self.far = ends.near, ends.far
         self.sent, self.lost, self.streams, self.base = 0, 0, 0, ""
         self.unmarked: ZborgError | None = None
-        self.renew(source, plan)
+        self.renew(seen, plan)
 
-    def renew(self, source: Side, plan: DatasetPlan) -> None:
-        """Go on with this plan instead."""
+    def renew(self, seen: Compared, plan: DatasetPlan) -> None:
+        """Go on with this plan instead, which was made of what was seen."""
+        source = seen.source.side(self.ends.name_of(plan.source))
+        self.taken = frozenset(one.name for one in seen.copies)
         assert source.dataset is not None  # plans are made for datasets that exist
         self.side, self.plan, self.dataset = source, plan, source.dataset
         self.left = list(plan.steps)
@@ -193,11 +199,25 @@ class _Sending:
                 self.ends.limit,
             )
         except CommandFailed as error:
-            if says(error, "has been modified"):
-                raise Diverged(self._modified()) from error
-            raise
+            raise self._refused(step, error) from error
         self.sent += meter.sent
         self.streams += 1
+
+    def _refused(self, step: Resume | Full | Increment, error: CommandFailed) -> ZborgError:
+        """The same failure with its reason and what to do about it, where the target's ZFS gave one."""
+        if error.argv[:2] != ("zfs", "receive") or isinstance(error, TimedOut | Unreachable):
+            return error
+        found = refusal(error.stderr)
+        if found is Refusal.MODIFIED:
+            return Diverged(self._modified())
+        if found is None or says(error, "refused by the sink"):
+            return error
+        target = self.ends.target
+        user = target.endpoint.user
+        aside = Pair(self.side, Side(self.plan.target), taken=self.taken).aside
+        copy = Copy(target.name, target.dataset, self.plan.target, aside, user, step.stream.raw)
+        words = f"{target.name} did not take the stream: {found}"
+        return CommandFailed(error.argv, error.status, error.stderr, words, remedy_of(found, copy))
 
     def _modified(self) -> Divergence:
         """Both sides as they are now: streams of this run may have arrived before."""

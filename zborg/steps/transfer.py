@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from zborg.errors import CommandFailed, Unreachable
 from zborg.model import Adopt, Child, Emit, Event, Runner
+from zborg.model.remedy import remedy
 from zborg.streams import chain, pump
 from zborg.zfs.parse import progress, size
 from zborg.zfs.words import explain
@@ -18,9 +19,8 @@ _LONGEST = 14 * 86400.0
 # After the sender's end the pipe, ssh's buffers and the receiver's queue still hold data, and the last
 # transaction group is to come: hours on a slow line or a busy pool.
 _ARRIVING = 6 * 3600.0
-_AGAIN = "run zborg replicate again: what arrived is kept"
+_AGAIN = remedy("zborg replicate", first="what arrived is kept, and the next run goes on from it:")
 _CUT = ("incomplete stream", "failed to read from stream")  # a receiver's words
-_FULL = ("out of space", "quota exceeded")
 _NO_LINE = 255  # ssh's own status, and what it makes of a command that a signal ended
 _WHERE = {"send": "the storage", "receive": "the target"}
 
@@ -81,10 +81,8 @@ def _failure(who: str, argv: Sequence[str], status: int, words: str) -> CommandF
         return Unreachable(("zfs", who), status, words, f"lost the connection to {_WHERE[who]}", _AGAIN)
     if status == -signal.SIGTERM:
         why = f"zfs {who} was stopped: it went on for too long after the other end was gone"
-        return CommandFailed(("zfs", who), status, words, why, f"zpool status there; then {_AGAIN}")
-    full = who == "receive" and any(one in words for one in _FULL)
-    note = "the target is full" if full else ""
-    return explain(CommandFailed(("zfs", who), status, words, remedy=_AGAIN), ("zfs", who), note)
+        return CommandFailed(("zfs", who), status, words, why, _AGAIN)
+    return explain(CommandFailed(("zfs", who), status, words, remedy=_AGAIN), ("zfs", who))
 
 
 class Meter:

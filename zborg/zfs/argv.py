@@ -29,6 +29,7 @@ SNAPSHOT_PROPERTIES = (P_RUN, P_STATE, P_TRANSACTION, P_LABEL, P_ARRIVED)
 
 SNAPSHOT_COLUMNS = "name,guid,createtxg,creation,used,userrefs,clones"
 DATASET_COLUMNS = "name,guid,mounted,used,available,receive_resume_token,written,encryption,mountpoint"
+MOUNTING = "mounted,mountpoint,canmount,overlay,keystatus,encryptionroot"
 BOOKMARK_COLUMNS = "name,guid,createtxg"
 
 # Dates are printed in words in the local zone and language; `holds` and `status` have no -p for
@@ -104,6 +105,10 @@ def create_parents(dataset: str) -> Argv:
 
 def mount(dataset: str) -> Argv:
     return ("zfs", "mount", names.dataset(dataset))
+
+
+def hide_snapshots(datasets: Iterable[str]) -> Argv:
+    return ("zfs", "set", "snapdir=hidden", *map(names.dataset, datasets))
 
 
 def snapshot(root: str, raw: str, properties: Mapping[str, str]) -> Argv:

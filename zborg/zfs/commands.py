@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from zborg.errors import CommandFailed, Conflict, ZborgError
-from zborg.model import Bookmark, Child, Dataset, Hold, Pool, ResumeToken, Runner, Snapshot, Stream
+from zborg.model import Bookmark, Child, Dataset, Hold, Pool, ResumeToken, Runner, Snapshot, Stream, remedy
+from zborg.model.mounting import Mounting
 from zborg.zfs import argv, names, parse, status, tokens, words
 
 # One object: waits for a transaction group or two, which a pool under load may take half a minute for.
@@ -93,6 +94,13 @@ class CommandZfs:
     def mount(self, dataset: str) -> None:
         with words.unless("filesystem already mounted"):
             self._run(argv.mount(dataset))
+
+    def mounting(self, dataset: str) -> Mounting:
+        return parse.mounting(dataset, self._values(argv.MOUNTING, names.dataset(dataset)))
+
+    def hide_snapshots(self, *datasets: str) -> None:
+        for chunk in _chunks(datasets):
+            self._run(argv.hide_snapshots(chunk))
 
     def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
         self._run(argv.snapshot(root, raw, properties), timeout=LISTING)
@@ -197,16 +205,12 @@ class CommandZfs:
             with suppress(ZborgError):
                 self._drop_parent(names.scratch(dataset))
             raise
-        mounted, mountpoint = self._values("mounted,mountpoint", dataset)
-        place = parse.place(mountpoint)
-        if mounted == "yes" and place is not None:
-            return place
+        found = self.mounting(dataset)
+        if found.mounted and found.mountpoint is not None:
+            return found.mountpoint
         with suppress(ZborgError):
             self.destroy_clone(dataset)
-        raise ZborgError(
-            f"the clone {dataset} was not mounted (mountpoint {mountpoint}), and was given up",
-            f"give its parents a place: zfs set mountpoint=/{names.SCRATCH} {parent.rpartition('/')[0]}",
-        )
+        raise _unmounted(found)
 
     def destroy_clone(self, dataset: str) -> None:
         """Also refuses what is no clone; the RUN parent goes with its last clone."""
@@ -292,6 +296,17 @@ class CommandZfs:
 
     def _start(self, command: argv.Argv, *, stdin: int, stdout: int) -> Child:
         return self._runner.start((*self._prefix, *command), stdin=stdin, stdout=stdout)
+
+
+def _unmounted(clone: Mounting) -> ZborgError:
+    """A clone has the key of its origin and, of its own, canmount=on; its place is its parents'."""
+    scratch = clone.dataset.rsplit("/", 2)[0]
+    why = f"{scratch}, which it is below, has mountpoint {clone.mountpoint or 'none or legacy'}"
+    mend = remedy.command("zfs", "set", f"mountpoint=/{scratch}", scratch)
+    if clone.locked:
+        why = f"the key of {clone.locked} is not loaded"
+        mend = remedy.command("zfs", "load-key", clone.locked)
+    return ZborgError(f"the clone {clone.dataset} was not mounted and was given up: {why}", mend)
 
 
 def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:

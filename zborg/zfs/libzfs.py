@@ -10,6 +10,8 @@ snapshots, properties, destroying snapshots, bookmarks. The rest is done by the 
     remove, clone, destroy_clone
                               to whatever stands in the way libzfs says "dataset is busy", where `zfs destroy`
                               names it; and clone and destroy there neither make parents, mount nor unmount
+    mounting, hide_snapshots
+                              asked of one dataset, and only when something is wrong with it
     pool, scrub               error scrubs, dRAID rebuilds and damaged files are not in its scan; and a second
                               scrub it calls "currently resilvering"
 
@@ -38,6 +40,7 @@ from typing import Any
 
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Bookmark, Child, Dataset, Hold, Pool, ResumeToken, Snapshot, Stream, Zfs
+from zborg.model.mounting import Mounting
 from zborg.zfs import argv, parse, serialized, words
 
 _DEVICE = "/dev/zfs"
@@ -155,6 +158,12 @@ class LibZfs:
                 found.mount()
             if found.mountpoint is None:
                 raise _failed(command, f"cannot mount '{dataset}': no mountpoint set, or canmount=off")
+
+    def mounting(self, dataset: str) -> Mounting:
+        return self._commands.mounting(dataset)
+
+    def hide_snapshots(self, *datasets: str) -> None:
+        self._commands.hide_snapshots(*datasets)
 
     def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
         with self._library(argv.snapshot(root, raw, properties)) as zfs:

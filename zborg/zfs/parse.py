@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from zborg.errors import ZborgError
 from zborg.model import Bookmark, Dataset, Hold, Snapshot
+from zborg.model.mounting import Mounting
 
 Properties = Mapping[str, Mapping[str, str]]  # by dataset or snapshot
 
@@ -106,6 +107,19 @@ def dataset(row: list[str], properties: Properties) -> Dataset:
 def place(mountpoint: str) -> str | None:
     """A mountpoint as a path, or None where ZFS does not mount by itself."""
     return None if mountpoint in _UNMOUNTABLE else mountpoint
+
+
+def mounting(name: str, values: list[str]) -> Mounting:
+    """The values of argv.MOUNTING of one dataset."""
+    mounted, mountpoint, canmount, overlay, status, root = values
+    return Mounting(
+        dataset=name,
+        mounted=mounted == "yes",
+        mountpoint=place(mountpoint),
+        canmount=canmount,
+        overlay=overlay != "off",
+        locked=named(root) if status == "unavailable" else "",
+    )
 
 
 def snapshots(text: str) -> tuple[Snapshot, ...]:
