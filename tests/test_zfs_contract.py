@@ -21,6 +21,7 @@ from zborg.errors import CommandFailed, Conflict, ZborgError
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.ssh import SshRunner
 from zborg.model import P_RUN, P_STATE, P_TARGET, P_TRANSACTION, Child, Endpoint, Scrub, Stream, Zfs, utc_now
+from zborg.model.mounting import Mounting
 from zborg.process import LocalRunner
 from zborg.zfs.commands import CommandZfs
 from zborg.zfs.parse import progress
@@ -264,6 +265,27 @@ def test_create_and_mount(zfs_pair: Pair) -> None:
         zfs.create(name, {})
     with pytest.raises(CommandFailed, match="parent does not exist"):
         zfs.create(f"{zfs_pair.root}/no/parent", {})
+
+
+def test_what_decides_a_mount_is_read_of_each_state(zfs_pair: Pair) -> None:
+    zfs, root = zfs_pair.zfs, zfs_pair.root
+    place = zfs.datasets(root)[0].mountpoint
+    zfs.create(f"{root}/on", {"snapdir": "visible"})
+    zfs.create(f"{root}/auto", {"canmount": "noauto", "overlay": "off"})
+    zfs.create(f"{root}/off", {"canmount": "off"})
+    zfs.create(f"{root}/none", {"mountpoint": "none"})
+    assert [zfs.mounting(f"{root}/{name}") for name in ("on", "auto", "off", "none")] == [
+        Mounting(f"{root}/on", True, f"{place}/on", "on", True),
+        Mounting(f"{root}/auto", False, f"{place}/auto", "noauto", False),
+        Mounting(f"{root}/off", False, f"{place}/off", "off", True),
+        Mounting(f"{root}/none", False, None, "on", True),
+    ]
+    with pytest.raises(CommandFailed, match="does not exist"):
+        zfs.mounting(f"{root}/gone")
+    for _ in range(2):
+        zfs.hide_snapshots(root, f"{root}/on")
+    with pytest.raises(CommandFailed, match="does not exist"):
+        zfs.hide_snapshots(f"{root}/gone")
 
 
 def test_quota_and_reservations_show_in_what_is_available(zfs_pair: Pair) -> None:

@@ -93,6 +93,8 @@ _OURS = {
     "create with options": argv.create(f"{ROOT}/new", {"mountpoint": "/etc"}),
     "create parents": argv.create_parents(f"{ROOT}/new/sub"),
     "mount": argv.mount(WEB),
+    "what decides a mount": argv.values(argv.MOUNTING, WEB),
+    "hide snapshots": argv.hide_snapshots([WEB]),
     "snapshot": argv.snapshot(WEB, NAME, {}),
     "destroy a snapshot": argv.destroy_snapshots(WEB, [NAME]),
     "destroy snapshots": argv.destroy_snapshots(WEB, [NAME, "b"]),
