@@ -72,11 +72,10 @@ CASES = {
     "space": Case(
         "tiny/zborg",
         f"{_pool('tiny')}; zfs create {_PARENT} tiny/zborg; zfs create tiny/else; "
-        "dd if=/dev/urandom of=/tiny/else/x bs=1M 2>/dev/null; zpool sync tiny",
+        "dd if=/dev/urandom of=/tiny/else/x bs=1M 2>/dev/null || zpool sync tiny",
         Refusal.SPACE,
         "zfs destroy tiny/else; zpool sync tiny",
     ),
-    "large blocks": Case("vault/small", f"zfs create {_PARENT} vault/small", Refusal.OTHER_BLOCKS, sent="-c"),
     "delegation": Case(
         "vault/plain",
         f"zfs create {_PARENT} vault/plain; useradd --create-home --shell /bin/sh plain; "
@@ -104,7 +103,7 @@ CASES = {
 _SPOIL = {
     "a snapshot of sanoid's": "zfs snapshot {0}@autosnap_2026-01-01_04:00:00_daily; "
     "zfs snapshot '{0}@two words'; zfs hold zrepl_last_received_J_pull '{0}@two words'",
-    "written to": "zfs set readonly=off {0}; zfs set mountpoint=/mnt/written {0}; zfs mount {0} 2>/dev/null; "
+    "written to": "zfs set readonly=off {0}; zfs set mountpoint=/mnt/written {0}; "
     "echo x >/mnt/written/x; zfs unmount {0}; zpool sync vault",
 }
 

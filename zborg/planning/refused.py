@@ -1,6 +1,6 @@
 """What to do about a stream that a target did not take: one remedy for each Refusal. Pure.
 
-Each command was typed in a shell on OpenZFS 2.3.9, and the stream then arrived (tests/test_remedies_lab.py).
+Typed in a shell on OpenZFS 2.3.9 they bring the stream there (tests/test_remedies_lab.py has the list).
 Where only a person can decide, the sentence says what, and the commands show what there is.
 """
 

@@ -1,8 +1,8 @@
 """Why `zfs receive` failed, from what it printed. Pure.
 
 It ends with status 1 whatever the reason, so its message is the only signal (zfs_receive_one() of OpenZFS's
-lib/libzfs/libzfs_sendrecv.c, and errors of lib/libzfs/libzfs_util.c). All were seen on OpenZFS 2.3.9, except
-"unsupported feature" and "suspended", which are from that source.
+lib/libzfs/libzfs_sendrecv.c, and errors of lib/libzfs/libzfs_util.c). Seen on OpenZFS 2.3.9, but for
+"unsupported feature", "suspended" and "requires -L", which are from that source.
 """
 
 from __future__ import annotations
