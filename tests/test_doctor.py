@@ -249,7 +249,7 @@ def test_notifiers_are_reached_and_nothing_is_sent(tmp_path: Path) -> None:
     good = {name for name, wrong in found.items() if not wrong}
     assert good == {"ping of run", "url 1", "url 2"}, found
     assert f"no connection to 127.0.0.1:{down}" in found["ping of scrub"]
-    assert found["url 3"].startswith("Apprise cannot use it: ")
+    assert found["url 3"].startswith("its scheme, nothing://, is none that Apprise knows")
     assert found["command"] == "there is no /nonexistent/tell"
     assert "secretword" not in str(found)
 

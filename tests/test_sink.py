@@ -183,7 +183,7 @@ def test_two_versions_that_do_not_fit_are_told_as_such(
     monkeypatch.setattr(argv, "DATASET_COLUMNS", "name,guid,mounted,mountpoint")
     with pytest.raises(CommandFailed, match="it does not do") as refused:
         CommandZfs(offsite.runner).datasets(ROOT)
-    assert "bring both machines to one version" in refused.value.remedy
+    assert "another version of zborg answers there:\nzborg doctor" in refused.value.remedy
 
 
 @pytest.mark.parametrize("root", ["vault/zborgs", "vault", "tank/copies", f"{ROOT[:-1]}"])

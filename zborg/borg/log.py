@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from zborg.borg import damage
+from zborg.borg import damage, denied
 from zborg.model import Speaker, Status, utc_now
 from zborg.model.words import counted
 
@@ -276,7 +276,7 @@ def _judge(status: int, log: BorgLog) -> tuple[Status, str, str]:
         told = next((line for line in log.plain if line.startswith(f"{_AGENT}ALARM")), words)
         return Status.CONFLICT, told or "the host raised an alarm", "read docs/agent.md, Keys"
     known = next(filter(None, (_known(msgid) for msgid, _ in log.errors)), None)
-    if known := known or damage.of_errors(log.errors):
+    if known := known or damage.of_errors(log.errors) or denied.of_errors(log.errors):
         return known
     if status == AGENT_HOOK and log.ran:  # a bad `before` ends the run, so this was `after` a good backup
         return Status.WARNING, words, _AGENTS[AGENT_HOOK][2]

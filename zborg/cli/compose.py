@@ -58,7 +58,8 @@ def compose(
         if pinned:  # a file of its own: other runs write theirs meanwhile
             known_hosts = state / f"known_hosts.{'.'.join(pinned)}"
         known_hosts = _known_hosts(known_hosts, _endpoints(config) | dict(pinned or {}), closing)
-        world = _World(config, known_hosts, closing)
+        # doctor has a probe per area: a machine that does not let us in is not tried for each of them.
+        world = _World(config, known_hosts, closing, once=common.command == "doctor")
         storage = world.storage()
         zfs = _zfs(config, storage)
         emit = emit if common.dry_run else logged(config, emit)
@@ -136,8 +137,8 @@ def _alias(target: Target) -> str:
 class _World:
     """Adapters for one configuration."""
 
-    def __init__(self, config: Config, known_hosts: Path, closing: ExitStack) -> None:
-        self._config, self._known_hosts, self._closing = config, known_hosts, closing
+    def __init__(self, config: Config, known_hosts: Path, closing: ExitStack, *, once: bool = False) -> None:
+        self._config, self._known_hosts, self._closing, self._once = config, known_hosts, closing, once
         self._local = LocalRunner()
         self._targets: dict[tuple[str, Endpoint], Runner] = {}
 
@@ -160,5 +161,6 @@ class _World:
 
     def _ssh(self, alias: str, endpoint: Endpoint, *, share: bool = False) -> SshRunner:
         runner = SshRunner(alias, endpoint, self._known_hosts, self._local, share=share)
+        runner.once = self._once
         self._closing.callback(runner.close)
         return runner

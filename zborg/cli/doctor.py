@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from zborg.model import Finding
     from zborg.planning.starts import Parsed
     from zborg.steps.context import Context
+
+_MAILERS = "/usr/sbin:/usr/lib:/usr/bin:/usr/local/sbin"  # where cron finds a sendmail
 
 
 def doctor(
@@ -140,7 +141,7 @@ def _nobody(config: Config) -> Finding:
     from zborg.model import Finding, Status
     from zborg.model.remedy import remedy
 
-    if which("sendmail", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/lib"):
+    if which("sendmail", path=_MAILERS):
         words = "none is configured: what cron mails is all that reaches anybody"
         return Finding("notify", Status.SKIPPED, words)
     words = "none is configured, and this machine has no sendmail for cron: a bad night reaches nobody"

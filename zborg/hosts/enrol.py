@@ -67,6 +67,7 @@ def facts_of(answer: str) -> HostFacts:
     """What `probe` printed. Lines that it would not print are passed over: another machine's words."""
     values: dict[str, str] = {}
     paths, problems, remarks = [], [], []
+    keys: dict[str, str] = {}
     for line in answer.split("\n"):
         if not _FACT.fullmatch(line):
             continue
@@ -78,9 +79,12 @@ def facts_of(answer: str) -> HostFacts:
             problems.append(Problem(message, remedy))
         elif key == "remark":
             remarks.append(value)
+        elif key == "key" and value.count(" ") == 2:
+            file, _, half = value.partition(" ")
+            keys[file] = half
         else:
             values.setdefault(key, value)
-    return HostFacts(values, tuple(paths), tuple(problems), tuple(remarks))
+    return HostFacts(values, tuple(paths), tuple(problems), tuple(remarks), keys)
 
 
 def made_of(answer: str) -> tuple[str, ...]:

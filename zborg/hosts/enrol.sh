@@ -81,6 +81,14 @@ public_half() { # of a host key whose .pub is gone, too
     cut -d' ' -f1,2 "$1.pub" 2>/dev/null || ssh-keygen -y -P '' -f "$1" 2>/dev/null | cut -d' ' -f1,2 | grep .
 }
 
+host_keys() { # every public key that an sshd here may show, each with its file
+    set +f
+    for file in $(sshd_says hostkey) /etc/ssh/ssh_host_*_key; do
+        half=$(public_half "$file") && fact key "$file $half"
+    done
+    set -f
+}
+
 host_key() { # the public key that sshd shows, ed25519 first
     for kind in ed25519 ecdsa rsa; do
         for file in $(sshd_says hostkey); do
@@ -101,6 +109,7 @@ probe() {
     fact system "$(uname -sr)"
     fact clock "$(date +%s)"
     fact host_key "$(host_key)"
+    host_keys
     [ "$(id -u)" -eq 0 ] || { problem "this is not root, so nothing can be looked at -> log in as root, or allow sudo -n" && return; }
     probe_programs
     probe_agent

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zborg.errors import CommandFailed
 from zborg.model import Endpoint, Runner
+from zborg.model.keys import fingerprint as fingerprint
 
 # What to offer for a pinned key of each type (RFC 8332: ssh-rsa keys sign with SHA-2).
 _ALGORITHMS = {
@@ -50,14 +51,6 @@ def _fields(blob: bytes) -> list[bytes]:
         fields.append(blob[4 : 4 + size])
         blob = blob[4 + size :]
     return fields
-
-
-def fingerprint(host_key: str) -> str:
-    """SHA256:..., exactly as ssh-keygen -l prints it."""
-    import hashlib  # whoever only reads zborg.toml needs no fingerprint
-
-    digest = hashlib.sha256(base64.b64decode(host_key.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def look_up(local: Runner, known_hosts: Path, address: str, port: int) -> str:

@@ -161,7 +161,8 @@ def lost(alias: str, endpoint: Endpoint, words: str) -> Unreachable:
 class SshRunner:
     """A model.Runner on another machine. Connects at first use; safe to share between threads.
 
-    With `share` what is started shares one connection too, until `close`.
+    With `share` what is started shares one connection too, until `close`. Where `once` is set, a connection
+    that failed is not tried again: each later call raises its error, and sshd's PerSourcePenalties see one.
     """
 
     def __init__(
@@ -179,6 +180,8 @@ class SshRunner:
         self._authenticate = authenticate or by_identity
         self._lock = threading.Lock()
         self._transport: paramiko.Transport | None = None
+        self.once = False
+        self._failed: Unreachable | None = None
         self._shared = SharedConnection(self._start_master) if share else None
 
     def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:
@@ -248,8 +251,14 @@ class SshRunner:
 
     def _connection(self) -> paramiko.Transport:
         with self._lock:
+            if self._failed:
+                raise self._failed
             if self._transport is None or not self._transport.is_active():
-                self._transport = connect(self.alias, self.endpoint, self._authenticate)
+                try:
+                    self._transport = connect(self.alias, self.endpoint, self._authenticate)
+                except Unreachable as error:
+                    self._failed = error if self.once else None
+                    raise
             return self._transport
 
 

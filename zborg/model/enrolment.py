@@ -38,6 +38,7 @@ class HostFacts:
     paths: tuple[str, ...] = ()  # what will be backed up
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
+    host_keys: Mapping[str, str] = field(default_factory=dict)  # by file, "TYPE BASE64": all that lie there
 
 
 class Entry(Protocol):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from zborg.errors import NotSent
 from zborg.model import Message, News, Notify
 from zborg.notify.inert import commands, inert, inert_html
+from zborg.notify.parts import wrong_part
 from zborg.notify.secrets import Secrets, hidden
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class ByApprise:
                 raise NotSent(words, _SEE, retryable=False) from None
         words = hidden(heard.words() or "it does not say why", url)
         if plugin is None:
-            raise NotSent(f"Apprise cannot use it: {words}", _SEE, retryable=False)
+            wrong = wrong_part(url) or f"Apprise cannot use it: {words}"
+            raise NotSent(wrong, _SEE, retryable=False)
         raise NotSent(words, _AGAIN, retryable=not _REFUSED.search(words))
 
 

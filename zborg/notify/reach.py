@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from zborg.errors import NotSent
 from zborg.model import Notify
 from zborg.notify.by_apprise import Listening, plugin_of
+from zborg.notify.parts import wrong_part
 from zborg.notify.secrets import Secrets, hidden
 
 _PATIENCE = 10.0  # seconds
@@ -60,6 +61,6 @@ def _place(url: str) -> tuple[str, int] | str | None:
     with Listening() as heard:  # or its log would reach the screen, and what stands in it
         plugin = plugin_of(url)
     if plugin is None:
-        return f"Apprise cannot use it: {hidden(heard.words(), url)}"
+        return wrong_part(url) or f"Apprise cannot use it: {hidden(heard.words(), url)}"
     server, port = getattr(plugin, "smtp_host", ""), getattr(plugin, "port", 0)
     return (server, port) if server and port else None

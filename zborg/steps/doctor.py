@@ -64,11 +64,12 @@ class Bench:
 
 @dataclass(frozen=True)
 class Probe:
-    """One thing to look at. `subject` names it when it cannot be asked."""
+    """One thing to look at. `subject` names it when it cannot be asked; `far`: another machine answers."""
 
     area: str
     subject: str
     look: Look
+    far: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _configured(bench: Bench, stock: storage.Stock, config: Config) -> Iterator[
 
 
 def _of_target(stock: storage.Stock, target: Target) -> Iterator[Probe]:
-    yield Probe("targets", target.name, lambda: machines.target(stock, target))
+    yield Probe("targets", target.name, lambda: machines.target(stock, target), far=True)
     place = f"{target.name}:{target.dataset}"
     yield Probe("pool", place, lambda: storage.pool(stock.context, target))
 
@@ -154,7 +155,7 @@ def _probes(bench: Bench, names: Sequence[str]) -> Iterator[Probe]:
         return
     stock = storage.Stock(context, config)
     for host in _hosts(bench, config, names):
-        yield Probe("hosts", host.name, partial(machines.host, stock, host, bench.knock))
+        yield Probe("hosts", host.name, partial(machines.host, stock, host, bench.knock), far=True)
     if not (config.hosts or config.storage.received or bench.mistakes):
         yield Probe("hosts", "hosts", partial(_nobody, config))
     for target in config.targets:
@@ -179,8 +180,7 @@ def _nobody(config: Config) -> Iterator[Finding]:
 
 def _looked(bench: Bench, probe: Probe) -> list[Looked]:
     """Only what waits for another machine is shown while it lasts."""
-    waits = probe.area in _FAR and probe.subject != probe.area
-    emit = bench.context.emit if bench.context and waits else lambda _: None
+    emit = bench.context.emit if bench.context and probe.far else lambda _: None
     emit(Event("started", probe.subject, "asked"))
     try:
         found = [Looked(_outcome(probe, finding)) for finding in probe.look()]
@@ -214,7 +214,6 @@ AREAS = (
     "targets",
     "schedule",
 )
-_FAR = ("hosts", "targets")
 
 
 def _once(found: Sequence[Looked]) -> Iterator[Outcome]:

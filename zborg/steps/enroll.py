@@ -21,6 +21,8 @@ from zborg.errors import ConfigError, Conflict, HostKeyChanged, Unreachable, Zbo
 from zborg.interrupt import cancelled
 from zborg.model import Dataset, Host, Outcome, Report, Status
 from zborg.model.enrolment import Entry, HostFacts, Problem, Request
+from zborg.model.keys import fingerprint
+from zborg.model.remedy import command, remedy
 from zborg.planning.enrolment import Plan, ServerFacts, plan
 from zborg.state.escrow import Escrow
 from zborg.state.locks import Lock
@@ -125,13 +127,30 @@ def _elsewhere(config: Config, host: Host) -> Iterator[Problem]:
 
 
 def _other_key(request: Request, host: HostFacts) -> Iterator[Problem]:
-    """Through a jump host, or a port that is forwarded, another machine may answer than the one shown."""
-    shown = host.values.get("host_key", "").split()[:2]
-    pinned = request.host.endpoint.host_key.split()[:2]
-    if shown and shown[0] == pinned[0] and shown != pinned:
-        yield Problem(
-            "the machine that answers there has another host key on its disk than it shows", "see who listens"
-        )
+    """Through a jump host, or a port that is forwarded, another machine may answer than the one shown.
+
+    Any key of its disk will do: an sshd may have its own configuration, or several keys of a type.
+    """
+    pinned = " ".join(request.host.endpoint.host_key.split()[:2])
+    kind = pinned.partition(" ")[0]
+    alike = {file: key for file, key in host.host_keys.items() if key.startswith(f"{kind} ")}
+    if not alike or pinned in alike.values():
+        return
+    file, key = next(iter(alike.items()))
+    words = (
+        f"another machine answers for {request.host.name}: it showed {fingerprint(pinned)}, and the machine "
+        f"that was logged in to has {_fingerprint(key)} in {file}.pub"
+    )
+    first = f"where you log in by hand, compare, and take the address of {request.host.name} itself:"
+    yield Problem(words, remedy(command("ssh-keygen", "-lf", f"{file}.pub"), first=first))
+
+
+def _fingerprint(key: str) -> str:
+    """Another machine's words, which may be no key."""
+    try:
+        return fingerprint(key)
+    except ValueError:
+        return "something that is no key"
 
 
 # --- the steps ----------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ _REMEDIES = (
     ),
     (
         "refused by the sink: it does not do",
-        "another version of zborg than here answers there, or a key of another purpose was used: bring both "
-        "machines to one version, the off-site first",
+        "its forced command names another dataset, or another version of zborg answers there:\n"
+        "zborg doctor --only targets",
     ),
     ("held by ", _HELD),
     ("it's being held", _HELD),
