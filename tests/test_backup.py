@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -320,7 +321,13 @@ def test_a_borg_serve_that_dies_under_way_leaves_the_host_s_reason_in_the_report
     host = vault.add("web1")
     backup(vault.context(), Options())
     (host.data / "new").write_bytes(os.urandom(20_000_000))
-    dying = vault.directory / "dying"
+    # Laid out as a virtual environment, so that the wall lets it reach the borg of the one that it was "made of".
+    made = vault.directory / "wrapped"
+    (made / "lib" / "python3").mkdir(parents=True)
+    homes = [Path(sys.prefix) / "bin", Path(sys.base_prefix) / "bin"]
+    (made / "pyvenv.cfg").write_text("".join(f"home = {home}\n" for home in homes))
+    dying = made / "bin" / "dying"
+    dying.parent.mkdir()
     dying.write_text(f'#!/bin/sh\ndd bs=65536 count=40 2>&- | {find_borg()} "$@"\n')
     dying.chmod(0o755)
     context = replace(vault.context(), tunnel=vault.tunnel(borg=str(dying)))

@@ -41,6 +41,9 @@ class Wall:
         return f"{' and '.join(walls) or 'no wall'}, {'no network' if self.no_network else 'network open'}"
 
 
+NONE = Wall(own_uid=False, files="", no_network=False)
+
+
 def parse(text: str) -> Wall:
     """`Wall.words` read again. A word that is unknown is no wall."""
     words = text.split()

@@ -201,6 +201,7 @@ def serving(stock: Stock) -> Iterable[Finding]:
     """
     context = stock.context
     yield from _keys(context)
+    yield from walls.behind_sshd([host.name for host in context.config.hosts if host.reverse])
     try:
         served = [host for host in stock.homes().values() if host.reverse is None]
     except ZborgError:

@@ -23,6 +23,8 @@ from zborg.state.locks import Lock
 from zborg.steps.context import Begun, refuse_to_replace
 from zborg.steps.mounts import machine_of
 from zborg.steps.tries import Tries
+from zborg.steps.walls import KEY as WALL
+from zborg.steps.walls import UNKNOWN
 
 
 def archive_name(host: Host, at: datetime) -> str:
@@ -193,8 +195,8 @@ class HostBackup:
     def _outcome(self, status: int, log: BorgLog) -> Outcome:
         judged, message, remedy = judge(status, log)
         data: dict[str, Any] = dict(statistics(log.json()))
-        if wall := self.begun.context.tunnel.wall(self.host.name):
-            data["wall"] = wall.words
+        wall = self.begun.context.tunnel.wall(self.host.name)
+        data[WALL] = wall.words if wall else UNKNOWN
         if log.clocks:
             data["clocks"] = [moment(at) for at in log.clocks]  # the host's and ours
         if log.warnings:

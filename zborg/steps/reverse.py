@@ -14,8 +14,10 @@ from zborg.borg.confine import confine
 from zborg.borg.repository import last_transactions
 from zborg.errors import ZborgError
 from zborg.model import Host, Outcome, Speaker, Status
+from zborg.model.wall import NONE
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, refuse_to_replace
+from zborg.steps.walls import KEY as WALL
 
 _LAST_LINES = 10  # that go with a failure
 
@@ -50,7 +52,7 @@ class ReverseBackup:
         status = context.tunnel.forced(self.host, listen, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, told)
         seconds = (context.clock() - started).total_seconds()
-        data: dict[str, Any] = {"transaction": self._last(home), "seconds": seconds}
+        data: dict[str, Any] = {"transaction": self._last(home), "seconds": seconds, WALL: NONE.words}
         if not judged.good:
             data["log"] = told.lines[-_LAST_LINES:]
         outcome = Outcome("host", self.host.name, judged, message, remedy, data)

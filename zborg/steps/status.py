@@ -28,6 +28,7 @@ from zborg.steps.lag import Lag, lag_of
 from zborg.steps.scrub import judged, pool_of_facts, verified
 from zborg.steps.telling import KIND as TOLD
 from zborg.steps.telling import heard_last
+from zborg.steps.walls import standing
 
 Found = tuple[Report, list[Outcome]]
 
@@ -62,6 +63,7 @@ def saved(
     else:
         outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
         outcomes += leftovers.outcomes(config, locks)
+        outcomes += standing(config, runs)
         outcomes += vanished(config)
         snapshots = _last(runs, "snapshot")
         outcomes += _shown("snapshot", snapshots, Limit(config.snapshot_max_age, first), now)
