@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -321,7 +322,7 @@ def test_a_borg_serve_that_dies_under_way_leaves_the_host_s_reason_in_the_report
     host = vault.add("web1")
     backup(vault.context(), Options())
     (host.data / "new").write_bytes(os.urandom(20_000_000))
-    # Laid out as a virtual environment, so that the wall lets it reach the borg of the one that it was "made of".
+    # Laid out as a virtual environment, so that the wall lets it reach the borg that it was "made of".
     made = vault.directory / "wrapped"
     (made / "lib" / "python3").mkdir(parents=True)
     homes = [Path(sys.prefix) / "bin", Path(sys.base_prefix) / "bin"]

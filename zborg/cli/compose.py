@@ -18,9 +18,9 @@ from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.serve import LocalServe, RemoteServe
 from zborg.hosts.ssh import SshRunner
 from zborg.hosts.tunnel import Serve, SshTunnel
-from zborg.model import Endpoint, Notifier, Notify, Runner, Target, Zfs, utc_now
+from zborg.model import Endpoint, Event, Notifier, Notify, Runner, Target, Zfs, utc_now
 from zborg.process import LocalRunner
-from zborg.state.directory import prepare_state
+from zborg.state.directory import narrow, prepare_state
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.steps.context import Context
@@ -63,6 +63,8 @@ def compose(
         storage = world.storage()
         zfs = _zfs(config, storage)
         emit = emit if common.dry_run else logged(config, emit)
+        if not common.dry_run and (narrowed := narrow(state)):
+            emit(Event("warning", "state", narrowed))
         runs = recorded_runs(config, state, zfs, emit)
         runs.prune()
         yield Context(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import iglob
 from pathlib import Path
@@ -21,6 +21,8 @@ from zborg.model.words import counted
 # Backup copies of editors, package managers and patch(1) beside the file they are of. Hidden names (.#x.toml,
 # ._x.toml, .x.toml.swp) match no wildcard, as in a shell.
 _BACKUP = re.compile(r".*~|#.*#|.*\.(bak|orig|rej|dpkg-\w+|ucf-\w+|rpmnew|rpmsave|rpmorig)")
+
+_MOST_LINKS = 40  # the kernel's own limit, path_resolution(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,33 @@ def _lost(path: Path, main: Path) -> ConfigError:
     )
 
 
+def _links(path: Path) -> Iterator[Path]:
+    """The links that lead from this path to a file, one after the other. A circle is stat's to report."""
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink():
+            return
+        yield path
+        path = path.parent / path.readlink()
+
+
+def _refuse_link(link: Path) -> None:
+    owner, folder = link.lstat().st_uid, link.parent
+    if owner in (0, os.geteuid()) and not folder.stat().st_mode & 0o022:
+        return
+    whose = (
+        f"that user {owner} made" if owner not in (0, os.geteuid()) else f"and others can write in {folder}"
+    )
+    first = "if nobody of yours made it, remove it; else name the file itself with --config:"
+    raise ConfigError(
+        f"{link} is a link to {link.readlink()}, {whose}",
+        remedy.remedy(remedy.command("ls", "-l", str(link)), remedy.command("rm", str(link)), first=first),
+    )
+
+
 def _refuse_strangers(path: Path) -> None:
-    """Who can write this file decides what runs as root."""
+    """Who can write this file decides what runs as root; so does who can point a link to another one."""
+    for link in _links(path):
+        _refuse_link(link)
     facts = path.stat()
     if facts.st_mode & 0o022:
         raise ConfigError(f"{path} can be written by others", remedy.command("chmod", "go-w", str(path)))
