@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from zborg.model import Outcome, Report, Status
 from zborg.model.figures import Backups, Day, Figures, HostFigures, PoolFigures, TargetFigures
+from zborg.model.wall import parse
 from zborg.model.words import counted, size, span
 from zborg.reporting.notify_html import clean
 from zborg.reporting.report_plots import Plot, Points, svg
@@ -25,6 +26,7 @@ _QUIET = (Status.OK, Status.SKIPPED)
 _TONES = dict.fromkeys(_QUIET, "good") | dict.fromkeys(
     (Status.WARNING, Status.PARTIAL, Status.BUSY), "partial"
 )
+WALLS = "borg serve"  # the subject of status's line on the walls; no host's name has a blank
 _WEEK = 7
 _BARS = 130  # at most, side by side in one plot
 
@@ -43,6 +45,7 @@ class _Host:
     figures: HostFigures
     now: Outcome | None  # None: zborg.toml has no such host any more
     plots: Sequence[Plot]
+    wall: str = ""  # around its last borg serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class _Target:
 
 def html(figures: Figures, status: Report) -> str:
     """`status` is what `zborg status` says now: the page begins with what of it needs a look."""
-    now = {one.subject: one for one in status.outcomes if one.kind in ("host", "vanished")}
+    now = {one.subject: one for one in status.outcomes if one.kind in ("host", "vanished", "wall")}
     return _template().render(
         figures=figures,
         status=status,
@@ -144,7 +147,9 @@ def _few(points: Points) -> bool:
 
 
 def _host(key: str, one: HostFigures, now: Mapping[str, Outcome], figures: Figures) -> _Host:
-    return _Host(key, one, now.get(one.name), list(_plots(key, one, figures)))
+    found = now[WALLS].data.get(one.name, "") if WALLS in now else ""
+    wall = str(parse(found)) if found else ""
+    return _Host(key, one, now.get(one.name), list(_plots(key, one, figures)), wall)
 
 
 def _plots(key: str, one: HostFigures, figures: Figures) -> Iterator[Plot]:
