@@ -58,10 +58,8 @@ def behind_sshd(hosts: Sequence[str]) -> Iterator[Finding]:
     """Their `borg serve` is started by an sshd of this server, without our script."""
     if hosts:
         words = f"no wall stands around that of {', '.join(hosts)}: the server's sshd starts it"
-        first = f"give {'it' if len(hosts) == 1 else 'each'} the agent (README, Each host, with one command):"
-        yield Finding(
-            "borg serve", Status.WARNING, words, remedy(command("zborg", "host", "list"), first=first)
-        )
+        first = f"give {'it' if len(hosts) == 1 else 'each'} the agent (docs/agent.md), then look again:"
+        yield Finding("borg serve", Status.WARNING, words, remedy(_LOOK, first=first))
 
 
 # --- files by which one comes in ----------------------------------------------------------------------
