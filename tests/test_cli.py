@@ -78,8 +78,8 @@ def python(program: str, *argv: str, **environment: str) -> subprocess.Completed
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A configuration with a state directory and one host at which nothing listens."""
-    for name in ("locks", "runs"):
-        (tmp_path / "state" / name).mkdir(parents=True, mode=0o700)
+    for name in ("", "locks", "runs"):
+        (tmp_path / "state" / name).mkdir(mode=0o700)
     host = {"ssh": "ssh://root@127.0.0.1:1", "host_key": KEY, "identity": "id"}
     path = tmp_path / "zborg.toml"
     table = {
