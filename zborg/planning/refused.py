@@ -47,7 +47,7 @@ def remedy_of(refusal: Refusal, copy: Copy) -> str:
                 copy.where, command("zpool", "export", copy.pool), command("zpool", "import", copy.pool)
             )
         case Refusal.NO_PARENT:
-            return on(copy.where, _create(copy.name.rpartition("/")[0], "-p"))
+            return on(copy.where, create(copy.name.rpartition("/")[0], "-p"))
         case Refusal.FORBIDDEN:
             return _allow(copy)
         case Refusal.EXISTS | Refusal.UNFINISHED | Refusal.CUT | Refusal.MODIFIED:
@@ -62,7 +62,8 @@ def _enable(copy: Copy) -> list[str]:
     return [command("zpool", "set", f"feature@{one}=enabled", copy.pool) for one in features]
 
 
-def _create(dataset: str, *options: str) -> str:
+def create(dataset: str, *options: str) -> str:
+    """The command that makes a dataset for copies to lie below."""
     words = [word for one in PARENT for word in ("-o", one)]
     return command("zfs", "create", *options, *words, dataset)
 
@@ -71,7 +72,7 @@ def _plain_parent(copy: Copy) -> str:
     """The streams are of datasets that ZFS does not encrypt; their content is encrypted by borg."""
     return remedy(
         command("zfs", "rename", "-u", copy.root, f"{copy.root}-aside"),
-        _create(copy.root, "-o", "encryption=off"),
+        create(copy.root, "-o", "encryption=off"),
         first=f"on {copy.where}, as root (a sink's limits and zfs allow have to be set again, docs/sink.md):",
     )
 

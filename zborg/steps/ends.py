@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from zborg.errors import CommandFailed, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Dataset, ResumeToken, Target, Zfs
+from zborg.model.remedy import command, on
+from zborg.planning.refused import create
 from zborg.planning.replica import Abandon, Link, Mark, ReplicationPlan, Step, Tree
 from zborg.planning.replication import plan_all
 from zborg.steps.context import Begun, missing
@@ -104,16 +106,12 @@ class Ends:
         if found is None or cut:
             raise ZborgError(
                 f"not begun: {parent}, its parent, is not whole on {self.target.name} yet",
-                "mend what is told of the parent; the next run goes on here",
+                command("zborg", "replicate", self.target.name),
             )
 
     def _missing(self) -> ZborgError:
         where = self.target.dataset
-        remedy = (
-            "on the target: zfs create -o mountpoint=none -o canmount=off -o readonly=on "
-            f"-o volmode=none {where}"
-        )
-        return missing(self.far, where, f" on {self.target.name}", remedy)
+        return missing(self.far, where, f" on {self.target.name}", on(self.target.name, create(where)))
 
     def _tokens(self, copies: Sequence[Dataset]) -> dict[str, ResumeToken]:
         """Tokens that can be read; the plan says what becomes of the others."""

@@ -5,7 +5,6 @@ What happens to one dataset is in `sending`, to one stream in `transfer`.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from functools import partial
 from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Event, Outcome, Report, Status, Target
+from zborg.model.remedy import command, remedy
 from zborg.planning.replica import SHOWN, DatasetPlan, Divergence, ReplicationPlan
 from zborg.state.locks import Together
 from zborg.steps.checks import ask_clock
@@ -105,14 +105,15 @@ def _execute(ends: Ends, together: Together, seen: Compared) -> Iterator[Outcome
 
 def _kept(target: Target, plan: ReplicationPlan) -> Iterator[Outcome]:
     for name in plan.kept[:SHOWN]:
-        out = shlex.quote(f"{name.partition('/')[0]}/{name.rpartition('/')[2]}-kept")
-        quoted = shlex.quote(name)
-        mend = f"on {target.name}: zfs rename -u {quoted} {out}, or zfs destroy -r {quoted} when it may go"
+        mend = remedy(
+            command("zfs", "destroy", "-r", name),
+            first=f"on {target.name}, as root, when this copy may go; until then it stays:",
+        )
         words = "is no longer on the source; kept"
         yield Outcome("replica", f"{target.name}:{name}", Status.WARNING, words, mend)
     if plan.more_kept:
         words = f"{plan.more_kept} more datasets there are not on the source; kept"
-        mend = f"zborg replicate --verify {target.name} names them all"
+        mend = command("zborg", "replicate", "--verify", target.name)
         yield Outcome("replica", f"{target.name}:{target.dataset}", Status.WARNING, words, mend)
 
 

@@ -15,6 +15,7 @@ from zborg.model import (
     Status,
 )
 from zborg.model.refusal import Refusal
+from zborg.model.remedy import command, on, remedy
 from zborg.model.words import counted
 from zborg.planning.refused import Copy, remedy_of
 from zborg.planning.replica import (
@@ -82,9 +83,7 @@ def _afresh(sending: _Sending, refused: CommandFailed | None = None) -> Outcome:
                 return idle(sending.subject, plan)
             sending.renew(now, plan)
             return sending.run()
-    raise ZborgError(
-        f"{source} is gone since this run began", "zborg replicate --dry-run shows what is there"
-    ) from refused
+    raise ZborgError(f"{source} is gone since this run began", "zborg replicate --dry-run") from refused
 
 
 def idle(subject: str, plan: DatasetPlan) -> Outcome:
@@ -149,16 +148,27 @@ class _Sending:
                 raise ZborgError(
                     f"the cut stream of {self.plan.target} can never be finished ({step.reason}), and a "
                     "sink lets no sender give one up",
-                    "it is noted there: the off-site's own `zborg rotate` gives it up, and then the next "
-                    "run goes on",
+                    remedy(
+                        command("zborg", "rotate"),
+                        first=f"it is noted on {self.ends.target.name}, whose own zborg gives it up by:",
+                    ),
                 ) from error
             if not says(error, "dataset already exists"):  # what ZFS says of children
                 raise
             raise ZborgError(
                 f"the cut first stream of {self.plan.target} cannot be given up: datasets are below it",
-                "on the target: zfs rename each of them to a place beside it, then zborg replicate again",
+                on(
+                    self.ends.target.name,
+                    *(command("zfs", "rename", "-u", name, aside) for name, aside in self._below()),
+                ),
             ) from error
         self.lost = step.lost_bytes or 0
+
+    def _below(self) -> list[tuple[str, str]]:
+        """The datasets right below the copy, each with a name beside it."""
+        copy = self.plan.target
+        names = [one.name.removeprefix(f"{copy}/") for one in self.far.datasets(copy) if one.name != copy]
+        return [(f"{copy}/{name}", f"{copy}-{name}-aside") for name in names if "/" not in name]
 
     def _stream(self, step: Resume | Full | Increment) -> None:
         snapshot = step.snapshot
@@ -234,7 +244,7 @@ class _Sending:
             raise ZborgError(
                 f"after the stream of @{snapshot.raw} (guid {snapshot.guid}) the target shows "
                 + (f"guid {found} under that name" if found else "no such snapshot"),
-                "run zborg replicate again; it compares both sides afresh",
+                remedy("zborg replicate", first="both sides are compared afresh by:"),
             )
 
     def _mark(self, snapshot: Snapshot) -> None:
