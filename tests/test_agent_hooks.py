@@ -296,4 +296,6 @@ def test_values_that_mean_nothing(tmp_path: Path, line: str) -> None:
     with open(host.confdir / "agent.conf", "a") as file:
         file.write(f"{line}\n")
     result = host.local("--key-export")
-    assert result.returncode == 2 and f"agent.conf: {line.split()[0]} is" in result.stderr, result.stderr
+    assert result.returncode == 2 and f"agent.conf line 6: {line.split()[0]} is" in result.stderr, (
+        result.stderr
+    )

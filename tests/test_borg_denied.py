@@ -13,7 +13,8 @@ from tests.harness.borgs import BORGS, borg_of
 from tests.harness.host import BackedUpHost
 from tests.harness.unprivileged import as_nobody
 from zborg.borg.denied import of_errors
-from zborg.borg.log import BorgLog, judge
+from zborg.borg.log import BorgLog
+from zborg.borg.verdict import judge
 from zborg.model import Status
 
 ARCHIVE = "web1-2026-01-0{}T000000Z"

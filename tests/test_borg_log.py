@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness.host import find_borg
-from zborg.borg.log import _KNOWN, BorgLog, judge, lock_is_held, statistics
+from zborg.borg.log import BorgLog, lock_is_held, statistics
+from zborg.borg.verdict import _KNOWN, judge
 from zborg.model import Speaker, Status
 
 
@@ -38,6 +39,9 @@ def served(line: str) -> tuple[Speaker, str]:
 def ended(status: int) -> str:
     """What the agent says when borg ran, whatever it came to."""
     return f"zborg-agent: borg ended with {status}"
+
+
+CLOCK = "zborg-agent: clock 1796041314"  # what the agent says first
 
 
 # --- judge --------------------------------------------------------------------------------------------
@@ -116,8 +120,9 @@ def test_every_known_msgid_is_one_of_borgs() -> None:
         ),
         (1, [message("ERROR", "broken")], Status.FAILED, "broken"),
         (107, [message("ERROR", "broken")], Status.FAILED, "broken"),
-        (2, [], Status.FAILED, "borg ended with status 2"),
-        (99, [], Status.FAILED, "borg ended with status 99"),
+        (2, [ended(2)], Status.FAILED, "borg ended with status 2"),
+        (99, [ended(99)], Status.FAILED, "borg ended with status 99"),
+        (2, [], Status.FAILED, "the session on the host ended with status 2 before the agent started"),
         (-15, [], Status.FAILED, "borg ended with status -15"),
         (75, [], Status.BUSY, "another verb runs on the host"),
         (75, ["zborg-agent: busy: create"], Status.BUSY, "zborg-agent: busy: create"),
@@ -189,7 +194,7 @@ def test_a_host_that_talks_without_end_fills_nothing() -> None:
         log.feed(message("ERROR", "A" * 1_000_000))
         log.feed(message("WARNING", "A" * 1_000_000))
         log.feed("A" * 1_000_000)
-    kept = (*log.stdout, *log.plain, *log.warned, *(text for _, text in log.errors))
+    kept = (*log.stdout, *log.plain, *log.warnings.texts, *(text for _, text in log.errors))
     assert sum(map(len, kept)) < 17 << 20
     assert log.json() == {}
 
@@ -215,9 +220,12 @@ def test_nothing_but_status_0_is_ok(status: int, lines: list[str]) -> None:
         ),
         ([message("ERROR", "closed", "ConnectionClosedWithHint")], "closed"),
         (["zborg-agent: refused: x", "zborg-agent: borg ended with 2"], "zborg-agent: refused: x"),
-        (["usage: borg", "borg: error: no such option --x", "more"], "borg: error: no such option --x"),
-        (["a", "b", "c", "d"], "b / c / d"),
-        (["", "   "], "borg ended with status 2"),
+        (
+            [CLOCK, "usage: borg", "borg: error: no such option --x", "more"],
+            "borg: error: no such option --x",
+        ),
+        ([CLOCK, "a", "b", "c", "d"], "b / c / d"),
+        ([CLOCK, "", "   "], "borg ended with status 2"),
         ([message("ERROR", "borg's"), "zborg-agent: ours"], "borg's"),
     ],
 )

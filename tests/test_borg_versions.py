@@ -105,7 +105,7 @@ CASES: list[tuple[Callable[[LocalVault, BackedUpHost], None], Status, str]] = [
     (lost_key, Status.FAILED, "the key file of this repository is gone"),
     (rolled_back, Status.CONFLICT, "ALARM"),
     (no_repository, Status.DAMAGED, "no valid repository"),
-    (missing_path, Status.FAILED, "not there: path number 2 of agent.conf"),
+    (missing_path, Status.FAILED, "agent.conf names what is not there: line 6"),
 ]
 
 

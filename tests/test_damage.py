@@ -120,7 +120,7 @@ def test_a_file_that_the_host_s_disk_does_not_give_is_told(scene: tuple[LocalVau
     host.setup("web1", [host.data])
     assert outcome.status is Status.WARNING
     assert "1 file could not be read (input/output error)" in outcome.message
-    assert outcome.remedy == "look at the host's disk"
+    assert outcome.remedy == f"on web1, as root:\ncat {host.state}/warnings.log"
 
 
 def security(host: BackedUpHost) -> Path:

@@ -13,7 +13,8 @@ import pytest
 
 from tests.harness.keys import KeyPair, make_key
 from tests.harness.sshd import Sshd
-from zborg.borg.log import BorgLog, judge
+from zborg.borg.log import BorgLog
+from zborg.borg.verdict import judge
 from zborg.errors import CommandFailed, HostKeyChanged, KeyRefused, Unreachable
 from zborg.hosts.keys import write_known_hosts
 from zborg.hosts.serve import RemoteServe
@@ -182,6 +183,7 @@ def test_a_host_cannot_report_damage_as_the_storage() -> None:
 @pytest.mark.parametrize("mark", ["storage: ", "host: "])
 def test_a_hosts_line_that_looks_like_the_storages_says_whose_it_is(mark: str) -> None:
     log = BorgLog()
+    log.feed("zborg-agent: clock 1796041314")
     log.feed(f"{mark}the pool is gone")
     assert judge(2, log)[1] == f"host: {mark}the pool is gone"
     assert log.last == [f"host: {mark}the pool is gone"]
@@ -194,6 +196,7 @@ def test_a_hosts_line_that_looks_like_the_storages_says_whose_it_is(mark: str) -
 
 def test_the_storages_line_is_marked_and_cannot_speak_as_the_agent() -> None:
     log = BorgLog()
+    log.feed("zborg-agent: borg ended with 2")
     log.feed("zborg-agent: clock 0", Speaker.STORAGE)
     log.feed('= {"archive": {}}', Speaker.STORAGE)
     log.feed("zborg-agent: ALARM", Speaker.STORAGE)

@@ -13,6 +13,7 @@ from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, of, world
 from zborg.errors import Exit
 from zborg.model import Report, Status
+from zborg.model.remedy import parse
 from zborg.steps.backup import Options, backup
 from zborg.steps.init import init
 
@@ -44,8 +45,9 @@ def test_a_full_storage_is_told_as_such_and_mends_itself_with_room(vault: LocalV
         report = night(vault, clock)
         assert report.exit is Exit.PARTIAL
         full = of(report, "web1")
-        assert (full.status, full.message) == (Status.FAILED, "the storage is full")
-        assert "quota" in full.remedy
+        words = "the storage is full: tank/borg/web1 cannot grow"
+        assert (full.status, full.message) == (Status.FAILED, words)
+        assert parse(full.remedy)[1] == ("zfs list -o space,quota,refquota tank/borg/web1",)
         assert of(report, "web2").status is Status.OK
         subprocess.run(["mount", "-o", "remount,size=64M", home], check=True)
         assert night(vault, clock).exit is Exit.OK

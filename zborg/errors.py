@@ -94,7 +94,10 @@ class CommandFailed(ZborgError):
     """An external command ended with a status other than 0.
 
     `argv` is what was run, `status` its exit status (negative: a signal), `stderr` its last words.
+    `stdout` is what it printed before it failed, where that was read.
     """
+
+    stdout: str = ""
 
     def __init__(
         self, argv: tuple[str, ...], status: int, stderr: str, message: str = "", remedy: str = ""

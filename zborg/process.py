@@ -124,7 +124,9 @@ class LocalRunner:
             talk.close()
         done = Completed(popen.returncode, _text(talk.stdout), _text(talk.stderr))
         if done.status:
-            raise CommandFailed(tuple(argv), done.status, done.stderr)
+            failed = CommandFailed(tuple(argv), done.status, done.stderr)
+            failed.stdout = done.stdout
+            raise failed
         return done
 
     def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from zborg.model import Status
+from zborg.model.remedy import command, remedy
 
 
 class Meaning(NamedTuple):
@@ -27,6 +28,16 @@ _WHO = "find out who replaced it; never answer borg's question blindly"
 _FORGED = Meaning(
     Status.CONFLICT, "what the repository shows was not signed with the host's key", "find out who wrote it"
 )
+# borg's documentation, "Upgrade notes", 1.2.5: what an older borg renamed is not signed under its new name.
+_UNSIGNED = Meaning(
+    Status.CONFLICT,
+    "an archive is not signed under its name with the host's key: a borg older than 1.2.5 renamed it "
+    "(CVE-2023-36811), or it is forged",
+    remedy(
+        command("/usr/local/libexec/zborg-agent", "--sign-archives"),
+        first="if such a borg renamed it, let the next backup sign it; on the host, as root:",
+    ),
+)
 _LACKS = Meaning(Status.DAMAGED, "the repository lacks data that its archives need", _LOOK)
 _STRANGER = Meaning(Status.CONFLICT, "the repository is not encrypted, and not the one the host knows", _WHO)
 
@@ -37,18 +48,22 @@ KNOWN: dict[str, tuple[Status, str, str]] = {
     "FileIntegrityError": Meaning(
         Status.DAMAGED,
         "a file that borg keeps about the repository is damaged",
-        "if it is the host's cache, borg makes it again: borg delete --cache-only on the host",
+        remedy(
+            command("mv", "/var/lib/zborg/borg/.cache/borg", "/var/lib/zborg/borg/.cache/broken"),
+            first="on the host, as root, if it is a file of borg's cache, which borg makes again:",
+        ),
     ),
     "NoManifestError": Meaning(Status.DAMAGED, "the repository's manifest is gone", _LOOK),
     "Repository.ObjectNotFound": _LACKS,
     "TAMInvalid": _FORGED,
     "TAMRequiredError": _FORGED,
-    "ArchiveTAMInvalid": _FORGED,
-    "ArchiveTAMRequiredError": _FORGED,
+    "ArchiveTAMInvalid": _UNSIGNED,
+    "ArchiveTAMRequiredError": _UNSIGNED,
     "Cache.CacheInitAbortedError": _STRANGER,
     "Cache.RepositoryIDNotUnique": _STRANGER,
 }
 
+_OF_SERVE = ("Borg server: ", "Remote Exception")
 _AT_SERVE = re.compile(r'remote\.py", line \d+, in serve\b')  # a frame of `borg serve`'s own traceback
 _UNREADABLE = re.compile(r"\[Errno (5|52)\]")  # EIO; EBADE, which ZFS on Linux has for a wrong checksum
 _SEGMENT_GONE = re.compile(r"\[Errno 2\] .*/data/\d+/\d+'")
@@ -57,6 +72,11 @@ _NONSENSE = frozenset(
     {"UnicodeDecodeError", "ValueError", "Error", "error", "NoSectionError", "NoOptionError"}
     | {"ParsingError", "MissingSectionHeaderError", "DuplicateOptionError", "DuplicateSectionError"}
 )
+
+
+def at_serve(text: str) -> bool:
+    """Whether an error is `borg serve`'s, which borg on the host only passes on."""
+    return bool(_AT_SERVE.search(text)) or text.startswith(_OF_SERVE)
 
 
 def of_errors(errors: Iterable[tuple[str, str]]) -> Meaning | None:

@@ -9,8 +9,8 @@
 #   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version` and `escrow` print text)
 #   stderr          "= TEXT" a line of borg's output; "{...}" a line of borg's log;
 #                   "zborg-agent: TEXT" our words; anything else is borg's, outside its log
-#   exit status     2 refused, 75 another run is going on, 76 alarm, 77 a path is not there, 78 not now, 79 a hook
-#                   failed, 127 no borg; else borg's own
+#   exit status     2 refused, 68 a broken file of borg's security directory, 69 no room on this host, 75 another run
+#                   is going on, 76 alarm, 77 a path is not there, 78 not now, 79 a hook failed, 127 no borg; else borg's
 
 sh=/bin/sh
 safe_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -67,32 +67,62 @@ own_directory() { # made if missing, and nobody else's business
 # --- agent.conf ---------------------------------------------------------------------------------------------
 
 trim() { trimmed=${1#"${1%%[! ]*}"} trimmed=${trimmed%"${trimmed##*[! ]}"}; }
-yes_no() { case $value in yes | no) ;; *) refuse "agent.conf: $key is yes or no" ;; esac; }
-whole() { is_number "$value" || refuse "agent.conf: $key is a number"; }
-plain() { is_plain_path "$value" || refuse "agent.conf: $key is an absolute path of [A-Za-z0-9._/-]"; }
+wrong() { refuse "$confdir/agent.conf line $number: $1"; }
+yes_no() { case $value in yes | no) ;; *) wrong "$key is yes or no" ;; esac; }
+whole() { is_number "$value" || wrong "$key is a number"; }
+plain() { is_plain_path "$value" || wrong "$key is an absolute path of [A-Za-z0-9._/-]"; }
+
+# borg records its command line in the archive as UTF-8 and ends with a PackException on any other bytes (tried with
+# 1.2.4 and 1.4.5). Only what is an argument of borg's has to pass; names below a path may be any bytes.
+utf8() { is_utf8 "$value" || wrong "$key is not UTF-8, which borg cannot archive by name: name a directory above it"; }
+
+is_utf8() { # as RFC 3629, section 4, has it
+    case $1 in *[!\ -~]*) ;; *) return 0 ;; esac
+    more=0
+    for byte in $(printf '%s' "$1" | od -An -v -tu1); do
+        if [ "$more" -gt 0 ]; then
+            [ "$byte" -ge "$low" ] && [ "$byte" -le "$high" ] || return 1
+            more=$((more - 1)) low=128 high=191
+            continue
+        fi
+        low=128 high=191
+        case $byte in
+        ? | ?? | 1[01]? | 12[0-7]) ;;
+        19[4-9] | 20? | 21? | 22[0-3]) more=1 ;;
+        224) more=2 low=160 ;;
+        237) more=2 high=159 ;;
+        22[5-9] | 23?) more=2 ;;
+        240) more=3 low=144 ;;
+        24[123]) more=3 ;;
+        244) more=3 high=143 ;;
+        *) return 1 ;;
+        esac
+    done
+    [ "$more" -eq 0 ]
+}
 
 duration() { # sets seconds
     seconds=${value%[smhd]}
     case $seconds in "$value" | 0*) false ;; *) is_number "$seconds" && [ ${#seconds} -le 6 ] ;; esac ||
-        refuse "agent.conf: $key is a number and one of s, m, h, d"
+        wrong "$key is a number and one of s, m, h, d"
     case $value in *m) seconds=$((seconds * 60)) ;; *h) seconds=$((seconds * 3600)) ;; *d) seconds=$((seconds * 86400)) ;; esac
 }
-exists() { command -v "$1" >/dev/null || refuse "agent.conf: there is no $1 on this host"; }
+exists() { command -v "$1" >/dev/null || wrong "there is no $1 on this host"; }
 is_hour() { case $1 in [0-9] | 1[0-9] | 2[0-4]) ;; *) false ;; esac; }
 hours() {
     if ! is_hour "${value%%-*}" || ! is_hour "${value#*-}" || [ "${value%%-*}" = "${value#*-}" ]; then
-        refuse "agent.conf: allowed_hours is two hours, such as 22-6"
+        wrong "allowed_hours is two hours, such as 22-6"
     fi
 }
 
 set_key() { # the value of one line into its variable; lists are kept one to a line
     case $key in
-    name) is_name "$value" || refuse "agent.conf: name is [a-z0-9-], at most 31" && name=$value ;;
-    path) [ "$value" = / ] || is_path "$value" || refuse "agent.conf: path is absolute, without . or .."
-        paths=$paths$value$newline ;;
-    exclude) excludes=$excludes$value$newline ;;
-    exclude_if_present) markers=$markers$value$newline ;;
-    compression) case $value in *[!a-z0-9,]*) refuse "agent.conf: compression" ;; *) compression=$value ;; esac ;;
+    name) is_name "$value" || wrong "name is [a-z0-9-], at most 31" && name=$value ;;
+    path) [ "$value" = / ] || is_path "$value" || wrong "path is absolute, without . or .."
+        utf8 && paths=$paths$value$newline path_lines="$path_lines $number" ;;
+    exclude) utf8 && excludes=$excludes$value$newline ;;
+    exclude_if_present) utf8 && markers=$markers$value$newline ;;
+    compression) case $value in *[!a-z0-9,]*) wrong "compression is one of borg's, such as zstd,3" ;; *) compression=$value ;; esac ;;
     one_file_system) yes_no && one_file_system=$value ;;
     report_paths) yes_no && report_paths=$value ;;
     restore) yes_no && restore=$value ;;
@@ -105,29 +135,29 @@ set_key() { # the value of one line into its variable; lists are kept one to a l
     hook_timeout) duration && hook_timeout=$seconds ;;
     min_interval) duration && min_interval=$seconds ;;
     allowed_hours) hours && allowed_from=${value%-*} allowed_to=${value#*-} ;;
-    nice) case $value in [0-9] | 1[0-9]) ;; *) refuse "agent.conf: nice is 0 to 19" ;; esac
+    nice) case $value in [0-9] | 1[0-9]) ;; *) wrong "nice is 0 to 19" ;; esac
         exists nice && gently="nice -n $value $gently" ;;
     ionice)
         case $value in idle) class='-c 3' ;; best-effort) class='-c 2 -n 7' ;;
-        *) refuse "agent.conf: ionice is idle or best-effort" ;; esac
+        *) wrong "ionice is idle or best-effort" ;; esac
         exists ionice && gently="$gently ionice $class" ;;
     keep_last | keep_hourly | keep_daily | keep_weekly | keep_monthly | keep_yearly)
-        case $value in 0*) false ;; *) is_number "$value" ;; esac || refuse "agent.conf: $key is a number, 1 or more"
+        case $value in 0*) false ;; *) is_number "$value" ;; esac || wrong "$key is a number, 1 or more"
         retention="$retention --keep-${key#keep_}=$value" ;;
     keep_within)
         case ${value%[Hdwmy]} in "$value" | 0*) false ;; *) is_number "${value%[Hdwmy]}" ;; esac ||
-            refuse "agent.conf: keep_within is a number and one of H, d, w, m, y"
+            wrong "keep_within is a number and one of H, d, w, m, y"
         retention="$retention --keep-within=$value" ;;
     borg) plain && borg=$value ;;
     state_dir) plain && state_dir=$value ;;
     run_dir) plain && run_dir=$value ;;
-    connector) case $value in auto | python | cat) connector=$value ;; *) refuse "agent.conf: connector" ;; esac ;;
-    *) refuse "agent.conf line $number: unknown key" ;;
+    connector) case $value in auto | python | cat) connector=$value ;; *) wrong "connector is auto, python or cat" ;; esac ;;
+    *) wrong "unknown key" ;;
     esac
 }
 
 read_config() { # read, never sourced: a value is text, whatever it holds
-    name='' paths='' excludes='' markers='' compression=lz4 one_file_system=no report_paths=no restore=no borg=''
+    name='' paths='' path_lines='' excludes='' markers='' compression=lz4 one_file_system=no report_paths=no restore=no borg=''
     restore_max_bytes=107374182400 restore_free_floor='' lock_wait=1 connector=auto state_dir=/var/lib/zborg
     run_dir=/run/zborg retention='' before='' after='' on_error='' hook_timeout=3600 min_interval=0 gently=''
     allowed_from=0 allowed_to=24
@@ -136,15 +166,20 @@ read_config() { # read, never sourced: a value is text, whatever it holds
     [ -e "$confdir/agent.conf" ] || return 0
     is_safe "$confdir/agent.conf" || refuse "$confdir/agent.conf must belong to root and be writable by nobody else"
     number=0 # errors name the line and do not show it: the server reads them, and it may hold a path
+    byte_order_mark=$(printf '\357\273\277') utf16_le=$(printf '\377\376') utf16_be=$(printf '\376\377')
+    carriage_return=$(printf '\r')
     while IFS= read -r line || [ -n "$line" ]; do
         number=$((number + 1))
+        # Editors of other systems begin a file with a mark and end each line with a carriage return.
+        case $number:$line in 1:"$utf16_le"* | 1:"$utf16_be"*) wrong "the file is UTF-16: save it as UTF-8" ;; 1:*) line=${line#"$byte_order_mark"} ;; esac
+        line=${line%"$carriage_return"}
         trim "$line"
-        case $trimmed in '' | '#'*) continue ;; *[[:cntrl:]]*) refuse "agent.conf line $number: a control character" ;; *=*) ;;
-        *) refuse "agent.conf line $number: not key = value" ;; esac
+        case $trimmed in '' | '#'*) continue ;; *[[:cntrl:]]*) wrong "a control character" ;; *=*) ;;
+        *) wrong "not key = value" ;; esac
         line=$trimmed
         trim "${line%%=*}" && key=$trimmed
         trim "${line#*=}" && value=$trimmed
-        [ -n "$value" ] || refuse "agent.conf line $number: no value"
+        [ -n "$value" ] || wrong "no value"
         set_key
     done <"$confdir/agent.conf"
 }
@@ -153,7 +188,7 @@ defaults_and_environment() {
     [ -n "$name" ] || name=$(hostname -s 2>/dev/null | tr '[:upper:]' '[:lower:]')
     is_name "$name" || refuse "this host's name is not [a-z0-9-]: set name in agent.conf"
     [ -n "$borg" ] || borg=$(command -v borg) || borg=''
-    hooks_log=$state_dir/hooks.log base=$state_dir/borg keys=$state_dir/borg/.config/borg/keys
+    hooks_log=$state_dir/hooks.log warnings_log=$state_dir/warnings.log base=$state_dir/borg keys=$state_dir/borg/.config/borg/keys
     # Never here: BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK, BORG_RELOCATED_..., BORG_WORKAROUNDS. borg asks,
     # stdin is /dev/null, and that means no. The passphrase is in no environment and no argument list.
     export BORG_BASE_DIR="$base" BORG_KEYS_DIR="$keys" BORG_HOST_ID="host:$name" BORG_EXIT_CODES=modern
@@ -228,6 +263,43 @@ borg_runs() { # on this host, anybody's and however started; where ps cannot tel
     return 1
 }
 
+# --- Room -----------------------------------------------------------------------------------------------------
+
+floor=64              # KiB, below which nothing can be relied on
+everything=9999999999 # KiB, more than there is
+
+figures() { # figures FLAG DIRECTORY: size, used, left, as df has them (-k KiB, -i inodes); the names around them may hold blanks
+    df -P "$1" "$2" 2>/dev/null | sed -n 's/^.* \([0-9][0-9]*  *[0-9][0-9]*  *-\{0,1\}[0-9][0-9]*\)  *[0-9][0-9]*% .*$/\1/p'
+}
+
+short_of_room() { # short_of_room CACHE_KIB KIB [DIRECTORY]: says which of borg's directories have less left; fails if none has
+    cache_kib=$1 other_kib=$2 short='' seen=''
+    shift 2
+    for place in "$base/.cache/borg" "$state_dir" "$run_dir" "$@"; do
+        [ -d "$place" ] || continue
+        kib=$(figures -k "$place") inodes=$(figures -i "$place")
+        case $seen in *"<$kib|$inodes>"*) continue ;; *) seen="$seen<$kib|$inodes>" ;; esac # on one disk with another
+        kib=${kib##* } inodes=${inodes##* }
+        case $place in "$base"/*) wanted=$cache_kib ;; *) wanted=$other_kib ;; esac
+        case $kib in -*) kib=0 ;; '') continue ;; esac
+        if [ "$inodes" = 0 ]; then
+            say "no room: no inode left in $place"
+        elif [ "$kib" -lt "$wanted" ]; then
+            say "no room: $kib KiB left in $place"
+        else
+            continue
+        fi
+        short=yes
+    done
+    [ -n "$short" ]
+}
+
+enough_room() { # before borg starts: it copies its index of the repository before it changes it
+    size=$(du -sk "$base/.cache/borg/${id-}" 2>/dev/null)
+    size=${size%%[!0-9]*}
+    ! short_of_room "$((${size:-0} / 2 + floor))" "$floor" || die 69 "no room on this host: borg was not started"
+}
+
 # --- The tunnel: borg here, `borg serve` at the other end of our stdin and stdout ----------------------------
 #
 #   ssh -> stdin -> relay -> FIFO down -> relay in rsh -> borg
@@ -280,6 +352,7 @@ tunnel() { # tunnel BORG-ARGUMENT...: sets rc; missed=yes if a path to restore w
     [ -x "$borg" ] || die 127 "borg is not installed here (or set borg in agent.conf)"
     is_safe "$confdir/passphrase" secret || refuse "$confdir/passphrase must be there, belong to root, and have mode 0600"
     choose_relay
+    trouble=''
     session=$(mktemp -d "$run_dir/session.XXXXXX") || die 2 "cannot make a directory in $run_dir"
     mkfifo "$session/down" "$session/up" "$session/out" "$session/log" || die 2 "cannot make a FIFO in $run_dir"
     write_rsh
@@ -301,6 +374,7 @@ tunnel() { # tunnel BORG-ARGUMENT...: sets rc; missed=yes if a path to restore w
     # shellcheck disable=SC2086 # gently is nothing, or a command line
     (exec 9>&- >"$session/out" 2>"$session/log" && cd "${destination:-/}" && exec $gently "$borg" "$@") </dev/null &
     borg_pid=$!
+    killed_before=$(oom_kills)
     if [ -n "$destination" ]; then
         (exec 9>&- >/dev/null 2>&1 && watch_limits) &
         watch_pid=$!
@@ -321,14 +395,25 @@ close_tunnel() { # after borg
     relay_in='' relay_out=''
     wait "$filter_out"
     wait "$filter_err"
-    case $? in 1) missed=yes ;; 2) suspect=$older ;; 3) suspect=$foreign ;; esac
+    case $? in 1) missed=yes ;; 2) suspect=$older ;; 3) suspect=$foreign ;; 4) trouble=room ;; 5) trouble=cache ;; esac
     if [ -n "$watch_pid" ]; then
         wait "$watch_pid" 2>/dev/null
         [ $? -ne 1 ] || limit=passed
         watch_pid=''
     fi
     say "borg ended with $rc"
+    case $rc:$(oom_kills) in 137:"$killed_before") ;; 137:*) say "the kernel ended processes for lack of memory meanwhile" ;; esac
+    is_good "$rc" || short_of_room "$floor" "$floor" /tmp || [ "$trouble" != room ] ||
+        short_of_room "$everything" "$everything" /tmp # a quota that df does not show, or room again meanwhile
 }
+
+stop_without_room() { [ "${trouble-}" != room ] || is_good "${rc:-0}" || die 69 "no room on this host"; }
+
+oom_kills() { # how often the kernel has ended a process for lack of memory, since it started (Linux)
+    while read -r word value; do
+        case $word in oom_kill) printf '%s' "$value" && return ;; esac
+    done </proc/vmstat
+} 2>/dev/null
 
 end_borg() { # end_borg PID: politely, and after 3 s not so
     kill "$1" 2>/dev/null || return 0
@@ -457,9 +542,49 @@ without_names() { # sets shown to the line $1 without file names, or to nothing
 older='the server showed an older state of the repository than this host has written'
 foreign="the server showed a repository that is not this host's, or not as this host left it"
 
-filter_log() { # one write per line; status 1: a path to restore was not found, 2: see older, 3: see foreign
-    withheld=0 result=0
+# borg 1.2 has no msgid for its warnings. With one they can be counted, also where their text is withheld.
+with_msgid() { # sets line
+    case $line in
+    *', "levelname": "WARNING", "name": "borg.archiver"}') ;;
+    *) return ;;
+    esac
+    case $line in
+    *': file changed while we backed it up", '*) kind=FileChangedWarning ;;
+    *': [Errno 2] '*) kind=BackupFileNotFoundError ;;
+    *': [Errno 1] '* | *': [Errno 13] '*) kind=BackupPermissionError ;;
+    *': [Errno 5] '*) kind=BackupIOError ;;
+    *': [Errno '*) kind=BackupOSError ;;
+    *) return ;;
+    esac
+    line="${line%\}}, \"msgid\": \"$kind\"}"
+}
+
+# What is wrong with this host itself. `borg serve` sends its errors through borg's log too: those are the storage's.
+at_home() { # sets result, unless it is set: 4 no room here, 5 a file of borg's cache is broken
+    case $result:$line in
+    0:*', "levelname": "ERROR"'* | 0:*', "levelname": "CRITICAL"'*) ;;
+    *) return ;;
+    esac
+    case $line in
+    *'remote.py\", line '*', in serve'* | *'"message": "Borg server'*) ;;
+    *'[Errno 28]'* | *'[Errno 122]'*) result=4 ;; # ENOSPC, EDQUOT
+    *'/cache.py\", line '*', in load\n'* | *'/cache.py\", line '*', in _do_open\n'*) result=5 ;;
+    *'"File failed integrity check: '"$base/.cache/borg/"*) result=5 ;;
+    esac
+}
+
+note_warning() { # for root: what the server must not read stays here
+    case $verb:$line in create:*', "levelname": "WARNING"'*) ;; *) return ;; esac
+    noted=$((noted + 1))
+    [ "$noted" -gt 1000 ] || printf '%s\n' "$line" >>"$warnings_log"
+} 2>/dev/null
+
+filter_log() { # one write per line; status 1: a path to restore was not found, 2: see older, 3: see foreign, 4, 5: see at_home
+    withheld=0 noted=0 result=0
     while IFS= read -r line || [ -n "$line" ]; do
+        with_msgid
+        note_warning
+        at_home
         case $line in *', "msgid": "IncludePatternNeverMatchedWarning"}' | *', "message": "Include pattern '*) result=1 ;;
         *', "msgid": "Cache.RepositoryReplay"'*) result=2 ;;
         *', "msgid": "Cache.EncryptionMethodMismatch"'* | *', "msgid": "Cache.CacheInitAbortedError"'*) result=3 ;;
@@ -470,6 +595,7 @@ filter_log() { # one write per line; status 1: a path to restore was not found, 
         if [ "$report_paths" = yes ]; then shown=$line; else without_names "$line"; fi
         if [ -n "$shown" ]; then printf '%s\n' "$shown" >&2; else withheld=$((withheld + 1)); fi
     done
+    [ "$noted" -eq 0 ] || say "warnings are in $warnings_log"
     [ "$withheld" -eq 0 ] || say "$withheld log lines withheld (report_paths = no)"
     return "$result"
 }
@@ -534,17 +660,48 @@ only_ours() { # a server that shows an unencrypted or another repository must no
 keyed() { # before a verb that uses the key
     refuse_alarmed
     [ -f "$state_dir/repository-id" ] || refuse "this host has no repository yet: init comes first"
+    must_match "$state_dir/repository-id" '[0-9a-f]\{64\}'
     id=$(cat "$state_dir/repository-id")
     only_ours "$base"
     own_key >/dev/null || refuse "$no_key" # or borg's word that it has none could not be told from the server's trick
 }
 
+must_match() { # must_match FILE PATTERN: nothing here mends what protects against a server that shows an older state
+    [ ! -f "$1" ] || LC_ALL=C grep -q -x "$2" "$1" || die 68 "broken: $1"
+}
+
+look_at_memory() { # what a power cut leaves empty here would pass for a trick of the server's
+    memory=$base/.config/borg/security/$id
+    must_match "$memory/nonce" '[0-9a-f]\{16\}'
+    must_match "$memory/key-type" '[0-9]\{1,3\}'
+    must_match "$memory/location" '[[:print:]]\{1,\}'
+    must_match "$memory/manifest-timestamp" '[0-9T:.+-]\{19,\}'
+}
+
+set_cache_aside() { # borg makes it anew. What protects against an older state lies in security/, and is whole
+    cache=$base/.cache/borg/$id
+    [ -e "$cache" ] || return 0
+    rm -rf "$cache.broken"
+    mv "$cache" "$cache.broken" || return 0
+    say "cache set aside: $cache.broken"
+    forgive_start
+}
+
+forgive_start() { # the next try is to be allowed: this one did nothing. Once within min_interval, whatever the server shows
+    [ -n "${record-}" ] && [ "$verb" = create ] || return 0
+    forgiven=$(cat "$state_dir/last-forgiven" 2>/dev/null)
+    is_number "$forgiven" || forgiven=0
+    [ $((now - forgiven)) -lt "$min_interval" ] || { echo "$now" >"$state_dir/last-forgiven" && echo "$last" >"$record"; }
+}
+
 writing() { # to this host's repository as it was left. Without its memory borg would trust whatever it is shown
     [ -d "$base/.config/borg/security/$id" ] || alarm "borg's memory of the repository is gone: $base/.config/borg/security/$id"
+    look_at_memory
     tunnel --log-json --lock-wait "$lock_wait" "$@"
     only_ours "$base"
     case $suspect:$rc in :64) suspect=$older ;; :4[24] | :6[0-3]) suspect=$foreign ;; esac
     [ -z "$suspect" ] || alarm "$suspect"
+    [ "$trouble" != cache ] || is_good "$rc" || set_cache_aside
 }
 
 freshly() { # read without borg's memory: an older state of the repository may be read, though never written to
@@ -567,6 +724,11 @@ version() {
     find_custodians && echo "escrow yes" || echo "escrow no"
     [ -n "$paths" ] && echo "paths yes" || echo "paths no"
     is_safe "$confdir/passphrase" secret && echo "passphrase yes" || echo "passphrase no"
+    look_at_paths
+    printf '%s\n' "conf $confdir/agent.conf" "absent ${absent:-none}" "links ${links:-none}"
+    [ -n "$before" ] && echo "before yes" || echo "before no"
+    shell=$(sed -n 's/^[^:]*:[^:]*:0:.*:\(\/[^:]*\)$/\1/p' /etc/passwd 2>/dev/null | sed 1q)
+    is_plain_path "$shell" && echo "shell $shell" || echo "shell unknown"
     [ ! -e "$state_dir/repository-id" ] || key_state
 }
 
@@ -602,22 +764,26 @@ init() { # init REPO
     # An init that broke off, or root's removal of the record, leaves ids behind. Their keys are kept.
     [ -z "$(ids_under "$base")" ] || mv "$base/.config/borg/security" "$base/.config/borg/security.before.$(date +%s).$$"
     tunnel --log-json --lock-wait "$lock_wait" init -e keyfile-blake2 "ssh://$1/./$1"
+    stop_without_room
     [ "$rc" -eq 0 ] || exit "$rc"
     id=$(ids_under "$base")
     case $id in '' | *[!0-9a-f]*) alarm "init left no single repository id" ;; esac
     if ! printf '%s\n' "$id" >"$record.new" || ! mv "$record.new" "$record"; then die 2 "cannot write $record"; fi
 }
 
-look_at_paths() { # sets absent to the numbers of those that are not there; their names stay here
-    absent='' count=0
+look_at_paths() { # sets absent and links to the lines of agent.conf that name what is not there, or a symbolic link
+    absent='' links=''
+    # shellcheck disable=SC2086 # to be split
+    set -- $path_lines
     IFS=$newline
     for value in $paths; do
-        count=$((count + 1))
+        where="line $1" && shift
+        [ "$report_paths" = no ] || where="$where ($value)" # else its name stays here
         # borg would archive the link and not what it points to, without a word.
-        [ ! -L "${value%/}" ] || refuse "path number $count in agent.conf is a symbolic link: name what it points to"
-        [ -e "$value" ] || absent="$absent $count"
+        if [ -L "${value%/}" ]; then links="$links, $where"; elif [ ! -e "$value" ]; then absent="$absent, $where"; fi
     done
     unset IFS
+    absent=${absent#, } links=${links#, }
 }
 
 not_now() { die 78 "not now: $1"; }
@@ -642,14 +808,25 @@ after_interval() { # notes this start, or says that the last one is too near
     echo "$now" >"$record" || die 2 "cannot write $record"
 }
 
+sign_archives() { # sign_archives REPO: what a borg older than 1.2.5 renamed (CVE-2023-36811). Root allows it, once
+    is_safe "$state_dir/sign-archives.allow" secret || refuse "$state_dir/sign-archives.allow must belong to root, with mode 0600"
+    writing upgrade --archives-tam "ssh://$1/./$1"
+    is_good "$rc" || return 0
+    rm -f "$state_dir/sign-archives.allow"
+    die 2 "archives signed: the next try makes the backup"
+}
+
 create() { # create REPO ARCHIVE
+    [ ! -e "$state_dir/sign-archives.allow" ] || { sign_archives "$1" && return; }
     [ -n "$paths" ] || refuse "no path in $confdir/agent.conf"
     within_hours
     after_interval
-    : >"$hooks_log"
+    true >"$hooks_log" # not `:`, with which sh would end where it cannot write
+    true >"$warnings_log"
     archive=$2 begun=yes
     run_hooks before "$before" || die 79 "$failed_hook: nothing is backed up"
     look_at_paths
+    [ -z "$links" ] || refuse "$confdir/agent.conf names a symbolic link instead of what it points to: $links"
     url=ssh://$1/./$1::$2
     set -- --progress create --json --compression "$compression"
     [ "$one_file_system" = no ] || set -- "$@" --one-file-system
@@ -662,7 +839,7 @@ create() { # create REPO ARCHIVE
     writing "$@"
     case $absent:$rc in
     :*) ;;
-    *:[01] | *:1[0-2][0-9]) die 77 "the rest is backed up, but not there: path number$absent of agent.conf" ;;
+    *:[01] | *:1[0-2][0-9]) die 77 "the rest is backed up, but $confdir/agent.conf names what is not there: $absent" ;;
     esac
 }
 
@@ -717,9 +894,8 @@ permit() { # permit ID SNAPSHOT PATH...: sets cap, or refuses. A permission serv
 passed_limit() { # fails while all is well; figures that cannot be had count as passed
     in_use=$(du -sk "$destination" 2>/dev/null)
     in_use=${in_use%%[!0-9]*}
-    # Blocks, used, available in KiB; the names before and behind them may hold blanks.
     # shellcheck disable=SC2046 # three words are wanted
-    set -- $(df -Pk "$destination" | sed -n 's/^.* \([0-9][0-9]*  *[0-9][0-9]*  *-\{0,1\}[0-9][0-9]*\)  *[0-9][0-9]*% .*$/\1/p')
+    set -- $(figures -k "$destination")
     is_number "$in_use" && is_number "${1-}" && is_number "${3-}" || return 0
     floor=$(($1 / 20))
     [ "$floor" -gt 1048576 ] || floor=1048576
@@ -895,7 +1071,9 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     case $verb in lend) refuse_alarmed && lend && exit 0 ;; esac
     take_lock
     case $verb in init) ;; *) keyed ;; esac
+    case $verb in init | create | sample | prune) enough_room ;; esac
     case $verb in break-lock) break_borg_lock "$@" ;; *) "$verb" "$@" ;; esac
+    stop_without_room
     exit "${rc:-0}"
 }
 
@@ -982,6 +1160,12 @@ allow_restore() { # allow_restore SNAPSHOT MAX_BYTES PATH...
     tr '\001-\011\013-\037\177' '?' <"$state_dir/restore.allow"
 }
 
+allow_signing() {
+    own_directory "$state_dir"
+    date >"$state_dir/sign-archives.allow" || exit
+    echo "The next backup signs every archive of $name that is not signed under its name."
+}
+
 key_export() {
     id=$(cat "$state_dir/repository-id" 2>/dev/null) || refuse "this host has no repository yet: init comes first"
     is_safe "$confdir/passphrase" secret || refuse "$confdir/passphrase must be there, belong to root, and have mode 0600"
@@ -1052,9 +1236,10 @@ set::0)
     ;;
 :--setup:2) setup "$2" ;;
 :--allow-restore:*) shift && allow_restore "$@" ;;
+:--sign-archives:1) allow_signing ;;
 :--key-export:1) key_export ;;
 :--seal:1) seal ;;
 :--borg-env:1) borg_env ;;
 :--lent:*) lent ;;
-*) refuse "no command. As root: --setup NAME, --allow-restore SNAPSHOT MAX_BYTES PATH..., --key-export, --seal, --borg-env" ;;
+*) refuse "no command. As root: --setup NAME, --allow-restore SNAPSHOT MAX_BYTES PATH..., --sign-archives, --key-export, --seal, --borg-env" ;;
 esac

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from zborg.errors import CommandFailed
-from zborg.hosts.ssh import explain, lost, unreachable
+from zborg.errors import CommandFailed, Unreachable
+from zborg.hosts.ssh import explain, lost, shown, unreachable
 from zborg.model import Child, Endpoint
+from zborg.model.remedy import on
 
 REFUSED = 255  # ssh's own status
 _SHOWN = 20  # lines
@@ -22,8 +23,17 @@ def connection_failed(alias: str, endpoint: Endpoint, child: Child, heard: Seque
     Where ssh logged no reason the last lines of the far side are shown, marked as the far side's.
     """
     log = child.connection
+    first = next((number for number, line in enumerate(heard) if line.startswith(_FROM_AGENT)), None)
+    if first is not None and not log.text and all(line.startswith(_FROM_AGENT) for line in heard[first:]):
+        return _killed(alias, endpoint)
     said = [line for line in heard if not line.startswith(_FROM_AGENT) and not _CLOSED.fullmatch(line)]
     text = log.text or "\n".join(f"{alias}: {line}" for line in said[-_SHOWN:])
     if log.authenticated or any(line.startswith(_FROM_AGENT) for line in heard):
         return lost(alias, endpoint, text)
     return explain(alias, endpoint, REFUSED, text) if log.text else unreachable(alias, endpoint, text)
+
+
+def _killed(alias: str, endpoint: Endpoint) -> Unreachable:
+    """ssh logs nothing when a signal ends the command there: sshd sends "exit-signal" (RFC 4254, 6.10)."""
+    message = f"the agent on {shown(alias)} was ended by a signal, perhaps for lack of memory"
+    return Unreachable(("ssh", str(endpoint)), REFUSED, "", message, on(shown(alias), "dmesg"))

@@ -24,6 +24,7 @@ from zborg.hosts.keys import algorithms, fingerprint
 from zborg.hosts.shared import SharedConnection
 from zborg.hosts.ssh_log import start_ssh
 from zborg.model import MOST, Child, Completed, Endpoint, Runner
+from zborg.model.remedy import command, on
 
 if TYPE_CHECKING:
     import paramiko
@@ -36,6 +37,7 @@ _ALIVE_INTERVAL = 15
 _ALIVE_COUNT = 4
 _NOT_FOUND = 127  # the shell's
 _REFUSED = 255  # ssh's own status: the connection, not the command, failed
+_NO_LOGIN = re.compile("This account is currently not available|This account is not available")  # nologin(8)
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
@@ -98,6 +100,9 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
         words, mend = f"a command on {shown(alias)} ended with status {status}", ""
         if status == _NOT_FOUND:
             mend = "has our key its forced command in authorized_keys there, with the right path? (README)"
+        elif _NO_LOGIN.search(stderr):
+            words = f"the account {endpoint.user} on {shown(alias)} may not log in (status {status})"
+            mend = on(shown(alias), command("usermod", "--shell", "/bin/sh", endpoint.user))
         return CommandFailed(argv, status, stderr, words, mend)
     own = _REPEATED.split(stderr, maxsplit=1)[0]
     # First: what such a line repeats of the other side's offer may hold the messages below.

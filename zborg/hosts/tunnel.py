@@ -90,7 +90,8 @@ class SshTunnel:
         except TimedOut:
             raise
         except CommandFailed as error:
-            said = log.close().text if error.status == REFUSED else error.stderr
+            # nologin(8) and start-up files give their reason on stdout, sshd's banner is on stderr.
+            said = log.close().text if error.status == REFUSED else error.stdout or error.stderr
             raise explain(host.name, host.endpoint, error.status, said) from error
         finally:
             log.close()

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 # Programs that a remedy may start, besides any absolute path.
 _PROGRAM = re.compile(
-    r"(age|apt-get|borg|cat|cd|chattr|chmod|chown|chronyc|cp|date|df|echo|eval|find|grep|install|kill|ln|loginctl|ls|man"
+    r"(age|apt-get|borg|cat|cd|chattr|chmod|chown|chronyc|cp|date|df|dmesg|echo|eval|find|grep|install|kill|ln|loginctl|ls|man"
     r"|mkdir|mount|mv|pgrep|printf|ps|rm|rmdir|sed|ssh|ssh-add|ssh-keygen|ssh-keyscan|stat|su|systemctl|tail"
     r"|timedatectl|touch|umount|useradd|usermod|zborg|zfs|zpool|/\S+)( |$)"
 )

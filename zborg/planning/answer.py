@@ -7,22 +7,34 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from zborg.model import Finding, Host, Status
+from zborg.model.agent_conf import DEFAULT, show_lines
 from zborg.model.remedy import command, on, remedy
+from zborg.model.words import printable
 from zborg.planning import clocks
 
 SETUP = "/usr/local/libexec/zborg-agent --setup"
-_CONF = "/etc/zborg/agent.conf"
+_CONF = DEFAULT
 _SECRET = "/etc/zborg/passphrase"
 _STATE = "/var/lib/zborg"
 _KEYS = f"{_STATE}/borg/.config/borg/keys"
 
+_NONE = "none"
+_QUOTED = 60  # characters of what a shell printed
 _LATEST = 253402300799  # seconds; the end of the year 9999, and of what datetime can hold
 
 
+PRINTED = ""
+"""The key of what stands before the agent's own first line: something else on the host printed it."""
+
+
 def answer_of(text: str) -> dict[str, str]:
-    """`key value` lines; the first of each key counts."""
+    """`key value` lines from `agent N` on; the first of each key counts."""
+    lines = text.split("\n")
+    first = next((number for number, line in enumerate(lines) if line.startswith("agent ")), len(lines))
     found: dict[str, str] = {}
-    for line in text.split("\n"):
+    if printed := "\n".join(lines[:first]).strip():
+        found[PRINTED] = printed
+    for line in lines[first:]:
         key, blank, value = line.partition(" ")
         if blank:
             found.setdefault(key, value)
@@ -60,6 +72,8 @@ def faults(
 ) -> Iterator[Finding]:
     """All that is wrong, the gravest first. A line that an older agent leaves out is no fault."""
     name, own = host.name, answer.get("name", "")
+    if shell := shell_prints(name, answer):
+        yield shell
     if own != name:
         words = f"zborg.toml says {name}, the host calls itself {own or 'nothing'}"
         first = f"set name = {name} in {_CONF} there, or rename [hosts.{name}] in zborg.toml; then:"
@@ -72,6 +86,7 @@ def faults(
         words = f"borg is missing on {name}"
         yield Finding(name, Status.FAILED, words, on(name, "apt-get install borgbackup"))
     yield from _key(name, answer)
+    yield from _paths(name, answer)
     if clock := clock_words(name, answer, now):
         yield Finding(name, Status.WARNING, clock, clocks.REMEDY)
     if answer.get("initialised") != "yes":
@@ -109,3 +124,33 @@ def _key(name: str, answer: Mapping[str, str]) -> Iterator[Finding]:
 def enrol(host: Host) -> str:
     """The remedy that brings a host the agent of this version, and its sealed key here."""
     return command("zborg", "host", "add", host.name, str(host.endpoint))
+
+
+def shell_prints(name: str, answer: Mapping[str, str]) -> Finding | None:
+    """Output of the login shell's start-up files gets into borg's protocol, which ends every backup."""
+    printed = answer.get(PRINTED)
+    if not printed:
+        return None
+    shell = answer.get("shell", "unknown")
+    which = "the login shell" if shell == "unknown" else shell
+    first = printable(printed.splitlines()[0])[:_QUOTED]
+    message = f"{which} on {name} prints before the agent starts, into borg's protocol: {first!r}"
+    sentence = f"on {name}, let the start-up files of root's shell print in interactive sessions only; then"
+    return Finding(
+        name, Status.FAILED, message, remedy(command("zborg", "host", "test", name), first=sentence)
+    )
+
+
+def _paths(name: str, answer: Mapping[str, str]) -> Iterator[Finding]:
+    """Paths of agent.conf that a backup would miss. Agents from before these lines existed say nothing."""
+    conf = answer.get("conf", "")
+    conf = conf if conf.startswith("/") else DEFAULT
+    if (links := answer.get("links", _NONE)) != _NONE:
+        words = f"names a symbolic link instead of what it points to: {printable(links)}"
+        message = f"{name}: {printable(conf)} {words}"
+        yield Finding(name, Status.FAILED, message, show_lines(name, conf, links))
+    if (absent := answer.get("absent", _NONE)) != _NONE:
+        message = f"{name}: {printable(conf)} names what does not exist: {printable(absent)}"
+        # A hook may create it before each backup.
+        level = Status.WARNING if answer.get("before") == "yes" else Status.FAILED
+        yield Finding(name, level, message, show_lines(name, conf, absent))

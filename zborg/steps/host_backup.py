@@ -11,14 +11,17 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
+from zborg.borg.agent import HostReport
 from zborg.borg.confine import confine
 from zborg.borg.litter import SNAPDIR, clear_litter, looks_like_a_repository
-from zborg.borg.log import BorgLog, judge, lock_is_held, statistics
+from zborg.borg.log import BorgLog, lock_is_held, statistics
 from zborg.borg.repository import entries, last_transactions, left_by_init, serving
-from zborg.errors import Conflict, Stalled, TimedOut, ZborgError
+from zborg.borg.verdict import judge
+from zborg.errors import CommandFailed, Conflict, Stalled, TimedOut, ZborgError
 from zborg.model import Event, Host, Outcome, Speaker, Status
-from zborg.model.remedy import command, quoted, remedy
+from zborg.model.remedy import command, on, quoted, remedy
 from zborg.model.words import moment
+from zborg.planning.answer import answer_of, shell_prints
 from zborg.state.locks import Lock
 from zborg.steps.context import Begun, refuse_to_replace
 from zborg.steps.mounts import machine_of
@@ -152,8 +155,22 @@ class HostBackup:
             if status == 0:
                 status, log = self._say(*words)
                 log.broken = log.broken or met  # borg mends what it may, and says so once
-                return _counted_before(self._outcome(status, log))
+                return _counted_before(self._outcome(status, log), "a left lock was broken")
+        if log.report.repaired(self.host.name) and status != 0:
+            return self._again(log.report, words)
         return self._outcome(status, log)
+
+    def _again(self, report: HostReport, words: Sequence[str]) -> Outcome:
+        """The agent removed what kept borg from its work: the verb is tried once more."""
+        name, note = self.host.name, report.repaired(self.host.name)
+        self.tries.warn(note)
+        status, log = self._say(*words)
+        outcome = _counted_before(self._outcome(status, log), note)
+        if not outcome.status.good:
+            return outcome
+        told = "; ".join(filter(None, (note, outcome.message)))
+        look = on(name, "dmesg", command("rm", "-r", report.cache)) if report.cache else ""
+        return replace(outcome, status=Status.WARNING, message=told, remedy=outcome.remedy or look)
 
     def _lock_owner(self) -> str:
         """Who may hold borg's lock, in words; "" when nobody is left.
@@ -178,7 +195,8 @@ class HostBackup:
         return self._account or str(confine(storage, [self.home], look=True)[self.home].uid)
 
     def _say(self, *words: str) -> tuple[int, BorgLog]:
-        log = BorgLog()
+        name = self.host.name
+        log = BorgLog(name, self.begun.context.config.storage.dataset_of(name))
 
         def listen(speaker: Speaker, line: str) -> None:
             if counts := log.feed(line, speaker):
@@ -194,16 +212,27 @@ class HostBackup:
 
     def _outcome(self, status: int, log: BorgLog) -> Outcome:
         judged, message, remedy = judge(status, log)
+        if log.garbled and judged is Status.FAILED:
+            message, remedy = self._who_prints(message, remedy)
         data: dict[str, Any] = dict(statistics(log.json()))
         wall = self.begun.context.tunnel.wall(self.host.name)
         data[WALL] = wall.words if wall else UNKNOWN
         if log.clocks:
             data["clocks"] = [moment(at) for at in log.clocks]  # the host's and ours
-        if log.warnings:
-            data["warnings"] = log.warnings
+        if log.warnings.total:
+            data["warnings"] = log.warnings.total
+        data |= {key: n for key in ("unread", "changed") if (n := getattr(log.warnings, key))}
         if not judged.good:
             data["log"] = log.last
         return Outcome("host", self.host.name, judged, message, remedy, data)
+
+    def _who_prints(self, message: str, remedy: str) -> tuple[str, str]:
+        """borg serve only sees that something came before borg; an answer of the agent's shows what."""
+        try:
+            found = shell_prints(self.host.name, answer_of("\n".join(self._told())))
+        except CommandFailed as error:
+            return error.message, error.remedy
+        return (found.message, found.remedy) if found else (message, remedy)
 
     def _proven(self, outcome: Outcome, archive: str) -> Outcome:
         after = self._last()
@@ -241,11 +270,11 @@ class HostBackup:
         return replace(made, data={**data, "pruned": when})
 
 
-def _counted_before(outcome: Outcome) -> Outcome:
-    """The host counts the try that met the lock, and may allow no other now: then nothing was done."""
+def _counted_before(outcome: Outcome, done: str) -> Outcome:
+    """The host counts the first try, and may allow no other now: then nothing was done."""
     if outcome.status is not Status.SKIPPED:
         return outcome
-    words = f"a left lock was broken; then {outcome.message}"
+    words = f"{done}; then {outcome.message}"
     return replace(outcome, status=Status.FAILED, message=words, remedy="the next run goes on")
 
 

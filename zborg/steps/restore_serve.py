@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from zborg.borg.log import BorgLog, judge
+from zborg.borg.log import BorgLog
+from zborg.borg.verdict import judge
 from zborg.errors import Interrupted, UsageError, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Host, Outcome, Report, Snapshot, Speaker, Status
@@ -94,7 +95,7 @@ class _Lending:
         return Outcome("host", self.host.name, Status.OK, message, data=data)
 
     def _once(self) -> Outcome:
-        log = BorgLog()
+        log = BorgLog(self.host.name)
         tunnel, lasting = self.begun.context.tunnel, replace(self.host, timeout=_LONGEST)
         words = ("lend", self.host.name)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from zborg.config import Config
 from zborg.model import TELLING, Finding, Outcome, Report, Scrub, Status, Target
-from zborg.model.words import duration, moment, size
+from zborg.model.words import counted, duration, moment, size
 from zborg.planning.health import SKEW, due, host_findings
 from zborg.planning.schedule import typical
 from zborg.state.frozen import Freeze
@@ -203,7 +203,7 @@ def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
         message += f"; the last try {newest.status.value}{said}"
         level = _graver(level, newest.status)
         numbers = {}  # they are of an older run, and would read as if they were of this one
-    elif level is Status.OK and newest and (doubt := newest.data.get("doubt")):
+    elif level is Status.OK and newest and (doubt := _doubt(newest)):
         message, level = f"{message}, but {doubt}", Status.WARNING
     remedy = (
         ""
@@ -211,6 +211,13 @@ def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
         else (newest.remedy if newest and newest.remedy else finding.remedy)
     )
     return Outcome("host", finding.subject, level, message, remedy, numbers)
+
+
+def _doubt(newest: Outcome) -> str:
+    """What is not as it should be with a good backup, for as long as the newest has it."""
+    unread = newest.data.get("unread")
+    missing = f"{counted(unread, 'file')} could not be read" if isinstance(unread, int) and unread > 0 else ""
+    return "; ".join(filter(None, (str(newest.data.get("doubt", "")), missing)))
 
 
 def _graver(level: Status, last: Status) -> Status:

@@ -1,0 +1,17 @@
+"""A host's agent.conf as its agent names it: the file, and lines as "line 6 (/srv), line 7"."""
+
+from __future__ import annotations
+
+import re
+
+from zborg.model.remedy import command, remedy
+
+DEFAULT = "/etc/zborg/agent.conf"
+
+
+def show_lines(host: str, conf: str, text: str) -> str:
+    """The remedy for the lines that `text` names: a command that prints them, for root of the host."""
+    numbers = re.findall(r"(?:^|, |: )line ([0-9]{1,5})", text)
+    path = conf if conf.startswith("/") else DEFAULT
+    look = command("sed", "-n", "".join(f"{number}p;" for number in numbers), path)
+    return remedy(look, first=f"on {host}, as root, show the lines, then correct or remove them:")
