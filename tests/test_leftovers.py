@@ -99,8 +99,9 @@ def test_status_and_doctor_name_it_and_rotate_removes_it(
 def test_one_that_is_alive_is_left_alone(vault: LocalVault, clock: Hours, snapshots: list[str]) -> None:
     with restoring(vault):
         assert not reported(vault, clock) and doctors(vault, clock) == [Status.OK]
-        rotate(world(vault, clock))
+        report = rotate(world(vault, clock))
         assert CLONE in below_scratch(vault.zfs)
+        assert not [one for one in report.outcomes if one.kind == "restore"]
         assert snapshots[0] in raws(vault, "tank/borg/web1")
 
 

@@ -38,11 +38,11 @@ def test_it_is_listed_and_copied_here_and_from_behind_a_sink(
     host, context = backed_up(vault, clock)
     there, names = rebuilt(away(context)), raws(vault, HERE)
     for number, source in enumerate(sources(away.offsite.reader)):
-        listed = list_snapshots(there, "web1", source)
+        listed = list_snapshots(there, "web1-gone", source)
         assert [one.subject for one in listed.outcomes] == names
         to = vault.directory / str(number) / "copy"
         to.parent.mkdir()
-        report = restore_repo(there, Wanted("web1", to, names[0], source))
+        report = restore_repo(there, Wanted("web1-gone", to, names[0], source))
         assert report.exit is Exit.OK, report.outcomes
         assert content(host, to) == "of web1"
     assert not clones(vault)
@@ -51,7 +51,7 @@ def test_it_is_listed_and_copied_here_and_from_behind_a_sink(
 def test_it_is_listed_from_a_target_without_a_sink(vault: LocalVault, clock: Hours) -> None:
     _, context = backed_up(vault, clock)
     assert replicate(context).exit is Exit.OK
-    listed = list_snapshots(rebuilt(context), "web1", Source("offsite", dataset=THERE))
+    listed = list_snapshots(rebuilt(context), "web1-gone", Source("offsite", dataset=THERE))
     assert len(listed.outcomes) == 2
 
 

@@ -118,6 +118,16 @@ def test_what_no_honest_sender_sends_ends_it(to: Path, stream: bytes) -> None:
     assert [one.name for one in to.parent.iterdir()] == ["to"] and not Path("/tmp/escaped").exists()
 
 
+def test_a_header_of_gigabytes_does_not_take_the_machine_s_memory(to: Path) -> None:
+    header = to.parent / "header"
+    made = tarfile.TarInfo("./PaxHeaders")
+    made.type, made.size = tarfile.XHDTYPE, 8 << 30
+    header.write_bytes(made.tobuf(tarfile.GNU_FORMAT))
+    script = f"(cat {header}; head -c 900000000 /dev/zero) | {sys.executable} -I -S {UNPACK} {to}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "MemoryError" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("length", [0, 100, 512, 1200, 2560, 2700])
 def test_a_stream_that_ends_too_soon_is_no_archive(to: Path, length: int) -> None:
     """A whole file of 2000 bytes is 2560 in the stream; then its end is what is missing."""

@@ -92,17 +92,17 @@ def serving(runner: Runner, name: str, user: str) -> tuple[int, ...]:
 def forbid_writing(runner: Runner, home: str) -> None:
     """Let every commit to this repository fail, for whoever `borg serve` serves it to. Reading goes on.
 
-    borg 1 has no read-only mode of `borg serve`. What it has (repository.py of 1.2.4 and 1.4.5) are
-    two limits in `config`: beyond `storage_quota` each put fails, before much is sent for nothing; without
-    `additional_free_space` each commit fails, also of what puts nothing. Only for a clone that nobody else
-    has access to yet: `config` is written anew. A link in its place is not followed. Raises ZborgError.
+    borg 1 has no read-only mode of `borg serve`. With a `storage_quota` of 1 byte in `config` each put fails,
+    before much is sent for nothing, and whatever writes puts at least the manifest (tried: 1.2.4 and 1.4.5).
+    Only for a clone that nobody else has access to yet: `config` is written anew. A link in its place is not
+    followed. Raises ZborgError.
     """
     path = f"{home}/config"
     found = runner.run(["find", path, "-prune", "-type", "f", "-exec", "cat", "{}", ";"], most=_CONFIG).stdout
     config = ConfigParser(interpolation=None)
     try:
         config.read_string(found)
-        config["repository"].update({"storage_quota": "1", "additional_free_space": str(1 << 60)})
+        config["repository"]["storage_quota"] = "1"
     except (ConfigError, KeyError) as error:
         raise ZborgError(
             f"{path} is not the configuration of a repository", command("ls", "-la", home)
