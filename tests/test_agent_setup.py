@@ -154,6 +154,16 @@ def test_setup_follows_no_link_and_takes_no_stranger_s_file(lab: Lab) -> None:
     assert done.returncode == 2 and secret.is_symlink(), "a link to nowhere is not replaced"
 
 
+def test_a_link_to_nowhere_is_not_replaced_on_a_new_host(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, "sh", "auto")
+    secret = lab.host.confdir / "passphrase"
+    secret.unlink()
+    secret.symlink_to(tmp_path / "on-a-stick")
+    done = lab.host.local("--setup", "web1")
+    assert done.returncode == 2 and f"{secret} is a link or does not belong to root" in done.stderr
+    assert secret.is_symlink()
+
+
 def test_setup_makes_a_passphrase_where_nothing_needs_another(tmp_path: Path) -> None:
     lab = Lab(tmp_path, "sh", "auto")
     secret = lab.host.confdir / "passphrase"
