@@ -107,7 +107,7 @@ def test_a_record_that_cannot_be_read_stops_its_own_dataset_only(vault: LocalVau
     assert raws(vault, "tank/borg/web2") == kept[-2:]
     outcome = of(report, "tank/borg/web1")
     assert outcome.status is Status.FAILED and "'guid=1'" in outcome.message
-    assert outcome.remedy == "zfs inherit zborg:target.old tank/borg/web1, then zborg replicate"
+    assert outcome.remedy == "zfs inherit zborg:target.old tank/borg/web1\nzborg replicate"
 
 
 def test_a_clone_keeps_its_snapshot_and_no_other(vault: LocalVault, clock: Hours) -> None:

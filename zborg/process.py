@@ -22,6 +22,7 @@ from typing import IO
 from zborg.errors import CommandFailed, Interrupted, TimedOut, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import MOST, Child, Completed, ConnectionLog
+from zborg.model.remedy import command
 from zborg.model.words import size
 
 _TICK = 0.5  # how often a wait looks at `cancelled`
@@ -177,7 +178,9 @@ def _group_of(user: str) -> str:
     try:
         return str(pwd.getpwnam(user).pw_gid)
     except KeyError:
-        raise ZborgError(f"there is no user {user} on this machine", f"useradd --system {user}") from None
+        raise ZborgError(
+            f"there is no user {user} on this machine", command("useradd", "--system", user)
+        ) from None
 
 
 class _Talk:

@@ -88,7 +88,7 @@ def release(
 
     common = Common("holds release", config, as_json, verbose, dry_run)
     if stale == bool(snapshot and tag):
-        raise UsageError("give a snapshot and a tag, or --stale", "zborg holds list shows both")
+        raise UsageError("give a snapshot and a tag, or --stale", "zborg holds list")
     if stale:
         perform(common, lambda context: release_stale(context, dry_run=dry_run))
     perform(common, lambda context: release_hold(context, snapshot, tag, dry_run=dry_run))

@@ -71,9 +71,7 @@ def rotate(
 
     common = Common("rotate", config, as_json, verbose, dry_run, quiet)
     if (freeze or release) and (dry_run or (freeze and release)):
-        raise UsageError(
-            "--freeze and --release stand alone, without --dry-run", "zborg status names what is frozen"
-        )
+        raise UsageError("--freeze and --release stand alone, without --dry-run", "zborg status")
     if freeze:
         perform(common, lambda context: freezing.freeze(context, freeze), told=False)
     if release:

@@ -24,7 +24,7 @@ from zborg.hosts.keys import algorithms, fingerprint
 from zborg.hosts.shared import SharedConnection
 from zborg.hosts.ssh_log import start_ssh
 from zborg.model import MOST, Child, Completed, Endpoint, Runner
-from zborg.model.remedy import command, on
+from zborg.model.remedy import command, on, remedy
 
 if TYPE_CHECKING:
     import paramiko
@@ -152,8 +152,10 @@ def key_changed(alias: str, endpoint: Endpoint, offered: str) -> HostKeyChanged:
         "",
         f"{shown(alias)} is not who it was: pinned {fingerprint(endpoint.host_key)}, it showed {offered}; "
         "nothing was sent",
-        "compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there; if it was reinstalled, or "
-        "host_key in zborg.toml was mistyped, put the right key there",
+        remedy(
+            "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+            first=f"on {shown(alias)}, compare; if the key is new, that file is host_key in zborg.toml:",
+        ),
     )
 
 

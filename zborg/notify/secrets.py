@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from zborg.errors import NotSent
+from zborg.model.remedy import command, remedy
 
 _NAME = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _SHORTEST = 4  # characters; a shorter piece is in too many words to be hidden
@@ -48,13 +49,19 @@ class Secrets:
 def _refuse_readers(path: Path) -> None:
     facts = path.stat()
     if facts.st_mode & 0o077:
-        raise _unusable(f"{path} can be read by others", f"chmod 600 {path}, and change what is in it")
+        raise _unusable(
+            f"{path} can be read by others",
+            remedy(
+                command("chmod", "0600", str(path)),
+                first="then change the passwords in it, which others could read:",
+            ),
+        )
     if facts.st_uid not in (0, os.geteuid()):
-        raise _unusable(f"{path} belongs to user {facts.st_uid}", f"chown root {path}")
+        raise _unusable(f"{path} belongs to user {facts.st_uid}", command("chown", "root", str(path)))
 
 
-def _unusable(message: str, remedy: str) -> NotSent:
-    return NotSent(message, remedy, retryable=False)
+def _unusable(message: str, advice: str) -> NotSent:
+    return NotSent(message, advice, retryable=False)
 
 
 def hidden(words: str, url: str) -> str:

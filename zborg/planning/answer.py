@@ -90,7 +90,7 @@ def faults(
     if clock := clock_words(name, answer, now):
         yield Finding(name, Status.WARNING, clock, clocks.REMEDY)
     if answer.get("initialised") != "yes":
-        yield Finding(name, Status.WARNING, "no repository yet", f"zborg backup {name}")
+        yield Finding(name, Status.WARNING, "no repository yet", command("zborg", "backup", name))
     elif escrow and not sealed:
         yield Finding(name, Status.WARNING, "its key is not in escrow here", enrol(host))
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from zborg.model import Finding, Pool, Scrub, Status
 from zborg.model.machines import Fullness
+from zborg.model.remedy import command, on, remedy
 from zborg.model.words import counted, duration, moment, size
 
 SKEW = 300
@@ -39,7 +40,9 @@ def capacity_findings(pools: Iterable[Pool], limits: Fullness) -> tuple[Finding,
         for percent, level in levels:
             if 100 * _used(pool) > percent * pool.size:
                 words = f"{_used(pool) / pool.size:.1%} of the pool is used, more than {percent}%"
-                found.append(Finding(pool.name, level, words, f"zfs list -r -o space {pool.name}"))
+                found.append(
+                    Finding(pool.name, level, words, command("zfs", "list", "-r", "-o", "space", pool.name))
+                )
                 break
     return tuple(found)
 
@@ -83,22 +86,33 @@ def arrival_finding(
     when this off-site is in use.
     """
     last = max((at for at in newest.values() if at), default=None)
-    remedy = "on the server: zborg status, zborg replicate"
+    there = on("the server", "zborg status", "zborg replicate")
     if last is None:
         if at := due(first, max_age, now):
             return Finding(root, Status.PENDING, f"nothing arrived yet; due by {moment(at)}")
-        return Finding(root, Status.FAILED, "nothing ever arrived", remedy)
+        return Finding(root, Status.FAILED, "nothing ever arrived", there)
     age = (now - last).total_seconds()
     if age < -SKEW:
         return _from_the_future(root, f"the last snapshot arrived at {moment(last)}")
     if age > max_age:
         message = f"nothing arrived for {duration(age)}, the limit is {duration(max_age)}"
-        return Finding(root, Status.FAILED, message, remedy)
+        return Finding(root, Status.FAILED, message, there)
     said = f"the last snapshot arrived {duration(max(age, 0))} ago"
     if still := sorted(name for name, at in newest.items() if not at or (now - at).total_seconds() > max_age):
         message = f"{said}; nothing for more than {duration(max_age)}: {_some(still)}"
-        return Finding(root, Status.WARNING, message, f"{remedy}; a host that is no more: zfs rename it out")
+        return Finding(root, Status.WARNING, message, _aside(root, still[0]))
     return Finding(root, Status.OK, said)
+
+
+def _aside(root: str, dataset: str) -> str:
+    """For a copy of a host that is gone: out of what is looked at, with its snapshots."""
+    out = f"{root.partition('/')[0]}/{dataset.rpartition('/')[2]}-retired"
+    first = (
+        f"is the host alive, then zborg replicate on the server shows why; is it gone, move {dataset} out:"
+    )
+    return remedy(
+        command("zfs", "rename", "-u", dataset, out), first=first.replace("zborg replicate", "replication")
+    )
 
 
 def _used(pool: Pool) -> int:
@@ -106,21 +120,29 @@ def _used(pool: Pool) -> int:
 
 
 def _integrity(pool: Pool) -> Iterator[Finding]:
-    remedy = f"zpool status -v {pool.name}"
+    look = command("zpool", "status", "-v", pool.name)
     named = f" ({_some(pool.devices)})" if pool.devices else ""
     if pool.health != "ONLINE":
-        yield Finding(pool.name, Status.FAILED, f"the pool is {pool.health}{named}", remedy)
+        yield Finding(pool.name, Status.FAILED, f"the pool is {pool.health}{named}", look)
     if pool.errors:
         where = f", in {_some(pool.damaged)}" if pool.damaged else ""
-        yield Finding(pool.name, Status.DAMAGED, counted(pool.errors, "data error") + where, remedy)
+        yield Finding(pool.name, Status.DAMAGED, counted(pool.errors, "data error") + where, look)
     if pool.repaired:
         message = f"the last scrub repaired {size(pool.repaired)}: a disk may be failing"
-        yield Finding(pool.name, Status.WARNING, message, remedy)
+        yield Finding(pool.name, Status.WARNING, message, look)
     if pool.device_errors:
         failed = counted(pool.device_errors, "read, write or checksum error")
         message = f"one device shows {failed}{named}: a disk may be failing"
-        mended = f"{remedy}; once it is mended: zpool clear {pool.name}"
-        yield Finding(pool.name, Status.WARNING, message, mended)
+        clear = command("zpool", "clear", pool.name)
+        repaired = remedy(
+            look, clear, first="see which device, replace or reconnect it, then clear the count:"
+        )
+        yield Finding(pool.name, Status.WARNING, message, repaired)
+
+
+def start_scrub(pool: str) -> str:
+    """The command that reads all of a pool again."""
+    return command("zpool", "scrub", pool)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -129,7 +151,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _scrub(pool: Pool, max_age: int, now: datetime) -> Finding:
-    start = f"zpool scrub {pool.name}"
+    start = start_scrub(pool.name)
     if pool.scrub is Scrub.RUNNING:
         return Finding(pool.name, Status.OK, f"scrub running, {pool.done:.0%} done")
     if pool.scrub is Scrub.NEVER:
@@ -143,7 +165,7 @@ def _scrub(pool: Pool, max_age: int, now: datetime) -> Finding:
 
 def _forgotten(pool: Pool, max_age: int, now: datetime) -> Finding:
     """ZFS knows of the last scan only. When all data was last read is not known, but not since then."""
-    message, start = _FORGOTTEN[pool.scrub], f"zpool scrub {pool.name}"
+    message, start = _FORGOTTEN[pool.scrub], start_scrub(pool.name)
     if pool.finished is None:
         return Finding(pool.name, Status.WARNING, message, start)
     age = (now - pool.finished).total_seconds()
@@ -161,7 +183,7 @@ def _finished(pool: Pool, finished: datetime, max_age: int, now: datetime) -> Fi
         return _from_the_future(pool.name, f"the last scrub ended at {moment(finished)}")
     if age > max_age:
         message = f"scrub overdue: the last ended {duration(age)} ago, the limit is {duration(max_age)}"
-        return Finding(pool.name, Status.FAILED, message, f"zpool scrub {pool.name}")
+        return Finding(pool.name, Status.FAILED, message, start_scrub(pool.name))
     return Finding(pool.name, Status.OK, f"scrubbed {duration(max(age, 0))} ago")
 
 
@@ -171,7 +193,7 @@ def _host(
     if last_good is None:
         if at := due(first, max_age, now):
             return Finding(host, Status.PENDING, f"not backed up yet; due by {moment(at)}")
-        return Finding(host, Status.FAILED, "never backed up", f"zborg backup {host}")
+        return Finding(host, Status.FAILED, "never backed up", command("zborg", "backup", host))
     age = (now - last_good).total_seconds()
     if age < -SKEW:
         return _from_the_future(host, f"the last good backup is of {moment(last_good)}")
@@ -179,7 +201,7 @@ def _host(
         message = (
             f"backup overdue: the last good one is {duration(age)} old, the limit is {duration(max_age)}"
         )
-        return Finding(host, Status.FAILED, message, f"zborg backup {host}")
+        return Finding(host, Status.FAILED, message, command("zborg", "backup", host))
     return Finding(host, Status.OK, f"last good backup {duration(max(age, 0))} ago")
 
 

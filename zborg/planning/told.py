@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from zborg.model import Outcome, Report, Status
+from zborg.model.remedy import on
 from zborg.model.words import duration, moment, moment_of, printable
 from zborg.planning.health import SKEW
 
@@ -81,7 +82,7 @@ def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime)
         said = read(text)
     except ValueError as error:
         message = f"its own zborg left what cannot be read: {error}"
-        return Outcome(KIND, target, Status.WARNING, message, f"look at {target}", data)
+        return Outcome(KIND, target, Status.WARNING, message, on(target, "zborg status"), data)
     last = max(one.finished for one in said)
     words = f"its own zborg said {_ago(last, now)}: {'; '.join(map(_words, said))}"
     age = (seen - last).total_seconds()
@@ -90,7 +91,7 @@ def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime)
     bad = late or ahead or any(one.status is not Status.OK for one in said)
     status = Status.WARNING if bad else Status.OK
     return Outcome(
-        KIND, target, status, late + ahead + words, f"on {target}: zborg status" if bad else "", data
+        KIND, target, status, late + ahead + words, on(target, "zborg status") if bad else "", data
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from zborg.model import Finding, Snapshot, Status, Target
+from zborg.model.remedy import command, remedy
 from zborg.model.words import counted, duration, size
 
 EARLY = 2
@@ -96,8 +97,9 @@ def _told(kept: Sequence[Kept], over: Sequence[Kept], target: Target, now: datet
         if over
         else f"; the limit is {_limits(target)}"
     )
-    remedy = f"zborg replicate {target.name}; the limits are max_unreplicated_age and max_unreplicated_space"
-    yield Finding(target.name, Status.WARNING, message, remedy)
+    first = f"the limits are max_unreplicated_age and max_unreplicated_space of [targets.{target.name}]:"
+    again = remedy(command("zborg", "replicate", target.name), first=first)
+    yield Finding(target.name, Status.WARNING, message, again)
 
 
 def _limits(target: Target) -> str:

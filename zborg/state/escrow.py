@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from zborg.errors import ZborgError
+from zborg.model.remedy import on
 
 _ARMOUR = re.compile(
     r"-----BEGIN AGE ENCRYPTED FILE-----\n([A-Za-z0-9+/]{64}\n)*[A-Za-z0-9+/]{1,64}={0,2}\n"
@@ -45,7 +46,9 @@ class Escrow:
     def keep(self, name: str, repository: str, sealed: str, now: datetime) -> Path:
         """Store it, on disk before this returns. Raises ZborgError for what age would not have written."""
         if not _ARMOUR.fullmatch(sealed):
-            raise ZborgError("the host sent no sealed key", "root there sees why: zborg-agent --seal")
+            raise ZborgError(
+                "the host sent no sealed key", on("the host", "/usr/local/libexec/zborg-agent --seal")
+            )
         self._directory.mkdir(mode=0o700, exist_ok=True)
         path = self.path(name)
         if path.exists() and not self._has_copy(name):

@@ -13,6 +13,7 @@ from functools import partial
 
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, Status
+from zborg.model.remedy import command
 from zborg.model.words import counted, moment
 from zborg.planning import excuses
 from zborg.planning.schedule import longest_first, prune_is_due
@@ -179,7 +180,7 @@ def _home(context: Context, host: Host, datasets: Mapping[str, Dataset]) -> str:
     name = context.config.storage.dataset_of(host.name)
     dataset = datasets.get(name)
     if dataset is None:
-        raise ZborgError(f"the dataset {name} does not exist", f"zborg init {host.name}")
+        raise ZborgError(f"the dataset {name} does not exist", command("zborg", "init", host.name))
     home = check_mounted(context, dataset, datasets.get(context.config.storage.dataset))
     check_room(dataset, context.config.storage)
     return home

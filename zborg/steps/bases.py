@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
 from zborg.model import P_TARGET, Dataset, Outcome, Snapshot, Status, Target
+from zborg.model.remedy import command, remedy
 from zborg.model.words import counted
 from zborg.planning.holds import TO
 from zborg.planning.replica import Recorded
@@ -56,8 +57,8 @@ def bases(datasets: Iterable[Dataset]) -> Bases:
             try:
                 base = Recorded.parse(value).base
             except ValueError as error:
-                remedy = f"zfs inherit {key} {dataset.name}, then zborg replicate"
-                unreadable[dataset.name] = ZborgError(f"{key} cannot be read: {error}", remedy)
+                again = remedy(command("zfs", "inherit", key, dataset.name), "zborg replicate")
+                unreadable[dataset.name] = ZborgError(f"{key} cannot be read: {error}", again)
                 continue
             if base:
                 guids[dataset.name, key.removeprefix(P_TARGET)] = base
@@ -132,8 +133,10 @@ def _of_no_target(begun: Begun, known: Bases) -> Iterator[Outcome]:
     for name in sorted(targets.keys() - {target.name for target in config.targets}):
         words = f"is not in {config.path}, and for it {counted(targets[name], 'dataset')} still hold on to "
         words += "the last common snapshot, whatever the policy says"
-        mend = f"if it is gone: zfs inherit -r {P_TARGET}{name} {config.storage.dataset}"
-        yield Outcome("target", name, Status.WARNING, words, f"{mend}, then zborg holds release --stale")
+        forget = command("zfs", "inherit", "-r", f"{P_TARGET}{name}", config.storage.dataset)
+        release = command("zborg", "holds", "release", "--stale")
+        gone = remedy(forget, release, first="if that target is gone for good:")
+        yield Outcome("target", name, Status.WARNING, words, gone)
 
 
 def give_way(begun: Begun, doomed: Sequence[Snapshot], let_go: Iterable[Kept]) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
 from zborg.model import Clock, Dataset, Host, Outcome, Status, Storage, Zfs
+from zborg.model.remedy import command, remedy
 from zborg.model.words import moment_of, size
 from zborg.planning import clocks
 from zborg.planning.plausible import doubt
@@ -30,7 +31,10 @@ def check_room(dataset: Dataset, storage: Storage) -> None:
         left, wanted = size(dataset.available), size(storage.min_free)
         raise ZborgError(
             f"{dataset.name} has {left} left, less than min_free = {wanted}; nothing was sent",
-            f"zfs list -o space,quota,refquota {dataset.name}; README, When the storage is full",
+            remedy(
+                command("zfs", "list", "-o", "space,quota,refquota", dataset.name),
+                first='README, "When the storage is full", says how to make room; this shows who uses it:',
+            ),
         )
 
 

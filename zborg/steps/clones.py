@@ -59,10 +59,14 @@ class Place:
             look = command("zfs", "list", "-r", self.dataset.partition("/")[0])
             raise missing(self.zfs, self.dataset, self.where, look)
         if not self.zfs.datasets(self.dataset):
-            make = "zborg replicate" if self.target else f"zborg init {self.host}"
+            make = (
+                command("zborg", "replicate", self.target)
+                if self.target
+                else command("zborg", "init", self.host)
+            )
             raise missing(self.zfs, self.dataset, self.where, make)
         words = f"there is no snapshot of {self.host} ({self.dataset}{self.where})"
-        raise UsageError(words, "zborg backup && zborg snapshot")
+        raise UsageError(words, remedy(command("zborg", "backup", self.host), "zborg snapshot"))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from functools import partial
 
 from zborg.errors import ZborgError
 from zborg.model import Outcome, Report, Status, Target
+from zborg.model.remedy import command
 from zborg.planning.gap import Gap, gap
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, select_targets
 from zborg.steps.ends import Compared, Ends
@@ -34,6 +35,7 @@ def _verify(begun: Begun, *, targets: Sequence[Target]) -> Report:
 
 def _datasets(ends: Ends, found: Compared) -> Iterator[Outcome]:
     conflicts = {one.source.name: one for one in found.plan.conflicts}
+    again = command("zborg", "replicate", ends.target.name)
     for name, side in sorted(found.source.sides.items()):
         copy = found.copy.side(name)
         between, subject = gap(side, copy), f"{ends.target.name}:{copy.name}"
@@ -41,13 +43,12 @@ def _datasets(ends: Ends, found: Compared) -> Iterator[Outcome]:
             words = f"{conflict.kind.value}: {conflict.message}; {between}"
             yield Outcome("replica", subject, Status.CONFLICT, words, conflict.remedy, _data(between))
         elif copy.dataset is None:
-            remedy = f"zborg replicate {ends.target.name}"
             status = Status.FAILED if side.ours else Status.SKIPPED
-            yield Outcome("replica", subject, status, "there is no copy", remedy, _data(between))
+            yield Outcome("replica", subject, status, "there is no copy", again, _data(between))
         else:
             status = Status.OK if between.closed else Status.FAILED
-            remedy = "" if between.closed else f"zborg replicate {ends.target.name}"
-            yield Outcome("replica", subject, status, str(between), remedy, _data(between))
+            advice = "" if between.closed else again
+            yield Outcome("replica", subject, status, str(between), advice, _data(between))
     for name in found.plan.kept:
         yield Outcome("replica", f"{ends.target.name}:{name}", Status.WARNING, "is no longer on the source")
 

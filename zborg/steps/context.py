@@ -189,7 +189,10 @@ def refuse_to_replace(context: Context, host: Host) -> None:
     if any(s.state is State.OK for s in context.zfs.snapshots(name)):
         raise Conflict(
             f"{name} holds no commit but has good snapshots: its repository was lost",
-            f"restore it from the newest one: zfs rollback, or zborg restore list {host.name}",
+            remedy(
+                command("zborg", "restore", "list", host.name),
+                first='README, "The rebuilt host"; its good snapshots are:',
+            ),
         )
 
 

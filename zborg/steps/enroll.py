@@ -22,7 +22,7 @@ from zborg.interrupt import cancelled
 from zborg.model import Dataset, Host, Outcome, Report, Status
 from zborg.model.enrolment import Entry, HostFacts, Problem, Request
 from zborg.model.keys import fingerprint
-from zborg.model.remedy import command, remedy
+from zborg.model.remedy import command, quoted, remedy
 from zborg.planning.enrolment import Plan, ServerFacts, plan
 from zborg.state.escrow import Escrow
 from zborg.state.locks import Lock
@@ -122,7 +122,10 @@ def _elsewhere(config: Config, host: Host) -> Iterator[Problem]:
     elif known and known.endpoint.host_key.split()[:2] != host.endpoint.host_key.split()[:2]:
         yield Problem(
             f"{host.name} has another host key than the one that is pinned",
-            "if it was reinstalled: zborg host remove, and README, The rebuilt host",
+            remedy(
+                command("zborg", "host", "remove", host.name),
+                first='if it was reinstalled; then README, "The rebuilt host":',
+            ),
         )
 
 
@@ -306,14 +309,18 @@ def _shown(made: str) -> str:
     return f"{what} (replaced)" if kind == "replaced" else what
 
 
+def _write_public(identity: str) -> str:
+    return f"{command('ssh-keygen', '-y', '-f', identity)} >{quoted(f'{identity}.pub')}"
+
+
 def public_key(identity: str) -> str:
     """The server's public key, one line. Raises ConfigError when there is none."""
     try:
         text = Path(f"{identity}.pub").read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         # A key that was brought along has no .pub, and init makes none beside it.
-        remedy = f"ssh-keygen -y -f {identity} >{identity}.pub" if Path(identity).exists() else "zborg init"
-        raise ConfigError(f"the server's key {identity}.pub cannot be read", remedy) from error
+        advice = _write_public(identity) if Path(identity).exists() else "zborg init"
+        raise ConfigError(f"the server's key {identity}.pub cannot be read", advice) from error
     if not _PUBLIC.fullmatch(text):  # it becomes a line of root's authorized_keys
-        raise ConfigError(f"{identity}.pub is no public key", f"ssh-keygen -y -f {identity} >{identity}.pub")
+        raise ConfigError(f"{identity}.pub is no public key", _write_public(identity))
     return text

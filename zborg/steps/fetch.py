@@ -7,7 +7,6 @@ machine, and need not be honest: what it sends is looked at before any of it is 
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 from zborg.errors import CommandFailed, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Child, Outcome, Snapshot, Stream, Zfs
+from zborg.model.remedy import command, remedy
 from zborg.state.locks import Lock
 from zborg.steps.clones import Place, clear_stale, drop_fetched, fetched_below
 from zborg.steps.context import Begun, outcome_of
@@ -62,8 +62,9 @@ def _check_plain(place: Place, snapshot: Snapshot) -> None:
     """What ZFS encrypts off-site comes raw, and mounts only with its key, which zborg never asks for."""
     if any(one.encrypted for one in place.zfs.datasets(place.dataset) if one.name == place.dataset):
         words = f"{place.dataset}{place.where} is encrypted by ZFS: zborg does not fetch it"
-        send = shlex.join(argv.send(Stream(snapshot.full, raw=True)))
-        raise ZborgError(words, f"by hand: {send} there, zfs receive, zfs load-key and zfs mount here")
+        send = command(*argv.send(Stream(snapshot.full, raw=True)))
+        first = f"receive it by hand into a pool that has its key; on {place.target}:"
+        raise ZborgError(words, remedy(send, first=first))
 
 
 def _make_parent(zfs: Zfs, made: str) -> None:

@@ -63,7 +63,7 @@ def release(context: Context, names: Sequence[str]) -> Report:
     # One that is frozen may have left the configuration since.
     select_hosts(context.config, [name for name in names if name not in frozen])
     if warm := [name for name in names if name not in frozen]:
-        raise UsageError(f"not frozen: {', '.join(warm)}", "zborg status names those that are")
+        raise UsageError(f"not frozen: {', '.join(warm)}", "zborg status")
     return begun.report(list(_released(begun, [frozen[name] for name in dict.fromkeys(names)])))
 
 

@@ -113,7 +113,10 @@ def _hand_out(storage: Storage, lines: Mapping[Endpoint, str]) -> Outcome:
         storage.dataset,
         Status.WARNING,  # the rest of init is still to do
         f"not looked at: the new key has to reach {storage.endpoint} first",
-        f"into authorized_keys there: {whose} (with the datasets' mountpoints); then run zborg init again",
+        remedy(
+            "zborg init",
+            first=f"append to authorized_keys there: {whose}; with the datasets' mountpoints in it; then:",
+        ),
         {"commands": list(lines.values())},
     )
 

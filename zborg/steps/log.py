@@ -44,7 +44,7 @@ def log_lines(config: Config, runs: Runs, local: Runner, run: str, now: datetime
         raise UsageError("nothing is logged here", 'set to = "file" or "journal" under [log]')
     lines = list(_of_journal(local, wanted) if to == "journal" else _of_file(config.log_file, wanted))
     if not lines:
-        raise UsageError(f"the log has no line of run {named}", "zborg log shows the last run")
+        raise UsageError(f"the log has no line of run {named}", "zborg log")
     outcome = Outcome("log", named, Status.OK, data={"lines": lines})
     return Report("log", new_run(now), config.name, now, now, Status.OK, Exit.OK, (outcome,))
 

@@ -23,9 +23,8 @@ from zborg.model import (
     SnapshotName,
     Speaker,
     Status,
-    remedy,
 )
-from zborg.model.remedy import command, on
+from zborg.model.remedy import command, on, remedy
 from zborg.model.words import counted, size
 from zborg.planning.paths import is_restorable, restorable
 from zborg.state.locks import Lock
@@ -45,7 +44,10 @@ def restore_files(
     if host.reverse:
         raise UsageError(
             f"{name} has no agent to restore with: its tunnel is reverse",
-            f"zborg restore repo {name} --to DIRECTORY, and borg extract from there (docs/reverse.md)",
+            remedy(
+                command("zborg", "restore", "repo", name, "--to", f"/srv/{name}"),
+                first="copy its repository, and extract from that with borg (docs/reverse.md):",
+            ),
         )
     paths = restorable(name, paths)
     begun = begin(context, "restore files")
@@ -100,7 +102,7 @@ def _remove(host: Host, left: str) -> str:
 def _unmount(host: Host, left: str) -> str:
     first = f"on {host.name}, as root: unmount what the first command lists, then type the second:"
     listing = f"mount | {command('grep', '-F', f' on {left}')}"
-    return remedy.remedy(listing, command("rm", "-rf", left), first=first)
+    return remedy(listing, command("rm", "-rf", left), first=first)
 
 
 def _newest_archive(listing: dict[str, Any], host: str) -> str:

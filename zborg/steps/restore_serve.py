@@ -14,6 +14,7 @@ from zborg.borg.verdict import judge
 from zborg.errors import Interrupted, UsageError, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Host, Outcome, Report, Snapshot, Speaker, Status
+from zborg.model.remedy import command, remedy
 from zborg.model.words import counted
 from zborg.state.locks import Lock
 from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of, restore_lock
@@ -35,7 +36,10 @@ def restore_serve(
     if host.reverse:
         raise UsageError(
             f"{name} has no agent: it is backed up by its own borgmatic",
-            f"zborg restore repo {name} --to DIR, and borg there with its key",
+            remedy(
+                command("zborg", "restore", "repo", name, "--to", f"/srv/{name}"),
+                first="copy its repository, and read that with borg and its key:",
+            ),
         )
     place, begun = place_of(context, host.name, source), begin(context, "restore serve")
     snapshot = chosen(begun, place.snapshots(), at)

@@ -9,6 +9,7 @@ from functools import partial
 from zborg.errors import Conflict, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status, Verdict
+from zborg.model.remedy import remedy
 from zborg.model.report import DRY
 from zborg.model.words import counted, moment, size
 from zborg.planning.inventory import orphan_finding, orphaned
@@ -81,13 +82,13 @@ def _standstill(begun: Begun, plan: RotatePlan) -> list[Outcome]:
         conflict = Conflict(
             f"the clock ({moment(begun.started)}) is behind the newest snapshot, {plan.ahead.full}; "
             "nothing was destroyed",
-            "set the clock; was it a wrong clock that named the snapshot, then zfs rename that",
+            remedy("date -u", first="set this machine's clock; if it is right, rename that snapshot:"),
         )
         return [outcome_of("step", "rotate", conflict)]
     if begun.context.config.keep.empty:
         words = "no retention rule is set: nothing is ever destroyed"
-        remedy = f"set one under [snapshots.keep] in {begun.context.config.path}"
-        return [Outcome("step", "rotate", Status.WARNING, words, remedy)]
+        advice = f"set one under [snapshots.keep] in {begun.context.config.path}"
+        return [Outcome("step", "rotate", Status.WARNING, words, advice)]
     return []
 
 

@@ -12,9 +12,10 @@ from zborg.config import Config
 from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
+from zborg.model.remedy import parse, remedy
 from zborg.model.words import moment, moment_of
 from zborg.planning.damage import damaged_in
-from zborg.planning.health import capacity_findings, scrub_findings
+from zborg.planning.health import capacity_findings, scrub_findings, start_scrub
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, quietly
 from zborg.steps.telling import tell
 
@@ -106,18 +107,24 @@ def judged(subject: str, pool: Pool, config: Config, now: datetime) -> Outcome:
     )
     worst = max(found, key=_severity)
     target, colon, _ = subject.rpartition(":")
-    where = f"on {target}: " if colon else ""
-    if worst.remedy.startswith("zpool scrub") and not colon:
-        worst = replace(worst, remedy="zborg scrub --start --wait")
     told = [f for f in found if f.level is not Status.OK] or [worst]
     return Outcome(
         "pool",
         subject,
         worst.level,
         "; ".join(finding.message for finding in told),
-        f"{where}{worst.remedy}" if worst.remedy else "",
+        _remedy(worst, target),
         pool_facts(pool),
     )
+
+
+def _remedy(finding: Finding, target: str) -> str:
+    """As planning gave it for the pool's own machine; the storage's scrub is zborg's to start."""
+    first, commands = parse(finding.remedy)
+    if target and finding.remedy:
+        there = f"on {target}, as root" + (f": {first}" if first else ":")
+        return remedy(*commands, first=there)
+    return "zborg scrub --start --wait" if commands == (start_scrub(finding.subject),) else finding.remedy
 
 
 def _severity(finding: Finding) -> int:

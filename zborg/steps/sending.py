@@ -10,9 +10,11 @@ from zborg.errors import CommandFailed, Conflict, Interrupted, TimedOut, Unreach
 from zborg.interrupt import cancelled
 from zborg.model import (
     P_TARGET,
+    Child,
     Outcome,
     Snapshot,
     Status,
+    Stream,
 )
 from zborg.model.refusal import Refusal
 from zborg.model.remedy import command, on, remedy
@@ -202,7 +204,7 @@ class _Sending:
         meter = Meter(self.ends.begun.context.emit, self.subject)
         try:
             transfer(
-                lambda stdout: self.near.send(step.stream, stdout),
+                lambda stdout: self._send(step.stream, stdout),
                 lambda stdin: self.far.receive(self.plan.target, stdin),
                 meter,
                 self.lock.adopt,
@@ -212,6 +214,14 @@ class _Sending:
             raise self._refused(step, error) from error
         self.sent += meter.sent
         self.streams += 1
+
+    def _send(self, stream: Stream, stdout: int) -> Child:
+        """What the target asks for and ZFS here will not send: the partial receive there has to go."""
+        try:
+            return self.near.send(stream, stdout)
+        except Conflict as error:
+            abort = command("zfs", "receive", "-A", self.plan.target)
+            raise Conflict(error.message, on(self.ends.target.name, abort)) from error
 
     def _refused(self, step: Resume | Full | Increment, error: CommandFailed) -> ZborgError:
         """The same failure with its reason and what to do about it, where the target's ZFS gave one."""

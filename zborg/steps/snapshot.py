@@ -24,6 +24,7 @@ from zborg.model import (
     State,
     Status,
 )
+from zborg.model.remedy import command, remedy
 from zborg.model.zfs import P_LABEL
 from zborg.planning import clocks
 from zborg.planning.choose import check_label
@@ -62,7 +63,7 @@ def _snapshot(begun: Begun, *, label: str, dry_run: bool) -> Report:
         raise ZborgError(
             f"{begun.context.config.storage.dataset} is received from another zborg, and takes no snapshots "
             "of its own: no increment could follow one",
-            "zborg rotate, zborg scrub and zborg status are an off-site's own commands",
+            remedy("zborg run", first="an off-site rotates and scrubs what it received:"),
         )
     with begun.context.locks.hold("snapshot"):
         facts = _gather(begun)
@@ -211,14 +212,13 @@ def _take(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[O
 
 def _labelled(root: str, label: str) -> Outcome:
     words = f"labelled {label}, which names it and does not keep it: the policy rotates it like any other"
-    return Outcome(
-        "dataset", root, Status.OK, words, f"to keep it: zborg holds place {label}", {"label": label}
-    )
+    place = remedy(command("zborg", "holds", "place", label), first="to hold it until you release it:")
+    return Outcome("dataset", root, Status.OK, words, place, {"label": label})
 
 
 def _without_dataset(name: str) -> Outcome:
     """A warning only: its backup fails, and that is told there. The others are to be replicated."""
-    mend = f"zborg init {name.rpartition('/')[2]}"
+    mend = command("zborg", "init", name.rpartition("/")[2])
     return Outcome("dataset", name, Status.WARNING, "does not exist: there is nothing to snapshot", mend)
 
 

@@ -66,7 +66,7 @@ def parse(data: bytes) -> Begin:
 
 
 def _refuse(why: str) -> ZborgError:
-    return ZborgError(f"this is not the beginning of a zfs stream: {why}", "only `zfs send` may write here")
+    return ZborgError(f"this is not the beginning of a zfs stream: {why}", "send it with ZFS")
 
 
 def _magic(data: bytes, order: str) -> int:

@@ -253,14 +253,12 @@ class CommandZfs:
             raise Conflict(
                 f"the target's resume token asks for {snapshot} {asks}, which is not how it is sent; "
                 "nothing was sent",
-                "give the partial receive up on the target: zfs receive -A",
             )
         (guid,) = self._values("guid", names.snapshot(snapshot))
         if named.to_guid != guid:
             raise Conflict(
                 f"the target's resume token asks for {named.to_name} (guid {named.to_guid}), "
                 f"but {snapshot} has guid {guid}; nothing was sent",
-                "give the partial receive up on the target: zfs receive -A",
             )
 
     def receive(self, dataset: str, stdin: int) -> Child:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from zborg.errors import ZborgError
 from zborg.model import Bookmark, Dataset, Hold, Snapshot
 from zborg.model.mounting import Mounting
+from zborg.model.remedy import command
 
 Properties = Mapping[str, Mapping[str, str]]  # by dataset or snapshot
 
@@ -167,7 +168,7 @@ def user_properties(text: str, subjects: Iterable[str]) -> Properties:
         if name in found[subject]:
             raise ZborgError(
                 f"{subject} shows {name} twice: a property below it holds a newline, as a forgery would",
-                f"look for it: zfs get -r -s local,received all {subject}",
+                command("zfs", "get", "-r", "-s", "local,received", "all", subject),
             )
         found[subject][name] = value
     return found

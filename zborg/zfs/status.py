@@ -185,4 +185,4 @@ def data_errors(status: str) -> int:
         return int(known[1])
     if match[1].startswith(_LIST):
         return max(1, len([line for line in status[match.end() :].split("\n") if line.strip()]))
-    raise ZborgError(f"zpool status says of errors: {match[1][:200]!r}", "look at it: zpool status -v")
+    raise ZborgError(f"zpool status says of errors: {match[1][:200]!r}", "zpool status -v")

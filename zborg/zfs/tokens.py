@@ -26,7 +26,7 @@ _HEADER, _PAIR = 12, 16  # bytes
 
 
 def _refuse(why: str) -> ZborgError:
-    return ZborgError(f"cannot read the resume token: {why}", "give the partial receive up: zfs receive -A")
+    return ZborgError(f"cannot read the resume token: {why}")
 
 
 def checked(token: str) -> str:
