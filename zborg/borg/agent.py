@@ -10,7 +10,7 @@ import signal
 from dataclasses import dataclass, field
 
 from zborg.model import Status
-from zborg.model.remedy import command, on, remedy
+from zborg.model.remedy import command, on, quoted, remedy
 
 NO_ROOM, BROKEN = 69, 68  # exit statuses of the agent
 _MOST = 8  # directories
@@ -82,9 +82,9 @@ def _replacement(host: str, path: str) -> str:
     """
     directory, _, name = path.rpartition("/")
     if name == "nonce":
-        return on(host, f"printf '%010x000000' \"$(date +%s)\" >{command(path)}")
+        return on(host, f"printf '%010x000000' \"$(date +%s)\" >{quoted(path)}")
     if name == "repository-id":
-        return on(host, f"ls {command(f'{directory}/borg/.config/borg/security')} >{command(path)}")
+        return on(host, f"ls {quoted(f'{directory}/borg/.config/borg/security')} >{quoted(path)}")
     return on(host, command("rm", path))
 
 
