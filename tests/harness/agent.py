@@ -113,7 +113,9 @@ class Lab:
 
     def assert_clean(self) -> None:
         wait_until(lambda: not self.processes(), lambda: f"left running: {self.processes()}")
-        left = [p.name for p in self.host.run.iterdir() if p.name != "lock"]
+        left = [
+            p.name for p in self.host.run.iterdir() if p.name != "lock" and not p.name.startswith("place.")
+        ]
         assert left == []
 
     def script(self, name: str, text: str) -> str:

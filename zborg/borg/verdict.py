@@ -17,6 +17,7 @@ from zborg.model.remedy import command, remedy
 Meaning = tuple[Status, str, str]
 
 # The agent's own statuses (docs/agent.md).
+AGENT_TOO_LONG = 67
 AGENT_BUSY, AGENT_ALARM, AGENT_PATH_MISSING, AGENT_NOT_NOW, AGENT_HOOK = 75, 76, 77, 78, 79
 NOT_FOUND = 127  # the agent's, when borg is missing; the shell's, when the agent is
 _MAY_BE_WORSE = (Status.OK, Status.WARNING, Status.FAILED)
@@ -168,6 +169,10 @@ def _stopped_by_agent(status: int, log: BorgLog, words: str) -> Meaning | None:
     if status == AGENT_ALARM:  # nothing will run there until root has looked
         told = next((line for line in log.plain if line.startswith(f"{AGENT_PREFIX}ALARM")), words)
         return Status.CONFLICT, told or "the host raised an alarm", "read docs/agent.md, Keys"
+    if status == AGENT_TOO_LONG:  # borg's last words are about the signal that ended it
+        told = next((line for line in reversed(log.plain) if line.startswith(AGENT_PREFIX)), words)
+        first = f"if it was at work all that time, raise max_time on {log.host or 'the host'}:"
+        return Status.FAILED, told, remedy(command("cat", "/etc/zborg/agent.conf"), first=first)
     if status == agent.BROKEN and log.report.broken:
         return log.report.broken_file(log.host)
     return log.report.no_room(log.host) if status == agent.NO_ROOM else None

@@ -9,8 +9,9 @@
 #   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version` and `escrow` print text)
 #   stderr          "= TEXT" a line of borg's output; "{...}" a line of borg's log;
 #                   "zborg-agent: TEXT" our words; anything else is borg's, outside its log
-#   exit status     2 refused, 68 a broken file of borg's security directory, 69 no room on this host, 75 another run
-#                   is going on, 76 alarm, 77 a path is not there, 78 not now, 79 a hook failed, 127 no borg; else borg's
+#   exit status     2 refused, 67 it took too long, 68 a broken file of borg's security directory, 69 no room on this
+#                   host, 75 another run is going on, 76 alarm, 77 a path is not there, 78 not now, 79 a hook failed,
+#                   127 no borg; else borg's
 
 sh=/bin/sh
 safe_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -134,6 +135,7 @@ set_key() { # the value of one line into its variable; lists are kept one to a l
     on_error) on_error=$on_error$value$newline ;;
     hook_timeout) duration && hook_timeout=$seconds ;;
     min_interval) duration && min_interval=$seconds ;;
+    max_time) duration && max_time=$seconds ;;
     allowed_hours) hours && allowed_from=${value%-*} allowed_to=${value#*-} ;;
     nice) case $value in [0-9] | 1[0-9]) ;; *) wrong "nice is 0 to 19" ;; esac
         exists nice && gently="nice -n $value $gently" ;;
@@ -160,7 +162,7 @@ read_config() { # read, never sourced: a value is text, whatever it holds
     name='' paths='' path_lines='' excludes='' markers='' compression=lz4 one_file_system=no report_paths=no restore=no borg=''
     restore_max_bytes=107374182400 restore_free_floor='' lock_wait=1 connector=auto state_dir=/var/lib/zborg
     run_dir=/run/zborg retention='' before='' after='' on_error='' hook_timeout=3600 min_interval=0 gently=''
-    allowed_from=0 allowed_to=24
+    allowed_from=0 allowed_to=24 max_time=86400
     [ -d /run ] || run_dir=/var/run/zborg # FreeBSD
     if [ -e "$confdir" ]; then is_safe "$confdir" || refuse "$confdir must belong to root and be writable by nobody else"; fi
     [ -e "$confdir/agent.conf" ] || return 0
@@ -205,12 +207,27 @@ take_lock() { # children get 9>&-: a lock that borg or a relay inherits would ou
         exec 9>>"$run_dir/lock"
         flock -n 9 || busy "$(cat "$run_dir/lock")"
         echo $$ >"$run_dir/lock"
-    else # a symbolic link to nowhere is made in one step and holds the pid from its first moment
-        owner=$(readlink "$run_dir/lock.pid") && ! is_agent "$owner" && take_over "$owner"
-        ln -s $$ "$run_dir/lock.pid" 2>/dev/null || busy "$(readlink "$run_dir/lock.pid")"
-        linked=yes
+    else
+        hold_link lock.pid || busy "$(readlink "$run_dir/lock.pid")"
     fi
     clear_leftovers
+}
+
+# The verbs that take no lock are few at once, too: each costs the memory of an sshd session and of a shell. The
+# kernel frees a place when who holds it ends, however it ends.
+take_place() { # take_place CLASS COUNT
+    own_directory "$run_dir"
+    nth=0
+    while [ "$nth" -lt "$2" ]; do
+        nth=$((nth + 1))
+        if command -v flock >/dev/null; then
+            exec 8>>"$run_dir/place.$1.$nth"
+            ! flock -n 8 || return 0
+        else
+            ! hold_link "place.$1.$nth.pid" || return 0
+        fi
+    done
+    die 75 "busy: $2 sessions with $1 are at work on this host, and no more are let in"
 }
 
 is_agent() { # whether process $1 runs this script: a dead one's number may be another's now
@@ -220,10 +237,16 @@ is_agent() { # whether process $1 runs this script: a dead one's number may be a
     case $lines in '' | *" $0 "*) ;; *) false ;; esac
 }
 
+hold_link() { # hold_link NAME: without flock(1). A symbolic link to nowhere holds our pid from its first moment
+    owner=$(readlink "$run_dir/$1") && ! is_agent "$owner" && take_over "$1" "$owner"
+    ln -s $$ "$run_dir/$1" 2>/dev/null || return 1
+    linked="$linked $1"
+}
+
 take_over() { # of two that come for a dead pid's lock, one may catch the other's new one: then give it back
-    mv "$run_dir/lock.pid" "$run_dir/broken.$$" 2>/dev/null || return 0
+    mv "$run_dir/$1" "$run_dir/broken.$$" 2>/dev/null || return 0
     caught=$(readlink "$run_dir/broken.$$")
-    [ "$caught" = "$1" ] || ln -s "$caught" "$run_dir/lock.pid" || :
+    [ "$caught" = "$2" ] || ln -s "$caught" "$run_dir/$1" || :
     rm -f "$run_dir/broken.$$"
 }
 
@@ -378,6 +401,9 @@ tunnel() { # tunnel BORG-ARGUMENT...: sets rc; missed=yes if a path to restore w
     if [ -n "$destination" ]; then
         (exec 9>&- >/dev/null 2>&1 && watch_limits) &
         watch_pid=$!
+    else
+        (exec 9>&- >/dev/null 2>&1 && watch_time) &
+        watch_pid=$!
     fi
     wait "$borg_pid"
     rc=$?
@@ -445,7 +471,7 @@ clean() { # at every exit
     [ -z "$session" ] || rm -rf "$session"
     [ -z "$fresh" ] || rm -rf "$fresh"
     [ -z "$begun" ] || finish_hooks
-    [ -z "$linked" ] || rm -f "$run_dir/lock.pid"
+    for link in $linked; do rm -f "$run_dir/$link"; done
     exit "$status"
 }
 
@@ -903,13 +929,39 @@ passed_limit() { # fails while all is well; figures that cannot be had count as 
     [ "$in_use" -gt $((cap / 1024)) ] || [ "$3" -lt "$floor" ]
 }
 
-watch_limits() { # in the background beside borg; status 1 when it had to end borg
-    nap=''
+# A server that takes in no byte would keep borg, and what `before` stopped, for ever.
+watch_time() { # in the background beside borg; status 1 when it had to end borg
+    nap='' took=0 pause=1 # short at first: a child that was only just made may lose the signal to end (seen with dash)
     trap 'kill "$nap" 2>/dev/null; exit 0' TERM
-    while :; do
-        sleep 1 &
+    while [ "$took" -lt "$max_time" ]; do
+        [ $((took + pause)) -le "$max_time" ] || pause=$((max_time - took))
+        sleep "$pause" &
         nap=$!
         wait "$nap"
+        nap='' took=$((took + pause)) pause=60
+        kill -0 $$ && kill -0 "$borg_pid" || exit 0 # the agent was killed, and borg with it
+    done
+    trap '' TERM # to finish this, and to tell
+    kill "$borg_pid"
+    sleep 3
+    kill -9 "$borg_pid"
+    exit 1
+}
+
+# borg writes 100 MiB and more a second: near its cap a restore is looked at all the time, else once in a second.
+near=262144 # KiB
+watch_limits() { # in the background beside borg; status 1 when it had to end borg
+    nap='' in_use=0 before_that=0
+    trap 'kill "$nap" 2>/dev/null; exit 0' TERM
+    while :; do
+        left=$((cap / 1024 - in_use))
+        if [ "$left" -gt "$near" ] && [ "$left" -gt $((4 * (in_use - before_that))) ]; then
+            sleep 1 &
+            nap=$!
+            wait "$nap"
+            nap=''
+        fi
+        before_that=$in_use
         kill -0 "$borg_pid" || exit 0 # the agent was killed, and borg with it
         if passed_limit; then
             trap '' TERM # to finish this, and to tell
@@ -976,9 +1028,9 @@ lend() { # lend REPO: one connection to what the server serves; root's borg take
     # Opened for both directions a FIFO does not wait for borg, so it is noticed when the server goes away. All else
     # follows from that end: borg's own end reaches the server, which ends its `borg serve`, and with it our stdin.
     # sshd passes the end of our output on only once nobody holds stderr either, hence /dev/null.
-    (exec 4>&- <&3 3<&- 1<>"$session/down" 2>/dev/null && relay) &
+    (exec 8>&- 4>&- <&3 3<&- 1<>"$session/down" 2>/dev/null && relay) &
     relay_in=$!
-    (exec 3<&- >&4 4>&- 2>/dev/null && exec <"$session/up" && relay) &
+    (exec 8>&- 3<&- >&4 4>&- 2>/dev/null && exec <"$session/up" && relay) &
     relay_out=$!
     exec 3<&- 4>&- 2>/dev/null
     wait "$relay_in"
@@ -1050,8 +1102,8 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     done
     verb=${1-}
     case $verb:$# in
-    version:1) version && return ;;
-    escrow:1) refuse_alarmed && seal && note "$verb" && return ;;
+    version:1) take_place version 8 && version && return ;;
+    escrow:1) take_place escrow 2 && refuse_alarmed && seal && note "$verb" && return ;;
     init:2 | create:3 | sample:3 | list:3 | prune:2 | break-lock:2 | lend:2) ;;
     restore:[6-9] | restore:[1-9][0-9] | restore:1[0-9][0-9] | restore:200) ;;
     *) refuse "no such verb, or not with $(($# - 1)) arguments; verbs are $verbs" ;;
@@ -1068,11 +1120,12 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     say "clock $(date +%s)" # the server compares it with its own
     own_directory "$state_dir"
     # Lending takes no lock: it may last for hours, and a night's backup is not to wait for it.
-    case $verb in lend) refuse_alarmed && lend && exit 0 ;; esac
+    case $verb in lend) refuse_alarmed && take_place lend 1 && lend && exit 0 ;; esac
     take_lock
     case $verb in init) ;; *) keyed ;; esac
     case $verb in init | create | sample | prune) enough_room ;; esac
     case $verb in break-lock) break_borg_lock "$@" ;; *) "$verb" "$@" ;; esac
+    [ -z "$limit" ] || die 67 "$verb stopped: it took longer than $max_time seconds (max_time in $confdir/agent.conf)"
     stop_without_room
     exit "${rc:-0}"
 }
