@@ -21,6 +21,9 @@ from zborg.model import Status
 
 STARVING = ("sh", "-c", "exec sleep 12")  # a `borg serve` that never takes a byte, nor sends one
 MIB = 1 << 20
+# What a stand-in for borg does otherwise: --setup and version ask borg, too.
+ONLY_CREATE = 'case "$*" in *" create "*) ;; *) exit 0 ;; esac\n'
+ONLY_EXTRACT = 'case "$*" in *" extract "*) ;; *) exit 0 ;; esac\n'
 
 
 @pytest.fixture(params=["sh", "busybox", "bash"])
@@ -62,7 +65,7 @@ def test_a_starving_server_does_not_keep_what_before_stopped(lab: Lab, tmp_path:
 
 
 def test_a_borg_that_does_not_want_to_end_is_killed(lab: Lab) -> None:
-    stubborn = lab.script("stubborn", "trap '' TERM\nwhile :; do sleep 1; done\n")
+    stubborn = lab.script("stubborn", f"{ONLY_CREATE}trap '' TERM\nwhile :; do sleep 1; done\n")
     lab.configure("max_time = 1s", borg=stubborn)
     began = time.monotonic()
     assert lab.host.verb(lab.root, "create", "web1", A1, serve=("true",)).status == 67
@@ -113,7 +116,7 @@ def taken(lab: Lab, kind: str, places: Iterable[int]) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("kind", "most"), [("version", 8), ("escrow", 2), ("lend", 1)])
+@pytest.mark.parametrize(("kind", "most"), [("version", 4), ("escrow", 2), ("lend", 1)])
 def test_verbs_without_the_lock_are_few_at_once(agent: Lab, kind: str, most: int) -> None:
     words = f"{kind} web1" if kind == "lend" else kind
     with taken(agent, kind, range(1, most + 1)):
@@ -129,7 +132,7 @@ def test_verbs_without_the_lock_are_few_at_once(agent: Lab, kind: str, most: int
 @contextmanager
 def asking(lab: Lab, count: int) -> Iterator[None]:
     """So many sessions that ask for the version of a borg that does not answer; killed at the end."""
-    lab.configure(borg=lab.script("slow", "exec sleep 60\n"))
+    lab.configure(borg=lab.script("slow", 'case "$*" in --version) exec sleep 60 ;; esac\n'))
     null = subprocess.DEVNULL
     sessions = [subprocess.Popen(lab.host.ssh("version"), stdout=null, stderr=null) for _ in range(count)]
     try:
@@ -141,13 +144,13 @@ def asking(lab: Lab, count: int) -> Iterator[None]:
             session.wait(20)
 
 
-def test_of_many_at_once_eight_are_let_in_and_killed_ones_make_room(lab: Lab) -> None:
+def test_of_many_at_once_four_are_let_in_and_killed_ones_make_room(lab: Lab) -> None:
     """By flock(1), and where there is none (Debian's busybox) by links that hold a pid."""
-    with asking(lab, 12):
-        wait_until(lambda: slow(lab) == 8, lambda: f"{slow(lab)} at work")
+    with asking(lab, 8):
+        wait_until(lambda: slow(lab) == 4, lambda: f"{slow(lab)} at work")
         refused = lab.host.call("version")
-        assert refused.returncode == 75 and b"busy: 8 sessions with version" in refused.stderr
-        assert slow(lab) == 8
+        assert refused.returncode == 75 and b"busy: 4 sessions with version" in refused.stderr
+        assert slow(lab) == 4
     lab.configure()
     assert lab.host.call("version").returncode == 0, "whoever was killed holds nothing"
     lab.assert_clean()
@@ -165,7 +168,7 @@ def test_a_restore_passes_its_cap_by_little(lab: Lab) -> None:
     writing = (
         "n=0\nwhile [ $n -lt 100 ]; do head -c 4194304 /dev/zero >>dense; n=$((n + 1)); sleep 0.02; done\n"
     )
-    lab.configure(borg=lab.script("writer", writing))
+    lab.configure(borg=lab.script("writer", f"{ONLY_EXTRACT}{writing}"))
     cap = 60 * MIB
     lab.allow(lab.data, cap=cap)
     peak, ended = [0], threading.Event()

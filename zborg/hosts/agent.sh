@@ -1102,7 +1102,7 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     done
     verb=${1-}
     case $verb:$# in
-    version:1) take_place version 8 && version && return ;;
+    version:1) take_place version 4 && version && return ;;
     escrow:1) take_place escrow 2 && refuse_alarmed && seal && note "$verb" && return ;;
     init:2 | create:3 | sample:3 | list:3 | prune:2 | break-lock:2 | lend:2) ;;
     restore:[6-9] | restore:[1-9][0-9] | restore:1[0-9][0-9] | restore:200) ;;
