@@ -545,7 +545,7 @@ def test_setup_makes_a_secret_once(tmp_path: Path) -> None:
     secret = host.confdir / "passphrase"
     first = secret.read_text()
     assert len(first) == 64 and secret.stat().st_mode & 0o777 == 0o600
-    host.setup("web1", [host.data])
+    host.local("--setup", "web1").check_returncode()
     assert secret.read_text() == first
     assert "name = web2" in host.local("--setup", "web2").stderr
     assert host.local("--key-export").returncode == 2

@@ -97,14 +97,18 @@ class BackedUpHost:
     def setup(
         self, name: str, paths: Sequence[Path], *, borg: str = "", extra_conf: Sequence[str] = ()
     ) -> Self:
-        """Write agent.conf and a passphrase; a second call changes agent.conf and keeps the passphrase."""
+        """Write agent.conf and a passphrase; a second call changes agent.conf alone.
+
+        `--setup` tries the key with the host's borg, which may be a trap by then.
+        """
         self.name = name
         lines = [f"name = {name}", f"state_dir = {self.state}", f"run_dir = {self.run}"]
         lines += [f"borg = {borg or find_borg()}", *(f"path = {path}" for path in paths), *extra_conf]
         conf = self.confdir / "agent.conf"
         conf.write_text("".join(f"{line}\n" for line in lines))
         conf.chmod(0o600)
-        self.local("--setup", name).check_returncode()
+        if not (self.confdir / "passphrase").exists():
+            self.local("--setup", name).check_returncode()
         return self
 
     def local(self, *words: str) -> subprocess.CompletedProcess[str]:
