@@ -154,6 +154,35 @@ def test_a_broken_cache_costs_no_night(
     assert set(security) <= {p for p in (host.state / "borg/.config").rglob("*") if p.is_file()}
 
 
+def _file_in_place_of(directory: Path) -> None:
+    shutil.rmtree(directory)
+    directory.touch()
+
+
+# Entries that a crash leaves beside the files, or in their place (borg #1501, #3553).
+LEFT: dict[str, Callable[[Path], object]] = {
+    "txn.active without files": lambda cache: (cache / "txn.active").mkdir(),
+    "txn.active that is a file": lambda cache: (cache / "txn.active").touch(),
+    "lock that is a file": lambda cache: (cache / "lock.exclusive").touch(),
+    "no config": lambda cache: (cache / "config").unlink(),
+    "a file in its place": _file_in_place_of,
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_what_a_crash_left_in_the_cache_costs_no_night(
+    scene: tuple[LocalVault, Hours, BackedUpHost], what: str
+) -> None:
+    vault, clock, host = scene
+    (cache,) = (host.state / "borg/.cache/borg").glob("*[0-9a-f]")
+    LEFT[what](cache)
+    first = night(vault, clock)
+    assert first.status is Status.WARNING, first
+    assert f"the cache of borg on web1 was broken, is now {cache}.broken" in first.message
+    assert night(vault, clock).status is Status.OK
+    typed(first)
+
+
 def test_only_one_copy_of_a_broken_cache_stays(scene: tuple[LocalVault, Hours, BackedUpHost]) -> None:
     vault, clock, host = scene
     for text in (b"first", b"second"):

@@ -595,6 +595,7 @@ at_home() { # sets result, unless it is set: 4 no room here, 5 a file of borg's 
     *'remote.py\", line '*', in serve'* | *'"message": "Borg server'*) ;;
     *'[Errno 28]'* | *'[Errno 122]'*) result=4 ;; # ENOSPC, EDQUOT
     *'/cache.py\", line '*', in load\n'* | *'/cache.py\", line '*', in _do_open\n'*) result=5 ;;
+    *'/cache.py\", line '*"$base/.cache/borg/"*) result=5 ;; # a traceback that ends at a file of it (borg #1501)
     *'"File failed integrity check: '"$base/.cache/borg/"*) result=5 ;;
     esac
 }
