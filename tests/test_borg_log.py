@@ -218,7 +218,10 @@ def test_nothing_but_status_0_is_ok(status: int, lines: list[str]) -> None:
             [message("ERROR", "closed", "ConnectionClosed"), served("zborg-serve: refused: too long")],
             "storage: zborg-serve: refused: too long",
         ),
-        ([message("ERROR", "closed", "ConnectionClosedWithHint")], "closed"),
+        (
+            [message("ERROR", "closed", "ConnectionClosedWithHint")],
+            "borg serve ended on the storage without a reason: perhaps killed for lack of memory",
+        ),
         (["zborg-agent: refused: x", "zborg-agent: borg ended with 2"], "zborg-agent: refused: x"),
         (
             [CLOCK, "usage: borg", "borg: error: no such option --x", "more"],

@@ -124,6 +124,23 @@ def test_what_the_kernel_counts_settles_that_it_was_memory(
     assert night(vault, clock).message == f"{KILLED}: the kernel ended processes for lack of memory meanwhile"
 
 
+@pytest.mark.parametrize("version", BORGS)
+def test_a_borg_serve_that_was_killed_is_the_storage_s(
+    vault: LocalVault, clock: Hours, host: BackedUpHost, version: str
+) -> None:
+    """borg on the host then asks "Is borg working on the server?"."""
+    host.setup("web1", [host.data], borg=borg_of(version))
+    real, vault.borg = vault.borg, str(vault.directory / "killed-serve")
+    Path(vault.borg).write_text("#!/bin/sh\nkill -9 $$\n")
+    Path(vault.borg).chmod(0o755)
+    outcome = night(vault, clock)
+    assert outcome.message.startswith("borg serve of tank/borg/web1 ended on the storage without a reason")
+    (command,) = parse(outcome.remedy)[1]
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    vault.borg = real
+    assert night(vault, clock).status is Status.OK
+
+
 def test_an_agent_that_was_killed_is_no_banner(vault: LocalVault, clock: Hours, host: BackedUpHost) -> None:
     text = host.agent.read_text()
     assert text.count("take_lock() {") == 1

@@ -102,6 +102,13 @@ def ended_by_signal(host: str, status: int, *, out_of_memory: bool) -> Meaning:
     return Status.FAILED, message, on(host, "dmesg")
 
 
+def serve_ended(dataset: str) -> Meaning:
+    """The other end was gone and had given no reason (borg #7111, #5754: killed for lack of memory)."""
+    which = f"borg serve of {dataset}" if dataset else "borg serve"
+    message = f"{which} ended on the storage without a reason: perhaps killed for lack of memory"
+    return Status.FAILED, message, on("the storage", "dmesg")
+
+
 def mute(host: str, status: int, printed: str) -> Meaning:
     """The session ended before the agent's first line: the login shell or what it runs first ended it."""
     said = f" (it printed: {printed[:_LONGEST]})" if printed else ""

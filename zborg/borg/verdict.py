@@ -24,6 +24,7 @@ _MAY_BE_WORSE = (Status.OK, Status.WARNING, Status.FAILED)
 _WITHHELD = "withheld (report_paths = no)"
 
 _SERVE = "zborg-serve: "  # serve.sh
+_CLOSED = "ConnectionClosed"  # and ConnectionClosedWithHint: `borg serve` ended before borg did
 # What borg appends to an error of its own or of `borg serve`: versions, not reasons.
 _PLATFORM = ("Platform: ", "Borg server: Platform: ")
 # The same of a `borg serve` whose client is gone, and its traceback, which says no more than that.
@@ -201,7 +202,8 @@ def _unexplained(status: int, log: BorgLog) -> Meaning | None:
     if not log.started and 0 <= status < 255:
         return agent.mute(log.host, status, " / ".join(log.plain[-3:]))
     if log.errors:
-        return None
+        only_closed = all(msgid.startswith(_CLOSED) for msgid, _ in log.errors)
+        return agent.serve_ended(log.dataset) if only_closed and not log.served else None
     if log.report.left:
         return log.report.no_room(log.host)
     if log.ran and 128 < status < 255:
@@ -231,7 +233,7 @@ def _last_words(log: BorgLog) -> str:
     told = [line for line in log.plain if not _is_chatter(line)]
     served = [line for line in log.served if not _TRAILER.match(line)]
     # That the connection closed is what borg sees of somebody else's reason.
-    own = [text for msgid, text in log.errors if not msgid.startswith("ConnectionClosed")]
+    own = [text for msgid, text in log.errors if not msgid.startswith(_CLOSED)]
     if reasons := [text for text in own if text and not text.startswith(_PLATFORM)]:
         return of_host(reasons[-1].splitlines()[-1])  # of a traceback the last line
     # borg answers a bad option with pages of usage and one line that says which.
