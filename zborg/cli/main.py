@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -21,6 +22,7 @@ import typer
 # click package, installed or not, are never raised.
 from typer._click.exceptions import ClickException
 
+from zborg.cli.output import drained, printing
 from zborg.errors import ConfigError, Exit, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import remedy
@@ -109,7 +111,7 @@ def run() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
     words = _without_help(sys.argv[1:])
-    sys.exit(guarded(lambda: application(words)(words, standalone_mode=False)))
+    sys.exit(drained(guarded(lambda: application(words)(words, standalone_mode=False))))
 
 
 def _without_help(words: Sequence[str]) -> list[str]:
@@ -139,6 +141,8 @@ def guarded(work: Callable[[], object]) -> int:
     """The exit code of what `work` returns or raises; every failure is told in words."""
     try:
         result = work()
+        with printing():  # what is still buffered
+            pass
     except ClickException as error:
         error.show()
         _tell_script(Exit.USAGE, error.format_message())
@@ -181,7 +185,8 @@ def _tell_script(code: Exit, message: str, remedy: str = "", problems: tuple[str
     if "--json" not in sys.argv:
         return
     facts = {"zborg": 1, "status": "failed", "exit": int(code), "message": message}
-    print(json.dumps(facts | {"remedy": remedy, "problems": list(problems)}, indent=1))
+    with suppress(OSError):  # stderr has the message as well
+        print(json.dumps(facts | {"remedy": remedy, "problems": list(problems)}, indent=1))
 
 
 def _bug() -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from zborg.cli.options import Common
+from zborg.cli.output import printing
 from zborg.errors import ConfigError, UsageError, ZborgError
 from zborg.model import TOLD, Event, Report, Status, remedy
 from zborg.model.serial import to_dict
@@ -147,14 +148,11 @@ def finish(report: Report, common: Common, screen: Callable[[Report], list[Line]
 def _print(report: Report, common: Common, screen: Callable[[Report], list[Line]] | None = None) -> None:
     if common.quiet and not common.dry_run and report.status.uneventful:
         return
-    try:
+    with printing():
         if common.json:
             print(json.dumps(to_dict(report), indent=1))
         else:
             show(screen(report) if screen and not common.verbose else render(report, verbose=common.verbose))
-        sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads any more; what became of the step is told all the same
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show(lines: list[Line]) -> None:
