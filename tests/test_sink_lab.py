@@ -73,7 +73,7 @@ def admit(world: World, option: str = "") -> None:
     """The server's key, with the sink as its forced command."""
     assert world.offsite is not None
     forced = f'restrict,command="/usr/local/bin/zborg sink {option}{ROOT}" {world.key.public}\n'
-    world.offsite.write("/home/zborg-sink/.ssh/authorized_keys", forced)
+    world.offsite.write("/home/zborg-sink/.ssh/authorized_keys", forced, mode=0o644)
     # A connection keeps the forced command that it began with.
     leave = [*client(world), "-O", "exit", "sink"]
     subprocess.run(leave, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
