@@ -29,6 +29,8 @@ PRINTED = {
     "cannot open 'dst/none': dataset does not exist\n"
     + NEW
     + "unable to restore to destination": Refusal.NO_PARENT,
+    INCREMENT
+    + "incremental send stream requires -L (--large-block), to match previous receive.": Refusal.OTHER_BLOCKS,
     INCREMENT + "checksum mismatch or incomplete stream.": Refusal.CUT,
 }
 
@@ -47,6 +49,11 @@ def test_each_reason_has_commands_for_a_named_machine(found: Refusal, *, raw: bo
     assert commands and all(map(is_command, commands))
     assert "offsite" in sentence + "".join(commands)
     assert all("two words" not in line.replace("'vault/two words", "") for line in commands), "quoted"
+
+
+def test_large_blocks_are_said_to_be_where_they_are() -> None:
+    """dmu_recv.c of OpenZFS refuses a stream without them on a copy that has them, never the reverse."""
+    assert str(Refusal.OTHER_BLOCKS).startswith("the copy there has large blocks")
 
 
 def test_reasons_do_not_share_one_remedy() -> None:

@@ -12,7 +12,7 @@ class Refusal(StrEnum):
         "ZFS encrypts what is received there, and no plain stream fits below an encrypted dataset"
     )
     PLAIN_COPY = "the copy there is in the clear, and a raw stream fits on none"
-    OTHER_BLOCKS = "the copy there was received without large blocks (-L)"
+    OTHER_BLOCKS = "the copy there has large blocks, and the stream was sent without them (-L)"
     SPACE = "its pool is full"
     QUOTA = "a quota or a limit on snapshots or datasets is used up there"
     READ_ONLY = "its pool is imported read-only"

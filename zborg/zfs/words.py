@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from zborg.errors import CommandFailed, TimedOut, Unreachable
+from zborg.model.remedy import command, on
 
-_HELD = "zfs holds shows the tags; zborg releases its own, others are yours"
+# What ZFS answers when a snapshot or dataset cannot go because it is used.
+_IN_USE = ("held by ", "it's being held", "has dependent clones", "dataset is busy")
 # The first that is found in the error text. Several are ZFS's words for more than one cause.
 _REMEDIES = (
     (
@@ -21,15 +23,12 @@ _REMEDIES = (
         "its forced command names another dataset, or another version of zborg answers there:\n"
         "zborg doctor --only targets",
     ),
-    ("held by ", _HELD),
-    ("it's being held", _HELD),
-    ("has dependent clones", "a restore or verify still uses it: wait, or zfs destroy the clone named above"),
     ("pool or dataset is busy", "a process still uses it: fuser -vm MOUNTPOINT"),
     ("dataset is busy", "it is being sent or received, or a clone of it is made: try again later"),
     ("ermission denied", "run as root, or delegate it with zfs allow"),
     (
         "requires -L",
-        "the copy there was received without -L: send it again with zfs send -L -e -c, or set it aside",
+        "the copy there has large blocks and this stream none: set it aside, the next run sends all",
     ),
     (
         "raw receive on top of existing unencrypted",
@@ -84,12 +83,25 @@ def _command(argv: Sequence[str]) -> list[str]:
     return [word for word in argv if word != "env" and not re.fullmatch(r"[A-Z_]+=.*", word)]
 
 
+def _users(dataset: str) -> str:
+    """Commands that show all that can keep a snapshot: holds and clones, a stream, a process that stands in
+    it (its link in proc(5) is the snapshot's path below .zfs)."""
+    return on(
+        f"the machine of {dataset}",
+        command("zfs", "list", "-d", "1", "-t", "snapshot", "-o", "name,userrefs,clones", dataset),
+        command("pgrep", "-af", "zfs (send|receive)"),
+        command("find", "/proc", "-maxdepth", "3", "-lname", "*/.zfs/snapshot/*", "-printf", "%p %l\\n"),
+    )
+
+
 def explain(error: CommandFailed, argv: Sequence[str], note: str = "") -> CommandFailed:
     """The same failure in fewer words, with a remedy. Lost connections and timeouts stay as they are."""
     if isinstance(error, TimedOut | Unreachable):
         return error
     told = f"{note}\n{error.stderr}"
     remedy = next((remedy for words, remedy in _REMEDIES if words in told), error.remedy)
+    if "destroy" in argv and any(words in told for words in _IN_USE):
+        remedy = _users(argv[-1].partition("@")[0])
     if error.status == _NOT_FOUND:
         remedy = "is OpenZFS installed there, and its folder in the PATH?"
     what = " ".join(_command(argv)[:2]) + " failed" + (f" ({note})" if note else "")
