@@ -143,11 +143,11 @@ def test_a_path_that_is_not_in_the_archive_is_a_failed_restore(vault: LocalVault
     assert "a path is not in the archive" in report.outcomes[0].message
 
 
-@pytest.mark.parametrize("storage", BORGS)
 def hear(lines: list[str], _: Speaker, line: str) -> None:
     lines.append(line)
 
 
+@pytest.mark.parametrize("storage", BORGS)
 def test_no_file_name_leaves_a_host_with_borg_1_2(vault: LocalVault, clock: Hours, storage: str) -> None:
     """Progress, statistics and a warning that names the file, all through the agent's filters."""
     host, context = pair(vault, clock, "1.2", storage)

@@ -291,20 +291,28 @@ borg_runs() { # on this host, anybody's and however started; where ps cannot tel
 floor=64              # KiB, below which nothing can be relied on
 everything=9999999999 # KiB, more than there is
 
-figures() { # figures FLAG DIRECTORY: size, used, left, as df has them (-k KiB, -i inodes); the names around them may hold blanks
-    df -P "$1" "$2" 2>/dev/null | sed -n 's/^.* \([0-9][0-9]*  *[0-9][0-9]*  *-\{0,1\}[0-9][0-9]*\)  *[0-9][0-9]*% .*$/\1/p'
+# size, used and left of each, as df has them (-k KiB, -i inodes), or "?"; the names around them may hold blanks
+figures() { # figures FLAG DIRECTORY...
+    df -P "$@" 2>/dev/null |
+        sed -n '1d; s/^.* \([0-9][0-9]*  *[0-9][0-9]*  *-\{0,1\}[0-9][0-9]*\)  *[0-9][0-9]*% .*$/\1/; t show
+            s/.*/?/; : show
+            p'
 }
 
 short_of_room() { # short_of_room CACHE_KIB KIB [DIRECTORY]: says which of borg's directories have less left; fails if none has
     cache_kib=$1 other_kib=$2 short='' seen=''
     shift 2
-    for place in "$base/.cache/borg" "$state_dir" "$run_dir" "$@"; do
-        [ -d "$place" ] || continue
-        kib=$(figures -k "$place") inodes=$(figures -i "$place")
+    set -- "$state_dir" "$run_dir" "$@"
+    [ ! -d "$base/.cache/borg" ] || set -- "$base/.cache/borg" "$@"
+    blocks=$(figures -k "$@")$newline nodes=$(figures -i "$@")$newline
+    for place in "$@"; do
+        kib=${blocks%%"$newline"*} inodes=${nodes%%"$newline"*}
+        blocks=${blocks#*"$newline"} nodes=${nodes#*"$newline"}
         case $seen in *"<$kib|$inodes>"*) continue ;; *) seen="$seen<$kib|$inodes>" ;; esac # on one disk with another
+        case $inodes in '0 '*) inodes='?' ;; esac # a file system that has no fixed number of them
         kib=${kib##* } inodes=${inodes##* }
         case $place in "$base"/*) wanted=$cache_kib ;; *) wanted=$other_kib ;; esac
-        case $kib in -*) kib=0 ;; '') continue ;; esac
+        case $kib in -*) kib=0 ;; '' | *[!0-9]*) continue ;; esac
         if [ "$inodes" = 0 ]; then
             say "no room: no inode left in $place"
         elif [ "$kib" -lt "$wanted" ]; then
@@ -421,7 +429,7 @@ close_tunnel() { # after borg
     relay_in='' relay_out=''
     wait "$filter_out"
     wait "$filter_err"
-    case $? in 1) missed=yes ;; 2) suspect=$older ;; 3) suspect=$foreign ;; 4) trouble=room ;; 5) trouble=cache ;; esac
+    case $? in 1) missed=yes ;; 2) suspect=$older ;; 3) suspect=$foreign ;; 4) trouble=room ;; 5) trouble=cache ;; 6) trouble=known ;; esac
     if [ -n "$watch_pid" ]; then
         wait "$watch_pid" 2>/dev/null
         [ $? -ne 1 ] || limit=passed
@@ -429,8 +437,11 @@ close_tunnel() { # after borg
     fi
     say "borg ended with $rc"
     case $rc:$(oom_kills) in 137:"$killed_before") ;; 137:*) say "the kernel ended processes for lack of memory meanwhile" ;; esac
-    is_good "$rc" || short_of_room "$floor" "$floor" /tmp || [ "$trouble" != room ] ||
-        short_of_room "$everything" "$everything" /tmp # a quota that df does not show, or room again meanwhile
+    case $trouble in
+    room) short_of_room "$floor" "$floor" /tmp || # a quota that df does not show, or room again meanwhile
+        short_of_room "$everything" "$everything" /tmp ;;
+    '') is_good "$rc" || short_of_room "$floor" "$floor" /tmp ;; # borg cannot even start without its temporary files
+    esac
 }
 
 stop_without_room() { [ "${trouble-}" != room ] || is_good "${rc:-0}" || die 69 "no room on this host"; }
@@ -586,9 +597,9 @@ with_msgid() { # sets line
 }
 
 # What is wrong with this host itself. `borg serve` sends its errors through borg's log too: those are the storage's.
-at_home() { # sets result, unless it is set: 4 no room here, 5 a file of borg's cache is broken
+at_home() { # sets result, unless it is set: 4 no room here, 5 a file of borg's cache is broken, 6 borg has another reason
     case $result:$line in
-    0:*', "levelname": "ERROR"'* | 0:*', "levelname": "CRITICAL"'*) ;;
+    [06]:*', "levelname": "ERROR"'* | [06]:*', "levelname": "CRITICAL"'*) result=6 ;;
     *) return ;;
     esac
     case $line in
