@@ -633,7 +633,7 @@ def test_whatever_goes_wrong_with_telling_changes_no_exit_code(told_night: Path)
     before = zborg("scrub", "--config", str(told_night)).returncode
     done = python(NO_ROOM, "--config", str(told_night))
     assert done.returncode == before
-    assert "zborg: notify: this machine says: [Errno 28] No space left on device" in done.stderr
+    assert "zborg: notify: on this machine: No space left on device" in done.stderr
 
 
 def test_a_full_disk_under_the_output_keeps_nobody_from_being_told(told_night: Path, tmp_path: Path) -> None:
@@ -646,7 +646,7 @@ def test_a_full_disk_under_the_output_keeps_nobody_from_being_told(told_night: P
             check=False,
         )
     assert done.returncode == Exit.FAILED
-    assert b"this machine says: No space left on device" in done.stderr
+    assert b"on this machine: No space left on device" in done.stderr
     assert json.loads((tmp_path / "got").read_text())["command"] == "scrub"
 
 

@@ -19,7 +19,7 @@ from zborg.hosts.enrol import OperatorEntry, text
 from zborg.hosts.keys import fingerprint, is_host_key
 from zborg.hosts.operator import by_operator, shown_host_key
 from zborg.hosts.ssh import SshRunner
-from zborg.model import NAME_PATTERN, Endpoint, Host, Outcome, Report, Status, utc_now
+from zborg.model import NAME_PATTERN, Endpoint, Host, Outcome, Report, Status, os_errors, utc_now
 from zborg.model.enrolment import Entry, Request
 from zborg.model.words import printable
 from zborg.planning.acceptance import parse
@@ -136,7 +136,7 @@ def write_bundle(script: str, output: str) -> None:
     try:
         Path(output).write_text(script, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}") from error
+        raise UsageError(*os_errors.describe(error, output, "cannot be written")) from error
 
 
 def bundle_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -25,22 +24,10 @@ from typer._click.exceptions import ClickException
 from zborg.cli.output import drained, printing
 from zborg.errors import ConfigError, Exit, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import remedy
+from zborg.model import os_errors, remedy
 from zborg.model.words import printable
 
 _FILES = 8192
-
-# What the machine refuses, and no bug of ours.
-_MACHINE = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EIO,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EMFILE,
-    errno.ENFILE,
-)
 
 
 def _version(asked: bool) -> None:
@@ -153,10 +140,9 @@ def guarded(work: Callable[[], object]) -> int:
         _tell(error)
         return int(error.exit)
     except OSError as error:
-        if error.errno not in _MACHINE:
+        if error.errno not in os_errors.MACHINE:
             return _bug()
-        place = f"{error.filename}: " if error.filename else ""
-        _tell(ZborgError(f"this machine says: {place}{error.strerror}", "see to it, and run again"))
+        _tell(ZborgError(*os_errors.describe(error)))
         return int(Exit.FAILED)
     except Exception:
         return _bug()
@@ -197,13 +183,15 @@ def _bug() -> int:
     try:
         with tempfile.NamedTemporaryFile("w", prefix="zborg-bug-", suffix=".txt", delete=False) as file:
             file.write(told)
-        place = file.name
+        first = "report it with this, once you have read it:"
+        look = remedy.remedy(remedy.command("cat", file.name), first=first)
     except OSError as error:
-        place = f"what you did; the traceback could not be saved ({error.strerror})"
+        look = f"report it with what you did; its traceback could not be saved: {error.strerror}"
     words = f"this is a bug in zborg: {told.strip().splitlines()[-1]}"
-    _tell_script(Exit.BUG, words, f"please report it with {place}")
+    _tell_script(Exit.BUG, words, look)
     print(f"zborg: {words}", file=sys.stderr)
-    print(f"  -> please report it with {place}", file=sys.stderr)
+    for line, _ in remedy.lines(look):
+        print(f"  {line}", file=sys.stderr)
     return int(Exit.BUG)
 
 

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from zborg.errors import ConfigError
+from zborg.model import os_errors
 
 _OURS = {"locks", "runs", "frozen", "known", "escrow"}
 """Directories that zborg makes in it."""
@@ -38,8 +39,6 @@ def prepare_state(state: Path, *, make: bool) -> Path:
             raise ConfigError(f"the state directory {state} does not exist", "zborg init")
         next((state / "runs").iterdir(), None)  # or a reader without rights would see an empty history
     except OSError as error:
-        raise ConfigError(
-            f"the state directory {state} cannot be used: {error.strerror}",
-            "run zborg as root, or set state_dir",
-        ) from error
+        message, look = os_errors.describe(error, str(state))
+        raise ConfigError(f"the state directory {state} cannot be used: {message}", look) from error
     return state

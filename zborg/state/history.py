@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zborg.errors import ZborgError
-from zborg.model import Entry, Report
+from zborg.model import Entry, Report, os_errors
+from zborg.model.remedy import command, remedy
 from zborg.model.serial import VERSION, from_dict, outcome_from_dict, to_dict
 from zborg.model.words import moment, moment_of
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 _PATIENCE = 3.0  # seconds that a writer waits for another; a record takes a few milliseconds
-_MENDED = "see to its room and its disk; a later run records what is missing"
+_MENDED = "make room there, or look at the disk below it; a later run records what is missing:"
 _REBUILD = "zborg history --rebuild"
 
 # What turns a database of one version (PRAGMA user_version) into the next; never changed, only added to.
@@ -208,9 +209,10 @@ class History:
         except sqlite3.Error as error:
             if _is_corrupt(error):
                 raise Corrupt(f"{self.path}: {error}", _REBUILD) from error
-            raise ZborgError(f"{self.path}: {error}", _MENDED) from error
+            look = remedy(command("df", "-h", str(self.path.parent)), first=_MENDED)
+            raise ZborgError(f"on this machine, {self.path}: {error}", look) from error
         except OSError as error:
-            raise ZborgError(f"{self.path}: {error.strerror}", "see to its rights and its room") from error
+            raise ZborgError(*os_errors.describe(error, str(self.path))) from error
 
 
 def _is_corrupt(error: Exception) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 from zborg.config import Config
 from zborg.errors import Busy, Conflict, Damage, Exit, Interrupted, UsageError, ZborgError
@@ -25,6 +23,7 @@ from zborg.model import (
     Target,
     Tunnel,
     Zfs,
+    os_errors,
 )
 from zborg.model.remedy import command, remedy
 from zborg.state.frozen import Frozen
@@ -138,14 +137,17 @@ def inspect(outcomes: Sequence[Outcome]) -> tuple[Status, Exit]:
     return (Status.FAILED, Exit.FAILED) if status in (Status.PARTIAL, Status.BUSY) else (status, code)
 
 
+_BUG = "report it with what the same command prints with --json, which has the traceback"
+
+
 def outcome_of(kind: str, subject: str, error: Exception) -> Outcome:
     """An error that ended the work on one subject, as its outcome. A bug keeps its traceback."""
     if isinstance(error, OSError):
-        return Outcome(kind, subject, Status.FAILED, f"this machine says: {error}", _look_at(error))
+        return Outcome(kind, subject, Status.FAILED, *os_errors.describe(error))
     if not isinstance(error, ZborgError):
         words = f"this is a bug in zborg: {type(error).__name__}: {error}"
         data = {"traceback": "".join(traceback.format_exception(error))}
-        return Outcome(kind, subject, Status.FAILED, words, "please report it with `zborg --json`", data)
+        return Outcome(kind, subject, Status.FAILED, words, _BUG, data)
     kinds: tuple[tuple[type[ZborgError], Status], ...] = (
         (Busy, Status.BUSY),
         (Conflict, Status.CONFLICT),
@@ -154,14 +156,6 @@ def outcome_of(kind: str, subject: str, error: Exception) -> Outcome:
     )
     status = next((status for cls, status in kinds if isinstance(error, cls)), Status.FAILED)
     return Outcome(kind, subject, status, error.message, error.remedy)
-
-
-def _look_at(error: OSError) -> str:
-    """What shows the cause, where it is the disk that a named file is on."""
-    if error.filename and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        place = command("df", "-h", str(Path(str(error.filename)).parent))
-        return remedy(place, first="make room there, or mount it for writing, and run again:")
-    return "see to it, and run again"
 
 
 def unrecorded(context: Context, report: Report) -> Report:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zborg.config import Config
 from zborg.errors import Exit, UsageError, ZborgError
-from zborg.model import TELLING, Emit, Outcome, Report, Runner, Status
+from zborg.model import TELLING, Emit, Outcome, Report, Runner, Status, os_errors
 from zborg.state.log import FileSink, JournalSink, Log, lines_of
 from zborg.state.runs import Runs, new_run
 
@@ -72,7 +72,7 @@ def _of_file(path: Path, wanted: Sequence[str]) -> Iterator[str]:
     try:
         yield from lines_of(path, set(wanted).__contains__)
     except OSError as error:
-        raise ZborgError(f"{path} cannot be read: {error.strerror}", "run zborg as root") from error
+        raise ZborgError(*os_errors.describe(error, str(path), "cannot be read")) from error
 
 
 def _of_journal(local: Runner, wanted: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from zborg.config import Config
 from zborg.errors import Exit, ZborgError
-from zborg.model import News, Notifier, Outcome, Report, Status
+from zborg.model import News, Notifier, Outcome, Report, Status, os_errors
 from zborg.model.figures import Figures, HostFigures, PoolFigures, TargetFigures
 from zborg.model.words import counted, moment, size, span
 from zborg.planning.figures import Told, figures
@@ -63,7 +63,7 @@ def written(place: Path, html: str) -> Outcome:
         mode = S_IMODE(place.stat().st_mode) if place.exists() else FOR_OWNER
         replace_whole(place, html, mode)
     except OSError as error:
-        raise ZborgError(f"{place} cannot be written: {error.strerror}", "--to names another file") from error
+        raise ZborgError(*os_errors.describe(error, str(place), "cannot be written")) from error
     return Outcome("file", str(place), Status.OK, size(len(html.encode())))
 
 
