@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.fake_zfs import FakeZfs
 from tests.test_cli import python
-from zborg.errors import Exit
-from zborg.model import Status
+from zborg.errors import Exit, ZborgError
+from zborg.hosts.serve import LocalServe
+from zborg.model import Status, Storage
 from zborg.model.os_errors import MACHINE, describe
 from zborg.model.remedy import parse
+from zborg.process import LocalRunner
 from zborg.steps.context import outcome_of
 
 SOURCES = sorted((Path(__file__).parent.parent / "zborg").rglob("*.py"))
@@ -71,3 +74,18 @@ def test_no_message_leaves_the_reader_alone() -> None:
     for path in SOURCES:
         found = re.search(r"this machine says|see to it, |see to its ", path.read_text())
         assert not found, f"{path}: {found}"
+
+
+def test_an_exported_pool_is_named_and_no_path_of_ours(tmp_path: Path) -> None:
+    """It was "cannot be started: ... /nonexistent/web1 is not a directory"."""
+    zfs = FakeZfs(tmp_path / "pool")
+    serve = LocalServe(Storage("tank/borg", None, "root", "borg"), zfs, lambda *_: LocalRunner())
+    with pytest.raises(
+        ZborgError, match="there is no dataset tank/borg on this machine: is its pool tank"
+    ) as gone:
+        serve("serve web1", 0, 0)
+    assert parse(gone.value.remedy)[1] == ("zpool import",)
+    zfs.create("tank/borg", {"mountpoint": "none"})
+    with pytest.raises(ZborgError, match="tank/borg on this machine has no mountpoint") as nowhere:
+        serve("serve web1", 0, 0)
+    assert parse(nowhere.value.remedy)[1] == ("zfs get mountpoint tank/borg",)

@@ -14,8 +14,9 @@ from zborg.hosts import SCRIPTS
 from zborg.hosts.ssh import SshRunner
 from zborg.model import NUMBERS, Child, Runner, Storage, Zfs
 from zborg.model.remedy import command as typed
+from zborg.model.remedy import remedy
 
-_NOWHERE = "/nonexistent"  # serve.sh refuses what is not a directory
+_NOWHERE = "/nonexistent"  # what serve.sh is given where a command needs no scratch
 _REQUIRE = " require"
 # Where `zborg init` writes them and every forced command names the first.
 _INSTALLED = (
@@ -61,7 +62,14 @@ class LocalServe:
     def _place(self, dataset: str) -> str:
         """Its mountpoint. A parent need not be mounted itself for what is mounted below it."""
         found = next((d for d in self._zfs.datasets(dataset) if d.name == dataset), None)
-        return found.mountpoint if found and found.mountpoint else _NOWHERE
+        if found and found.mountpoint:
+            return found.mountpoint
+        if found:
+            message = f"{dataset} on this machine has no mountpoint, so nothing can be served from it"
+            raise ZborgError(message, remedy(typed("zfs", "get", "mountpoint", dataset)))
+        pool = dataset.partition("/")[0]
+        message = f"there is no dataset {dataset} on this machine: is its pool {pool} imported?"
+        raise ZborgError(message, remedy(typed("zpool", "import"), first="what can be imported here:"))
 
 
 def _number(home: Path) -> int | None:
