@@ -95,13 +95,20 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
             ),
         ),
         hosts=(
-            Host("web1", Endpoint("root", "web1.example.net", 22, KEY, identity), 26 * 3600, 4 * 3600),
+            Host(
+                "web1",
+                Endpoint("root", "web1.example.net", 22, KEY, identity),
+                26 * 3600,
+                4 * 3600,
+                stalled_after=3 * 3600,
+            ),
             Host(
                 "old1",
                 Endpoint("root", "old1.example.net", 22, KEY, identity),
                 26 * 3600,
                 23 * 3600,
                 Reverse(64065, "127.0.0.1:22"),
+                stalled_after=90 * 60,
             ),
         ),
         include=("hosts.d/*.toml",),
@@ -116,6 +123,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
         metrics=Path("/var/lib/prometheus/node-exporter/zborg.prom"),
         log="auto",
         log_file=Path("/var/lib/zborg/zborg.log"),
+        window=6 * 3600,
     )
 
 
@@ -245,7 +253,8 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
     )
     assert problems(tmp_path, backup={"xyzzy": 4}) == (
         "backup.xyzzy: is not known; "
-        "known here: parallel, timeout, stalled_after, allow_partial, retries, jitter, prune_every, tunnel",
+        "known here: parallel, timeout, stalled_after, window, allow_partial, retries, jitter, prune_every, "
+        "tunnel",
     )
 
 

@@ -44,6 +44,7 @@ class LocalVault:
         self.endpoints: dict[str, Endpoint] = {}
         self.timeouts: dict[str, int] = {}
         self.stalled_after = 0
+        self.window = 0
         self.reverse: dict[str, Reverse] = {}
         self.backup: dict[str, Any] = {"parallel": 4, "retries": 0, "jitter": 0, "prune_every": 0}
         self.keep = Policy(last=2)
@@ -109,6 +110,7 @@ class LocalVault:
             targets=(target,),
             hosts=hosts,
             identity=str(self.key.private),
+            window=self.window,
         )
 
     def runs_of(self, machine: str) -> Runs:

@@ -49,6 +49,8 @@ def perform(
             if told and context.notifiers:
                 _announce(context, common.command)
             report = _recorded(context, _logged(context, common, step))
+            for later in context.afterwards:
+                report = _continued(context, common, report, later, told=told)
     except UsageError:
         raise  # nothing began
     except Exception as error:
@@ -63,6 +65,17 @@ def perform(
         if told:
             _let_know(context, report)
     raise typer.Exit(int(report.exit))
+
+
+def _continued(
+    context: Context, common: Common, report: Report, later: Callable[[], Report], *, told: bool
+) -> Report:
+    """People hear of a night when it ends and when its stragglers have; a program reads one report."""
+    if told:
+        _let_know(context, report)
+    if not common.json:
+        _print(report, common)
+    return _recorded(context, _logged(context, common, lambda _: later()))
 
 
 def _recorded(context: Context, report: Report) -> Report:

@@ -48,6 +48,7 @@ class Config:
     custodians: tuple[str, ...] = ()  # age's public keys, for whom a new host's key is sealed
     notify: Notify = field(default_factory=Notify)
     metrics: Path | None = None  # the textfile for node_exporter
+    window: int = 0  # seconds after which a night goes on without the hosts still at work, 0 never
 
 
 def find(given: str | None) -> Path:
@@ -202,6 +203,7 @@ def _build(raw: Raw, path: Path) -> Config:
         custodians=tuple(raw.escrow.custodians),
         notify=_notify(raw.notify, here),
         metrics=Path(raw.metrics.textfile) if raw.metrics.textfile else None,
+        window=raw.backup.window,
     )
 
 

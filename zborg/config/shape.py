@@ -67,6 +67,7 @@ class RawBackup:
     timeout: Duration = Duration(23 * 3600)
     # Longer than the longest hook that an agent allows by default (an hour), during which nothing moves.
     stalled_after: Duration = Duration(90 * 60)
+    window: Duration = Duration(6 * 3600)
     allow_partial: bool = False
     retries: int = 2
     jitter: Duration = Duration(0)

@@ -81,6 +81,7 @@ class Log:
     def __init__(self, sink: Sink, shown: Emit) -> None:
         self._sink, self._shown = sink, shown
         self._run = "-"
+        self._runs: dict[str, str] = {}  # of subjects at work: hosts may go on behind the steps that follow
         self._failed = False
 
     def __call__(self, event: Event) -> None:
@@ -94,7 +95,15 @@ class Log:
         elif event.kind not in _QUIET:
             words = f": {event.message}" if event.message else ""
             priority = {"error": _ERROR, "warning": _WARNING}.get(event.kind, _INFO)
-            self._write(priority, f"{event.subject} {event.kind}{words}")
+            self._write(priority, f"{event.subject} {event.kind}{words}", self._run_of(event))
+
+    def _run_of(self, event: Event) -> str:
+        if event.kind == "started":
+            self._runs[event.subject] = self._run
+        known = self._runs.get(event.subject, self._run)
+        if event.kind == "finished":
+            self._runs.pop(event.subject, None)
+        return known
 
     def _report(self, report: Report) -> None:
         """What became of each subject, and of the whole."""
@@ -104,11 +113,12 @@ class Log:
         end = f"{report.command} {report.status.value}, exit {int(report.exit)}"
         self._write(_priority(report.status), end)
 
-    def _write(self, priority: int, words: str) -> None:
+    def _write(self, priority: int, words: str, run: str = "") -> None:
         if self._failed:
             return
         try:
-            self._sink.write(datetime.now(UTC), printable(self._run), priority, printable(words)[:_LONGEST])
+            run, words = printable(run or self._run), printable(words)[:_LONGEST]
+            self._sink.write(datetime.now(UTC), run, priority, words)
         except OSError as error:
             self._failed = True
             words = f"cannot be written, and nothing more is: {error.strerror or error}"

@@ -6,16 +6,18 @@ What is done for one host is in host_backup.py.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Event, Host, Outcome, Report, Status
 from zborg.model.remedy import command
-from zborg.model.words import counted, moment
+from zborg.model.words import counted, duration, moment
 from zborg.planning import excuses
+from zborg.planning.places import Places
 from zborg.planning.schedule import longest_first, prune_is_due
 from zborg.steps.checks import Checks, check_room
 from zborg.steps.context import (
@@ -28,6 +30,7 @@ from zborg.steps.context import (
     outcome_of,
     select_hosts,
 )
+from zborg.steps.fleet import Fleet
 from zborg.steps.host_backup import HostBackup, archive_name
 from zborg.steps.mounts import check_mounted
 from zborg.steps.past import Past, look_back
@@ -47,23 +50,89 @@ class Options:
 
 
 def backup(context: Context, options: Options) -> Report:
-    """Back up the selected hosts. Raises UsageError before anything starts."""
-    hosts = select_hosts(context.config, options.hosts, options.exclude)
-    begun = begin(context, "backup")
-    oldest = max((host.max_age for host in hosts), default=0)
-    past = look_back(context.runs, begun.started, context.config.prune_every, oldest)
-    hosts = _ordered(hosts, past)
-    partial_ok = options.allow_partial or context.config.allow_partial
-    if options.dry_run:
-        return begun.report((), _plan(begun, hosts))
-    skipped = [
-        Outcome("host", name, Status.SKIPPED, "excluded on the command line") for name in options.exclude
-    ]
-    fleet = _Fleet(begun, past, fail_fast=options.fail_fast)
-    outcomes = fleet.back_up(hosts, skipped) or [nobody(context.config)]
-    report = begun.report(outcomes, rule=partial(conclude, partial_ok=partial_ok))
-    context.runs.save(report)
-    return report
+    """Back up the selected hosts, and wait for all. Raises UsageError before anything starts."""
+    return Backup(context, options).within(inf)
+
+
+class Backup:
+    """One run of `backup`, which can be left while hosts are still at work, and be gone on with.
+
+    Raises UsageError before anything starts; nothing does before `within`.
+    """
+
+    def __init__(self, context: Context, options: Options) -> None:
+        hosts = select_hosts(context.config, options.hosts, options.exclude)
+        self._begun, self._options = begin(context, "backup"), options
+        oldest = max((host.max_age for host in hosts), default=0)
+        self._past = look_back(context.runs, self._begun.started, context.config.prune_every, oldest)
+        self._hosts = _ordered(hosts, self._past)
+        self._others = [
+            Outcome("host", name, Status.SKIPPED, "excluded on the command line") for name in options.exclude
+        ]
+        self._fleet: Fleet | None = None
+
+    def within(self, seconds: float) -> Report:
+        """The report after so many seconds at most: whoever has not ended by then is busy."""
+        if self._options.dry_run:
+            return self._begun.report((), _plan(self._begun, self._hosts))
+        deadline = time.monotonic() + seconds
+        if self._fleet is None:
+            self._start()
+        while not self.ended:
+            self.advance(deadline - time.monotonic())
+            if time.monotonic() >= deadline:
+                break
+        return self.report(seconds)
+
+    def advance(self, patience: float = inf) -> None:
+        """Until another host has ended, whose outcome is saved: a killed run loses no finished host."""
+        if self._fleet and self._fleet.advance(patience):
+            self._begun.context.runs.save(self._begun.report([*self._others, *self._fleet.outcomes]))
+
+    @property
+    def ended(self) -> bool:
+        return self._fleet is None or self._fleet.ended
+
+    def report(self, window: float) -> Report:
+        """As of now, saved."""
+        context = self._begun.context
+        fleet = [*self._fleet.outcomes, *_unfinished(self._fleet, window)] if self._fleet else []
+        outcomes = [*self._others, *fleet] or [nobody(context.config)]
+        partial_ok = self._options.allow_partial or context.config.allow_partial
+        report = self._begun.report(outcomes, rule=partial(conclude, partial_ok=partial_ok))
+        context.runs.save(report)
+        return report
+
+    def _start(self) -> None:
+        context = self._begun.context
+        try:
+            datasets = _datasets(context)
+        except ZborgError as error:
+            self._others += [outcome_of("host", host.name, error) for host in self._hosts]
+            return
+        work = _HostWork(self._begun, self._past, datasets, Checks.gather(self._begun))
+        work.announce(self._hosts)
+        places = Places(context.config.parallel, self._past.seconds, context.config.jitter)
+        self._fleet = Fleet(self._hosts, work.one, places, self._reason_to_stop)
+
+    def _reason_to_stop(self, outcomes: Sequence[Outcome]) -> str:
+        if any(outcome.status is Status.INTERRUPTED for outcome in outcomes):
+            return "not started: interrupted"
+        if self._options.fail_fast and any(outcome.status.bad for outcome in outcomes):
+            return "not started: --fail-fast"
+        return ""
+
+
+def _unfinished(fleet: Fleet, window: float) -> list[Outcome]:
+    """Who is still to end when a night goes on: at work, or without a place yet."""
+    took, look = f"within window = {duration(window)}" if window < inf else "yet", command("zborg", "status")
+    at_work = ", ".join(fleet.at_work)
+    words = {
+        name: f"not finished {took}: at work for {duration(seconds)}; its end gets a snapshot of its own"
+        for name, seconds in fleet.at_work.items()
+    }
+    words |= dict.fromkeys(fleet.waiting, f"not begun {took}: its place is taken by {at_work}")
+    return [Outcome("host", name, Status.BUSY, said, look) for name, said in words.items()]
 
 
 def _ordered(hosts: Sequence[Host], past: Past) -> tuple[Host, ...]:
@@ -86,38 +155,15 @@ def _as(begun: Begun, host: Host) -> str:
 
 
 @dataclass(frozen=True)
-class _Fleet:
-    """All hosts of one run."""
+class _HostWork:
+    """What is done for each host of one run."""
 
     begun: Begun
     past: Past
-    fail_fast: bool
+    datasets: Mapping[str, Dataset]
+    checks: Checks
 
-    def back_up(self, hosts: Sequence[Host], outcomes: list[Outcome]) -> list[Outcome]:
-        """Every host in a thread of its own, `parallel` at once; each outcome is saved when it is known,
-        so that a run that gets killed loses no finished host."""
-        context = self.begun.context
-        try:
-            datasets = _datasets(context)
-        except ZborgError as error:
-            return [*outcomes, *(outcome_of("host", host.name, error) for host in hosts)]
-        self._announce(hosts)
-        checks = Checks.gather(self.begun)
-        waiting = list(hosts)
-        running: set[Future[Outcome]] = set()
-        with ThreadPoolExecutor(max_workers=context.config.parallel) as pool:
-            while waiting or running:
-                while waiting and len(running) < context.config.parallel:
-                    running.add(pool.submit(self._one, waiting.pop(0), datasets, checks))
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                outcomes += [future.result() for future in done]
-                context.runs.save(self.begun.report(outcomes))
-                if stop := self._reason_to_stop(outcomes):
-                    outcomes += [Outcome("host", h.name, Status.SKIPPED, stop) for h in waiting]
-                    waiting = []
-        return outcomes
-
-    def _announce(self, hosts: Sequence[Host]) -> None:
+    def announce(self, hosts: Sequence[Host]) -> None:
         """Who shows the work can tell from this what is still to come."""
         expected = {host.name: self.past.seconds.get(host.name) for host in hosts}
         parallel = self.begun.context.config.parallel
@@ -125,20 +171,13 @@ class _Fleet:
             Event("planned", self.begun.command, data={"expected": expected, "parallel": parallel})
         )
 
-    def _reason_to_stop(self, outcomes: Sequence[Outcome]) -> str:
-        if any(outcome.status is Status.INTERRUPTED for outcome in outcomes):
-            return "not started: interrupted"
-        if self.fail_fast and any(outcome.status.bad for outcome in outcomes):
-            return "not started: --fail-fast"
-        return ""
-
-    def _one(self, host: Host, datasets: Mapping[str, Dataset], checks: Checks) -> Outcome:
+    def one(self, host: Host) -> Outcome:
         """One host, whatever happens to it, as an outcome: no host ends the night of the others."""
         context = self.begun.context
         try:
             context.emit(Event("started", host.name))
             pause(self.begun, host, random.uniform(0, context.config.jitter))
-            made = self._under_lock(host, datasets, checks)
+            made = self._under_lock(host)
             outcome = excuses.judged(host, made, self.past.since.get(host.name), context.clock())
         except Exception as error:
             outcome = outcome_of("host", host.name, error)
@@ -147,17 +186,17 @@ class _Fleet:
         context.emit(Event("finished", host.name, outcome.message, {"status": outcome.status.value}))
         return outcome
 
-    def _under_lock(self, host: Host, datasets: Mapping[str, Dataset], checks: Checks) -> Outcome:
+    def _under_lock(self, host: Host) -> Outcome:
         context = self.begun.context
         with context.locks.hold(f"host-{host.name}") as lock:
-            home = _home(context, host, datasets)
+            home = _home(context, host, self.datasets)
             if host.reverse:
                 tries = Tries(self.begun, host)
                 return tries.persistently(
                     lambda _: ReverseBackup(self.begun, tries.limited(), lock).run(home)
                 )
             work = HostBackup(self.begun, host, lock, home)
-            made = checks.judged(host, work.run())
+            made = self.checks.judged(host, work.run())
             return work.pruned(made) if self._is_to_prune(made) else made
 
     def _is_to_prune(self, made: Outcome) -> bool:

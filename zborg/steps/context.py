@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from zborg.config import Config
@@ -48,6 +48,8 @@ class Context:
     clock: Clock
     emit: Emit
     notifiers: tuple[Notifier, ...] = ()
+    # What a step leaves to be done once its report was shown and sent: each makes the report anew.
+    afterwards: list[Callable[[], Report]] = field(default_factory=list)
 
 
 Rule = Callable[[Sequence[Outcome]], tuple[Status, Exit]]

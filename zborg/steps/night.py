@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from math import inf
 
 from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status
 from zborg.model.report import DRY
-from zborg.steps.backup import Options, backup
+from zborg.steps.backup import Backup, Options
 from zborg.steps.context import Begun, Context, begin, outcome_of
 from zborg.steps.inventory import vanished
 from zborg.steps.replicate import replicate
@@ -28,6 +30,7 @@ _WORSE = (
     Exit.CONFLICT,
     Exit.DAMAGE,
 )
+_TOGETHER = 1.0  # seconds; hosts that end at one moment share a snapshot, whose name is to the second
 # What may stand beside exit 0 (--allow-partial), the worst first.
 _ALLOWED = (Status.DAMAGED, Status.CONFLICT, Status.PARTIAL, Status.WARNING)
 
@@ -35,9 +38,10 @@ _ALLOWED = (Status.DAMAGED, Status.CONFLICT, Status.PARTIAL, Status.WARNING)
 def night(context: Context, *, allow_partial: bool = False, dry_run: bool = False) -> Report:
     """Every step, each with a report of its own; this one gathers their outcomes."""
     begun = begin(context, "run")
+    work: list[Backup] = []
     steps: dict[str, Callable[[], Report]] = {
         "inventory": lambda: _inventory(begun, dry_run=dry_run),
-        "backup": lambda: backup(context, Options(allow_partial=allow_partial, dry_run=dry_run)),
+        "backup": lambda: _backup(context, Options(allow_partial=allow_partial, dry_run=dry_run), work),
         "snapshot": lambda: snapshot(context, dry_run=dry_run),
         "rotate": lambda: rotate(context, dry_run=dry_run),
         "replicate": lambda: replicate(context, dry_run=dry_run),
@@ -46,10 +50,42 @@ def night(context: Context, *, allow_partial: bool = False, dry_run: bool = Fals
     if context.config.storage.received:  # an off-site takes what comes, and sends nothing on
         steps = {name: step for name, step in steps.items() if name in ("rotate", "scrub")}
     reports = [_unless_stopped(begun, name, step) for name, step in steps.items()]
+    if work and not work[0].ended:
+        context.afterwards.append(partial(_stragglers, begun, work[0], reports))
     report = _gathered(begun, reports)
     if not dry_run:
         context.runs.save(report)
     return report
+
+
+def _backup(context: Context, options: Options, work: list[Backup]) -> Report:
+    """Until all hosts have ended, or the window has; what goes on behind it is in `work`."""
+    work.append(Backup(context, options))
+    return work[0].within(context.config.window or inf)
+
+
+def _stragglers(begun: Begun, work: Backup, reports: list[Report]) -> Report:
+    """Wait for who outlasted the window. Each end is recorded by a snapshot, and the last is sent off-site.
+
+    Returns the night's report anew, with what became of all.
+    """
+    context, window = begun.context, begun.context.config.window
+    later: list[Report] = []
+    while not work.ended:
+        work.advance()
+        cancelled.wait(_TOGETHER)
+        later.append(_telling(_unless_stopped(begun, "snapshot", lambda: snapshot(context))))
+    later.append(_unless_stopped(begun, "replicate", lambda: replicate(context)))
+    whole = work.report(window)
+    report = _gathered(begun, [*(whole if one.command == "backup" else one for one in reports), *later])
+    context.runs.save(report)
+    return report
+
+
+def _telling(report: Report) -> Report:
+    """A snapshot between others: without the datasets of hosts that had no backup since the last one."""
+    some = tuple(one for one in report.outcomes if one.data.get("state") or not one.status.good)
+    return replace(report, outcomes=some)
 
 
 def _inventory(begun: Begun, *, dry_run: bool) -> Report:

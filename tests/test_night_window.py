@@ -1,0 +1,200 @@
+"""One host does not hold up the night of the others: `window`, stragglers, places (docs/failures.md).
+
+Real sshd, agents and borg; the in-memory ZFS takes the snapshots and is the off-site.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import typer
+
+from tests.harness.host import throttled
+from tests.harness.hosts_that_hold import DRIPS, HANGS, LIES, misbehave
+from tests.harness.local import LocalVault
+from tests.harness.steps import Hours, of, scrubbed
+from tests.harness.watch import next_second
+from zborg.cli import compose, perform
+from zborg.cli.options import Common
+from zborg.errors import Exit
+from zborg.model import Message, Outcome, Report, State, Status
+from zborg.planning import places
+from zborg.reporting.notify import message
+from zborg.steps.backup import Options, backup
+from zborg.steps.context import Context
+from zborg.steps.night import night
+
+MIB = 1 << 20
+
+
+def step(report: Report, name: str) -> dict[str, Outcome]:
+    return {one.subject: one for one in report.outcomes if one.data.get("step") == name}
+
+
+def states(vault: LocalVault) -> dict[str, State | None]:
+    """Each host's mark on the newest snapshot."""
+    newest = max((s for s in vault.zfs.snapshots("tank/borg") if s.name), key=lambda s: s.createtxg)
+    same = (s for s in vault.zfs.snapshots("tank/borg") if s.raw == newest.raw)
+    return {s.dataset.rpartition("/")[2]: s.state for s in same}
+
+
+def off_site(vault: LocalVault, host: str) -> set[str]:
+    return {s.guid for s in vault.far.snapshots(f"vault/zborg/{host}")} if host in _copies(vault) else set()
+
+
+def _copies(vault: LocalVault) -> set[str]:
+    return {dataset.name.rpartition("/")[2] for dataset in vault.far.datasets("vault/zborg")}
+
+
+def newest_guid(vault: LocalVault, host: str) -> str:
+    return [s.guid for s in vault.zfs.snapshots("tank/borg") if s.dataset == f"tank/borg/{host}"][-1]
+
+
+def fine_pools(vault: LocalVault) -> Context:
+    clock = Hours()
+    clock.now = datetime.now(UTC)
+    scrubbed(vault, clock)
+    return vault.context()
+
+
+# --- one straggler --------------------------------------------------------------------------------------
+
+
+def slow_and_quick(vault: LocalVault) -> Context:
+    """Two hosts that were good before; one of them now takes some twenty seconds, the window is of four."""
+    vault.add("quick")
+    slow = vault.add("slow")
+    assert backup(vault.context(), Options()).exit is Exit.OK
+    next_second()
+    slow.setup("slow", [slow.data], borg=throttled(slow, rate=256))
+    (slow.data / "new").write_bytes(os.urandom(5 * MIB))
+    vault.window = 4
+    return fine_pools(vault)
+
+
+def test_a_night_goes_on_without_a_slow_host_and_records_its_end_later(vault: LocalVault) -> None:
+    context = slow_and_quick(vault)
+    report = night(context)
+    assert report.exit is Exit.PARTIAL
+    backups = step(report, "backup")
+    assert (backups["quick"].status, backups["slow"].status) == (Status.OK, Status.BUSY)
+    assert backups["slow"].message.startswith("not finished within window = 4 seconds: at work for ")
+    assert states(vault) == {"borg": None, "quick": State.OK, "slow": State.BUSY}
+    assert newest_guid(vault, "quick") in off_site(vault, "quick")
+    # The next night, or somebody by day, finds it busy.
+    again = of(backup(vault.context(), Options(hosts=["slow"])), "slow")
+    assert again.status is Status.BUSY
+    assert "host-slow is locked by pid" in again.message
+    (later,) = context.afterwards
+    final = later()
+    assert final.exit is Exit.OK, final.outcomes
+    assert final.run == report.run
+    assert step(final, "backup")["slow"].status is Status.OK
+    assert states(vault)["slow"] is State.OK
+    assert newest_guid(vault, "slow") in off_site(vault, "slow")
+    saved = context.runs.read(report.run, "run")
+    assert saved is not None and saved.exit is Exit.OK
+    assert not context.locks.is_held("host-slow")
+
+
+def test_without_a_window_a_night_waits_for_all(vault: LocalVault) -> None:
+    slow_and_quick(vault)
+    vault.window = 0
+    context = fine_pools(vault)
+    assert night(context).exit is Exit.OK
+    assert context.afterwards == []
+
+
+# --- who hears of it ------------------------------------------------------------------------------------
+
+
+class Hears:
+    """A notifier that remembers."""
+
+    name = "hears"
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def begins(self, command: str) -> None:
+        pass
+
+    def wants(self, message: Message) -> bool:
+        return True
+
+    def send(self, message: Message, timeout: float) -> str:
+        self.messages.append(message)
+        return ""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_night_is_reported_at_its_end_and_again_when_the_stragglers_have_ended(
+    vault: LocalVault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    hears = Hears()
+    context = replace(slow_and_quick(vault), notifiers=(hears,))
+
+    @contextmanager
+    def composed(*_: Any, **__: Any) -> Iterator[Context]:
+        yield context
+
+    monkeypatch.setattr(compose, "compose", composed)
+    with pytest.raises(typer.Exit) as caught:
+        perform.perform(Common("run", "", as_json, False, False), night)
+    assert caught.value.exit_code == 0
+    first, last = hears.messages
+    assert "partial" in first.subject.lower()
+    assert "slow" in first.text and "not finished within window" in first.text
+    assert "not finished" not in last.text
+    out = capsys.readouterr().out
+    assert out.count('"zborg": 1') == (1 if as_json else 0)
+    assert ("not finished within" in out) is not as_json
+
+
+# --- the fleet ------------------------------------------------------------------------------------------
+
+
+def test_of_twenty_hosts_eight_that_hold_it_up_cost_the_other_twelve_nothing(
+    vault: LocalVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four hang, two drip, two lie, and they begin first: four places, and a clock forty times as fast."""
+    bad = {f"bad{n}": how for n, how in enumerate([HANGS] * 4 + [DRIPS] * 2 + [LIES] * 2)}
+    good = [f"good{n}" for n in range(12)]
+    for name in (*bad, *good):
+        host = vault.add(name)
+        if name in bad:
+            misbehave(host, bad[name])
+    monkeypatch.setattr(places, "_UNKNOWN", 6.0)
+    vault.backup |= {"parallel": 4, "retries": 0}
+    vault.window, vault.stalled_after = 120, 25
+    vault.timeouts = dict.fromkeys(["bad6", "bad7"], 150) | dict.fromkeys(good, 600)
+    context = fine_pools(vault)
+    began = time.monotonic()
+    report = night(context)
+    assert time.monotonic() - began < vault.window + 30
+    backups = step(report, "backup")
+    assert {name for name, one in backups.items() if one.status is Status.OK} == set(good), backups
+    for name in list(bad)[:6]:
+        assert backups[name].message.startswith("no progress for 25 seconds: "), backups[name]
+    for name in ("bad6", "bad7"):
+        assert backups[name].status is Status.BUSY
+    marks = states(vault)
+    assert {name for name, state in marks.items() if state is State.OK} == set(good)
+    assert marks["bad6"] is marks["bad7"] is State.BUSY
+    assert all(newest_guid(vault, name) in off_site(vault, name) for name in good)
+    assert report.exit is Exit.PARTIAL
+    mail = message(report, (), context.config.notify.subject)
+    assert all(name in mail.text for name in bad)
+    # The liars end by their timeout, and their end is recorded.
+    final = context.afterwards[0]()
+    assert final.exit is Exit.PARTIAL
+    assert step(final, "backup")["bad6"].message == "not finished within 2 minutes"
+    assert states(vault)["bad6"] is State.FAILED
+    assert not any(context.locks.is_held(f"host-{name}") for name in bad)
