@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,17 +19,19 @@ import typer
 from tests.harness.host import throttled
 from tests.harness.hosts_that_hold import DRIPS, HANGS, LIES, misbehave
 from tests.harness.local import LocalVault
-from tests.harness.steps import Hours, of, scrubbed
+from tests.harness.steps import Hours, dataset_only, of, scrubbed, world
 from tests.harness.watch import next_second
 from zborg.cli import compose, perform
 from zborg.cli.options import Common
 from zborg.errors import Exit
 from zborg.model import Message, Outcome, Report, State, Status
+from zborg.model.words import moment
 from zborg.planning import places
 from zborg.reporting.notify import message
 from zborg.steps.backup import Options, backup
 from zborg.steps.context import Context
 from zborg.steps.night import night
+from zborg.steps.snapshot import snapshot
 
 MIB = 1 << 20
 
@@ -68,14 +70,14 @@ def fine_pools(vault: LocalVault) -> Context:
 
 
 def slow_and_quick(vault: LocalVault) -> Context:
-    """Two hosts that were good before; one of them now takes some twenty seconds, the window is of four."""
+    """Two hosts that were good before; one of them now takes some forty seconds, the window is of fifteen."""
     vault.add("quick")
     slow = vault.add("slow")
     assert backup(vault.context(), Options()).exit is Exit.OK
     next_second()
-    slow.setup("slow", [slow.data], borg=throttled(slow, rate=256))
-    (slow.data / "new").write_bytes(os.urandom(5 * MIB))
-    vault.window = 4
+    slow.setup("slow", [slow.data], borg=throttled(slow, rate=200))
+    (slow.data / "new").write_bytes(os.urandom(10 * MIB))
+    vault.window, vault.timeouts["slow"] = 15, 300
     return fine_pools(vault)
 
 
@@ -85,7 +87,7 @@ def test_a_night_goes_on_without_a_slow_host_and_records_its_end_later(vault: Lo
     assert report.exit is Exit.PARTIAL
     backups = step(report, "backup")
     assert (backups["quick"].status, backups["slow"].status) == (Status.OK, Status.BUSY)
-    assert backups["slow"].message.startswith("not finished within window = 4 seconds: at work for ")
+    assert backups["slow"].message.startswith("not finished within window = 15 seconds: at work for ")
     assert states(vault) == {"borg": None, "quick": State.OK, "slow": State.BUSY}
     assert newest_guid(vault, "quick") in off_site(vault, "quick")
     # The next night, or somebody by day, finds it busy.
@@ -110,6 +112,28 @@ def test_without_a_window_a_night_waits_for_all(vault: LocalVault) -> None:
     context = fine_pools(vault)
     assert night(context).exit is Exit.OK
     assert context.afterwards == []
+
+
+def test_an_end_just_before_a_snapshot_that_found_the_host_busy_is_in_the_next(
+    vault: LocalVault, clock: Hours
+) -> None:
+    """Its outcome was written down, its lock was not let go yet."""
+    dataset_only(vault, "web1")
+    context = world(vault, clock)
+    written = clock.now - timedelta(seconds=2)
+    outcome = Outcome("host", "web1", Status.FAILED, data={"finished": moment(written)})
+    with context.locks.hold("host-web1"):
+        backup_report = backup(context, Options(dry_run=True))
+        context.runs.save(replace(backup_report, outcomes=(outcome,)))
+        snapshot(context)
+        assert states(vault)["web1"] is State.BUSY
+    clock.tick()
+    snapshot(world(vault, clock))
+    assert states(vault)["web1"] is State.FAILED
+    clock.tick()
+    (vault.zfs.directory("tank/borg") / "news").touch()
+    snapshot(world(vault, clock))
+    assert states(vault)["web1"] is None, "counted once"
 
 
 # --- who hears of it ------------------------------------------------------------------------------------
@@ -196,5 +220,7 @@ def test_of_twenty_hosts_eight_that_hold_it_up_cost_the_other_twelve_nothing(
     final = context.afterwards[0]()
     assert final.exit is Exit.PARTIAL
     assert step(final, "backup")["bad6"].message == "not finished within 2 minutes"
-    assert states(vault)["bad6"] is State.FAILED
+    for name in ("bad6", "bad7"):
+        of_it = [s.state for s in vault.zfs.snapshots("tank/borg") if s.dataset == f"tank/borg/{name}"]
+        assert State.FAILED in of_it and State.OK not in of_it
     assert not any(context.locks.is_held(f"host-{name}") for name in bad)

@@ -24,7 +24,8 @@ _LOCK_TIMEOUT = 73  # borg's, of its modern exit codes
 _KEPT_LINES = 40
 _LAST_LINES, _LAST_LINE = 8, 300  # lines of each side, and characters of each, that go with a failure
 _LONGEST = 4000  # characters of one message; what a host says may have no end
-_MOST = 16 << 20  # characters of borg's own output
+_MOST = 1 << 20  # bytes of borg's own output: of `create` it is a few KiB and the paths of agent.conf
+LISTING = 16 << 20  # the same of `list`; parsed, a hostile text of it may take twenty times as much
 AGENT_PREFIX = "zborg-agent: "
 STORAGE_PREFIX = "storage: "  # what people see before a line of `borg serve`
 _HOST = "host: "  # and before one of the host that would look like it
@@ -42,7 +43,8 @@ class BorgLog:
     errors: list[tuple[str, str]] = field(default_factory=list)  # (msgid, message)
     warnings: Warnings = field(default_factory=Warnings)
     report: HostReport = field(default_factory=HostReport)
-    stdout: list[str] = field(default_factory=list)
+    # What borg prints. In one piece: of lines with a character each, the objects would take 50 times as much.
+    stdout: bytearray = field(default_factory=bytearray)
     plain: list[str] = field(default_factory=list)  # the host's newest lines that are not JSON
     served: list[str] = field(default_factory=list)  # and the storage's
     broken: str = ""  # the newest line in which `borg serve` tells of damaged files
@@ -53,6 +55,7 @@ class BorgLog:
     # The last lines of each side, for people. Apart: a traceback of `borg serve` would push the host's out.
     last_of_host: list[str] = field(default_factory=list)
     last_of_storage: list[str] = field(default_factory=list)
+    most: int = _MOST  # of stdout; whoever prints more has printed nothing
     _size: int = 0
 
     def feed(self, line: str, speaker: Speaker = Speaker.HOST) -> dict[str, Any] | None:
@@ -60,9 +63,7 @@ class BorgLog:
         if speaker is Speaker.STORAGE:
             self._storage(line)
         elif line.startswith(STDOUT_PREFIX):
-            self._size += len(line)
-            if self._size <= _MOST:  # more is no JSON of borg's, and then none at all is left
-                self.stdout.append(line[len(STDOUT_PREFIX) :])
+            self._print(line[len(STDOUT_PREFIX) :])
         elif (entry := _json_object(line)) is None:
             self._keep(line)
         elif entry.get("type") == "archive_progress":
@@ -74,7 +75,13 @@ class BorgLog:
 
     def json(self) -> dict[str, Any]:
         """borg's `--json` output, {} when there is none or it is broken."""
-        return _json_object("\n".join(self.stdout)) or {}
+        return _json_object(self.stdout.decode("utf-8", "replace")) or {}
+
+    def _print(self, line: str) -> None:
+        self.stdout += line.encode("utf-8", "replace") + b"\n"
+        self._size += len(line) + 1
+        if self._size > self.most:  # no JSON of borg's, and what is left is none at all
+            self.stdout.clear()
 
     def _message(self, entry: dict[str, Any]) -> None:
         level, text = str(entry.get("levelname", "")), str(entry.get("message", "")).strip()[-_LONGEST:]

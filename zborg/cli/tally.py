@@ -13,6 +13,7 @@ from zborg.model.words import counted, duration, size
 from zborg.planning.schedule import guessed, remaining
 
 _WINDOW = 10.0  # seconds over which a rate is taken
+_SAMPLE = 0.2  # seconds; of what comes faster the last counts
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Work:
 
     def note(self, data: Mapping[str, Any], now: float) -> None:
         self.data, self.until = data, 0.0
+        if len(self._seen) > 1 and now - self._seen[-2][0] < _SAMPLE:
+            self._seen.pop()
         self._seen.append((now, data.get("bytes", 0)))
         while len(self._seen) > 2 and self._seen[1][0] < now - _WINDOW:
             self._seen.popleft()

@@ -20,7 +20,7 @@ from zborg.streams import pump
 _TRIES = 5  # ports, where the host lets us choose
 # Above those that services have, below those that Linux gives to outgoing connections (32768 and up).
 _PORTS = range(20_000, 32_768)
-_KEPT = 20
+_KEPT, _LONGEST = 20, 4000  # lines, and characters of each
 _NOT_OPENED = "remote port forwarding failed"
 
 
@@ -51,7 +51,7 @@ class ReverseTunnel:
         heard: list[str] = []
 
         def listen(_: str, line: str) -> None:
-            heard.append(line)
+            heard.append(line[:_LONGEST])
             del heard[:-_KEPT]
             lines(Speaker.HOST, line)
 

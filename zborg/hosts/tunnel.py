@@ -28,7 +28,7 @@ from zborg.streams import Spare, join, pump
 Serve = Callable[[str, int, int], Child]
 
 _UNQUOTED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/=@+-")
-_KEPT = 20
+_KEPT, _LONGEST = 20, 4000  # lines of each side, and characters of each, that are looked at in the end
 _PROGRESS = '"type": "progress_'
 _ASKING = 60.0  # seconds for a verb that only prints what the host knows
 _ANSWER = 64 << 10  # bytes of such an answer
@@ -64,7 +64,7 @@ class SshTunnel:
                 watch.hear(line)
             if who == "serve" and _PROGRESS in line:
                 return  # a replay of segments says so much that the reason for it would be forgotten
-            heard[who] = [*heard[who][-_KEPT:], line]
+            heard[who] = [*heard[who][-_KEPT:], line[:_LONGEST]]
             if who == "host":
                 lines(Speaker.HOST, line)
 

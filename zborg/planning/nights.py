@@ -15,7 +15,7 @@ _SILENT = (Status.SKIPPED, Status.BUSY)  # those say nothing of the host itself
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """All backups that began on one day of the calendar; `seconds` are from the first start to the last end.
+    """All backups that began on one day of the calendar; `seconds` are those in which any was at work.
 
     A host that was good once that day was good; of the others the last outcome counts.
     """
@@ -56,10 +56,17 @@ def _night(day: date, entries: Sequence[Entry]) -> Night:
         known = hosts.get(entry.outcome.subject)
         if known is None or entry.outcome.status.good or not known.status.good:
             hosts[entry.outcome.subject] = entry.outcome
-    if not entries:
-        return Night(day, hosts, 0.0)
-    begun, ended = min(one.started for one in entries), max(one.ended for one in entries)
-    return Night(day, hosts, max((ended - begun).total_seconds(), 0.0))
+    return Night(day, hosts, _at_work(entries))
+
+
+def _at_work(entries: Iterable[Entry]) -> float:
+    """Seconds in which at least one backup ran: a run by night and one by day do not take the day between."""
+    total, until = 0.0, None
+    for one in sorted(entries, key=lambda one: one.started):
+        begun = one.started if until is None else max(one.started, until)
+        total += max((one.ended - begun).total_seconds(), 0.0)
+        until = one.ended if until is None else max(until, one.ended)
+    return total
 
 
 def number(outcome: Outcome, key: str) -> int | None:

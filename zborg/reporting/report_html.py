@@ -135,7 +135,7 @@ def _nights(calendar: Sequence[Day]) -> Iterator[Plot]:
     took = [(one.day, one.seconds) for one in calendar if one.word != "none"]
     words = f"{counted(len(calendar), 'night')}; the numbers are in the table below"
     yield Plot("nights-new", "New data of all hosts per night", words, new, unit="bytes", bars=_few(new))
-    yield Plot("nights-took", "From the first start to the last end", words, took, unit="seconds")
+    yield Plot("nights-took", "Time in which backups ran", words, took, unit="seconds")
 
 
 def _few(points: Points) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -59,6 +60,7 @@ class Runs:
         self._directory, self._also, self._warn = directory, also, warn
         self._listed: Sequence[str] | None = None
         self._waiting: dict[tuple[str, str], Report] = {}
+        self._saving = threading.Lock()
         self.unsaved: Unsaved | None = None
 
     def as_now(self) -> Runs:
@@ -78,6 +80,12 @@ class Runs:
 
         The one place through which every report of every step goes. That it cannot be written raises nothing.
         """
+        with self._saving:  # hosts that outlast a night are saved beside the steps that follow
+            self._save(report)
+        if self._also:
+            self._also(report)
+
+    def _save(self, report: Report) -> None:
         self._waiting[report.run, report.command] = report
         try:
             for key, one in list(self._waiting.items()):  # with those that found no room before
@@ -89,8 +97,6 @@ class Runs:
             if self._warn and not self.unsaved:
                 self._warn(f"{self._directory} cannot be written: {error.strerror}; this run is not recorded")
             self.unsaved = Unsaved(self._directory, error.strerror or str(error))
-        if self._also:
-            self._also(report)
 
     def changed(self) -> dict[tuple[str, str], float]:
         """By (run, command) when the file was written, in seconds since 1970."""

@@ -6,8 +6,9 @@ What is done for one host is in host_backup.py.
 from __future__ import annotations
 
 import random
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -19,6 +20,7 @@ from zborg.model.words import counted, duration, moment
 from zborg.planning import excuses
 from zborg.planning.places import Places
 from zborg.planning.schedule import longest_first, prune_is_due
+from zborg.state.locks import Lock
 from zborg.steps.checks import Checks, check_room
 from zborg.steps.context import (
     Begun,
@@ -70,6 +72,8 @@ class Backup:
             Outcome("host", name, Status.SKIPPED, "excluded on the command line") for name in options.exclude
         ]
         self._fleet: Fleet | None = None
+        self._ended: list[Outcome] = []
+        self._recording = threading.Lock()
 
     def within(self, seconds: float) -> Report:
         """The report after so many seconds at most: whoever has not ended by then is busy."""
@@ -85,9 +89,18 @@ class Backup:
         return self.report(seconds)
 
     def advance(self, patience: float = inf) -> None:
-        """Until another host has ended, whose outcome is saved: a killed run loses no finished host."""
-        if self._fleet and self._fleet.advance(patience):
-            self._begun.context.runs.save(self._begun.report([*self._others, *self._fleet.outcomes]))
+        """Until another host has ended."""
+        if self._fleet:
+            self._fleet.advance(patience)
+
+    def _record(self, outcome: Outcome) -> Outcome:
+        """Saved at once, whoever waits for the host: a killed run loses no finished one."""
+        with self._recording:
+            # The run may go on for hours with others: the outcome has its own time.
+            finished = moment(self._begun.context.clock())
+            self._ended.append(replace(outcome, data={**outcome.data, "finished": finished}))
+            self._begun.context.runs.save(self._begun.report([*self._others, *self._ended]))
+            return self._ended[-1]
 
     @property
     def ended(self) -> bool:
@@ -96,7 +109,9 @@ class Backup:
     def report(self, window: float) -> Report:
         """As of now, saved."""
         context = self._begun.context
-        fleet = [*self._fleet.outcomes, *_unfinished(self._fleet, window)] if self._fleet else []
+        with self._recording:
+            ended = list(self._ended)
+        fleet = [*ended, *_others(self._fleet, ended, window)] if self._fleet else []
         outcomes = [*self._others, *fleet] or [nobody(context.config)]
         partial_ok = self._options.allow_partial or context.config.allow_partial
         report = self._begun.report(outcomes, rule=partial(conclude, partial_ok=partial_ok))
@@ -110,7 +125,7 @@ class Backup:
         except ZborgError as error:
             self._others += [outcome_of("host", host.name, error) for host in self._hosts]
             return
-        work = _HostWork(self._begun, self._past, datasets, Checks.gather(self._begun))
+        work = _HostWork(self._begun, self._past, datasets, Checks.gather(self._begun), self._record)
         work.announce(self._hosts)
         places = Places(context.config.parallel, self._past.seconds, context.config.jitter)
         self._fleet = Fleet(self._hosts, work.one, places, self._reason_to_stop)
@@ -123,8 +138,14 @@ class Backup:
         return ""
 
 
+def _others(fleet: Fleet, ended: Sequence[Outcome], window: float) -> list[Outcome]:
+    """Who was left out, and who is still to end when a night goes on: at work, or without a place yet."""
+    known = {one.subject for one in ended}
+    skipped = [one for one in fleet.outcomes if one.status is Status.SKIPPED]
+    return [one for one in (*skipped, *_unfinished(fleet, window)) if one.subject not in known]
+
+
 def _unfinished(fleet: Fleet, window: float) -> list[Outcome]:
-    """Who is still to end when a night goes on: at work, or without a place yet."""
     took, look = f"within window = {duration(window)}" if window < inf else "yet", command("zborg", "status")
     at_work = ", ".join(fleet.at_work)
     words = {
@@ -162,6 +183,7 @@ class _HostWork:
     past: Past
     datasets: Mapping[str, Dataset]
     checks: Checks
+    record: Callable[[Outcome], Outcome]
 
     def announce(self, hosts: Sequence[Host]) -> None:
         """Who shows the work can tell from this what is still to come."""
@@ -177,27 +199,29 @@ class _HostWork:
         try:
             context.emit(Event("started", host.name))
             pause(self.begun, host, random.uniform(0, context.config.jitter))
-            made = self._under_lock(host)
-            outcome = excuses.judged(host, made, self.past.since.get(host.name), context.clock())
+            # Recorded before the lock is let go: a snapshot finds the host at work, or what became of it.
+            with context.locks.hold(f"host-{host.name}") as lock:
+                outcome = self.record(self._judged(host, lock))
         except Exception as error:
-            outcome = outcome_of("host", host.name, error)
-        # The run may go on for hours with others: the outcome has its own time.
-        outcome = replace(outcome, data={**outcome.data, "finished": moment(context.clock())})
+            outcome = self.record(outcome_of("host", host.name, error))
         context.emit(Event("finished", host.name, outcome.message, {"status": outcome.status.value}))
         return outcome
 
-    def _under_lock(self, host: Host) -> Outcome:
-        context = self.begun.context
-        with context.locks.hold(f"host-{host.name}") as lock:
-            home = _home(context, host, self.datasets)
-            if host.reverse:
-                tries = Tries(self.begun, host)
-                return tries.persistently(
-                    lambda _: ReverseBackup(self.begun, tries.limited(), lock).run(home)
-                )
-            work = HostBackup(self.begun, host, lock, home)
-            made = self.checks.judged(host, work.run())
-            return work.pruned(made) if self._is_to_prune(made) else made
+    def _judged(self, host: Host, lock: Lock) -> Outcome:
+        try:
+            made = self._under_lock(host, lock)
+        except Exception as error:
+            return outcome_of("host", host.name, error)
+        return excuses.judged(host, made, self.past.since.get(host.name), self.begun.context.clock())
+
+    def _under_lock(self, host: Host, lock: Lock) -> Outcome:
+        home = _home(self.begun.context, host, self.datasets)
+        if host.reverse:
+            tries = Tries(self.begun, host)
+            return tries.persistently(lambda _: ReverseBackup(self.begun, tries.limited(), lock).run(home))
+        work = HostBackup(self.begun, host, lock, home)
+        made = self.checks.judged(host, work.run())
+        return work.pruned(made) if self._is_to_prune(made) else made
 
     def _is_to_prune(self, made: Outcome) -> bool:
         """An archive that is doubted must not push the others out."""

@@ -5,6 +5,7 @@ A host is good only if the server saw a new commit in this run, never by the cli
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,6 +29,8 @@ from zborg.steps.mounts import machine_of
 from zborg.steps.tries import Tries
 from zborg.steps.walls import KEY as WALL
 from zborg.steps.walls import UNKNOWN
+
+_BETWEEN = 0.2  # seconds between two events of progress of a host
 
 
 def archive_name(host: Host, at: datetime) -> str:
@@ -198,8 +201,13 @@ class HostBackup:
         name = self.host.name
         log = BorgLog(name, self.begun.context.config.storage.dataset_of(name))
 
+        shown = 0.0
+
         def listen(speaker: Speaker, line: str) -> None:
-            if counts := log.feed(line, speaker):
+            nonlocal shown
+            # borg counts five times a second, a host that means harm a hundred thousand times.
+            if (counts := log.feed(line, speaker)) and (now := time.monotonic()) - shown >= _BETWEEN:
+                shown = now
                 self.begun.context.emit(Event("progress", self.host.name, data=counts))
 
         limited = self.tries.limited()

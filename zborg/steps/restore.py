@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from zborg.borg.log import BorgLog, count
+from zborg.borg.log import LISTING, BorgLog, count
 from zborg.borg.verdict import judge
 from zborg.errors import UsageError, ZborgError
 from zborg.model import (
@@ -145,7 +145,7 @@ class _Reading:
 
     def _verb(self, *words: str) -> Outcome:
         """Run one verb. A warning (a file without its owner or its attributes) is no failure."""
-        self.log = log = BorgLog(self.host.name)
+        self.log = log = BorgLog(self.host.name, most=LISTING)
 
         def listen(speaker: Speaker, line: str) -> None:
             if counts := log.feed(line, speaker):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,8 @@ from zborg.planning import clocks
 from zborg.planning.choose import check_label
 from zborg.steps.checks import clock_warning
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
+
+_LETTING_GO = timedelta(minutes=1)  # at most, between the end of a backup and the end of its lock
 
 
 @dataclass(frozen=True)
@@ -89,22 +91,29 @@ def _gather(begun: Begun) -> _Facts:
     last = {s.dataset: s for s in found}  # oldest first
     latest = {name: s for name, s in last.items() if newest and s.raw == newest.raw}
     committed = _transactions(context, datasets)
-    return _Facts(datasets, newest, latest, _states(context, since, committed), committed)
+    marked_busy = {name for name, one in latest.items() if one.state is State.BUSY}
+    return _Facts(datasets, newest, latest, _states(context, since, committed, marked_busy), committed)
 
 
 def _states(
-    context: Context, since: datetime | None, committed: Mapping[str, int]
+    context: Context, since: datetime | None, committed: Mapping[str, int], marked_busy: Container[str]
 ) -> dict[str, State | None]:
-    """A running `borg serve` makes a host busy; else its last outcome since the last snapshot decides."""
+    """A running `borg serve` makes a host busy; else its last outcome since the last snapshot decides.
+
+    Who is `marked_busy` there was just about to let go its lock, perhaps: that outcome was not counted yet.
+    """
+    storage, hosts = context.config.storage, context.config.hosts
+    # Before the outcomes are read: whoever lets go its lock has written down its own.
+    held = {host.name for host in hosts if context.locks.is_held(f"host-{host.name}")}
     outcomes = context.runs.outcomes_since("backup", since)
-    storage = context.config.storage
+    earlier = context.runs.outcomes_since("backup", since - _LETTING_GO if since else None)
+    found = {
+        host.name: (earlier if storage.dataset_of(host.name) in marked_busy else outcomes).get(host.name, [])
+        for host in hosts
+    }
     return {
-        host.name: _state(
-            outcomes.get(host.name, []),
-            committed.get(storage.dataset_of(host.name), 0),
-            busy=context.locks.is_held(f"host-{host.name}"),
-        )
-        for host in context.config.hosts
+        name: _state(some, committed.get(storage.dataset_of(name), 0), busy=name in held)
+        for name, some in found.items()
     }
 
 
