@@ -345,7 +345,7 @@ def test_an_off_site_as_the_documents_make_it_is_good(clinic: Clinic, plant: Pla
 def test_an_off_site_is_started_when_the_night_has_arrived(clinic: Clinic, plant: Plant) -> None:
     plant.away(clinic.cron)
     (one,) = bad(at(clinic, plant, DELEGATED, f"{GOOD}\n"))
-    line = "30 8 * * *  root  /usr/local/bin/zborg run"
+    line = "30 8 * * *  root  /usr/local/bin/zborg run --quiet"
     assert one.data["commands"] == [f"echo '{line}' >>/etc/cron.d/zborg"]
     assert f"`{line}`" in (Path(__file__).parents[1] / "docs" / "sink.md").read_text()
 

@@ -38,6 +38,8 @@ def words(found: Sequence[Finding]) -> str:
     [
         NIGHT,
         f"@daily root {BIN} run --allow-partial",
+        f"@daily root {BIN} run --quiet --allow-partial",
+        f"@daily root {BIN} run -q",
         f"0 2 * * * root flock -n /run/z {BIN} run 2>&1 | logger",
         f"0 2 * * * root {BIN} backup && {BIN} snapshot; {BIN} rotate; {BIN} replicate; {BIN} scrub",
         "0 2 * * * root /opt/zborg/bin/zborg run",

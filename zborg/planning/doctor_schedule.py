@@ -147,7 +147,7 @@ def _nothing(wanted: Wanted, found: Found, others: Sequence[str]) -> Finding:
         words = f"nothing starts a backup: all that is started here is {named}"
         if wanted.received:
             words = f"nothing starts zborg run: all that is started here is {named}"
-    hour, options = ("8", ()) if wanted.received else ("2", ("--allow-partial",))
+    hour, options = ("8", ("--quiet",)) if wanted.received else ("2", ("--quiet", "--allow-partial"))
     line = f"30 {hour} * * *  root  {command(PROGRAM, 'run', *options)}"
     lines = [] if found.daemon or found.installed else ["apt-get install cron"]
     return Finding("schedule", Status.WARNING, words, remedy(*lines, f"echo {quoted(line)} >>{FILE}"))
