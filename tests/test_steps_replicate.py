@@ -313,7 +313,7 @@ AGAIN = "zborg replicate"
         (("zfs", -13, ""), ("ssh", 1, "x: out of space"), "offsite did not take", "zpool list vault"),
         (("zfs", -13, ""), ("ssh", 1, "x: permission denied"), "offsite did not take", "zfs allow -u root"),
         (("zfs", -13, ""), ("ssh", 1, STALE), "offsite did not take", "zborg replicate offsite"),
-        (("zfs", -13, ""), ("ssh", 1, "never seen"), "zfs receive failed: never seen", AGAIN),
+        (("zfs", -13, ""), ("ssh", 1, "never seen"), "zfs receive failed (on the target): never seen", AGAIN),
         (("zfs", -13, ""), ("ssh", 255, "Timeout"), "lost the connection to the target: Timeout", AGAIN),
         (("ssh", 255, "reset"), ("ssh", 1, PARTIAL), "lost the connection to the storage: reset", AGAIN),
         (("zfs", 1, GONE), ("ssh", 1, PARTIAL), "zfs send failed", "zfs list"),

@@ -21,9 +21,9 @@ from collections.abc import Iterator
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 # Programs that a remedy may start, besides any absolute path.
 _PROGRAM = re.compile(
-    r"(age|apt-get|borg|cat|cd|chattr|chmod|chown|chronyc|cp|date|df|dmesg|echo|eval|find|grep|install|kill|ln|loginctl|ls|man"
-    r"|mkdir|mount|mv|pgrep|printf|ps|rm|rmdir|sed|ssh|ssh-add|ssh-keygen|ssh-keyscan|stat|su|systemctl|tail"
-    r"|timedatectl|touch|umount|useradd|usermod|zborg|zfs|zpool|/\S+)( |$)"
+    r"(age|apt-get|borg|cat|cd|chattr|chmod|chown|chronyc|cp|date|df|dmesg|echo|eval|find|grep|id|install|kill|ln"
+    r"|loginctl|ls|man|mkdir|mount|mv|pgrep|printf|ps|rm|rmdir|sed|ssh|ssh-add|ssh-keygen|ssh-keyscan|stat|su"
+    r"|systemctl|tail|timedatectl|touch|umount|useradd|usermod|zborg|zfs|zpool|/\S+)( |$)"
 )
 
 

@@ -78,9 +78,11 @@ def _plain_parent(copy: Copy) -> str:
 
 
 def _allow(copy: Copy) -> str:
+    if copy.user in ("", "root"):  # nothing is to be delegated to root: something else is in the way
+        return on(copy.where, "id", command("zfs", "allow", copy.root))
     rights = "receive:append,create,mount,userprop"
     return remedy(
-        command("zfs", "allow", "-u", copy.user or "root", rights, copy.root),
+        command("zfs", "allow", "-u", copy.user, rights, copy.root),
         first=f"on {copy.where}, as root (before OpenZFS 2.3.9 the first right is `receive`, docs/sink.md):",
     )
 

@@ -7,15 +7,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from zborg.errors import CommandFailed, Unreachable
+from zborg.activity import Floor
+from zborg.errors import CommandFailed, TimedOut, Unreachable
 from zborg.model import Adopt, Child, Emit, Event, Runner
 from zborg.model.remedy import remedy
+from zborg.model.words import duration
 from zborg.streams import chain, pump
 from zborg.zfs.parse import progress, size
 from zborg.zfs.words import explain
 
 # A first full stream over a slow line takes days; a dead line is noticed by ssh's keepalives.
 _LONGEST = 14 * 86400.0
+# `zfs send -v` reports once a second, whether bytes move or not; a hung pool or receiver moves none for good.
+_STALLED = 2 * 3600.0
 # After the sender's end the pipe, ssh's buffers and the receiver's queue still hold data, and the last
 # transaction group is to come: hours on a slow line or a busy pool.
 _ARRIVING = 6 * 3600.0
@@ -82,15 +86,19 @@ def _failure(who: str, argv: Sequence[str], status: int, words: str) -> CommandF
     if status == -signal.SIGTERM:
         why = f"zfs {who} was stopped: it went on for too long after the other end was gone"
         return CommandFailed(("zfs", who), status, words, why, _AGAIN)
-    return explain(CommandFailed(("zfs", who), status, words, remedy=_AGAIN), ("zfs", who))
+    return explain(
+        CommandFailed(("zfs", who), status, words, remedy=_AGAIN), ("zfs", who), f"on {_WHERE[who]}"
+    )
 
 
 class Meter:
     """Progress from the sender's lines: bytes, rate, and what is left of the announced size."""
 
-    def __init__(self, emit: Emit, subject: str) -> None:
-        self._emit, self._subject = emit, subject
+    def __init__(self, emit: Emit, subject: str, longest: float = _STALLED) -> None:
+        """`longest`: seconds without progress after which feed() raises TimedOut."""
+        self._emit, self._subject, self._longest = emit, subject, longest
         self._started = time.monotonic()
+        self._floor = Floor(longest, self._started)
         self._total, self._bytes = 0, 0
 
     @property
@@ -99,13 +107,16 @@ class Meter:
         return max(self._bytes, self._total)
 
     def feed(self, line: str) -> bool:
-        """Take a line; False when it was none of progress."""
+        """Take a line; False when it was none of progress. Raises TimedOut for a stream that has stalled."""
         if line.startswith("size"):
             self._total = size(line)
             return True
         if (sent := progress(line)) is None:
             return line.startswith(("full\t", "incremental\t", "resume "))
         self._bytes = sent
+        if self._floor.stalled(time.monotonic(), sent):
+            why = f"{self._subject}: no data moved for {duration(self._longest)}, on either side"
+            raise TimedOut(("zfs", "send"), -1, "", why, _AGAIN)
         self._tell()
         return True
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from zborg.errors import CommandFailed, TimedOut, Unreachable
-from zborg.model.remedy import command, on
+from zborg.model.remedy import command, on, remedy
 
 # What ZFS answers when a snapshot or dataset cannot go because it is used.
 _IN_USE = ("held by ", "it's being held", "has dependent clones", "dataset is busy")
@@ -15,36 +15,47 @@ _IN_USE = ("held by ", "it's being held", "has dependent clones", "dataset is bu
 _REMEDIES = (
     (
         "refused by the sink: the forced command of this key is for",
-        "ROOT in the forced command there (authorized_keys of the sink's account) has to be `dataset` of the "
-        "target in zborg.toml here; this shows when it is:\nzborg replicate --dry-run",
+        remedy(
+            "zborg replicate --dry-run",
+            first="ROOT in the forced command there (authorized_keys of the sink's account) has to be "
+            "`dataset` of the target in zborg.toml here; this shows when it is:",
+        ),
     ),
     (
         "refused by the sink: it does not do",
-        "its forced command names another dataset, or another version of zborg answers there:\n"
-        "zborg doctor --only targets",
-    ),
-    ("pool or dataset is busy", "a process still uses it: fuser -vm MOUNTPOINT"),
-    ("dataset is busy", "it is being sent or received, or a clone of it is made: try again later"),
-    ("ermission denied", "run as root, or delegate it with zfs allow"),
-    (
-        "requires -L",
-        "the copy there has large blocks and this stream none: set it aside, the next run sends all",
+        remedy(
+            "zborg doctor --only targets",
+            first="its forced command names another dataset, or another version of zborg answers there:",
+        ),
     ),
     (
-        "raw receive on top of existing unencrypted",
-        "the copy there is in the clear: set it aside, the next run sends everything raw",
+        "pool or dataset is busy",
+        remedy("zfs list -o name,mounted,mountpoint", first="a process stands in one of these; end it:"),
     ),
     (
-        "key must be loaded",
-        "the copy there is encrypted: only raw streams, of an encrypted source, fit on it without its key",
+        "dataset is busy",
+        remedy("pgrep -af 'zfs (send|receive)'", first="a stream or a clone uses it; on its machine:"),
     ),
-    ("partially-complete state", "an earlier receive still runs there, or was left: try again later"),
-    ("quota exceeded", "zfs get -r quota,refquota shows which one is full; then try again"),
-    ("out of space", "make room in the pool or raise the quota (zfs list -o space), then try again"),
-    ("no such pool", "is the pool imported? zpool import lists what is there"),
+    ("ermission denied", remedy("zborg doctor --only targets", first="it is not root's, nor delegated:")),
+    (
+        "partially-complete state",
+        "an earlier receive still runs there, or was cut: the next run goes on from it",
+    ),
+    (
+        "quota exceeded",
+        remedy("zfs get -r quota,refquota", first="on that machine, this shows which one is full:"),
+    ),
+    (
+        "out of space",
+        remedy("zfs list -o space", first="on that machine, make room; this shows who uses it:"),
+    ),
+    (
+        "no such pool",
+        remedy("zpool import", first="on that machine, this lists pools that are not imported:"),
+    ),
     ("currently scrubbing", "a scrub is running already"),
-    ("currently resilvering", "wait for the resilver: zpool status"),
-    ("dataset does not exist", "check the name: zfs list"),
+    ("currently resilvering", remedy("zpool status", first="wait for the resilver:")),
+    ("dataset does not exist", "zfs list"),
 )
 _NOT_FOUND = 127  # of a shell, and of zborg's own runners
 
@@ -99,10 +110,12 @@ def explain(error: CommandFailed, argv: Sequence[str], note: str = "") -> Comman
     if isinstance(error, TimedOut | Unreachable):
         return error
     told = f"{note}\n{error.stderr}"
-    remedy = next((remedy for words, remedy in _REMEDIES if words in told), error.remedy)
+    advice = next((known for words, known in _REMEDIES if words in told), error.remedy)
     if "destroy" in argv and any(words in told for words in _IN_USE):
-        remedy = _users(argv[-1].partition("@")[0])
+        advice = _users(argv[-1].partition("@")[0])
     if error.status == _NOT_FOUND:
-        remedy = "is OpenZFS installed there, and its folder in the PATH?"
+        advice = remedy(
+            "zborg doctor --only zfs", first="OpenZFS is not installed there, or not in the PATH:"
+        )
     what = " ".join(_command(argv)[:2]) + " failed" + (f" ({note})" if note else "")
-    return CommandFailed(tuple(argv), error.status, tidy(error.stderr), what, remedy)
+    return CommandFailed(tuple(argv), error.status, tidy(error.stderr), what, advice)
