@@ -646,7 +646,7 @@ def test_a_full_disk_under_the_output_keeps_nobody_from_being_told(told_night: P
             check=False,
         )
     assert done.returncode == Exit.FAILED
-    assert b"on this machine: No space left on device" in done.stderr
+    assert b"cannot be written: No space left on device" in done.stderr
     assert json.loads((tmp_path / "got").read_text())["command"] == "scrub"
 
 

@@ -10,6 +10,7 @@ from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, destroy, nights, of, raws, shown, world
 from zborg.errors import Exit, UsageError
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, State, Status
+from zborg.model.remedy import parse
 from zborg.model.zfs import P_LABEL
 from zborg.steps.backup import Options, backup
 from zborg.steps.holds import Placing, list_holds, place_holds
@@ -212,7 +213,8 @@ def test_a_labelled_one_is_taken_whatever_changed_and_shown_by_its_label(
     report = snapshot(world(vault, clock), label="before-upgrade")
     labelled = vault.zfs.snapshots("tank/borg/web1")[-1]
     assert labelled.properties[P_LABEL] == labelled.label == "before-upgrade" and labelled.name
-    assert report.outcomes[-1].remedy == "to keep it: zborg holds place before-upgrade"
+    sentence, commands = parse(report.outcomes[-1].remedy)
+    assert sentence and commands == ("zborg holds place before-upgrade",)
     listed = list_snapshots(world(vault, clock), "web1").outcomes[-1]
     assert "labelled before-upgrade" in listed.message and listed.data["label"] == "before-upgrade"
     placed = place_holds(world(vault, clock), Placing("before-upgrade", ("web1",), "ops"))

@@ -114,6 +114,7 @@ def _configured(bench: Bench, stock: storage.Stock, config: Config) -> Iterator[
         yield Probe("properties", config.storage.dataset, lambda: storage.properties(stock))
         yield Probe("repositories", config.storage.dataset, lambda: storage.repositories(stock))
         yield Probe("serving", "borg serve", lambda: storage.serving(stock))
+        yield Probe("serving", "memory", lambda: storage.memory(context))
         yield Probe("hosts", "inventory", lambda: inventory.look(config, stock.datasets()))
     yield Probe("pool", config.storage.dataset.partition("/")[0], lambda: storage.pool(context, None))
     for area, look in bench.more:

@@ -17,6 +17,7 @@ from zborg.planning import doctor_walls as walls
 from zborg.planning import doctor_zfs as judge
 from zborg.planning.doctor import or_fine, program
 from zborg.planning.doctor_machines import keyed_here
+from zborg.planning.doctor_memory import memory_finding
 from zborg.planning.doctor_zfs import StorageFacts, place_of
 from zborg.state.locks import Locks
 from zborg.steps import doctor_accounts as accounts
@@ -192,6 +193,17 @@ def _unwritable(context: Context, homes: Mapping[str, Host], owners: Mapping[str
     for home, uid in owners.items():
         if mine := [path for path in found if path.startswith(f"{home}/")]:
             yield walls.unwritable(homes[home].name, home, mine, uid, place_of(context.config.storage))
+
+
+def memory(context: Context) -> Iterable[Finding]:
+    """Of the machine that runs `borg serve`. Only Linux is judged, which has proc_meminfo(5)."""
+    runner, config = context.storage, context.config
+    if runner.run(["uname", "-s"], timeout=_LISTING).stdout.strip() != "Linux":
+        return
+    rows = map(str.split, runner.run(["cat", "/proc/meminfo"], timeout=_LISTING).stdout.splitlines())
+    kibibytes = sum(int(row[1]) for row in rows if row[:1] in (["MemTotal:"], ["SwapTotal:"]))
+    machine = str(config.storage.endpoint or "this machine")
+    yield memory_finding(machine, config.parallel, kibibytes << 10, str(config.path))
 
 
 def serving(stock: Stock) -> Iterable[Finding]:
