@@ -950,7 +950,7 @@ watch_time() { # in the background beside borg; status 1 when it had to end borg
         sleep "$pause" &
         nap=$!
         wait "$nap"
-        nap='' took=$((took + pause)) pause=60
+        nap='' took=$((took + pause)) pause=5
         kill -0 $$ && kill -0 "$borg_pid" || exit 0 # the agent was killed, and borg with it
     done
     trap '' TERM # to finish this, and to tell
