@@ -31,7 +31,7 @@ GOOD = {"passphrase": "yes", "key": "yes", "memory": "yes", "opens": "yes"}
 
 
 def files(lab: Lab) -> set[tuple[str, int]]:
-    """All that is on the host, each with its time; the sshd's own log grows, and sessions are counted in run."""
+    """All that is on the host, each with its time; sshd's own log grows, and run counts sessions."""
     counted = lab.host.directory / "run"
     found = [path for path in lab.host.directory.rglob("*") if "sshd" not in path.parts and path != counted]
     return {(str(path), path.lstat().st_mtime_ns) for path in found}
