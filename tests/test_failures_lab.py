@@ -250,8 +250,8 @@ def test_a_target_with_a_wrong_clock_is_told(spoiled: Report) -> None:
 
 def test_a_full_target_is_called_full(rows: World, spoiled: Report) -> None:
     found = of(spoiled, "xfull")
-    assert found["status"] == "failed" and "the target is full" in found["message"], found
-    assert "make room" in found["remedy"]
+    assert found["status"] == "failed" and "its pool is full" in found["message"], found
+    assert "-o space" in found["remedy"]
 
 
 # --- what can be mended is mended by the next run -------------------------------------------------------
