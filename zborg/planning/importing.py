@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from zborg.model import NAME_PATTERN, Endpoint
+from zborg.model.remedy import command, remedy
 from zborg.model.words import counted
 
 USER = "root"  # qb.backup logs in as nobody else
@@ -133,9 +134,11 @@ def _refused(source: Source, words: str, remedy: str) -> Planned:
 
 
 def _how_to_pin(source: Source) -> str:
-    return (
-        f"ssh-keyscan -t ed25519 -p {source.port} {source.hostname} >> FILE; compare `ssh-keygen -lf FILE` "
-        "with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there; again with --known-hosts FILE"
+    scan = command("ssh-keyscan", "-t", "ed25519", "-p", str(source.port), source.hostname)
+    return remedy(
+        f"{scan} >>known_hosts",
+        "ssh-keygen -lf known_hosts",
+        first="compare this fingerprint with the host's own, then import with --known-hosts known_hosts:",
     )
 
 

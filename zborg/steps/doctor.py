@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -186,16 +186,21 @@ def _looked(bench: Bench, probe: Probe) -> list[Looked]:
     try:
         found = [Looked(_outcome(probe, finding)) for finding in probe.look()]
     except Exception as error:
-        found = [Looked(outcome_of(probe.area, probe.subject, error), asked=False)]
+        found = [Looked(_with_commands(outcome_of(probe.area, probe.subject, error)), asked=False)]
     emit(Event("finished", probe.subject))
     return found
 
 
 def _outcome(probe: Probe, finding: Finding) -> Outcome:
+    return _with_commands(
+        Outcome(probe.area, finding.subject, finding.level, finding.message, finding.remedy)
+    )
+
+
+def _with_commands(outcome: Outcome) -> Outcome:
     """`commands` of the JSON form are those of the remedy."""
-    _, commands = remedy.parse(finding.remedy)
-    data = {"commands": list(commands)} if commands else {}
-    return Outcome(probe.area, finding.subject, finding.level, finding.message, finding.remedy, data)
+    _, commands = remedy.parse(outcome.remedy)
+    return replace(outcome, data={**outcome.data, "commands": list(commands)}) if commands else outcome
 
 
 # The order in which a reader meets them: what all else depends on comes first.
