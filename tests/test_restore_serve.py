@@ -159,7 +159,7 @@ def test_two_do_not_lend_at_once(vault: LocalVault, clock: Hours) -> None:
     until(lent(host), "it is lent", 20)
     assert restore_serve(context, "web1").exit is Exit.LOCKED
     refused = host.call("lend web1")
-    assert refused.returncode == 75 and b"busy: pid" in refused.stderr
+    assert refused.returncode == 75 and b"busy: 1 sessions with lend" in refused.stderr
     assert lent(host)(), "the first one's goes on"
     assert by_hand(host, "list", "--short").returncode == 0
     lending.end()
