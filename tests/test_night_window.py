@@ -17,7 +17,7 @@ import pytest
 import typer
 
 from tests.harness.host import throttled
-from tests.harness.hosts_that_hold import DRIPS, HANGS, LIES, misbehave
+from tests.harness.hosts_that_hold import DRIPS, HANGS, LIES, end_stopped, misbehave
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, of, scrubbed, world
 from tests.harness.watch import next_second
@@ -185,10 +185,18 @@ def test_a_night_is_reported_at_its_end_and_again_when_the_stragglers_have_ended
 # --- the fleet ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def hostile(vault: LocalVault) -> Iterator[LocalVault]:
+    """A vault whose hosts may stop themselves."""
+    yield vault
+    end_stopped(vault.hosts.values())
+
+
 def test_of_twenty_hosts_eight_that_hold_it_up_cost_the_other_twelve_nothing(
-    vault: LocalVault, monkeypatch: pytest.MonkeyPatch
+    hostile: LocalVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four hang, two drip, two lie, and they begin first: four places, and a clock forty times as fast."""
+    vault = hostile
     bad = {f"bad{n}": how for n, how in enumerate([HANGS] * 4 + [DRIPS] * 2 + [LIES] * 2)}
     good = [f"good{n}" for n in range(12)]
     for name in (*bad, *good):

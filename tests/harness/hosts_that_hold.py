@@ -5,6 +5,12 @@ Each answers `version` as a host without a repository, and misbehaves in the ver
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
 from tests.harness.host import BackedUpHost
 
 _VERSION = '[ "$SSH_ORIGINAL_COMMAND" != version ] || { echo name NAME; echo initialised no; exit; }\n'
@@ -22,3 +28,12 @@ done
 
 def misbehave(host: BackedUpHost, how: str) -> None:
     host.agent.write_text("#!/bin/sh\n" + _VERSION.replace("NAME", host.name) + how)
+
+
+def end_stopped(hosts: Iterable[BackedUpHost]) -> None:
+    """End the agents of these hosts: one that stopped itself outlives its sshd."""
+    scripts = [str(host.agent).encode() for host in hosts]
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            if any(script in entry.read_bytes().split(b"\0") for script in scripts):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
