@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from zborg.model import Dataset, Finding, Pool, Scrub, Status
 from zborg.model.machines import Fullness
+from zborg.model.remedy import parse
 from zborg.model.words import duration, size
 from zborg.planning.damage import damaged_in
 from zborg.planning.health import SKEW, capacity_findings, host_findings, scrub_findings
@@ -96,8 +97,8 @@ def test_a_disk_that_fails_while_its_pool_is_online_is_told() -> None:
     """Redundancy repairs what it gets wrong, so that all else about the pool looks fine."""
     failing, scrubbed = scrub_findings([replace(TANK, device_errors=539)], MAX_AGE, NOW)
     message = "one device shows 539 read, write or checksum errors: a disk may be failing"
-    remedy = "zpool status -v tank; once it is mended: zpool clear tank"
-    assert failing == Finding("tank", Status.WARNING, message, remedy)
+    assert failing == Finding("tank", Status.WARNING, message, failing.remedy)
+    assert parse(failing.remedy)[1] == ("zpool status -v tank", "zpool clear tank")
     assert scrubbed.level is Status.OK
 
 
