@@ -112,6 +112,7 @@ def rows(lab: Lab) -> Iterator[World]:
     world.write_config(snapshots={"keep": {"last": 1}}, targets={"offsite": target})
     world.report("init")
     lab.vault.sh(_MAKE)
+    world.forget("cut", "note", "kind", "anew", "slow", "xfull", "key", "turn", "fall")
     send(
         world,
         f"for one in {BY_HAND}; do zfs send -L -e -c {ROOT}/$one@{stamp(1)}; done",

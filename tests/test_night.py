@@ -383,6 +383,7 @@ def copies(lab: Lab) -> World:
         "head -c 100000 /dev/urandom >/tank/copies/$one/data; done; "
         f"head -c {8 * MIB} /dev/urandom >/tank/copies/a/large; zfs snapshot -r tank/copies@{stamp(1)}"
     )
+    world.forget(*DATASETS)
     return world
 
 

@@ -37,6 +37,7 @@ def test_the_base_of_a_target_that_is_away_becomes_a_bookmark_that_serves(away: 
     """Row 11."""
     assert away.offsite is not None
     away.vault.sh(f"zfs create {ROOT}/web1")
+    away.forget("web1")
     base = night(away, "web1", 0)
     away.report("replicate")
     # As if that had been in January: by its report the target would be up to date.
@@ -56,6 +57,7 @@ def test_the_base_of_a_target_that_is_away_becomes_a_bookmark_that_serves(away: 
 @pytest.mark.deep
 def test_two_thousand_snapshots_go_in_one_pass(away: World) -> None:
     away.vault.sh(f"zfs create {ROOT}/many")
+    away.forget("many")
     names = [f"{ROOT}/many@{SnapshotName(LONG_AGO + timedelta(hours=hour))}" for hour in range(2000)]
     away.vault.sh(f"for one in {' '.join(names)}; do zfs snapshot $one; done", timeout=3000)
     report = away.report("rotate", timeout=1800)
