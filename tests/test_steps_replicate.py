@@ -311,7 +311,12 @@ AGAIN = "zborg replicate"
     [
         (("ssh", 255, ""), ("ssh", 1, FULL), "offsite did not take", "zfs get -r -s local quota,"),
         (("zfs", -13, ""), ("ssh", 1, "x: out of space"), "offsite did not take", "zpool list vault"),
-        (("zfs", -13, ""), ("ssh", 1, "x: permission denied"), "offsite did not take", "zfs allow -u root"),
+        (
+            ("zfs", -13, ""),
+            ("ssh", 1, "x: permission denied"),
+            "offsite did not take",
+            "zfs allow vault/zborg",
+        ),
         (("zfs", -13, ""), ("ssh", 1, STALE), "offsite did not take", "zborg replicate offsite"),
         (("zfs", -13, ""), ("ssh", 1, "never seen"), "zfs receive failed (on the target): never seen", AGAIN),
         (("zfs", -13, ""), ("ssh", 255, "Timeout"), "lost the connection to the target: Timeout", AGAIN),
