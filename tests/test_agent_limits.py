@@ -77,7 +77,7 @@ def test_every_verb_that_holds_the_lock_has_an_end(lab: Lab) -> None:
     lab.configure("max_time = 1s", "keep_last = 1")
     for words in (("prune", "web1"), ("list", "web1", "1"), ("sample", "web1", A2)):
         with lab.host.pair(lab.root, *words, serve=STARVING) as pair:
-            wait_until(lambda: pair.left.poll() is not None, pair.left_stderr)  # noqa: B023
+            wait_until(lambda: pair.left.poll() is not None, pair.left_stderr)  # noqa: B023  # called in this turn
             assert pair.left.returncode == 67, pair.left_stderr()
 
 

@@ -39,7 +39,7 @@ def homes(tmp_path: Path) -> list[Path]:
 
 
 def owned(homes: list[Path], account: str = "", **more: bool) -> list[int]:
-    found = confine(STORAGE, [str(home) for home in homes], account, **more)  # type: ignore[arg-type]
+    found = confine(STORAGE, [str(home) for home in homes], account, **more)  # type: ignore[arg-type]  # options of any kind
     return [found[str(home)].uid for home in homes]
 
 

@@ -148,7 +148,7 @@ def test_a_target_that_is_away_costs_rotate_a_warning(
     with restoring(vault, "zborg restore repo web1 --from=offsite --to /srv/x"):
         pass
 
-    report = rotate(replace(world(vault, clock), zfs_of=lambda _: Away()))  # type: ignore[arg-type,return-value]
+    report = rotate(replace(world(vault, clock), zfs_of=lambda _: Away()))  # type: ignore[arg-type,return-value]  # raises
     assert report.exit is Exit.OK
     (outcome,) = [one for one in report.outcomes if one.kind == "restore"]
     assert outcome.status is Status.WARNING and "offsite is away" in outcome.message

@@ -199,7 +199,7 @@ def drop_ins(path: Path, pattern: str) -> list[Path]:
         raise Mistakes([Mistake(path, "include", words)], path)
     try:
         # Path.glob would match hidden names.
-        names = iglob(pattern, root_dir=path.parent, recursive=True)  # noqa: PTH207
+        names = iglob(pattern, root_dir=path.parent, recursive=True)  # noqa: PTH207  # pathlib's finds hidden names
         found = sorted(path.parent / name for name in names)
         _check_folder(path, (path.parent / pattern).parent, found)
     except OSError as error:
