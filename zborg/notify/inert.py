@@ -22,8 +22,8 @@ _MENTIONS = re.compile(
     r"(@)(?=everyone|here|channel|all|room|online|team)"  # Discord finds these inside of words too
     r"|(?<!\w)(@)(?=\S)"  # a name, nearly all; Zulip @**name**; Discord @&1 (a role). Not tank/borg@snapshot
     r"|(<)(?=[^\s<])"  # Slack <!channel> <@U1> <#C1> <https://..|text>; Discord <@1>; Webex <@all>; HTML
-    r"|(?<![\w#])(#)(?=[\w*])"  # a channel: Mattermost, Zulip #**name**; a hashtag: Mastodon
-    r"|(?<![\w~])(~)(?=\w)",  # a channel: Mattermost
+    r"|(?<!\w)(#)(?=[\w*])"  # a channel: Mattermost, Zulip #**name**; a hashtag: Mastodon
+    r"|(?<!\w)(~)(?=\w)",  # a channel: Mattermost
     re.IGNORECASE,
 )
 _LINKS = re.compile(
