@@ -54,13 +54,16 @@ def frozen() -> Iterator[Callable[[int], None]]:
                 os.kill(pid, signal.SIGCONT)
 
 
-def with_data(vault: LocalVault, rate: int = 128) -> BackedUpHost:
-    """A host with an earlier backup, and 4 MiB to send at `rate` KiB/s."""
+def with_data(vault: LocalVault, rate: int = 128, files: int = 64) -> BackedUpHost:
+    """A host with an earlier backup, and files of 64 KiB to send at `rate` KiB/s."""
     host = vault.add("web1")
     assert backup(vault.context(), Options()).status is Status.OK
     next_second()
     host.setup("web1", [host.data], borg=throttled(host, rate=rate))
-    (host.data / "new").write_bytes(os.urandom(4 * MIB))
+    for number in range(
+        files
+    ):  # borg counts between files: one large file may give a single sign of progress
+        (host.data / f"new{number}").write_bytes(os.urandom(MIB // 16))
     vault.stalled_after, vault.backup["retries"] = WINDOW, 2
     vault.events.clear()
     return host
@@ -145,8 +148,7 @@ def test_a_host_that_drips_counts_as_stalled(vault: LocalVault) -> None:
 
 
 def test_a_slow_line_is_not_ended(vault: LocalVault) -> None:
-    host = with_data(vault, rate=16)
-    (host.data / "new").write_bytes(os.urandom(MIB // 4))
+    with_data(vault, rate=16, files=4)
     began = time.monotonic()
     assert of(backup(vault.context(), Options()), "web1").status is Status.OK
     assert time.monotonic() - began > 2 * WINDOW, "slow enough to be of use"
