@@ -18,7 +18,8 @@ from zborg.model import Outcome, Policy, Status, Zfs
 from zborg.state.locks import Locks
 from zborg.steps.clones import scratch_host
 from zborg.steps.doctor_storage import Stock, scratch
-from zborg.steps.leftovers import findings, killed
+from zborg.steps.killed import killed
+from zborg.steps.leftovers import findings
 from zborg.steps.rotate import rotate
 from zborg.steps.status import saved
 

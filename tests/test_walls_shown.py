@@ -15,7 +15,7 @@ from zborg.hosts import SCRIPTS
 from zborg.hosts import serve as serving_side
 from zborg.hosts.serve import bring
 from zborg.hosts.tunnel import SshTunnel
-from zborg.model import Child, Report, Status, Wall
+from zborg.model import Child, Outcome, Report, Status, Wall
 from zborg.model.remedy import is_command
 from zborg.model.remedy import parse as parted
 from zborg.model.wall import NONE, parse, reported
@@ -26,6 +26,7 @@ from zborg.process import LocalRunner
 from zborg.reporting.report_html import html
 from zborg.steps.backup import Options, backup
 from zborg.steps.status import saved
+from zborg.steps.walls import standing
 
 BOTH = Wall(own_uid=True, files="landlock-7", no_network=True)
 OPEN = Wall(own_uid=True, files="", no_network=False)
@@ -66,6 +67,18 @@ def test_a_backup_has_the_wall_that_stood_and_status_and_report_show_it(
     shown = of(status, "borg serve")
     assert (shown.kind, shown.status) == ("wall", Status.OK)
     assert shown.message == f"{parse(made.data['wall'])}: 1 host"
+
+
+def test_a_good_backup_without_a_wall_is_of_an_older_version_and_ends_the_search(
+    vault: LocalVault, clock: Hours
+) -> None:
+    """Else `status` opens every run file there is: it took twice as long after a year."""
+    vault.add("web1")
+    context = world(vault, clock)
+    for run, data in (("20260101T000000Z-0001", {"wall": BOTH.words}), ("20260102T000000Z-0002", {})):
+        good = Outcome("backup", "web1", Status.OK, "", data=data)
+        context.runs.save(Report("backup", run, "vault", clock(), clock(), Status.OK, Exit.OK, (good,)))
+    assert standing(context.config, context.runs) == []
 
 
 def test_no_wall_and_an_open_network_are_findings_for_all_hosts_in_one_line() -> None:

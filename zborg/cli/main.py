@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -178,6 +177,7 @@ def _tell_script(code: Exit, message: str, remedy: str = "", problems: tuple[str
 def _bug() -> int:
     """A traceback is for us: saved where the user can find it, and not thrown at them."""
     import tempfile
+    import traceback
 
     told = traceback.format_exc()
     try:

@@ -44,7 +44,7 @@ _RECIPIENT = re.compile(r"age1[a-z0-9]{10,200}")
 _DATASET = re.compile(r"[A-Za-z][\w.:-]*(/[\w.:-]+)*", re.ASCII)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawStorage:
     dataset: DatasetName
     ssh: SshUrl | None = None
@@ -61,7 +61,7 @@ class RawStorage:
     wall: WallName = WallName("auto")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawBackup:
     parallel: int = 4
     timeout: Duration = Duration(23 * 3600)
@@ -75,13 +75,13 @@ class RawBackup:
     tunnel: TunnelKind = TunnelKind("stdio")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawReverse:
     port: ReversePort = ReversePort(64064)  # the one of qb.backup
     sshd: SshdAddress = SshdAddress("127.0.0.1:22")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawKeep:
     last: int = 0
     within: Duration = Duration(0)
@@ -92,13 +92,13 @@ class RawKeep:
     yearly: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawSnapshots:
     keep: RawKeep = field(default_factory=RawKeep)
     max_age: Duration = Duration(26 * 3600)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawTarget:
     ssh: SshUrl
     host_key: HostKey
@@ -111,19 +111,19 @@ class RawTarget:
     read_user: str = "zborg-read"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawScrub:
     max_age: Duration = Duration(35 * 86400)
     full_warning: int = 80
     full_failed: int = 95
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawEscrow:
     custodians: list[Recipient] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawNotify:
     urls: list[NotifyUrl] = field(default_factory=list)
     on: list[NewsKind] = field(default_factory=lambda: [NewsKind(one) for one in CHOSEN])
@@ -135,18 +135,18 @@ class RawNotify:
     secrets: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawMetrics:
     textfile: Textfile = Textfile("")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawLog:
     to: LogKind = LogKind("auto")
     file: str = "zborg.log"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawHost:
     ssh: SshUrl
     host_key: HostKey
@@ -160,7 +160,7 @@ class RawHost:
     shrink: int = 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Raw:
     """The whole file, before names and references are checked."""
 

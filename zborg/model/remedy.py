@@ -20,11 +20,15 @@ from collections.abc import Iterator
 # Words that a shell takes literally, without quotes.
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 # Programs that a remedy may start, besides any absolute path.
-_PROGRAM = re.compile(
-    r"(age|apt-get|borg|cat|cd|chattr|chmod|chown|chronyc|cp|date|df|dmesg|echo|eval|find|grep|id|install|kill|ln"
-    r"|loginctl|ls|man|mkdir|mount|mv|pgrep|printf|ps|rm|rmdir|sed|ssh|ssh-add|ssh-keygen|ssh-keyscan|stat|su"
-    r"|systemctl|tail|timedatectl|touch|umount|useradd|usermod|zborg|zfs|zpool|/\S+)( |$)"
-)
+# fmt: off
+_PROGRAMS = frozenset((
+    "age", "apt-get", "borg", "cat", "cd", "chattr", "chmod", "chown", "chronyc", "cp", "date", "df",
+    "dmesg", "echo", "eval", "find", "grep", "id", "install", "kill", "ln", "loginctl", "ls", "man",
+    "mkdir", "mount", "mv", "pgrep", "printf", "ps", "rm", "rmdir", "sed", "ssh", "ssh-add", "ssh-keygen",
+    "ssh-keyscan", "stat", "su", "systemctl", "tail", "timedatectl", "touch", "umount", "useradd",
+    "usermod", "zborg", "zfs", "zpool",
+))
+# fmt: on
 
 
 def quoted(word: str) -> str:
@@ -64,7 +68,8 @@ def on(machine: str, *commands: str) -> str:
 
 def is_command(line: str) -> bool:
     """Whether a line of a remedy is there to be typed: it begins with a program or an absolute path."""
-    return bool(_PROGRAM.match(line))
+    program = line.partition(" ")[0]
+    return program in _PROGRAMS or (program.startswith("/") and len(program) > 1)
 
 
 def parse(text: str) -> tuple[str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -59,6 +60,7 @@ class Runs:
     ) -> None:
         self._directory, self._also, self._warn = directory, also, warn
         self._listed: Sequence[str] | None = None
+        self._load: Callable[[Path], Report | None] = _read
         self._waiting: dict[tuple[str, str], Report] = {}
         self._saving = threading.Lock()
         self.unsaved: Unsaved | None = None
@@ -67,6 +69,7 @@ class Runs:
         """The same for who asks for many commands at one moment: the directory is read once, 3 ms a year."""
         seen = Runs(self._directory)
         seen._listed, seen._waiting = self._names(), self._waiting
+        seen._load = lru_cache(maxsize=128)(_read)  # several questions read the same files
         return seen
 
     def _names(self) -> Sequence[str]:
@@ -125,7 +128,7 @@ class Runs:
         yield from reversed(waiting.values())
         names = [name for name in self._names() if name.endswith(f".{command}.json")]
         for path in _by_age(self._directory, names):
-            if path.name.partition(".")[0] not in waiting and (report := _read(path)):
+            if path.name.partition(".")[0] not in waiting and (report := self._load(path)):
                 yield report
 
     def newest(self, command: str) -> Report | None:
@@ -198,7 +201,7 @@ def _by_age(directory: Path, names: Iterable[str]) -> Iterator[Path]:
 
 def _instant(stamp: str) -> datetime | None:
     try:
-        return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return datetime.fromisoformat(stamp)
     except ValueError:
         return None
 

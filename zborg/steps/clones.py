@@ -154,11 +154,6 @@ def _give(context: Context, host: str, home: str) -> None:
     confine(context.storage, [home], storage.account_of(known), like=like)
 
 
-def restore_lock(host: str) -> str:
-    """The lock of a host's restores. Not that of its backups: a restore reads a clone."""
-    return f"restore-{host}"
-
-
 def scratch_host(dataset: str) -> str:
     """The host whose restore made POOL/zborg-scratch/RUN/HOST, cloned or fetched; "" for any other name."""
     found = _SCRATCH.fullmatch(dataset)

@@ -1,8 +1,7 @@
 """What a killed restore left: its clone, or what it fetched, below the scratch of the pool.
 
-A clone keeps its snapshot from rotation. `status` knows of it from the lock's record, `doctor` from the pool.
 `rotate` removes it, and so does the next restore of that host; both hold the lock of the host's restores, so
-whatever lies there belongs to nobody who is alive.
+whatever lies there belongs to nobody who is alive. `doctor` finds it on the pool.
 """
 
 from __future__ import annotations
@@ -14,25 +13,10 @@ from zborg.config import Config
 from zborg.errors import Busy, ZborgError
 from zborg.model import Dataset, Finding, Host, Outcome, Snapshot, Status
 from zborg.state.locks import Locks, Owner
-from zborg.steps.clones import Place, Source, clear_stale, place_of, restore_lock, scratch_host
+from zborg.steps.clones import Place, Source, clear_stale, place_of, scratch_host
 from zborg.steps.context import Begun, outcome_of
+from zborg.steps.killed import REMEDY, killed, restore_lock
 from zborg.zfs.sink import REFUSED
-
-_REMEDY = "zborg rotate"
-
-
-def killed(config: Config, locks: Locks) -> dict[str, Owner]:
-    """By host the restore that was killed and after which nobody has cleared up. Costs no connection."""
-    found = {host.name: locks.left(restore_lock(host.name)) for host in config.hosts}
-    return {name: owner for name, owner in found.items() if owner}
-
-
-def outcomes(config: Config, locks: Locks) -> Iterator[Outcome]:
-    """For `status`."""
-    for name, owner in killed(config, locks).items():
-        words = f"{owner.command} (pid {owner.pid}, since {owner.since}) was killed: what it made below"
-        message = f"{words} {config.storage.scratch} may still be there, and keep its snapshot from rotation"
-        yield Outcome("restore", name, Status.WARNING, message, _REMEDY)
 
 
 def findings(config: Config, locks: Locks, datasets: Sequence[Dataset]) -> Iterator[Finding]:
@@ -41,7 +25,7 @@ def findings(config: Config, locks: Locks, datasets: Sequence[Dataset]) -> Itera
         name = scratch_host(dataset.name)
         if name and locks.owner(restore_lock(name)) is None:
             words = f"left by a restore of {name} that was killed; it keeps its snapshot from rotation"
-            yield Finding(dataset.name, Status.WARNING, words, _REMEDY)
+            yield Finding(dataset.name, Status.WARNING, words, REMEDY)
 
 
 def clear_killed(begun: Begun) -> list[Outcome]:

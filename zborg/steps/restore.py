@@ -28,8 +28,9 @@ from zborg.model.remedy import command, on, remedy
 from zborg.model.words import counted, size
 from zborg.planning.paths import is_restorable, restorable
 from zborg.state.locks import Lock
-from zborg.steps.clones import Place, chosen, clone, place_of, restore_lock
+from zborg.steps.clones import Place, chosen, clone, place_of
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+from zborg.steps.killed import restore_lock
 
 _ALLOWED = 10_000_000_000  # bytes proposed in the line that root copies
 _LISTED = "20"  # archives looked at for the newest of ours

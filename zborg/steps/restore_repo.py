@@ -20,9 +20,10 @@ from zborg.model import Event, Outcome, Report, Snapshot, Status
 from zborg.model.remedy import command, on, quoted
 from zborg.model.words import counted
 from zborg.state.locks import Lock
-from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, host_named, place_of, restore_lock
+from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, host_named, place_of
 from zborg.steps.context import Begun, Context, begin
 from zborg.steps.fetch import at_hand, failed
+from zborg.steps.killed import restore_lock
 from zborg.streams import chain, pump
 
 # A repository of some TiB over a slow line; a dead line is noticed by ssh's keepalives.

@@ -17,9 +17,10 @@ from zborg.model import Event, Host, Outcome, Report, Snapshot, Speaker, Status
 from zborg.model.remedy import command, remedy
 from zborg.model.words import counted
 from zborg.state.locks import Lock
-from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of, restore_lock
+from zborg.steps.clones import STORAGE, Place, Source, chosen, clone, place_of
 from zborg.steps.context import Begun, Context, begin, select_hosts
 from zborg.steps.fetch import at_hand, failed
+from zborg.steps.killed import restore_lock
 
 _LONGEST = 7 * 86400  # seconds of one command: `borg mount` stays as long as it is looked at
 _BY_HAND = 'eval "$(/usr/local/libexec/zborg-agent --borg-env)"'

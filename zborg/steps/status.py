@@ -19,11 +19,11 @@ from zborg.planning.schedule import typical
 from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, ended, new_run
-from zborg.steps import leftovers
 from zborg.steps.arrivals import KIND, again
 from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.freeze import mend, told
 from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
+from zborg.steps.killed import killed_restores
 from zborg.steps.lag import Lag, lag_of
 from zborg.steps.scrub import judged, pool_of_facts, verified
 from zborg.steps.telling import KIND as TOLD
@@ -62,7 +62,7 @@ def saved(
         outcomes = list(_arrived(config, runs, now))
     else:
         outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
-        outcomes += leftovers.outcomes(config, locks)
+        outcomes += killed_restores(config, locks)
         outcomes += standing(config, runs)
         outcomes += vanished(config)
         snapshots = _last(runs, "snapshot")

@@ -19,11 +19,15 @@ UNKNOWN = "unknown"
 def standing(config: Config, runs: Runs) -> list[Outcome]:
     """One outcome for all hosts; none where no backup of this version was made yet."""
     found: dict[str, str] = {}
+    good: set[str] = set()
     for report in runs.newest_first("backup"):  # a failed one may not have come to serving
         for outcome in report.outcomes:
             if isinstance(words := outcome.data.get(KEY), str):
                 found.setdefault(outcome.subject, words)
-        if all(host.name in found for host in config.hosts):
+            if outcome.status.good:
+                good.add(outcome.subject)
+        # A good one without it is of an older zborg, and so is all that came before it.
+        if all(host.name in good or host.name in found for host in config.hosts):
             break
     return walls(_of(config, found))
 
