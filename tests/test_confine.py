@@ -17,7 +17,7 @@ from tests.harness.intruder import fill
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, of, world
 from zborg.borg.confine import below, confine
-from zborg.borg.repository import configs, last_transactions, repository_id, serving
+from zborg.borg.repository import RepositoryConfig, configs, last_transactions, repository_id, serving
 from zborg.errors import ZborgError
 from zborg.model import NUMBERS, Status
 from zborg.process import LocalRunner
@@ -124,7 +124,9 @@ def test_no_link_in_the_place_of_a_file_is_followed(homes: list[Path], secret: P
     owned(homes)
     assert (facts(secret), facts(secret.parent)) == before
     assert last_transactions(STORAGE, [str(home)]) == {}
-    assert repository_id(STORAGE, str(home)) == "" and configs(STORAGE, [str(home)]) == {str(home): {}}
+    assert repository_id(STORAGE, str(home)) == "" and configs(STORAGE, [str(home)]) == {
+        str(home): RepositoryConfig()
+    }
 
 
 def test_a_directory_in_the_place_of_a_dataset_is_no_link_either(homes: list[Path], secret: Path) -> None:
@@ -141,10 +143,19 @@ def test_a_pipe_keeps_nobody_waiting(homes: list[Path]) -> None:
     for name in ("config", "transactions"):
         (home / name).unlink(missing_ok=True)
         os.mkfifo(home / name)
-    asked = {"homes": [str(home)], "account": "nobody", "like": "", "look": False, "first": 0, "last": 0}
-    assert len(below(STORAGE, "own", asked, 10)) == 1
-    assert below(STORAGE, "last", asked, 10) == [None]
-    assert below(STORAGE, "config", asked, 10) == [{}]
+    there = [str(home)]
+    assert len(below(STORAGE, there, "own", "nobody", "", "", "0", "0", timeout=10)) == 1
+    assert below(STORAGE, there, "last", timeout=10) == [""]
+    assert below(STORAGE, there, "config", timeout=10) == ["- -"]
+
+
+@pytest.mark.parametrize(
+    "number", [b"no id", b"a" * 63, b"A" * 64, b"a" * 64 + b"\r", b"\xff" * 64, b"a b" * 30]
+)
+def test_an_id_that_a_host_made_up_is_none(homes: list[Path], number: bytes) -> None:
+    home = homes[0]
+    (home / "config").write_bytes(b"[repository]\nid = " + number + b"\nkey = secret\n")
+    assert configs(STORAGE, [str(home)]) == {str(home): RepositoryConfig(has_key=True)}
 
 
 def test_config_under_a_second_name_stays_root_s(homes: list[Path]) -> None:

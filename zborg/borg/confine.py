@@ -13,11 +13,9 @@ itself, so snapshots, copies off-site and a new server have it too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from zborg.borg.below import NO_ACCOUNT
 from zborg.errors import CommandFailed, ZborgError
@@ -47,10 +45,9 @@ def confine(
     """
     if not homes:
         return {}
-    asked = {"homes": list(homes), "account": account, "like": like, "look": look}
-    asked |= {"first": NUMBERS.start, "last": NUMBERS.stop - 1}
+    options = (account, like, "look" if look else "", str(NUMBERS.start), str(NUMBERS.stop - 1))
     try:
-        found = below(storage, "own", asked, _CHANGING)
+        found = below(storage, homes, "own", *options, timeout=_CHANGING)
     except CommandFailed as error:
         if error.status != NO_ACCOUNT:
             raise
@@ -58,22 +55,25 @@ def confine(
             f"there is no user {account} on the storage",
             on("the storage", command("useradd", "--system", account)),
         ) from error
-    return {home: Owned(**one) for home, one in zip(homes, found, strict=True)}
+    lines = (line.split(" ") for line in found)
+    return {
+        home: Owned(int(uid), changed == "1", filled == "1")
+        for home, (uid, changed, filled) in zip(homes, lines, strict=True)
+    }
 
 
-def below(storage: Runner, verb: str, asked: dict[str, Any], timeout: float = 60) -> list[Any]:
-    """Run below.py on the storage, which needs python3 there."""
+def below(storage: Runner, homes: Sequence[str], *words: str, timeout: float = 60) -> list[str]:
+    """Run below.py on the storage, which needs python3; a line for each of `homes`. Raises ZborgError."""
     text = (Path(__file__).parent / "below.py").read_text(encoding="utf-8")
-    argv = ["python3", "-I", "-S", "-c", text, verb]
+    argv, stdin = ["python3", "-I", "-S", "-c", text, *words], "".join(f"{home}\0" for home in homes)
     try:
-        done: list[Any] = json.loads(storage.run(argv, timeout=timeout, stdin=json.dumps(asked)).stdout)
+        return storage.run(argv, timeout=timeout, stdin=stdin).stdout.split("\n")[:-1]
     except CommandFailed as error:
         if error.status != _NOT_FOUND:
             raise
         raise ZborgError(
             "the storage has no python3, with which zborg looks into repositories", _INSTALL
         ) from error
-    return done
 
 
 _NOT_FOUND = 127  # of a shell, and of our own Runner

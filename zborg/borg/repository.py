@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from configparser import ConfigParser
 from configparser import Error as ConfigError
+from dataclasses import dataclass
 from io import StringIO
 
 from zborg.borg.confine import below
@@ -17,7 +18,6 @@ from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Runner
 from zborg.model.remedy import command
 
-_ID = re.compile(r"[0-9a-f]{64}")
 _TRANSACTION = re.compile(r"transaction (?P<number>\d{1,18}), UTC time \S+")
 
 
@@ -50,17 +50,25 @@ def entries(runner: Runner, path: str) -> tuple[str, ...]:
 
 def repository_id(runner: Runner, home: str) -> str:
     """The id in the repository's `config`; "" when there is none. It is the host's word, and public."""
-    return configs(runner, [home])[home].get("id", "")
+    return configs(runner, [home])[home].id
 
 
-def configs(runner: Runner, homes: Sequence[str]) -> dict[str, dict[str, str]]:
-    """By directory: "id", and "key" (one character of it) where the repository holds its own key."""
+@dataclass(frozen=True, slots=True)
+class RepositoryConfig:
+    """Of a repository's `config`: its id, "" without one, and whether the key lies in it (repokey)."""
+
+    id: str = ""
+    has_key: bool = False
+
+
+def configs(runner: Runner, homes: Sequence[str]) -> dict[str, RepositoryConfig]:
+    """By directory, in one command; the empty one where there is no repository."""
     if not homes:
         return {}
-    found = dict(zip(homes, below(runner, "config", {"homes": list(homes)}), strict=True))
+    lines = (line.split(" ") for line in below(runner, homes, "config"))
     return {
-        home: {key: value for key, value in one.items() if key != "id" or _ID.fullmatch(value)}
-        for home, one in found.items()
+        home: RepositoryConfig("" if number == "-" else number, key == "key")
+        for home, (number, key) in zip(homes, lines, strict=True)
     }
 
 
@@ -68,8 +76,8 @@ def last_transactions(runner: Runner, paths: Sequence[str]) -> dict[str, int]:
     """Each repository's last commit, in one command; repositories without one are left out."""
     if not paths:
         return {}
-    lines = below(runner, "last", {"homes": list(paths)})
-    found = {path: _TRANSACTION.fullmatch(line or "") for path, line in zip(paths, lines, strict=True)}
+    lines = below(runner, paths, "last")
+    found = {path: _TRANSACTION.fullmatch(line) for path, line in zip(paths, lines, strict=True)}
     return {path: int(one["number"]) for path, one in found.items() if one}
 
 

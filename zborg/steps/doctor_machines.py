@@ -51,7 +51,7 @@ def _repository(stock: Stock, one: Host) -> str | None:
     try:
         if all(one.name != host.name for host in stock.homes().values()):
             return None
-        return stock.configs().get(one.name, {}).get("id", "")
+        return stock.configs()[one.name].id
     except ZborgError:
         return None
 

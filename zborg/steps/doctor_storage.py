@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from zborg.borg.confine import confine
-from zborg.borg.repository import configs
+from zborg.borg.repository import RepositoryConfig, configs
 from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Finding, Host, Outcome, Runner, Status, Target
@@ -29,8 +29,6 @@ from zborg.steps.mounts import wanted
 from zborg.steps.scrub import judged, pool_of
 from zborg.zfs import argv
 
-Lines = dict[str, str]  # of a repository's config: its id, and the first character of a key
-
 _LISTING = 600.0
 _CHUNK = 100  # datasets per command
 _TREE = 64 << 20  # bytes, of paths
@@ -50,9 +48,9 @@ class Stock:
         found: dict[str, Dataset] = self._once("datasets", self._datasets)
         return found
 
-    def configs(self) -> dict[str, Lines]:
+    def configs(self) -> dict[str, RepositoryConfig]:
         """By host, the telling lines of its repository's `config`; without hosts that have none here."""
-        found: dict[str, Lines] = self._once("configs", self._configs)
+        found: dict[str, RepositoryConfig] = self._once("configs", self._configs)
         return found
 
     def features(self) -> dict[str, str]:
@@ -87,10 +85,10 @@ class Stock:
             self.context.zfs.pool(pool_of(root))  # a pool that is not there lists as nothing
         return found
 
-    def _configs(self) -> dict[str, Lines]:
+    def _configs(self) -> dict[str, RepositoryConfig]:
         homes = self.homes()
         found = configs(self.context.storage, list(homes))
-        return {homes[home].name: lines for home, lines in found.items() if lines}
+        return {homes[home].name: config for home, config in found.items()}
 
 
 def adapter(context: Context, words: str) -> Iterable[Finding]:
@@ -161,7 +159,7 @@ def repositories(stock: Stock) -> Iterable[Finding]:
     storage, homes = stock.context.config.storage, stock.homes()
     bad = list(_owned(stock.context, homes)) if homes else []
     for host in homes.values():
-        if "key" in stock.configs().get(host.name, {}):  # repokey's; a keyfile stays on the host
+        if stock.configs()[host.name].has_key:  # repokey's; a keyfile stays on the host
             bad.append(keyed_here(host, storage.dataset_of(host.name), storage.dataset))
     words = "each is root's, for `borg serve` to add to and not to throw away; none holds its key"
     return or_fine(bad, "repositories", words) if homes else ()
