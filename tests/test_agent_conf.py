@@ -92,6 +92,23 @@ def test_a_carriage_return_within_a_line_stays_a_mistake(agent: Lab) -> None:
     assert "agent.conf line 7: a control character" in agent.host.local("--seal").stderr
 
 
+@pytest.mark.parametrize(
+    "mistake",
+    [b"colour = red\n", b"path = relative\n", b"exclude = /srv/caf\xe9\n", b"keep_daily = 0\n", b"no key\n"],
+)
+def test_host_test_prints_the_command_that_shows_the_line(vault: LocalVault, mistake: bytes) -> None:
+    host = vault.add("web1")
+    number = conf(host).count(b"\n") + 1
+    rewrite(host, conf(host) + mistake)
+    found = of(reach_hosts(vault.context(), []), "web1")
+    assert found.status is Status.FAILED and f"agent.conf line {number}: " in found.message, found
+    sentence, commands = parse(found.remedy)
+    assert sentence.startswith("on web1, as root")
+    (line,) = commands
+    shown = subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout
+    assert shown == mistake
+
+
 # --- paths that are not there: visible before the next backup fails ------------------------------------
 
 

@@ -415,7 +415,7 @@ FAULTS = {
         "zborg host add",
     ),
     "a mistake in agent.conf": Fault(
-        "hosts", agent_conf("colour = red"), BAD, "agent.conf line 6: unknown key", ""
+        "hosts", agent_conf("colour = red"), BAD, "agent.conf line 6: unknown key", "sed -n '6p;' "
     ),
     "nothing to back up": Fault(
         "hosts", agent_conf(without="path"), BAD, "no path in /etc/zborg/agent.conf on web1", "path = /etc"

@@ -41,10 +41,10 @@ _ROOT_PACKAGES = (
     *("zfsutils-linux", "openssh-server", "borgbackup", "python3", "rsync"),
 )
 
-# Packages only one Debian release has. Trixie does not package py-libzfs.
+# What only one release needs. Trixie has no py-libzfs, and a Landlock that is new enough to need no bubblewrap.
 _SUITE_PACKAGES: dict[str, tuple[str, ...]] = {
     "trixie": (),
-    "bookworm": ("python3-libzfs",),
+    "bookworm": ("python3-libzfs", "bubblewrap"),
 }
 
 # The releases the lab knows; the first is the default.

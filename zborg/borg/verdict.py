@@ -10,8 +10,7 @@ import re
 
 from zborg.borg import agent, damage, denied
 from zborg.borg.log import AGENT_PREFIX, CHATTER, STORAGE_PREFIX, BorgLog, of_host
-from zborg.model import Status
-from zborg.model.agent_conf import show_lines
+from zborg.model import Status, agent_conf
 from zborg.model.remedy import command, remedy
 
 Meaning = tuple[Status, str, str]
@@ -32,7 +31,6 @@ _TRAILER = re.compile(
     r"( |Traceback |(Platform|Linux|Borg|PID|sys\.argv|SSH_ORIGINAL_COMMAND|BrokenPipeError): "
     r"|.*Got connection close before repository was opened)"
 )
-_CONF_LINES = re.compile(r"(/\S+/agent\.conf)(?: names .*?:)? (line [0-9].*)")
 _FULL = re.compile(r"\[Errno (28|122)\]")  # ENOSPC, EDQUOT
 _NO_AGENT = re.compile(r"zborg-agent: (No such file|not found)")  # what a shell says of it
 _INSTALL_AGENT = "install agent.sh there (docs/agent.md, Installation by hand)"
@@ -155,7 +153,7 @@ def _judge(status: int, log: BorgLog) -> Meaning:
         return Status.WARNING, words, _AGENTS[AGENT_HOOK][2]
     if status in _AGENTS:
         judged, otherwise, mend = _AGENTS[status]
-        return judged, words or otherwise, _about_conf(log, words) or mend
+        return judged, words or otherwise, agent_conf.advice(log.host, words) or mend
     if refused := _refused(log):
         return refused
     if status == NOT_FOUND or any(_NO_AGENT.search(line) for line in log.plain):
@@ -182,14 +180,9 @@ def _stopped_by_agent(status: int, log: BorgLog, words: str) -> Meaning | None:
 def _refused(log: BorgLog) -> Meaning | None:
     refusals = (line for line in log.plain if line.startswith(AGENT_PREFIX) and not _is_chatter(line))
     refusal = next(refusals, "")
-    mend = _about_conf(log, refusal) or next((mend for part, mend in _REFUSALS if part in refusal), "")
-    return (Status.FAILED, refusal, mend) if refusal and (mend or not log.errors) else None
-
-
-def _about_conf(log: BorgLog, words: str) -> str:
-    """The remedy for what names lines of agent.conf."""
-    named = _CONF_LINES.search(words)
-    return show_lines(log.host, named[1], named[2]) if named else ""
+    known = next((remedy for part, remedy in _REFUSALS if part in refusal), "")
+    advice = agent_conf.advice(log.host, refusal) or known
+    return (Status.FAILED, refusal, advice) if refusal and (advice or not log.errors) else None
 
 
 def _unexplained(status: int, log: BorgLog) -> Meaning | None:

@@ -23,7 +23,7 @@ from zborg.hosts.identity import check_identity
 from zborg.hosts.keys import algorithms, fingerprint
 from zborg.hosts.shared import SharedConnection
 from zborg.hosts.ssh_log import start_ssh
-from zborg.model import MOST, Child, Completed, Endpoint, Runner
+from zborg.model import MOST, Child, Completed, Endpoint, Runner, agent_conf
 from zborg.model.remedy import command, on, remedy
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
         elif _NO_LOGIN.search(stderr):
             words = f"the account {endpoint.user} on {shown(alias)} may not log in (status {status})"
             mend = on(shown(alias), command("usermod", "--shell", "/bin/sh", endpoint.user))
+        else:
+            mend = agent_conf.advice(shown(alias), stderr)
         return CommandFailed(argv, status, stderr, words, mend)
     own = _REPEATED.split(stderr, maxsplit=1)[0]
     # First: what such a line repeats of the other side's offer may hold the messages below.

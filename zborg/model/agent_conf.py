@@ -7,6 +7,13 @@ import re
 from zborg.model.remedy import command, remedy
 
 DEFAULT = "/etc/zborg/agent.conf"
+_NAMED = re.compile(r"(/\S+/agent\.conf)(?: names .*?:)? (line [0-9].*)")  # in the agent's refusals
+
+
+def advice(host: str, refusal: str) -> str:
+    """The remedy for a refusal that names lines of agent.conf; "" for any other text."""
+    named = _NAMED.search(refusal)
+    return show_lines(host, named[1], named[2]) if named else ""
 
 
 def show_lines(host: str, conf: str, text: str) -> str:
