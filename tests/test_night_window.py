@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import typer
 
-from tests.harness.host import throttled
+from tests.harness.host import BackedUpHost, find_borg
 from tests.harness.hosts_that_hold import DRIPS, HANGS, LIES, end_stopped, misbehave
 from tests.harness.local import LocalVault
 from tests.harness.steps import Hours, dataset_only, of, scrubbed, world
@@ -24,7 +24,7 @@ from tests.harness.watch import next_second
 from zborg.cli import compose, perform
 from zborg.cli.options import Common
 from zborg.errors import Exit
-from zborg.model import Message, Outcome, Report, State, Status
+from zborg.model import Event, Message, Outcome, Report, State, Status
 from zborg.model.words import moment
 from zborg.planning import places
 from zborg.reporting.notify import message
@@ -69,31 +69,51 @@ def fine_pools(vault: LocalVault) -> Context:
 # --- one straggler --------------------------------------------------------------------------------------
 
 
-def slow_and_quick(vault: LocalVault) -> Context:
-    """Two hosts that were good before; one of them now takes some forty seconds, the window is of fifteen."""
+class Held:
+    """A host's borg that begins no backup until it is let go: just slower than the window."""
+
+    def __init__(self, host: BackedUpHost) -> None:
+        self._gate = host.directory / "gate"
+        self.borg = host.directory / "held-borg"
+        wait = f"while [ -d {host.directory} ] && [ ! -e {self._gate} ]; do sleep 0.1; done"
+        self.borg.write_text(
+            f'#!/bin/sh\ncase " $* " in *" create "*) {wait} ;; esac\nexec {find_borg()} "$@"\n'
+        )
+        self.borg.chmod(0o755)
+
+    def let_go(self) -> None:
+        self._gate.touch()
+
+
+@pytest.fixture
+def held(vault: LocalVault) -> Iterator[Held]:
+    """Two hosts that were good before; one of them now outlasts the window of ten seconds."""
     vault.add("quick")
     slow = vault.add("slow")
     assert backup(vault.context(), Options()).exit is Exit.OK
     next_second()
-    slow.setup("slow", [slow.data], borg=throttled(slow, rate=200))
-    (slow.data / "new").write_bytes(os.urandom(10 * MIB))
-    vault.window, vault.timeouts["slow"] = 15, 300
-    return fine_pools(vault)
+    made = Held(slow)
+    slow.setup("slow", [slow.data], borg=str(made.borg))
+    (slow.data / "new").write_bytes(os.urandom(MIB))
+    vault.window, vault.timeouts["slow"] = 10, 120
+    yield made
+    made.let_go()
 
 
-def test_a_night_goes_on_without_a_slow_host_and_records_its_end_later(vault: LocalVault) -> None:
-    context = slow_and_quick(vault)
+def test_a_night_goes_on_without_a_slow_host_and_records_its_end_later(vault: LocalVault, held: Held) -> None:
+    context = fine_pools(vault)
     report = night(context)
     assert report.exit is Exit.PARTIAL
     backups = step(report, "backup")
     assert (backups["quick"].status, backups["slow"].status) == (Status.OK, Status.BUSY)
-    assert backups["slow"].message.startswith("not finished within window = 15 seconds: at work for ")
+    assert backups["slow"].message.startswith("not finished within window = 10 seconds: at work for ")
     assert states(vault) == {"borg": None, "quick": State.OK, "slow": State.BUSY}
     assert newest_guid(vault, "quick") in off_site(vault, "quick")
     # The next night, or somebody by day, finds it busy.
     again = of(backup(vault.context(), Options(hosts=["slow"])), "slow")
     assert again.status is Status.BUSY
     assert "host-slow is locked by pid" in again.message
+    held.let_go()
     (later,) = context.afterwards
     final = later()
     assert final.exit is Exit.OK, final.outcomes
@@ -106,11 +126,18 @@ def test_a_night_goes_on_without_a_slow_host_and_records_its_end_later(vault: Lo
     assert not context.locks.is_held("host-slow")
 
 
-def test_without_a_window_a_night_waits_for_all(vault: LocalVault) -> None:
-    slow_and_quick(vault)
+def test_without_a_window_a_night_waits_for_all(vault: LocalVault, held: Held) -> None:
     vault.window = 0
-    context = fine_pools(vault)
+    ended: list[str] = []
+
+    def emit(event: Event) -> None:
+        if event.kind == "finished" and event.subject in ("quick", "slow"):
+            ended.append(event.subject)
+            held.let_go()
+
+    context = replace(fine_pools(vault), emit=emit)
     assert night(context).exit is Exit.OK
+    assert ended == ["quick", "slow"], "there was somebody to wait for"
     assert context.afterwards == []
 
 
@@ -144,8 +171,9 @@ class Hears:
 
     name = "hears"
 
-    def __init__(self) -> None:
+    def __init__(self, then: Callable[[], None]) -> None:
         self.messages: list[Message] = []
+        self._then = then
 
     def begins(self, command: str) -> None:
         pass
@@ -155,15 +183,20 @@ class Hears:
 
     def send(self, message: Message, timeout: float) -> str:
         self.messages.append(message)
+        self._then()
         return ""
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_night_is_reported_at_its_end_and_again_when_the_stragglers_have_ended(
-    vault: LocalVault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+    vault: LocalVault,
+    held: Held,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,
 ) -> None:
-    hears = Hears()
-    context = replace(slow_and_quick(vault), notifiers=(hears,))
+    hears = Hears(then=held.let_go)
+    context = replace(fine_pools(vault), notifiers=(hears,))
 
     @contextmanager
     def composed(*_: Any, **__: Any) -> Iterator[Context]:
@@ -195,7 +228,7 @@ def hostile(vault: LocalVault) -> Iterator[LocalVault]:
 def test_of_twenty_hosts_eight_that_hold_it_up_cost_the_other_twelve_nothing(
     hostile: LocalVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four hang, two drip, two lie, and they begin first: four places, and a clock forty times as fast."""
+    """Four hang, two drip, two lie, and they begin first: four places, and shorter times than real ones."""
     vault = hostile
     bad = {f"bad{n}": how for n, how in enumerate([HANGS] * 4 + [DRIPS] * 2 + [LIES] * 2)}
     good = [f"good{n}" for n in range(12)]
@@ -205,8 +238,8 @@ def test_of_twenty_hosts_eight_that_hold_it_up_cost_the_other_twelve_nothing(
             misbehave(host, bad[name])
     monkeypatch.setattr(places, "_UNKNOWN", 6.0)
     vault.backup |= {"parallel": 4, "retries": 0}
-    vault.window, vault.stalled_after = 120, 25
-    vault.timeouts = dict.fromkeys(["bad6", "bad7"], 150) | dict.fromkeys(good, 600)
+    vault.window, vault.stalled_after = 70, 15
+    vault.timeouts = dict.fromkeys(["bad6", "bad7"], 85) | dict.fromkeys(good, 600)
     context = fine_pools(vault)
     began = time.monotonic()
     report = night(context)
@@ -214,7 +247,7 @@ def test_of_twenty_hosts_eight_that_hold_it_up_cost_the_other_twelve_nothing(
     backups = step(report, "backup")
     assert {name for name, one in backups.items() if one.status is Status.OK} == set(good), backups
     for name in list(bad)[:6]:
-        assert backups[name].message.startswith("no progress for 25 seconds: "), backups[name]
+        assert backups[name].message.startswith("no progress for 15 seconds: "), backups[name]
     for name in ("bad6", "bad7"):
         assert backups[name].status is Status.BUSY
     marks = states(vault)
@@ -227,7 +260,7 @@ def test_of_twenty_hosts_eight_that_hold_it_up_cost_the_other_twelve_nothing(
     # The liars end by their timeout, and their end is recorded.
     final = context.afterwards[0]()
     assert final.exit is Exit.PARTIAL
-    assert step(final, "backup")["bad6"].message == "not finished within 2 minutes"
+    assert step(final, "backup")["bad6"].message == "not finished within 85 seconds"
     for name in ("bad6", "bad7"):
         of_it = [s.state for s in vault.zfs.snapshots("tank/borg") if s.dataset == f"tank/borg/{name}"]
         assert State.FAILED in of_it and State.OK not in of_it
