@@ -1,7 +1,7 @@
 """A world for golden files, in which the console script's own `run()` is called, with nothing left to chance.
 
-The only place that knows modules of zborg by name: what is behind the command line may move, and then
-this file is corrected and no golden file changes. ZFS is the fake that passes the real one's tests, a host
+This file, standins.py and plays.py alone know modules of zborg by name: what is behind the command line may
+move, and then these are corrected and no golden file changes. ZFS is the fake that passes the real one's tests, a host
 is a list of lines that its agent prints, the clock stands still until a scene turns it.
 """
 
@@ -22,10 +22,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import tomli_w
@@ -35,107 +35,21 @@ from tests import fake_zfs, fake_zfs_state
 from tests.fake_zfs import FakeZfs
 from tests.harness.keys import make_key
 from tests.harness.plays import Play, PlayedTunnel
+from tests.harness.standins import Clock, Far, InTurn, Local, Numbers
 from zborg.cli import compose
 from zborg.cli.main import run
 from zborg.errors import CommandFailed
 from zborg.hosts.keys import fingerprint
+from zborg.hosts.ssh import explain
 from zborg.interrupt import cancelled
-from zborg.model import MOST, Completed
+from zborg.model import Endpoint, Pool, Scrub
 from zborg.process import LocalRunner
 from zborg.state.locks import Locks
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
-BEGIN = datetime(2026, 2, 12, 2, 30, 0, tzinfo=UTC)
 _ENVIRONMENT = {"TZ": "UTC", "NO_COLOR": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8", "LOGNAME": "root"}
 _LEFT_OUT = ("ZBORG_CONFIG", "SUDO_USER", "JOURNAL_STREAM", "FORCE_COLOR")
-
-_ALGORITHMS = "".join(
-    f"{kind} {names}\n"
-    for kind, names in {
-        "ciphers": "chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes256-gcm@openssh.com",
-        "macs": "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com",
-        "kexalgorithms": "sntrup761x25519-sha512@openssh.com,curve25519-sha256",
-        "hostkeyalgorithms": "ssh-ed25519,rsa-sha2-512",
-    }.items()
-)
-
-
-class _Asked(type(datetime)):  # type: ignore[misc]  # datetime's metaclass is `type`
-    """Whatever is a datetime is one of these, too."""
-
-    def __instancecheck__(cls, one: object) -> bool:
-        return isinstance(one, datetime)
-
-
-class Clock:
-    """Stands still. `also` is put in the place of `datetime` in zborg's modules."""
-
-    def __init__(self) -> None:
-        self.now = BEGIN
-        clock = self
-
-        class Stopped(datetime, metaclass=_Asked):
-            @classmethod
-            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # a plain one
-                return clock.now.astimezone(tz) if tz else clock.now.replace(tzinfo=None)
-
-        self.also = Stopped
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def tick(self, hours: float = 0, *, minutes: float = 0, days: float = 0) -> None:
-        self.now += timedelta(days=days, hours=hours, minutes=minutes)
-
-
-class _InTurn(ThreadPoolExecutor):
-    """One after the other: of what is done at once any may be first to end."""
-
-    def __init__(self, max_workers: int | None = None, thread_name_prefix: str = "") -> None:
-        super().__init__(1, thread_name_prefix)
-
-
-class _Local(LocalRunner):
-    """Runs programs in Python in this process: to start an interpreter takes longer than a whole scene.
-
-    `answers` are the status and output of programs that are not run: what they tell is of the machine.
-    """
-
-    answers: ClassVar[dict[str, tuple[int, str]]] = {"pgrep": (1, ""), "ssh": (0, _ALGORITHMS)}
-
-    def run(
-        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
-    ) -> Completed:
-        if argv[0] in self.answers:
-            status, text = self.answers[argv[0]]
-            if status:
-                raise CommandFailed(tuple(argv), status, text)
-            return Completed(status, text, "")
-        if tuple(argv[:4]) != ("python3", "-I", "-S", "-c"):
-            return super().run(argv, timeout=timeout, stdin=stdin, most=most)
-        out, status = io.StringIO(), 0
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in (("stdin", io.StringIO(stdin)), ("stdout", out), ("argv", ["-c", *argv[5:]])):
-                patch.setattr(sys, name, value)
-            try:
-                exec(compile(argv[4], "<program>", "exec"), {"__name__": "__main__"})
-            except SystemExit as ended:
-                status = ended.code if isinstance(ended.code, int) else 1
-                if status:
-                    raise CommandFailed(tuple(argv[:1]), status, str(ended.code)) from None
-        return Completed(status, out.getvalue(), "")
-
-
-class _Far(_Local):
-    """In the place of one through SSH: what it is asked to run is run here."""
-
-    once = False
-
-    def __init__(self, *_: object, **__: object) -> None:
-        super().__init__()
-
-    def close(self) -> None:
-        """There is no connection."""
+_ON_DISK = ("zg-----", "/tmp")  # a path as long: lines are wrapped by it
 
 
 @dataclass
@@ -204,9 +118,38 @@ class Stage:
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """As if another run held it."""
-        with Locks(self.directory / "state" / "locks", "zborg backup").hold(name):
+        """As if another run held it, one with the number of the only process that is on every machine."""
+        with ExitStack() as held:
+            with self.monkeypatch.context() as patch:
+                patch.setattr(os, "getpid", lambda: 1)
+                held.enter_context(Locks(self.directory / "state" / "locks", "zborg backup").hold(name))
             yield
+
+    def breaks(self, zfs: FakeZfs, methods: Sequence[str], words: str, status: int = 1) -> None:
+        """From now on these methods fail, as the command or (255) the way to its machine would."""
+
+        def fail(method: str, _: tuple[object, ...]) -> None:
+            if method in methods and status == 255:
+                raise explain(
+                    "target.offsite", Endpoint("root", "offsite.example.net", 22, KEY, "id"), 255, words
+                )
+            if method in methods:
+                raise CommandFailed(("zfs", method), status, words)
+
+        zfs.fail = fail
+
+    def pools(self, **changes: Any) -> None:
+        """Both pools' last scrubs ended now; `changes` are of what `zpool status` says of the storage's."""
+        for zfs, name in ((self.zfs, "tank"), (self.far, "vault")):
+            changed = changes if zfs is self.zfs else {}
+            fine = Pool(name, "ONLINE", Scrub.FINISHED, self.clock.now, 0, 0, 0.0, 1 << 40, 1 << 39)
+            zfs.pools[name] = replace(fine, **changed)
+
+    def night(self) -> None:
+        """Something new on each host, and a day goes by; nothing of it is in the transcript."""
+        self.pools()
+        self.zborg("run", shown=False)
+        self.clock.tick(days=1, minutes=-1)
 
     # --- what is done ---
 
@@ -220,7 +163,7 @@ class Stage:
                 patch.setattr(sys, name, stream)
             patch.setattr(sys, "argv", ["zborg", *words])
             patch.setenv("COLUMNS", str(self.columns))
-            patch.setattr(os, "urandom", _Numbers(os.urandom))
+            patch.setattr(os, "urandom", Numbers(os.urandom))
             try:
                 run()
             except SystemExit as ended:
@@ -237,6 +180,7 @@ class Stage:
                 name = "stdout" if stream is out else "stderr"
                 self.text += f"--- {name}\n{printed}" if printed else ""
             self.text += "\n"
+        assert shown or code not in (2, 10), f"{words}: {err.buffer.getvalue().decode()}"
         if tick:
             self.clock.tick(minutes=1)
         return code
@@ -250,9 +194,11 @@ class Stage:
         text = self.masked(text)
         self.text += f"=== {title}\n{text}" + ("" if text.endswith("\n") else "\n") + "\n"
 
-    def shows_runs(self) -> None:
-        """All run files, oldest first."""
+    def shows_runs(self, *commands: str) -> None:
+        """All run files, or those of these commands, oldest first."""
         for path in sorted((self.directory / "state" / "runs").iterdir()):
+            if commands and path.name.split(".")[1] not in commands:
+                continue
             self.shows(f"runs/{path.name}", json.dumps(json.loads(path.read_text()), indent=1))
 
     def shows_history(self) -> None:
@@ -267,24 +213,10 @@ class Stage:
         database.close()
 
     def masked(self, text: str) -> str:
-        """Without what differs from run to run: where the scene lies, and numbers of processes."""
+        """Without what differs from run to run: where the scene lies, its key, our pid."""
         text = text.replace(str(self.directory), "@DIR@").replace(self.key.split()[1], "@KEY@")
-        text = text.replace(fingerprint(self.key), "@FINGERPRINT@")
-        text = re.sub(rf"{re.escape(tempfile.gettempdir())}/(zborg-bug-|tmp)[a-z0-9_]{{8}}", r"@TMP@", text)
-        return re.sub(r"\bpid \d+", "pid @PID@", text)
-
-
-class _Numbers:
-    """In the place of os.urandom: ids of runs are counted from 1 in each command."""
-
-    def __init__(self, real: Any) -> None:
-        self._real, self._count = real, 0
-
-    def __call__(self, size: int) -> bytes:
-        if size != 2:
-            return bytes(self._real(size))
-        self._count += 1
-        return self._count.to_bytes(2, "big")
+        text = text.replace(fingerprint(self.key), "@FINGERPRINT@").replace(f".{os.getpid()} ", ".@PID@ ")
+        return re.sub(rf"{re.escape(tempfile.gettempdir())}/(zborg-bug-|tmp)[a-z0-9_]{{8}}", r"@TMP@", text)
 
 
 def _laid_over(base: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,16 +239,18 @@ def staged() -> Iterator[Stage]:
     """A stage with state directory and zborg.toml of no host; its path is always of one length."""
     with ExitStack() as closing:
         monkeypatch = closing.enter_context(pytest.MonkeyPatch.context())
-        directory = Path(tempfile.mkdtemp(prefix="zg-", dir="/tmp"))
+        # In memory where that can be: half of a scene's time is spent waiting for a disk.
+        prefix, parent = ("zg-", "/dev/shm") if os.access("/dev/shm", os.W_OK) else _ON_DISK
+        directory = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         closing.callback(shutil.rmtree, directory)
         clock = Clock()
         for module in _modules():
             if vars(module).get("datetime") is datetime:
                 monkeypatch.setattr(module, "datetime", clock.also)
             if vars(module).get("ThreadPoolExecutor") is ThreadPoolExecutor:
-                monkeypatch.setattr(module, "ThreadPoolExecutor", _InTurn)
+                monkeypatch.setattr(module, "ThreadPoolExecutor", InTurn)
             if vars(module).get("LocalRunner") is LocalRunner:
-                monkeypatch.setattr(module, "LocalRunner", _Local)
+                monkeypatch.setattr(module, "LocalRunner", Local)
         guids = iter(range(1001, 10**6))
         for tests in (fake_zfs, fake_zfs_state):
             monkeypatch.setattr(tests, "new_guid", lambda: str(next(guids)))
@@ -333,8 +267,8 @@ def staged() -> Iterator[Stage]:
         tunnel = PlayedTunnel(stage.plays, stage.home, clock)
         stage.tunnel = tunnel
         monkeypatch.setattr(compose, "_zfs", lambda *_: zfs)
-        monkeypatch.setattr(compose, "CommandZfs", lambda runner: far if isinstance(runner, _Far) else zfs)
-        monkeypatch.setattr(compose, "SshRunner", _Far)
+        monkeypatch.setattr(compose, "CommandZfs", lambda runner: far if isinstance(runner, Far) else zfs)
+        monkeypatch.setattr(compose, "SshRunner", Far)
         monkeypatch.setattr(compose, "SshTunnel", lambda *_: tunnel)
         stage.key = make_key(directory / "id").public
         stage.state()
