@@ -18,6 +18,7 @@ from tests.harness.keys import KeyPair, make_key
 from tests.harness.local import LocalVault
 from tests.harness.reader import Away, Offsite, offsite
 from tests.harness.steps import Hours
+from tests.harness.unit import pytest_runtest_call, pytest_runtest_protocol  # noqa: F401  # found by name
 from tests.harness.world import World, make_parent, prepare_storage, prepare_target, serve_key_beside
 from tests.lab import Guest
 

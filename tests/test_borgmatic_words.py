@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from zborg.borg.borgmatic import Told, judge
 from zborg.model import Speaker, Status
 
+pytestmark = pytest.mark.unit
+
 # As borgmatic 2.1.10 printed it, with shorter paths.
 FRAME = [
     "an.yaml: Error running configuration",

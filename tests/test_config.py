@@ -17,6 +17,8 @@ from zborg.config.shape import rate_of
 from zborg.errors import ConfigError, Exit
 from zborg.model import Endpoint, Host, Notify, Policy, Reverse, Storage, Target
 
+pytestmark = pytest.mark.unit
+
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "config"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.unit
+
 ROOT = Path(__file__).parents[1]
 _PLACE = re.compile(r'(README|docs/[a-z]+\.md), "?([A-Z][A-Za-z\' ]+)')
 

@@ -19,6 +19,8 @@ from zborg.planning.retention import UNTOUCHABLE, by_arrival, plan_rotation, rec
 from zborg.zfs import begin
 from zborg.zfs.sink import Mark, check_mark, name_of
 
+pytestmark = pytest.mark.unit
+
 DAY = timedelta(days=1)
 START = datetime(2026, 2, 12, 2, 30, tzinfo=UTC)
 FULL = begin.parse(golden()["full"])

@@ -15,6 +15,8 @@ from zborg.model import P_STATE, Snapshot, SnapshotName
 from zborg.model.zfs import LABEL, P_LABEL
 from zborg.planning.choose import Label, ToUtc, check_label, choose, parse_at
 
+pytestmark = pytest.mark.unit
+
 
 def in_zone(name: str) -> ToUtc:
     zone = ZoneInfo(name)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from zborg.planning.crontab import Bad, Job, Times, is_read, parse
 from zborg.planning.shell_line import invocations
 
+pytestmark = pytest.mark.unit
+
 
 def one(line: str, *, system: bool = True) -> Job | Bad:
     (found,) = parse(f"{line}\n", system=system)

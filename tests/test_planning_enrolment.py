@@ -21,6 +21,8 @@ from zborg.planning.enrolment import ServerFacts, path_problems, plan
 from zborg.state.escrow import Escrow
 from zborg.steps.enroll import public_key
 
+pytestmark = pytest.mark.unit
+
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEy8/VH33qPOZMKWAAVmqzY3CMZvF8P3DXxF3nuHVINd"
 NOW = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
 HOST = Host("web1", Endpoint("root", "web1.example.net", 22, KEY, "/etc/zborg/id_ed25519"), 3600, 60)

@@ -16,6 +16,8 @@ from zborg.model.words import duration, size
 from zborg.planning.damage import damaged_in
 from zborg.planning.health import SKEW, capacity_findings, host_findings, scrub_findings
 
+pytestmark = pytest.mark.unit
+
 NOW = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
 MAX_AGE = 35 * 86_400
 TANK = Pool("tank", "ONLINE", Scrub.FINISHED, NOW - timedelta(days=3), 0, 0, 0.0, 1_000, 500)

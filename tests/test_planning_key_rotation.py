@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zborg.planning.key_rotation import Rotation, ServerKey
 from zborg.planning.key_rotation import plan as plan_rotation
+
+pytestmark = pytest.mark.unit
 
 
 @dataclass

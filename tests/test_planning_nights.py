@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zborg.model import Entry, Outcome, Status
 from zborg.planning.nights import nights
+
+pytestmark = pytest.mark.unit
 
 DAY = datetime(2026, 2, 12, tzinfo=UTC)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from math import inf
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zborg.planning import places
 from zborg.planning.places import Places, patience, window_left
+
+pytestmark = pytest.mark.unit
 
 NAMES = st.text("abcdef", min_size=1, max_size=2)
 SECONDS = st.floats(0, 1e5)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from zborg.planning.plausible import Doubt, doubt
 
+pytestmark = pytest.mark.unit
+
 USUAL = [{"files": 1000, "original_bytes": 1 << 30}] * 3
 COUNTS = st.integers(0, 2**63 - 1)
 NIGHTS = st.fixed_dictionaries({"files": COUNTS, "original_bytes": COUNTS})

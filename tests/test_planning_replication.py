@@ -37,6 +37,8 @@ from zborg.planning.replica import (
 )
 from zborg.planning.replication import modified, plan_all, plan_dataset
 
+pytestmark = pytest.mark.unit
+
 GOLDEN = Path(__file__).parent / "golden" / "planning"
 HERE, THERE = "tank/borg/web1", "vault/zborg/web1"
 RUN = "20260212T144933Z-4f3a"

@@ -65,7 +65,7 @@ finite = st.one_of(st.just(0), st.integers(0, 6))
 
 def policies(count: st.SearchStrategy[int]) -> st.SearchStrategy[Policy]:
     hours = st.one_of(st.just(0), st.integers(1, 24 * 400))
-    return st.builds(Policy, *([count] * 6), hours.map(lambda number: number * 3_600))
+    return st.builds(Policy, *([count] * len(BORG_RULES)), hours.map(lambda number: number * 3_600))
 
 
 def around(line: Sequence[datetime]) -> st.SearchStrategy[datetime]:

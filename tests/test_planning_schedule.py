@@ -19,6 +19,8 @@ from zborg.planning import schedule
 from zborg.state.runs import Runs, new_run
 from zborg.steps.past import look_back
 
+pytestmark = pytest.mark.unit
+
 NOW = datetime(2026, 2, 12, 3, 0, tzinfo=UTC)
 WEEK = 7 * 86400
 NAMES = st.text("abc", min_size=1, max_size=2)

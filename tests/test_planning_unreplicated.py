@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zborg.model import Endpoint, Snapshot, SnapshotName, Status, Target
 from zborg.planning.unreplicated import Kept, judge, without
+
+pytestmark = pytest.mark.unit
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = 86400

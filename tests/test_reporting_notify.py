@@ -17,6 +17,8 @@ from zborg.model.words import masked
 from zborg.reporting.notify import counts, message, news_of, recovered
 from zborg.reporting.notify_digest import digest, is_due, rows, week_of
 
+pytestmark = pytest.mark.unit
+
 SUBJECT = "$STATUS $SUCCEEDED $FAILED $SKIPPED $TOTAL $COMMAND $SERVER $RUNTIME"
 
 

@@ -22,6 +22,8 @@ from zborg.reporting.text import render
 from zborg.state.runs import Runs, ended, new_run
 from zborg.steps.context import conclude, inspect
 
+pytestmark = pytest.mark.unit
+
 GOLDEN = Path(__file__).parent / "golden" / "reports"
 NOON = datetime(2026, 2, 12, 12, 0, 0, tzinfo=UTC)
 

@@ -11,6 +11,8 @@ from zborg.errors import ZborgError
 from zborg.model.grants import EVERYONE, Grant
 from zborg.zfs.allowed import argv, grants, knows_append
 
+pytestmark = pytest.mark.unit
+
 _MORE = """\
 ---- Permissions on vault/zborg --------------------------------------
 Permission sets:

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from zborg.errors import ZborgError
 from zborg.zfs import begin
 
+pytestmark = pytest.mark.unit
+
 GOLDEN = Path(__file__).parent / "golden" / "zfs" / "begin.txt"
 LAYOUT = "IIQQQIIQQ256s"
 

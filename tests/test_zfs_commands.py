@@ -14,6 +14,8 @@ from zborg.model import Child
 from zborg.model.running import Completed
 from zborg.zfs.commands import CommandZfs
 
+pytestmark = pytest.mark.unit
+
 WEB = "tank/borg/web1"
 NAMES = [f"zborg_2026-{1 + n // 672:02}-{1 + n % 672 // 24:02}T{n % 24:02}0000Z" for n in range(2000)]
 

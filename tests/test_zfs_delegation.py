@@ -9,6 +9,8 @@ import pytest
 from zborg.errors import ZborgError
 from zborg.zfs.delegation import FREEBSD, READER, lines, reading_lines
 
+pytestmark = pytest.mark.unit
+
 ROOT = "vault/zborg"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -14,6 +14,8 @@ from zborg.model import Scrub, Stream
 from zborg.streams import chain, pump
 from zborg.zfs.parse import progress
 
+pytestmark = pytest.mark.unit
+
 
 def test_failures_can_be_injected_before_any_effect(tmp_path: Path) -> None:
     def fail(method: str, arguments: tuple[object, ...]) -> None:

@@ -21,6 +21,8 @@ from zborg.errors import CommandFailed, TimedOut, ZborgError
 from zborg.model import Scrub, Snapshot, Stream
 from zborg.zfs import argv, names, parse, status, tokens, words
 
+pytestmark = pytest.mark.unit
+
 GOLDEN = Path(__file__).parent / "golden" / "zfs"
 
 

@@ -10,6 +10,8 @@ from zborg.errors import ZborgError
 from zborg.model import P_RUN, P_STATE
 from zborg.zfs.serialized import DATASET, SNAPSHOT, datasets, snapshots
 
+pytestmark = pytest.mark.unit
+
 
 def listed(name: str, columns: list[str], kind: str = "FILESYSTEM", **values: str) -> dict[str, Any]:
     known = {"guid": "7", "createtxg": "12", "creation": "1770907773", "used": "24576", "userrefs": "0"}
