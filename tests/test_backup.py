@@ -243,7 +243,7 @@ def test_a_missing_agent_is_told_with_the_way_to_install_it(vault: LocalVault) -
     host.agent.unlink()
     outcome = of(backup(vault.context(), Options()), "web1")
     assert outcome.status is Status.FAILED
-    assert "install agent.sh" in outcome.remedy
+    assert "agent.sh is missing" in outcome.remedy
 
 
 def test_an_empty_archive_is_not_good(vault: LocalVault) -> None:

@@ -81,3 +81,25 @@ def test_an_offender_is_found_wherever_it_stands(source: str, monkeypatch: pytes
     own = list(remedies.modules())
     monkeypatch.setattr(remedies, "modules", lambda: [*own, (remedies.SOURCE / "offender.py", tree)])
     assert any("offender.py" in str(site) for site in remedies.loose_sentences())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'TABLE = {1: Meaning(Status.FAILED, "no", "run zborg backup again")}',
+        'NO = (Finding("a", level, "no", "chmod 0600 it, then go on"),)',
+        '_X = "zfs mount it, then go on"\nTABLE = [ZborgError("no", _X)]',
+    ],
+)
+def test_an_offender_in_a_table_of_a_module_is_found(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = list(remedies.modules())
+    offender = (remedies.SOURCE / "offender.py", ast.parse(source))
+    monkeypatch.setattr(remedies, "modules", lambda: [*own, offender])
+    assert any("offender.py" in str(site) for site in remedies.loose_sentences())
+
+
+def test_no_sentence_begins_like_a_command() -> None:
+    """ "find out who" would be shown, and typed, as find(1)."""
+    found = list(remedies.sentences())
+    assert len(found) > 40
+    assert [str(site) for site in found if remedy.is_command(site.text)] == []

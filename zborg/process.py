@@ -154,7 +154,7 @@ class LocalRunner:
 
 
 def _cannot_run(argv: Sequence[str], why: str) -> CommandFailed:
-    return CommandFailed(tuple(argv), 127, why, f"cannot run {argv[0]}", f"install {argv[0]}")
+    return CommandFailed(tuple(argv), 127, why, f"cannot run {argv[0]}", f"is {argv[0]} installed there?")
 
 
 def _prefix(user: str | int) -> list[str]:

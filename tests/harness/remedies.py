@@ -103,6 +103,9 @@ def commands() -> Iterator[Command]:
 
 
 def _scopes(tree: ast.Module) -> Iterator[ast.AST]:
+    """Each function, and what stands outside of all: the tables of a module."""
+    outside = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    yield ast.Module(outside, [])
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             yield node
@@ -214,3 +217,17 @@ def _word(argument: ast.expr) -> str | None:
     if isinstance(argument, ast.JoinedStr):
         return "".join(map(_part, argument.values))
     return None
+
+
+def sentences() -> Iterator[Site]:
+    """What is written for people: the argument `first`, and a remedy that is no command at all."""
+    for path, tree in modules():
+        for scope in _scopes(tree):
+            names = _assigned(scope)
+            for call in _calls(scope):
+                for keyword in call.keywords:
+                    if keyword.arg == "first":
+                        yield from (
+                            Site(path, call.lineno, text)
+                            for text in _texts(keyword.value, names, frozenset())
+                        )

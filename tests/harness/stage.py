@@ -1,8 +1,8 @@
 """A world for golden files, in which the console script's own `run()` is called, with nothing left to chance.
 
 This file, standins.py and plays.py alone know modules of zborg by name: what is behind the command line may
-move, and then these are corrected and no golden file changes. ZFS is the fake that passes the real one's tests, a host
-is a list of lines that its agent prints, the clock stands still until a scene turns it.
+move, and then these are corrected and no golden file changes. ZFS is the fake that passes the real one's
+tests, a host is a list of lines that its agent prints, the clock stands still until a scene turns it.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ _ROOT_PACKAGES = (
     *("zfsutils-linux", "openssh-server", "borgbackup", "python3", "rsync"),
 )
 
-# What only one release needs. Trixie has no py-libzfs, and a Landlock that is new enough to need no bubblewrap.
+# What only one release needs. Trixie has no py-libzfs, and no need of bubblewrap: its Landlock is new enough.
 _SUITE_PACKAGES: dict[str, tuple[str, ...]] = {
     "trixie": (),
     "bookworm": ("python3-libzfs", "bubblewrap"),

@@ -9,6 +9,7 @@ import re
 import signal
 from dataclasses import dataclass, field
 
+from zborg.borg.meaning import Meaning
 from zborg.model import Status
 from zborg.model.remedy import command, on, quoted, remedy
 
@@ -21,8 +22,6 @@ _CACHE = re.compile(r"cache set aside: (/.*)")
 _WARNINGS = re.compile(r"warnings are in (/.*)")
 _SIGNED = "archives signed: "
 _OUT_OF_MEMORY = "the kernel ended processes for lack of memory meanwhile"
-
-Meaning = tuple[Status, str, str]
 
 
 @dataclass
@@ -60,12 +59,12 @@ class HostReport:
         places = [place for _, place in self.left] or ["/var/lib/zborg", "/run", "/tmp"]
         words = ", ".join(words for words, _ in self.left) or "a disk or a quota is full"
         looks = (command("df", "-h", *places), command("df", "-i", *places))
-        return Status.FAILED, f"{host} has no room for borg: {words}", on(host, *looks)
+        return Meaning(Status.FAILED, f"{host} has no room for borg: {words}", on(host, *looks))
 
     def broken_file(self, host: str) -> Meaning:
         """The agent does not replace it: it would forget what it has seen of the server."""
         message = f"{self.broken} on {host} is empty or broken (after a power failure?)"
-        return Status.FAILED, message, _replacement(host, self.broken)
+        return Meaning(Status.FAILED, message, _replacement(host, self.broken))
 
     def repaired(self, host: str) -> str:
         """What the agent did instead of the verb, which can be tried again now; "" for nothing."""
@@ -99,14 +98,14 @@ def ended_by_signal(host: str, status: int, *, out_of_memory: bool) -> Meaning:
         message += f": {_OUT_OF_MEMORY}"
     elif status - 128 == signal.SIGKILL:
         message += ": perhaps by the kernel, for lack of memory"
-    return Status.FAILED, message, on(host, "dmesg")
+    return Meaning(Status.FAILED, message, on(host, "dmesg"))
 
 
 def serve_ended(dataset: str) -> Meaning:
     """The other end was gone and had given no reason (borg #7111, #5754: killed for lack of memory)."""
     which = f"borg serve of {dataset}" if dataset else "borg serve"
     message = f"{which} ended on the storage without a reason: perhaps killed for lack of memory"
-    return Status.FAILED, message, on("the storage", "dmesg")
+    return Meaning(Status.FAILED, message, on("the storage", "dmesg"))
 
 
 def mute(host: str, status: int, printed: str) -> Meaning:
@@ -114,9 +113,9 @@ def mute(host: str, status: int, printed: str) -> Meaning:
     said = f" (it printed: {printed[:_LONGEST]})" if printed else ""
     message = f"the session on {host} ended with status {status} before the agent started{said}"
     sentence = f"on {host}, see to it that root's login shell runs commands; then"
-    return Status.FAILED, message, remedy(command("zborg", "host", "test", host), first=sentence)
+    return Meaning(Status.FAILED, message, remedy(command("zborg", "host", "test", host), first=sentence))
 
 
 def garbled(host: str) -> Meaning:
     message = f"something on {host} prints into borg's protocol, most often its login shell"
-    return Status.FAILED, message, remedy(command("zborg", "host", "test", host))
+    return Meaning(Status.FAILED, message, remedy(command("zborg", "host", "test", host)))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 
 from zborg.borg.damage import KNOWN, is_broken, of_server
+from zborg.borg.meaning import Meaning
 from zborg.model import Speaker, Status
+from zborg.model.remedy import command, remedy
 
 _KEPT = 200  # lines
 _LONGEST = 500  # characters of a line
@@ -37,11 +39,12 @@ _GRAVE = (
     ("Repository encryption method changed", KNOWN["Cache.RepositoryIDNotUnique"]),
     ("Repository access aborted", KNOWN["Cache.RepositoryIDNotUnique"]),
 )
-_MARKS = (  # words of ssh, borg and borgmatic, ours for them or "" for their own, the mend
+_MAKE = remedy(command("borgmatic", "repo-create"), first="make it once, on the host (docs/reverse.md):")
+_MARKS = (  # a text of ssh's, borg's or borgmatic's; our message for it, or "" for theirs; the remedy
     ("Host key verification failed", _OTHER_KEY, _PINNED),
     ("IDENTIFICATION HAS CHANGED", _OTHER_KEY, _PINNED),
     ("Permission denied (", "", "the host's key belongs into the authorized_keys of the server's sshd"),
-    ("is not a valid repository", "", "make it once, on the host: borgmatic repo-create (docs/reverse.md)"),
+    ("is not a valid repository", "", _MAKE),
     ("path not allowed", "", "its forced command on the server's sshd names another repository"),
     ("ecognized arguments", "", "borgmatic 2 wants `create prune check` in authorized_keys, without dashes"),
     ("Connection refused", "", _WAY),
@@ -72,34 +75,34 @@ class Told:
         return list(reversed(dict.fromkeys(reversed(own))))
 
 
-def judge(status: int, told: Told) -> tuple[Status, str, str]:
+def judge(status: int, told: Told) -> Meaning:
     """(status, message, remedy) of an ended borgmatic; ssh's own failures (255) are not judged here."""
     reasons = told.reasons()
     if status == 0:
         return _warned(reasons)
     if status == _NOT_FOUND:
         words = reasons[-1] if reasons else "the forced command was not found"
-        return Status.FAILED, words, "is borgmatic where its forced command says? (docs/reverse.md)"
-    for mark, (grave, _, remedy) in _GRAVE:
+        return Meaning(Status.FAILED, words, "is borgmatic where its forced command says? (docs/reverse.md)")
+    for mark, meaning in _GRAVE:
         if line := next((line for line in reversed(reasons) if mark in line), ""):
-            return grave, line, remedy
+            return meaning._replace(message=line)
     if line := next((line for line in reversed(told.ssh) if line.startswith(_NOBODY)), ""):
-        return Status.FAILED, line, _START
-    for mark, words, remedy in _MARKS:
+        return Meaning(Status.FAILED, line, _START)
+    for mark, words, advice in _MARKS:
         if line := next((line for line in reversed(reasons) if mark in line), ""):
-            return Status.FAILED, words or line, remedy
-    return Status.FAILED, reasons[-1] if reasons else f"borgmatic ended with status {status}", ""
+            return Meaning(Status.FAILED, words or line, advice)
+    return Meaning(Status.FAILED, reasons[-1] if reasons else f"borgmatic ended with status {status}", "")
 
 
-def _warned(reasons: list[str]) -> tuple[Status, str, str]:
+def _warned(reasons: list[str]) -> Meaning:
     """borgmatic ends with 0 when borg only warned."""
     if not reasons:
-        return Status.OK, "", ""
+        return Meaning(Status.OK, "", "")
     for line in reasons:
         if line.startswith(_REMOTE) and is_broken("WARNING", line):
             return of_server(line.removeprefix(_REMOTE))
     unpinned = any(_UNPINNED in line for line in reasons)
-    remedy = (
+    advice = (
         "the host takes any host key for the server's: pin it there (docs/reverse.md)" if unpinned else ""
     )
-    return Status.WARNING, " / ".join(reasons[-3:]), remedy
+    return Meaning(Status.WARNING, " / ".join(reasons[-3:]), advice)

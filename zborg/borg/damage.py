@@ -9,24 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from zborg.borg.meaning import Meaning
 from zborg.model import Status
 from zborg.model.remedy import command, remedy
 
-
-class Meaning(NamedTuple):
-    """What something borg said is for a reader: (status, message, remedy), as judge() returns it."""
-
-    status: Status
-    message: str
-    remedy: str
-
-
-_LOOK = "look at the pool first (zborg scrub --start); older snapshots may be whole"
-_WHO = "find out who replaced it; never answer borg's question blindly"
+_LOOK = remedy(
+    command("zborg", "scrub", "--start"), first="look at the pool first; older snapshots may be whole:"
+)
+_WHO = "see who replaced it; never answer borg's question blindly"
 _FORGED = Meaning(
-    Status.CONFLICT, "what the repository shows was not signed with the host's key", "find out who wrote it"
+    Status.CONFLICT, "what the repository shows was not signed with the host's key", "see who wrote it"
 )
 # borg's documentation, "Upgrade notes", 1.2.5: what an older borg renamed is not signed under its new name.
 _UNSIGNED = Meaning(
@@ -42,7 +35,7 @@ _LACKS = Meaning(Status.DAMAGED, "the repository lacks data that its archives ne
 _STRANGER = Meaning(Status.CONFLICT, "the repository is not encrypted, and not the one the host knows", _WHO)
 
 # msgid (borg's docs, "Message IDs") -> what it means.
-KNOWN: dict[str, tuple[Status, str, str]] = {
+KNOWN: dict[str, Meaning] = {
     "IntegrityError": Meaning(Status.DAMAGED, "borg found damaged data", _LOOK),
     "DecompressionError": Meaning(Status.DAMAGED, "borg found data that it cannot unpack", _LOOK),
     "FileIntegrityError": Meaning(

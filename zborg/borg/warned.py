@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from zborg.borg.meaning import Meaning
 from zborg.model import Status
 from zborg.model.remedy import command, on
 from zborg.model.words import counted
@@ -54,7 +55,7 @@ class Warnings:
         """Files that changed or vanished while they were read."""
         return sum(self.kinds[msgid] for msgid in CHANGED)
 
-    def judge(self, host: str) -> tuple[Status, str, str]:
+    def judge(self, host: str) -> Meaning:
         """(status, message, remedy) of a command that ended with warnings and nothing worse."""
         parts = [
             f"{counted(self.kinds[msgid], 'file')} could not be read ({why}) and not backed up"
@@ -65,7 +66,7 @@ class Warnings:
             parts.append(f"{counted(self.changed, 'file')} changed while borg read")
         texts = " / ".join((self.unread_texts or self.texts)[-_SHOWN:])
         message = "; ".join(parts) or ("" if texts else "borg warned")
-        return Status.WARNING, ": ".join(filter(None, (message, texts))), self._remedy(host)
+        return Meaning(Status.WARNING, ": ".join(filter(None, (message, texts))), self._remedy(host))
 
     def _remedy(self, host: str) -> str:
         if self.log.startswith("/"):

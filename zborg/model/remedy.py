@@ -22,8 +22,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 # Programs that a remedy may start, besides any absolute path.
 # fmt: off
 _PROGRAMS = frozenset((
-    "age", "apt-get", "borg", "cat", "cd", "chattr", "chmod", "chown", "chronyc", "cp", "date", "df",
-    "dmesg", "echo", "eval", "find", "grep", "id", "install", "kill", "ln", "loginctl", "ls", "man",
+    "age", "apt-get", "borg", "borgmatic", "cat", "cd", "chattr", "chmod", "chown", "chronyc", "cp", "date",
+    "df", "dmesg", "echo", "eval", "find", "grep", "id", "install", "kill", "ln", "loginctl", "ls", "man",
     "mkdir", "mount", "mv", "pgrep", "printf", "ps", "rm", "rmdir", "sed", "ssh", "ssh-add", "ssh-keygen",
     "ssh-keyscan", "stat", "su", "systemctl", "tail", "timedatectl", "touch", "umount", "useradd",
     "usermod", "zborg", "zfs", "zpool",

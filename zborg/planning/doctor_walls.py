@@ -39,7 +39,7 @@ def serving(host: str, wall: Wall | None, storage: str) -> Finding:
         return Finding("borg serve", Status.WARNING, words, command("zborg", "init"))
     if not wall.stands:
         first = (
-            f"install bubblewrap on {storage or 'this machine'}, or Linux 6.2 for Landlock ABI 3; look again:"
+            f"{storage or 'this machine'} needs bubblewrap, or Linux 6.2 for Landlock ABI 3; then look again:"
         )
         words = f"no wall stands around it for {host}: code run in it could read what other hosts store"
         return Finding("borg serve", Status.WARNING, words, remedy(_LOOK, first=first))

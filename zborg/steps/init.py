@@ -88,7 +88,9 @@ def _served(context: Context, name: str) -> Outcome:
     except ZborgError as error:
         mend = "README, When the pool is on another machine" if context.config.storage.endpoint else ""
         told = outcome_of("storage", "borg serve", error)
-        return replace(told, remedy=told.remedy or mend or "install borg, and see [storage] in zborg.toml")
+        return replace(
+            told, remedy=told.remedy or mend or "is borg installed there? See [storage] in zborg.toml"
+        )
     found = walls.serving(name, wall, str(context.config.storage.endpoint or ""))
     return Outcome("storage", found.subject, found.level, found.message, found.remedy)
 
