@@ -54,8 +54,9 @@ def stops(status: int, *lines: Line) -> Play:
 class Play:
     """What a host's agent prints and ends with when it is asked for a backup.
 
-    `answer` is its answer to `version`, laid over the usual one; a key whose value is None is left out.
-    `raises` is made and raised in place of all that, by every verb. `others` are plays of other verbs.
+    `answer` is laid over its usual answer to `version`; a key whose value is None is left out. `raises` is
+    made and raised in place of all that, by every verb. `others` are plays of other verbs. In a line @RUN@ is
+    the id of the run that a clone was made for.
     """
 
     lines: Sequence[Line] = field(default_factory=created)
@@ -83,9 +84,9 @@ class PlayedTunnel:
             "agent": "1",
             "clock": f"{self._clock().timestamp() + (play.clock or 0):.0f}",
             "name": host.name,
-            "borg": "borg 1.4.1",
+            "borg": "1.4.1",
             "initialised": "yes" if (self._home(host.name) / "config").exists() else "no",
-            "alarm": "none",
+            "alarm": "no",
             "escrow": "none",
             "opens": "yes",
             "prune": "no",
@@ -117,7 +118,7 @@ class PlayedTunnel:
             lines(Speaker.HOST, f"zborg-agent: clock {self._clock().timestamp() + play.clock:.0f}")
         for line in play.lines:
             speaker, text = (Speaker.HOST, line) if isinstance(line, str) else line
-            lines(speaker, text)
+            lines(speaker, text.replace("@RUN@", scratch))
         if play.commits:
             self._commit(self._home(host.name))
         if play.then and words[0] == "create":

@@ -39,6 +39,7 @@ from tests.harness.standins import Clock, Far, InTurn, Local, Numbers
 from zborg.cli import compose
 from zborg.cli.main import run
 from zborg.errors import CommandFailed
+from zborg.hosts import knock
 from zborg.hosts.keys import fingerprint
 from zborg.hosts.ssh import explain
 from zborg.interrupt import cancelled
@@ -164,6 +165,9 @@ class Stage:
             patch.setattr(sys, "argv", ["zborg", *words])
             patch.setenv("COLUMNS", str(self.columns))
             patch.setattr(os, "urandom", Numbers(os.urandom))
+            patch.setattr(
+                sys.modules["__main__"], "__package__", None, raising=False
+            )  # or usage names pytest
             try:
                 run()
             except SystemExit as ended:
@@ -266,7 +270,10 @@ def staged() -> Iterator[Stage]:
         monkeypatch.chdir(directory)
         tunnel = PlayedTunnel(stage.plays, stage.home, clock)
         stage.tunnel = tunnel
-        monkeypatch.setattr(compose, "_zfs", lambda *_: zfs)
+        monkeypatch.setattr(knock, "knock", lambda *_: ())
+        monkeypatch.setattr(
+            compose, "_zfs", lambda one, _: zfs if one.storage.dataset.startswith("tank") else far
+        )
         monkeypatch.setattr(compose, "CommandZfs", lambda runner: far if isinstance(runner, Far) else zfs)
         monkeypatch.setattr(compose, "SshRunner", Far)
         monkeypatch.setattr(compose, "SshTunnel", lambda *_: tunnel)
