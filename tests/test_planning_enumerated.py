@@ -38,8 +38,6 @@ from zborg.planning.replica import Divergence, Kind, Pair, Side, newest_common
 from zborg.planning.replication import plan_dataset
 from zborg.planning.retention import rotate
 
-pytestmark = pytest.mark.unit
-
 FIVE = 5
 HELD = 4  # it stays, and has a hold
 ALL = pytest.param(None, marks=pytest.mark.deep, id="all")
