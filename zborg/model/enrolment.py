@@ -44,12 +44,14 @@ class HostFacts:
 class Entry(Protocol):
     """The operator's way onto a host. Each method raises CommandFailed with its words, Unreachable."""
 
-    def probe(self) -> HostFacts: ...
+    def probe(self) -> HostFacts:
+        """Look at the host and change nothing; what keeps it from being enrolled is among the facts."""
 
     def install(self) -> tuple[str, ...]:
         """Make what is missing; returns what was made, for undo. What fails takes itself back."""
 
-    def undo(self, made: Sequence[str]) -> None: ...
+    def undo(self, made: Sequence[str]) -> None:
+        """Take back what `install` says it made; what was there before stays."""
 
     def finish(self) -> None:
         """Forget what only an undo would need."""

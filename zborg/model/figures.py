@@ -24,6 +24,7 @@ class Day:
 
     @property
     def word(self) -> str:
+        """One of none, failed, partial, warned and good: the day's colour in the calendar."""
         if not self.good and not self.bad:
             return "none"
         if self.bad:

@@ -19,6 +19,7 @@ class Endpoint:
     identity: str  # path of the private key on this machine
 
     def __str__(self) -> str:
+        """The URL as zborg.toml has it, an IPv6 address in brackets; without identity and host key."""
         address = f"[{self.address}]" if ":" in self.address else self.address
         return f"ssh://{self.user}@{address}:{self.port}"
 
@@ -78,6 +79,7 @@ class Storage:
     wall: str = "auto"  # or "require": nothing is served without one
 
     def dataset_of(self, host: str) -> str:
+        """The dataset of a host's repository, whether it exists or not."""
         return f"{self.dataset}/{host}"
 
     def account_of(self, host: Host) -> str:
@@ -118,6 +120,7 @@ class Policy:
 
     @property
     def empty(self) -> bool:
+        """No rule is set: then nothing is ever destroyed."""
         return not (
             self.last
             or self.hourly

@@ -33,6 +33,7 @@ class Wanted:
     root_mountpoint: str | None
 
     def place(self, dataset: str) -> str:
+        """The directory where `dataset`, which lies below `root`, has to be mounted."""
         above = self.root_mountpoint or f"/{self.root}"
         return f"{above.rstrip('/')}{dataset.removeprefix(self.root)}"
 

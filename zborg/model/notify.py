@@ -60,6 +60,7 @@ class Notify:
 
     @property
     def anybody(self) -> bool:
+        """Whether anybody is to be told at all."""
         return bool(self.urls or self.command or self.pings)
 
 
@@ -67,12 +68,14 @@ class Notifier(Protocol):
     """One way to tell. `name` is for people and holds no secret."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Which one it is, for messages; never with a secret."""
 
     def begins(self, command: str) -> None:
         """A command begins. Returns at once and raises nothing: the command does not wait for it."""
 
-    def wants(self, message: Message) -> bool: ...
+    def wants(self, message: Message) -> bool:
+        """Whether a message is news to this one, as `on` has it. Asks nobody and raises nothing."""
 
     def send(self, message: Message, timeout: float) -> str:
         """Try once, about `timeout` seconds at most; returns what there is to say of it, mostly nothing.

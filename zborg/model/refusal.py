@@ -6,6 +6,8 @@ from enum import StrEnum
 
 
 class Refusal(StrEnum):
+    """Each value is the reason in words, behind a target's name. planning/refused.py has the remedies."""
+
     FEATURES = "its pool lacks a feature that the stream needs"
     TOO_OLD = "its OpenZFS does not know a feature of the stream"
     ENCRYPTED_PARENT = (

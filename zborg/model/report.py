@@ -21,6 +21,7 @@ class Verdict:
 
     @property
     def keep(self) -> bool:
+        """It stays: one reason is enough."""
         return bool(self.reasons)
 
 

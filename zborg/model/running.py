@@ -45,16 +45,19 @@ class Child(Protocol):
     argv: tuple[str, ...]
 
     @property
-    def stderr(self) -> int: ...
+    def stderr(self) -> int:
+        """The descriptor to read its stderr from; open until `close`."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """Of the process itself, which is the leader of its group."""
 
     @property
     def connection(self) -> ConnectionLog:
         """Of a child that is an ssh, once it has ended; empty for a process on this machine."""
 
-    def poll(self) -> int | None: ...
+    def poll(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs. Does not wait."""
 
     def stop(self, grace: float = 5.0) -> int:
         """End the process and its group: SIGTERM, then SIGKILL after `grace`. Returns its status."""
@@ -84,7 +87,8 @@ Lines = Callable[[Speaker, str], None]
 class Adopt(Protocol):
     """Takes note of children, so that they can be ended should this process be killed."""
 
-    def __call__(self, *children: Child) -> None: ...
+    def __call__(self, *children: Child) -> None:
+        """All of them run already. Raises nothing: that nobody noted them ends no work."""
 
 
 class Tunnel(Protocol):
@@ -131,9 +135,12 @@ class Tunnel(Protocol):
 
 
 class Clock(Protocol):
+    """Where time comes from: tests turn it by hand."""
+
     def __call__(self) -> datetime:
         """Now, aware, UTC."""
 
 
 def utc_now() -> datetime:
+    """The Clock of everything but tests."""
     return datetime.now(UTC)

@@ -14,6 +14,7 @@ VERSION = 1
 
 
 def to_dict(report: Report) -> dict[str, Any]:
+    """The JSON form of a report, as docs/json.md describes it: times as text in UTC, sizes in bytes."""
     return {
         "zborg": VERSION,
         "command": report.command,

@@ -34,6 +34,7 @@ class Wall:
         return " ".join([*(walls or ["none"]), "no-network" if self.no_network else "network"])
 
     def __str__(self) -> str:
+        """For people; `words` is what is stored and read again."""
         walls = [
             *(["its own uid"] if self.own_uid else []),
             *([self.files.replace("-", " ")] if self.files else []),

@@ -23,6 +23,7 @@ def span(seconds: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
+    """1 host, 2 hosts. For nouns whose plural ends in s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

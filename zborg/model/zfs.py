@@ -55,10 +55,12 @@ class SnapshotName:
     at: datetime
 
     def __str__(self) -> str:
+        """The part after @."""
         return PREFIX + self.at.strftime(_STAMP)
 
     @classmethod
     def of(cls, moment: datetime) -> SnapshotName:
+        """The name for an aware instant of any zone; what is less than a second is cut off."""
         return cls(moment.astimezone(UTC).replace(microsecond=0))
 
     @staticmethod
@@ -113,14 +115,17 @@ class Snapshot:
 
     @property
     def name(self) -> SnapshotName | None:
+        """None when zborg did not write it, whoever took the snapshot."""
         return SnapshotName.parse(self.raw)
 
     @property
     def full(self) -> str:
+        """dataset@name, as ZFS takes it."""
         return f"{self.dataset}@{self.raw}"
 
     @property
     def state(self) -> State | None:
+        """How the backup before it ended; None when it was never marked, and for words that are no state."""
         value = self.properties.get(P_STATE)
         return State(value) if value in list(State) else None
 
@@ -153,6 +158,7 @@ class Bookmark:
 
     @property
     def full(self) -> str:
+        """dataset#name, as ZFS takes it."""
         return f"{self.dataset}#{self.raw}"
 
 
@@ -234,16 +240,20 @@ class Zfs(Protocol):
     def clock(self) -> datetime:
         """What time it is on that machine, to the second."""
 
-    def datasets(self, root: str) -> tuple[Dataset, ...]: ...
+    def datasets(self, root: str) -> tuple[Dataset, ...]:
+        """File systems and volumes, with the properties that zborg set on them."""
 
     def snapshots(self, root: str) -> tuple[Snapshot, ...]:
         """All snapshots, oldest first (by createtxg) within each dataset."""
 
-    def bookmarks(self, root: str) -> tuple[Bookmark, ...]: ...
+    def bookmarks(self, root: str) -> tuple[Bookmark, ...]:
+        """All bookmarks, in no order that means anything."""
 
-    def holds(self, snapshots: Sequence[str]) -> tuple[Hold, ...]: ...
+    def holds(self, snapshots: Sequence[str]) -> tuple[Hold, ...]:
+        """Every hold on these snapshots (dataset@name), whoever placed it."""
 
-    def create(self, dataset: str, properties: Mapping[str, str]) -> None: ...
+    def create(self, dataset: str, properties: Mapping[str, str]) -> None:
+        """Create one dataset with these properties. CommandFailed when it is there, or its parent is not."""
 
     def remove(self, dataset: str, guid: str) -> None:
         """Destroy one file system with its files, if it has this guid and neither snapshots nor children.
@@ -326,6 +336,8 @@ class Zfs(Protocol):
     def receive(self, dataset: str, stdin: int) -> Child:
         """Start `receive -s -u`, never -F, from the file descriptor."""
 
-    def pool(self, name: str) -> Pool: ...
+    def pool(self, name: str) -> Pool:
+        """State, use, devices and the last scrub of one pool. CommandFailed when it is not imported."""
 
-    def scrub(self, pool: str) -> None: ...
+    def scrub(self, pool: str) -> None:
+        """Start one, and return at once; `pool` shows how far it is. CommandFailed when one runs already."""

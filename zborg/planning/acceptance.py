@@ -22,6 +22,8 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
+    """What a line says of its host: key as "TYPE BASE64", borg as a version. Not proven by anything yet."""
+
     name: str
     url: str
     host_key: str

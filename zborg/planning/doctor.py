@@ -58,6 +58,8 @@ class ProgramFacts:
 
 @dataclass(frozen=True, slots=True)
 class StateFacts:
+    """The state directory, and what is free on its file system."""
+
     directory: FileFacts
     missing: tuple[str, ...]  # of its own directories
     free: int  # bytes
@@ -136,6 +138,7 @@ def same_key(zfs: KeyFacts, serving: KeyFacts) -> Iterator[Finding]:
 
 
 def programs(found: Sequence[ProgramFacts]) -> tuple[Finding, ...]:
+    """Each program that is missing, too old or too new, with what does not work without it."""
     bad = [finding for one in found for finding in program(one)]
     return or_fine(bad, "programs", ", ".join(one.said for one in found if one.said))
 
@@ -180,6 +183,7 @@ def _zfs_fault(one: ProgramFacts) -> Iterator[Finding]:
 
 
 def state(found: StateFacts, me: int) -> tuple[Finding, ...]:
+    """The state directory: there, zborg's alone, on a disk with room. `me` is the uid that zborg runs as."""
     path = found.directory.path
     words = f"{path} is zborg's alone, with {size(found.free)} free"
     return or_fine(_state(found, me), "state", words)

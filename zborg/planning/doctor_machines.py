@@ -40,6 +40,7 @@ class HostFacts:
 
 
 def host(facts: HostFacts) -> tuple[Finding, ...]:
+    """What a host's answer shows that a backup would meet, or that its owner should know."""
     name = facts.host.name
     noise, answer = _split(facts.said)
     bad = list(_noise(name, noise)) + list(sent(name, facts.accepted))

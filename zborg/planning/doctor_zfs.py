@@ -107,6 +107,7 @@ class StorageFacts:
 
 
 def storage(facts: StorageFacts) -> tuple[Finding, ...]:
+    """Whether each host's dataset is there, mounted at its place, and whether the reserve keeps room back."""
     root = facts.storage.dataset
     if root not in facts.datasets:
         return (Finding(root, Status.FAILED, "the storage's dataset does not exist", "zborg init"),)

@@ -40,6 +40,8 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Change:
+    """One thing that will be made, and on which machine."""
+
     machine: str
     words: str
 

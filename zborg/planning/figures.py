@@ -37,10 +37,12 @@ class Told:
     zone: tzinfo | None = None
 
     def day(self, at: datetime) -> date:
+        """The day of the calendar, in `zone`, to which an instant belongs."""
         return at.astimezone(self.zone).date()
 
 
 def figures(told: Told) -> Figures:
+    """All that a report shows of these days; of DAILY days and more, a point for each week."""
     step = _WEEK if (told.last - told.first).days >= DAILY else 1
     return Figures(
         first=told.first,

@@ -28,6 +28,7 @@ class Gap:
         return not self.unsent
 
     def __str__(self) -> str:
+        """One line for people; of many snapshots some names and a count."""
         words = [f"{self.common} in common"]
         words += [f"{len(self.unsent)} not sent yet: {_some(self.unsent)}"] if self.unsent else []
         words += [f"{counted(len(self.here), 'other')} here alone"] if self.here else []

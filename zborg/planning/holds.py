@@ -30,6 +30,7 @@ class Tag:
 
     @classmethod
     def parse(cls, text: str) -> Tag:
+        """Any text is a tag: what zborg did not write, or an impossible date, is "not zborg's"."""
         if text.startswith(TO) and text != TO:
             return cls("replication", text.removeprefix(TO))
         match = _KEEP.fullmatch(text)

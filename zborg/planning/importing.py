@@ -38,6 +38,7 @@ class Left:
     remedy: str = ""
 
     def line(self) -> str:
+        """For people, with what to do instead."""
         return f"leave {self.key}{f' ({self.place})' if self.place else ''}: {self.words}; {self.remedy}"
 
 
@@ -62,6 +63,8 @@ class Pinned:
 
 
 class Verdict(Enum):
+    """Whether a host of the file gets a hosts.d file, and if not, why."""
+
     WRITE = "write"
     THERE = "there"  # zborg knows this address already
     TWICE = "twice"  # named twice in the file
@@ -81,9 +84,11 @@ class Planned:
 
     @property
     def table(self) -> dict[str, Any]:
+        """The host's table of its hosts.d file."""
         return {"ssh": url(self.source), "host_key": self.host_key, "tunnel": "reverse"}
 
     def line(self, directory: str) -> str:
+        """For people; `directory` is where hosts.d files go."""
         if self.verdict is Verdict.WRITE:
             return f"write {directory}/{self.name}.toml: {self.message}"
         words = "refuse" if self.verdict is Verdict.REFUSE else "leave"
@@ -91,6 +96,7 @@ class Planned:
 
 
 def url(source: Source) -> str:
+    """The ssh:// URL as zborg writes it, by which a host is known again; the hostname in lower case."""
     return str(Endpoint(USER, source.hostname.lower(), source.port, "", ""))
 
 

@@ -22,10 +22,12 @@ def orphan_finding(name: str, dataset: str, config: str) -> Finding:
 
 
 def orphaned(name: str, config: str) -> str:
+    """What is said of a name that has data here and no table; `config`: the path of zborg.toml."""
     return f"{name} is no host of {config}"
 
 
 def forget(name: str) -> str:
+    """The remedy: a table that was lost comes back, a host that is gone is forgotten."""
     first = f"put [hosts.{name}] back into zborg.toml or a drop-in; if it is gone for good:"
     return remedy(command("zborg", "host", "forget", name), first=first)
 

@@ -26,6 +26,7 @@ class Night:
 
     @property
     def good(self) -> tuple[str, ...]:
+        """The names of the hosts that were, sorted."""
         return tuple(sorted(name for name, one in self.hosts.items() if one.status.good))
 
     @property
@@ -34,6 +35,7 @@ class Night:
         return {name: one.status.value for name, one in sorted(self.hosts.items()) if not one.status.good}
 
     def total(self, key: str) -> int:
+        """The sum of one number in the good hosts' `data`, in its unit; a host without it counts as 0."""
         return sum(number(self.hosts[name], key) or 0 for name in self.good)
 
 

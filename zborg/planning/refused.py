@@ -31,10 +31,12 @@ class Copy:
 
     @property
     def pool(self) -> str:
+        """The pool on the target, by its own name there."""
         return self.root.partition("/")[0]
 
 
 def remedy_of(refusal: Refusal, copy: Copy) -> str:
+    """In the form of model/remedy.py, for the machine that the copy is on."""
     match refusal:
         case Refusal.FEATURES:
             return on(copy.where, *_enable(copy))

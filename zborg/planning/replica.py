@@ -37,6 +37,7 @@ class Recorded:
     flags: str = PLAIN
 
     def __str__(self) -> str:
+        """The value of the property that remembers it; `parse` reads it back."""
         return f"source_guid={self.source_guid} base={self.base or '-'} flags={self.flags}"
 
     @classmethod
@@ -115,6 +116,7 @@ class Tree:
         return cls(root, sides)
 
     def side(self, below: str) -> Side:
+        """One dataset by its name below `root`; a Side without a dataset where there is none."""
         return self.sides.get(below) or Side(f"{self.root}/{below}")
 
 
@@ -162,6 +164,7 @@ class Resume:
 
     @property
     def stream(self) -> Stream:
+        """What `Zfs.send` takes."""
         return Stream(self.snapshot.full, token=self.token.token, raw=self.token.raw)
 
     def __str__(self) -> str:
@@ -192,6 +195,7 @@ class Full:
 
     @property
     def stream(self) -> Stream:
+        """What `Zfs.send` takes."""
         return Stream(self.snapshot.full, raw=self.raw)
 
     def __str__(self) -> str:
@@ -208,6 +212,7 @@ class Increment:
 
     @property
     def stream(self) -> Stream:
+        """What `Zfs.send` takes."""
         return Stream(self.snapshot.full, base=self.base.full, raw=self.raw)
 
     def __str__(self) -> str:
@@ -245,6 +250,7 @@ class DatasetPlan:
     empty: bool = False  # neither side has a snapshot that could be a backup
 
     def lines(self) -> tuple[str, ...]:
+        """For people: the two datasets, then a line for each step."""
         if not self.steps:
             return (f"{self.source} -> {self.target}: {'no snapshot yet' if self.empty else 'up to date'}",)
         return (f"{self.source} -> {self.target}:", *(f"  {step}" for step in self.steps))
