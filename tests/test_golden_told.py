@@ -34,7 +34,9 @@ class Post:
             head += f"attached: {', '.join(attached)}\n" if attached else ""
             with post._lock:
                 post._came.append((type(plugin).__name__, f"{head}\n{given['body']}"))
-            return post.works
+            if not post.works:
+                raise OSError("the service says: 550 no such user hunter22")
+            return True
 
         stage.monkeypatch.setattr(apprise.plugins.base.NotifyBase, "notify", notify)
 
@@ -133,6 +135,11 @@ def notify_test(stage: Stage) -> None:
     stage.zborg("notify", "test", "--dry-run")
     stage.zborg("notify", "test")
     post.shows()
+    post.works = False
+    stage.zborg("notify", "test")
+    stage.zborg("notify", "test", "--json")
+    stage.zborg("scrub", "--quiet")
+    stage.zborg("status")
     stage.config(notify=notify("nonsense://${PASSWORD}", "discord://x", command=["/nonexistent"]))
     stage.zborg("notify", "test")
     stage.zborg("notify", "test", "--json")

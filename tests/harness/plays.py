@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from zborg.errors import Stalled, TimedOut, ZborgError
+from zborg.errors import Interrupted, Stalled, TimedOut, ZborgError
 from zborg.hosts.ssh import explain, lost
+from zborg.interrupt import cancelled
 from zborg.model import Adopt, Host, Lines, Runner, Speaker, Wall
 
 Line = str | tuple[Speaker, str]
@@ -137,6 +138,7 @@ class PlayedTunnel:
     def _play(self, host: Host) -> Play:
         play = self._plays.get(host.name, Play())
         if play.raises:
+            self._plays[host.name] = play.then or play
             raise play.raises(host)
         return play
 
@@ -170,6 +172,12 @@ def cut(host: Host) -> ZborgError:
 
 def overtime(host: Host) -> ZborgError:
     return TimedOut(("ssh",), -1, "", "ended")
+
+
+def interrupted(host: Host) -> ZborgError:
+    """Somebody presses Ctrl-C while the host is at work."""
+    cancelled.set()
+    return Interrupted("interrupted")
 
 
 def stalled_by(storage: bool) -> Callable[[Host], ZborgError]:

@@ -156,7 +156,6 @@ class Stage:
 
     def zborg(self, *words: str, tick: bool = True, stdin: str = "", shown: bool = True) -> int:
         """Run a command; what it printed is added to the transcript. A minute goes by after it."""
-        random.seed(1)
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
         handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         with self.monkeypatch.context() as patch:
@@ -165,6 +164,8 @@ class Stage:
             patch.setattr(sys, "argv", ["zborg", *words])
             patch.setenv("COLUMNS", str(self.columns))
             patch.setattr(os, "urandom", Numbers(os.urandom))
+            patch.setattr(random, "random", lambda: 0.5)
+            patch.setattr(cancelled, "wait", lambda _: cancelled.is_set())
             patch.setattr(
                 sys.modules["__main__"], "__package__", None, raising=False
             )  # or usage names pytest
