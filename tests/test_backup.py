@@ -256,7 +256,9 @@ def test_an_empty_archive_is_not_good(vault: LocalVault) -> None:
 @pytest.mark.parametrize("fault", ["bad option", "wrong passphrase", "missing borg", "held lock"])
 def test_foreseeable_failures_end_soon_on_both_sides_with_their_reason(vault: LocalVault, fault: str) -> None:
     host = vault.add("web1")
+    started = time.monotonic()
     assert backup(vault.context(), Options()).exit is Exit.OK
+    good = time.monotonic() - started
     if fault == "bad option":
         host.setup("web1", [host.data], extra_conf=["compression = nonsense"])
         reason = "unsupported compression type"
@@ -278,7 +280,7 @@ def test_foreseeable_failures_end_soon_on_both_sides_with_their_reason(vault: Lo
     assert reason in outcome.message
     if fault != "held lock":  # whose reason is what we saw ourselves
         assert reason in " ".join(outcome.data["log"]).lower(), "its last lines go into mail"
-    assert took < SOON
+    assert took < max(SOON, good), "on a busy machine a good one takes as long"
     assert leftovers(vault, "web1") == []
 
 
