@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.harness.golden import FILES, Scenes, compare
-from tests.harness.plays import Play, created, cut, failing, interrupted, logged, stops
-from tests.harness.stage import KEY, Stage, staged
+from tests.harness.plays import Play, created, cut, failing, interrupted, logged, stalled_by, stops
+from tests.harness.stage import KEY, Stage, fingerprint, staged
 
 scenes = Scenes()
 
@@ -137,6 +138,72 @@ def written_files(stage: Stage) -> None:
         stage.shows(path.name, path.read_text())
     url = "ssh://root@web1.example.net:22"
     stage.zborg("host", "bundle", "web1", url, "--no-escrow", "--output", "bundle.sh", "--json")
+
+
+@scenes
+def enrolment(stage: Stage) -> None:
+    """A host whose owner has run a bundle is taken in, and one whose repository cannot be made is not."""
+    (stage.directory / "hosts.d").mkdir()
+    text = (stage.directory / "zborg.toml").read_text()
+    stage.write("zborg.toml", f'include = ["hosts.d/*.toml"]\n{text}')
+    for name in ("web1", "web2"):
+        stage.plays[name] = Play(others={"sample": Play()})
+    stage.plays["web2"].others = {"init": failing("Exception", "no entropy")}
+    for name, more in (("web1", "--dry-run"), ("web1", "--yes"), ("web1", "--json"), ("web2", "--yes")):
+        line = f"zborg-accept 1 {name} ssh://root@{name}.example.net:22 {KEY} agent 1 borg 1.4.1"
+        line += f" server {fingerprint(stage.key)}"
+        stage.zborg("host", "accept", line, "--no-escrow", more)
+    stage.zborg("host", "accept", f"{line.partition(' server ')[0]} server SHA256:{'A' * 43}", "--no-escrow")
+    stage.zborg("host", "list")
+    for path in sorted((stage.directory / "hosts.d").iterdir()):
+        stage.shows(path.name, path.read_text())
+    stage.shows_runs()
+
+
+@scenes
+def storage_elsewhere(stage: Stage) -> None:
+    """The pool is on another machine, whose clock goes wrong; the off-site's does too."""
+    there = stage.machine("nas") | {"user": "root", "serve_identity": "serve"}
+    stage.hosts({"web1": Play(), "web2": Play()}, storage=there)
+    stage.zborg("init", "--dry-run")
+    stage.zborg("init")
+    stage.zborg("init", "--json")
+    stage.pools()
+    stage.zborg("run")
+    stage.zfs.clock = stage.far.clock = lambda: stage.clock.now + timedelta(minutes=11)
+    stage.zborg("run", "--json")
+    stage.zfs.clock = lambda: stage.clock.now - timedelta(days=2)
+    stage.zborg("snapshot")
+    stage.plays["web1"] = Play(raises=stalled_by(storage=True))
+    stage.zborg("backup")
+    stage.zborg("status")
+
+
+@scenes
+def state_full(stage: Stage) -> None:
+    """The disk under the state directory is full: the work is done, and not recorded."""
+    stage.hosts({"web1": Play(), "web2": failing("PassphraseWrong", "wrong")})
+    with stage.disk_full():
+        stage.zborg("backup", "web1")
+        stage.zborg("backup", "--json")
+        stage.zborg("run")
+    stage.zborg("status")
+
+
+@scenes
+def leftovers(stage: Stage) -> None:
+    """What a killed restore and a cut stream leave is cleared by a rotation."""
+    stage.hosts({"web1": Play()})
+    stage.night()
+    (raw,) = [one.raw for one in stage.zfs.snapshots("tank/borg/web1")]
+    scratch = "tank/zborg-scratch/20260212T010000Z-0001"
+    for name in ("tank/zborg-scratch", scratch):
+        stage.zfs.create(name, {})
+    stage.zfs.clone(f"tank/borg/web1@{raw}", f"{scratch}/web1")
+    stage.zborg("doctor", "--only", "storage")
+    stage.zborg("rotate", "--dry-run")
+    stage.zborg("rotate", "--json")
+    stage.zborg("rotate")
 
 
 @pytest.mark.parametrize("name", scenes)

@@ -7,6 +7,7 @@ tests, a host is a list of lines that its agent prints, the clock stands still u
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import json
@@ -45,6 +46,7 @@ from zborg.hosts.ssh import explain
 from zborg.interrupt import cancelled
 from zborg.model import Endpoint, Pool, Scrub
 from zborg.process import LocalRunner
+from zborg.state import runs
 from zborg.state.locks import Locks
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
@@ -152,6 +154,17 @@ class Stage:
         self.zborg("run", shown=False)
         self.clock.tick(days=1, minutes=-1)
 
+    @contextmanager
+    def disk_full(self) -> Iterator[None]:
+        """No run can be recorded."""
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with self.monkeypatch.context() as patch:
+            patch.setattr(runs, "save_whole", full)
+            yield
+
     # --- what is done ---
 
     def zborg(self, *words: str, tick: bool = True, stdin: str = "", shown: bool = True) -> int:
@@ -218,9 +231,13 @@ class Stage:
         database.close()
 
     def masked(self, text: str) -> str:
-        """Without what differs from run to run: where the scene lies, its key, our pid."""
-        text = text.replace(str(self.directory), "@DIR@").replace(self.key.split()[1], "@KEY@")
-        text = text.replace(fingerprint(self.key), "@FINGERPRINT@").replace(f".{os.getpid()} ", ".@PID@ ")
+        """Without what differs from run to run: where the scene lies, its keys, our pid, uids of hosts."""
+        for public in self.directory.glob("*.pub"):
+            text = text.replace(public.read_text().split()[1], "@KEY@")
+        text = text.replace(str(self.directory), "@DIR@").replace(f".{os.getpid()} ", ".@PID@ ")
+        text = re.sub(
+            r"\bnumber [7-9]\d{4}\b", "number @UID@", text.replace(fingerprint(self.key), "@FINGERPRINT@")
+        )
         return re.sub(rf"{re.escape(tempfile.gettempdir())}/(zborg-bug-|tmp)[a-z0-9_]{{8}}", r"@TMP@", text)
 
 
