@@ -254,6 +254,7 @@ def test_notifiers_are_reached_and_nothing_is_sent(tmp_path: Path) -> None:
     assert "secretword" not in str(found)
 
 
+@pytest.mark.unit
 def test_a_notifier_whose_secret_is_missing_is_told(tmp_path: Path) -> None:
     settings = Notify(urls=("mailtos://u:${PASSWORD}@127.0.0.1",), secrets=str(tmp_path / "none.toml"))
     ((name, wrong, mend),) = troubles(settings)
@@ -274,12 +275,14 @@ def judged(*lines: str, append: bool = True, groups: Sequence[str] = ()) -> str:
     return said([one for one in delegation(account, "") if one.level is not Status.OK])
 
 
+@pytest.mark.unit
 def test_exactly_what_the_sink_needs_is_good() -> None:
     assert judged("user zborg-sink create,mount,receive:append,userprop") == ""
     assert judged("group backup create,mount,receive:append,userprop", groups=["backup"]) == ""
     assert judged("user zborg-sink create,mount,receive:append,userprop", "user zborg-read send") == ""
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     "right", ["destroy", "rollback", "mountpoint", "readonly", "quota", "snapshot_limit", "allow"]
 )
@@ -291,6 +294,7 @@ def test_who_may_destroy_or_mount_is_an_error_whoever_it_is(whose: str, right: s
     assert told.endswith(f"-> zfs unallow {flags} {right} vault/zborg"), told
 
 
+@pytest.mark.unit
 def test_receive_is_enough_to_destroy_where_there_is_a_word_for_less() -> None:
     told = judged("user zborg-sink create,mount,receive,userprop")
     assert told.startswith("failed: zborg-sink holds receive on vault/zborg: enough to destroy"), told
@@ -299,12 +303,14 @@ def test_receive_is_enough_to_destroy_where_there_is_a_word_for_less() -> None:
     assert older.startswith("warning: ") and "the sink is the only wall" in older
 
 
+@pytest.mark.unit
 def test_what_is_missing_is_given_by_the_line_of_the_documents() -> None:
     assert judged("user zborg-sink receive:append,mount").endswith(
         f"failed: zborg-sink lacks create, userprop on vault/zborg -> {LINE}"
     )
 
 
+@pytest.mark.unit
 def test_a_set_is_taken_back_as_a_set() -> None:
     grant = Grant("vault", "user", "anna", frozenset({"destroy", "mount"}), frozenset({"@all"}), below=True)
     account = Account("zborg-sink", "vault/zborg", [grant], (), frozenset(), True, LINE)
@@ -381,6 +387,7 @@ def test_an_off_site_where_nobody_may_receive_gets_the_lines(clinic: Clinic, pla
     ]
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -407,6 +414,7 @@ def test_every_key_has_to_end_in_the_sink(line: str, words: str) -> None:
     assert (words in told) if words else told == "", told
 
 
+@pytest.mark.unit
 @given(st.lists(st.text(alphabet='ssh-ed25519 ,="restrict command\\A#', max_size=80), max_size=5))
 def test_any_authorized_keys_is_judged(lines: list[str]) -> None:
     assert isinstance(list(door(DoorFacts("u", "/k", lines, True, ROOT))), list)
@@ -415,6 +423,7 @@ def test_any_authorized_keys_is_judged(lines: list[str]) -> None:
 # --- small things -----------------------------------------------------------------------------------
 
 
+@pytest.mark.unit
 def test_our_number_of_the_agent_is_the_scripts() -> None:
     from zborg.hosts import SCRIPTS
 

@@ -78,6 +78,7 @@ def test_the_printed_line_takes_the_safe_copy(clinic: Clinic, plant: Plant) -> N
     assert not [one for one in clinic.look("hosts").outcomes if one.status is not Status.OK]
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("opens", ["", "opens unknown\n", "opens yes\n"])
 def test_an_older_agent_and_one_that_could_not_try_are_no_fault(opens: str) -> None:
     now = datetime(2026, 11, 30, tzinfo=UTC)

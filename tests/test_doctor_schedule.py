@@ -33,6 +33,7 @@ def words(found: Sequence[Finding]) -> str:
     return " / ".join(one.message for one in found)
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     "line",
     [
@@ -75,6 +76,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_line_that_cannot_work_is_named(name: str) -> None:
     line, why = BROKEN[name]
@@ -83,6 +85,7 @@ def test_a_line_that_cannot_work_is_named(name: str) -> None:
     assert why in bad[0].message and remedy.parse(bad[0].remedy)[1]
 
 
+@pytest.mark.unit
 def test_what_zborg_refuses_starts_no_backup() -> None:
     refused, nothing = judged(f"30 2 * * * root {BIN} rnu")
     assert "zborg would refuse it: No such command 'rnu'" in refused.message
@@ -108,6 +111,7 @@ FILES: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_cron_does_not_read_is_named(name: str) -> None:
     change, why, mend = FILES[name]
@@ -115,6 +119,7 @@ def test_a_file_that_cron_does_not_read_is_named(name: str) -> None:
     assert bad.level is Status.WARNING and why in bad.message and bad.remedy == mend
 
 
+@pytest.mark.unit
 def test_what_an_editor_left_is_nobody_s_line() -> None:
     for name in ("zborg~", "zborg.bak", "zborg.dpkg-old", ".zborg.swp"):
         (one,) = judged(NIGHT, path=f"/etc/cron.d/{name}")
@@ -140,6 +145,7 @@ LEFT_OUT = {
 }
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_what_nothing_starts_is_named_with_its_line(name: str) -> None:
     line, why = LEFT_OUT[name]
@@ -150,6 +156,7 @@ def test_what_nothing_starts_is_named_with_its_line(name: str) -> None:
     assert [one.level for one in judged(line, added)] == [Status.OK], "the printed line is what was missing"
 
 
+@pytest.mark.unit
 def test_too_seldom_is_named() -> None:
     bad = judged(f"0 2 * * 1-5 root {BIN} run")
     assert [one.message for one in bad] == [
@@ -158,6 +165,7 @@ def test_too_seldom_is_named() -> None:
     assert judged(NIGHT, f"0 2 * * 0 root {BIN} backup")[0].level is Status.OK, "the more frequent one counts"
 
 
+@pytest.mark.unit
 def test_an_off_site_needs_no_backup() -> None:
     off = Wanted("/etc/zborg/zborg.toml", received=True)
     assert judged(f"30 8 * * * root {BIN} run", wanted=off)[0].level is Status.OK
@@ -165,6 +173,7 @@ def test_an_off_site_needs_no_backup() -> None:
     assert "nothing starts zborg scrub" in words(judged(f"30 8 * * * root {BIN} rotate", wanted=off))
 
 
+@pytest.mark.unit
 def test_without_a_cron_lines_start_nothing() -> None:
     (bad,) = judged(NIGHT, found=replace(FOUND, daemon="", installed=""))
     assert "no cron runs on this machine" in bad.message and bad.remedy == "apt-get install cron"
@@ -172,6 +181,7 @@ def test_without_a_cron_lines_start_nothing() -> None:
     assert bad.remedy == "systemctl enable --now crond"
 
 
+@pytest.mark.unit
 def test_a_user_s_own_crontab() -> None:
     own: dict[str, Any] = {"path": "crontab -l", "system": False, "mode": 0o666, "uid": 7}
     assert judged(f"30 2 * * * {BIN} run", **own)[0].level is Status.OK
@@ -180,6 +190,7 @@ def test_a_user_s_own_crontab() -> None:
     assert remedy.parse(bad.remedy)[1] == ("crontab -e",)
 
 
+@pytest.mark.unit
 def test_scripts_of_run_parts() -> None:
     def look(script: Script) -> Sequence[Finding]:
         return schedule(replace(FOUND, scripts=(script,)), WANTED, parsed)
@@ -191,6 +202,7 @@ def test_scripts_of_run_parts() -> None:
     assert "waits up to 7 days" in words(look(replace(good, days=7)))
 
 
+@pytest.mark.unit
 def test_timers() -> None:
     def look(timer: Timer) -> Sequence[Finding]:
         return schedule(replace(FOUND, timers=(timer,), daemon="", installed=""), WANTED, parsed)

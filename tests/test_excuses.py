@@ -91,6 +91,7 @@ def test_a_lock_of_another_run_is_no_word_of_the_host(vault: LocalVault, clock: 
     assert of(report, "web1").status is Status.BUSY
 
 
+@pytest.mark.unit
 @given(
     status=st.sampled_from(Status),
     age=st.none() | st.integers(-DAY, 10 * DAY),

@@ -19,6 +19,7 @@ COPY = "vault/zborg/web1"
 SANOID = "autosnap_2026-02-12_14:49:33_hourly"
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("raw", "tool"),
     [

@@ -35,6 +35,7 @@ def judged(tag: str, txg: int = 1, base: int | None = None, targets: tuple[str, 
     return held
 
 
+@pytest.mark.unit
 @given(st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,30}", fullmatch=True), st.none() | st.dates())
 def test_a_tag_is_read_as_it_was_written_and_zfs_takes_it(owner: str, until: date | None) -> None:
     text = keep_tag(owner, until)
@@ -42,6 +43,7 @@ def test_a_tag_is_read_as_it_was_written_and_zfs_takes_it(owner: str, until: dat
     assert checked(text) == text
 
 
+@pytest.mark.unit
 @given(st.text() | st.from_regex(r"zborg:(to|keep):.*"))
 def test_any_other_tag_is_somebody_elses_and_never_stale(text: str) -> None:
     held = judged(text, targets=())
@@ -49,12 +51,14 @@ def test_any_other_tag_is_somebody_elses_and_never_stale(text: str) -> None:
         assert not held.stale
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("owner", ["", "Ops", "-a", "a:b", "a b", "x" * 32, "é"])
 def test_an_owner_that_would_break_the_tag_is_refused(owner: str) -> None:
     with pytest.raises(ValueError, match="owner"):
         keep_tag(owner, None)
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("tag", "txg", "base", "because"),
     [

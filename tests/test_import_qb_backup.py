@@ -163,6 +163,7 @@ def test_a_known_hosts_that_is_not_there(place: Place) -> None:
 # --- its YAML ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -210,6 +211,7 @@ def test_what_cannot_be_read_is_told_with_its_place(tmp_path: Path, text: str, w
     assert message.startswith(words)
 
 
+@pytest.mark.unit
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.yml"):
         with pytest.raises(ConfigError, match=str(path)):
@@ -220,6 +222,7 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
         read(tmp_path / "qb.yml")
 
 
+@pytest.mark.unit
 def test_includes_are_relative_to_their_file_and_in_the_order_of_names(tmp_path: Path) -> None:
     (tmp_path / "d" / "e").mkdir(parents=True)
     (tmp_path / "qb.yml").write_text("hosts: !include d/all.yml\ndefault: !include d/*fault.yml\n")
@@ -233,6 +236,7 @@ def test_includes_are_relative_to_their_file_and_in_the_order_of_names(tmp_path:
     assert hosts[1].place == f"{tmp_path}/d/e/x:2"
 
 
+@pytest.mark.unit
 @given(text=st.text(alphabet=st.sampled_from("hosts: -[]{}&*!<|>\n\"'#ab?,%@`0\\\t"), max_size=60))
 @example(text='hosts: ["a\\0b"]')
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -19,6 +19,7 @@ def remedy(said: str, note: str = "") -> str:
     return explain(CommandFailed(DESTROY, 1, said), DESTROY, note).remedy
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("said", "note"),
     [

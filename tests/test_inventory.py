@@ -240,6 +240,7 @@ def test_on_an_off_site_nothing_is_an_orphan(lost: Context, clock: Hours) -> Non
     assert not list(look(offsite.config, ["tank/borg/web9"]))
 
 
+@pytest.mark.unit
 def test_which_datasets_are_orphans() -> None:
     names = ["t/b", "t/b/web1", "t/b/web1/sub", "t/b/x", "t/b/x/sub", "t/b/gone", "t/bb/y"]
     assert orphans("t/b", names, ["web1"], ["gone"]) == {"t/b/x": "x", "t/b/x/sub": "x"}

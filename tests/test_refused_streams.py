@@ -35,12 +35,14 @@ PRINTED = {
 }
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("printed", PRINTED)
 def test_the_reason_is_found_in_what_zfs_printed(printed: str) -> None:
     assert refusal(printed) is PRINTED[printed]
     assert refusal("cannot receive: something new") is None
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("found", Refusal)
 @pytest.mark.parametrize("raw", [False, True])
 def test_each_reason_has_commands_for_a_named_machine(found: Refusal, *, raw: bool) -> None:
@@ -51,11 +53,13 @@ def test_each_reason_has_commands_for_a_named_machine(found: Refusal, *, raw: bo
     assert all("two words" not in line.replace("'vault/two words", "") for line in commands), "quoted"
 
 
+@pytest.mark.unit
 def test_large_blocks_are_said_to_be_where_they_are() -> None:
     """dmu_recv.c of OpenZFS refuses a stream without them on a copy that has them, never the reverse."""
     assert str(Refusal.OTHER_BLOCKS).startswith("the copy there has large blocks")
 
 
+@pytest.mark.unit
 def test_reasons_do_not_share_one_remedy() -> None:
     copy = Copy("offsite", "vault/zborg", "vault/zborg/web1", "vault/zborg/web1-aside")
     own = [one for one in Refusal if not remedy_of(one, copy).startswith("what arrived is kept")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def snap(day: int, on: str = WEB, *, ours: bool = True) -> Snapshot:
     return Snapshot(on, str(SnapshotName.of(at)) if ours else f"manual-{day}", str(100 + day), day, at, 0, 0)
 
 
+@pytest.mark.unit
 @given(st.sets(st.integers(1, 12)), st.sets(st.integers(1, 12)), st.sets(st.integers(1, 12)))
 def test_every_snapshot_of_both_sides_is_counted_once(
     here: set[int], there: set[int], foreign: set[int]

@@ -237,6 +237,7 @@ def told(last: int, **entries: Any) -> Told:
 NEW = st.lists(st.none() | st.integers(0, 1 << 40), min_size=1, max_size=20)
 
 
+@pytest.mark.unit
 @given(some=NEW, length=st.integers(1, 300))
 def test_weeks_lose_nothing_of_the_days(some: list[int | None], length: int) -> None:
     """None: that night failed. Of a long time the oldest days may not fill a week."""
@@ -255,6 +256,7 @@ def test_weeks_lose_nothing_of_the_days(some: list[int | None], length: int) -> 
     assert sum(day.new_bytes for day in found.calendar) == sum(one or 0 for one in new)
 
 
+@pytest.mark.unit
 def test_the_calendar_tells_kinds_of_nights_and_those_that_are_missing() -> None:
     good, bad = outcome(Status.OK, "a"), outcome(Status.FAILED, "b")
     warned = outcome(Status.WARNING, "c")
@@ -263,6 +265,7 @@ def test_the_calendar_tells_kinds_of_nights_and_those_that_are_missing() -> None
     assert words == ["good", "partial", "failed", "none", "warned", "none", "none"]  # today's may come
 
 
+@pytest.mark.unit
 def test_how_far_a_target_is_behind() -> None:
     def sent(day: int, name: str, *, well: bool = True, run: str = "") -> Entry:
         status, data = (Status.OK, {"streams": 1}) if well else (Status.FAILED, {})
@@ -281,6 +284,7 @@ def test_how_far_a_target_is_behind() -> None:
     assert never.behind == ()
 
 
+@pytest.mark.unit
 def test_the_proof_of_a_host() -> None:
     state = {"state": "ok"}
     found = figures(
@@ -327,6 +331,7 @@ def days(values: list[float]) -> list[tuple[date, float]]:
     return [(TODAY + timedelta(days=n), value) for n, value in enumerate(values)]
 
 
+@pytest.mark.unit
 @given(slope=st.integers(1, 1000), odd=st.lists(st.floats(0, 1e6), max_size=5), length=st.integers(30, 90))
 def test_a_few_odd_days_do_not_turn_the_forecast(slope: int, odd: list[float], length: int) -> None:
     values = [5000.0 + slope * n for n in range(length)]
@@ -341,6 +346,7 @@ def test_a_few_odd_days_do_not_turn_the_forecast(slope: int, odd: list[float], l
         assert found.line[-1][1] == pytest.approx(top)
 
 
+@pytest.mark.unit
 def test_what_cannot_be_told_of_a_pool() -> None:
     assert forecast(days([1.0] * 6), 100, 7) is None
     for values in ([50.0] * 20, [50.0 - n for n in range(20)], [50 + n / 1000 for n in range(20)]):
@@ -412,6 +418,7 @@ def test_a_server_without_any_night_has_a_page_too(year: Path, tmp_path: Path) -
     assert "zborg.toml names no target" in nobody
 
 
+@pytest.mark.unit
 def test_whose_key_is_sealed(tmp_path: Path) -> None:
     escrow = Escrow(tmp_path / "escrow")
     assert escrow.sealed_for("web1") == ""

@@ -82,6 +82,7 @@ def _typed(line: str) -> list[str]:
     return [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]]
 
 
+@pytest.mark.unit
 def test_of_a_name_with_a_line_feed_the_directory_is_offered() -> None:
     with pytest.raises(UsageError) as caught:
         restorable("web1", ["/srv/dir/a\nb", "/etc/../opt//x"])
@@ -89,6 +90,7 @@ def test_of_a_name_with_a_line_feed_the_directory_is_offered() -> None:
     assert "$'/srv/dir/a\\x0ab'" in caught.value.message
 
 
+@pytest.mark.unit
 def test_each_path_once_and_none_below_another() -> None:
     assert restorable("web1", ["/a", "/a/b", "/a", "/ab", "/c/d", "/c/"]) == ["/a", "/ab", "/c"]
 

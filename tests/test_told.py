@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ def report(command: str, *outcomes: Outcome, finished: datetime = NOW) -> Report
 # --- the words --------------------------------------------------------------------------------------
 
 
+@pytest.mark.unit
 @given(st.lists(st.text(), max_size=12), st.text(min_size=1))
 def test_whatever_happened_fits_into_a_property(messages: list[str], subject: str) -> None:
     outcomes = [Outcome("pool", subject, Status.FAILED, message * 50) for message in messages]
@@ -64,6 +66,7 @@ _SHAPED = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.unit
 @given(st.text() | (_JSON | _SHAPED).map(json.dumps))
 def test_any_text_is_an_outcome_of_one_line_and_never_more_than_a_warning(text: str) -> None:
     found = told.outcome("offsite", text, DAY, NOW, NOW)
@@ -72,11 +75,13 @@ def test_any_text_is_an_outcome_of_one_line_and_never_more_than_a_warning(text: 
     assert found.status is Status.WARNING or told.read(text)
 
 
+@pytest.mark.unit
 def test_nested_and_long_texts_are_refused() -> None:
     for text in ("[" * 8000, '{"zborg":' + "9" * 8000 + "}", " " * 9000 + told.write([report("scrub")])):
         assert "cannot be read" in told.outcome("offsite", text, DAY, NOW, NOW).message
 
 
+@pytest.mark.unit
 def test_a_word_that_would_steer_the_terminal_does_not() -> None:
     one = {"command": "rot\x1b]0;", "finished": "2026-02-12T14:00:00Z", "status": "failed"}
     said = [one | {"words": ["\x1b[2J\u202egone", {"a": "\n"}]}]
@@ -84,6 +89,7 @@ def test_a_word_that_would_steer_the_terminal_does_not() -> None:
     assert "gone" in found.message and found.message == printable(found.message)
 
 
+@pytest.mark.unit
 def test_what_is_not_well_and_what_is_old_are_warnings() -> None:
     good = told.write([report("rotate"), report("scrub")])
     later = NOW + timedelta(hours=3)

@@ -33,12 +33,14 @@ OPEN = Wall(own_uid=True, files="", no_network=False)
 KINDS = [BOTH, OPEN, NONE, Wall(own_uid=False, files="bwrap", no_network=True)]
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("wall", KINDS)
 def test_words_of_a_wall_are_read_again(wall: Wall) -> None:
     assert parse(wall.words) == wall
     assert reported(f"zborg-serve: wall {wall.words}") == wall
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize("text", ["", "unknown", "landlock", "landlock-x", "uidlandlock-7", "Landlock-7 UID"])
 def test_words_that_are_unknown_are_no_wall(text: str) -> None:
     assert not parse(text).stands
@@ -81,6 +83,7 @@ def test_a_good_backup_without_a_wall_is_of_an_older_version_and_ends_the_search
     assert standing(context.config, context.runs) == []
 
 
+@pytest.mark.unit
 def test_no_wall_and_an_open_network_are_findings_for_all_hosts_in_one_line() -> None:
     (good,) = walls({"web1": BOTH.words, "web2": BOTH.words})
     assert (good.status, good.message) == (Status.OK, f"{BOTH}: 2 hosts")
@@ -104,6 +107,7 @@ def test_the_report_shows_it_beside_each_host(clock: Hours) -> None:
     assert f"Around its last borg serve: {BOTH}." in page
 
 
+@pytest.mark.unit
 def test_doctor_names_what_stands_and_what_to_do_where_nothing_does() -> None:
     assert serving("web1", BOTH, "").level is Status.OK
     assert str(BOTH) in serving("web1", BOTH, "").message
