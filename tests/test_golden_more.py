@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness.golden import FILES, Scenes, compare
 from tests.harness.plays import Play, created, cut, failing, interrupted, logged, stalled_by, stops
-from tests.harness.stage import KEY, Stage, fingerprint, staged
+from tests.harness.stage import KEY, Stage, staged
 
 scenes = Scenes()
 
@@ -151,7 +151,7 @@ def enrolment(stage: Stage) -> None:
     stage.plays["web2"].others = {"init": failing("Exception", "no entropy")}
     for name, more in (("web1", "--dry-run"), ("web1", "--yes"), ("web1", "--json"), ("web2", "--yes")):
         line = f"zborg-accept 1 {name} ssh://root@{name}.example.net:22 {KEY} agent 1 borg 1.4.1"
-        line += f" server {fingerprint(stage.key)}"
+        line += f" server {stage.fingerprint}"
         stage.zborg("host", "accept", line, "--no-escrow", more)
     stage.zborg("host", "accept", f"{line.partition(' server ')[0]} server SHA256:{'A' * 43}", "--no-escrow")
     stage.zborg("host", "list")

@@ -72,6 +72,10 @@ class Stage:
 
     # --- what there is ---
 
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.key)
+
     def config(self, *hosts: str, **tables: Mapping[str, Any]) -> None:
         """Write zborg.toml. A table here is laid over the usual one of that name."""
         base: dict[str, Any] = {
@@ -236,7 +240,7 @@ class Stage:
             text = text.replace(public.read_text().split()[1], "@KEY@")
         text = text.replace(str(self.directory), "@DIR@").replace(f".{os.getpid()} ", ".@PID@ ")
         text = re.sub(
-            r"\bnumber [7-9]\d{4}\b", "number @UID@", text.replace(fingerprint(self.key), "@FINGERPRINT@")
+            r"\bnumber [7-9]\d{4}\b", "number @UID@", text.replace(self.fingerprint, "@FINGERPRINT@")
         )
         return re.sub(rf"{re.escape(tempfile.gettempdir())}/(zborg-bug-|tmp)[a-z0-9_]{{8}}", r"@TMP@", text)
 
