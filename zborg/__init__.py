@@ -1,0 +1,1 @@
+"""zborg: the life of self-hosted borg backups. docs/design.md draws the floors."""

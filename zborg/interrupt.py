@@ -15,12 +15,15 @@ class Interruption:
         self._mine = threading.local()
 
     def set(self) -> None:
+        """Stop, everybody. Safe in a signal handler."""
         self._event.set()
 
     def clear(self) -> None:
+        """For tests, which go on in the same process."""
         self._event.clear()
 
     def is_set(self) -> bool:
+        """Whether this thread has to stop; never while it is shielded."""
         return self._event.is_set() and not getattr(self._mine, "shielded", False)
 
     def wait(self, seconds: float) -> bool:

@@ -48,15 +48,18 @@ class Process:
 
     @property
     def stderr(self) -> int:
+        """The pipe, open until `close`."""
         stream: IO[bytes] | None = self._popen.stderr
         assert stream is not None  # start() always asks for the pipe
         return stream.fileno()
 
     @property
     def pid(self) -> int:
+        """Under setpriv as well the command's own: setpriv replaces itself."""
         return self._popen.pid
 
     def poll(self) -> int | None:
+        """Its status, negative for a signal; None while it runs."""
         return self._popen.poll()
 
     def stop(self, grace: float = 5.0) -> int:
@@ -114,6 +117,7 @@ class LocalRunner:
     def run(
         self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
     ) -> Completed:
+        """As `Runner` has it; raises Interrupted as well. The process has ended, however this is left."""
         popen = self._popen(argv, subprocess.PIPE, subprocess.PIPE)
         talk = _Talk(argv, popen, stdin.encode(), most)
         try:
@@ -131,6 +135,7 @@ class LocalRunner:
         return done
 
     def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:
+        """As `Runner` has it, in a session of its own: a terminal's Ctrl-C does not reach it."""
         return Process(argv, self._popen(argv, stdin, stdout))
 
     def _popen(self, argv: Sequence[str], stdin: int, stdout: int) -> subprocess.Popen[bytes]:

@@ -119,6 +119,7 @@ class Pace:
         self._waited += time.monotonic() - begun
 
     def moved(self, count: int) -> None:
+        """Note that `count` bytes were read."""
         self._moved += count
         if self._moved >= self._least:
             self._waited, self._moved = 0.0, 0

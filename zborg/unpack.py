@@ -38,6 +38,7 @@ class StrictInfo(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """As TarInfo's, but raises Refused for a broken header."""
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed leaves it out
@@ -55,6 +56,7 @@ class Unpacking:
     skipped: list[str] = field(default_factory=list)
 
     def member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """Make a file or a directory; of any other kind only the name is kept, for the report."""
         path = _inside(member.name)
         if member.isdir():
             self._directory(path)
@@ -99,6 +101,7 @@ def _enter(directory: str) -> None:
 
 
 def main(directory: str) -> None:
+    """Unpack stdin into `directory`, and print on stderr what was made, as JSON. Raises Refused."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     _enter(directory)

@@ -117,5 +117,6 @@ def mute(host: str, status: int, printed: str) -> Meaning:
 
 
 def garbled(host: str) -> Meaning:
+    """What a stream means that borg could not read: somebody else wrote into it."""
     message = f"something on {host} prints into borg's protocol, most often its login shell"
     return Meaning(Status.FAILED, message, remedy(command("zborg", "host", "test", host)))

@@ -33,6 +33,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def main(verb: str, *options: str) -> None:
+    """A line for each home on stdin (ended by NUL): what `own` did, or what was read there."""
     homes = sys.stdin.read().split("\0")[:-1]
     if verb == "own":
         name, like, look, first, last = options

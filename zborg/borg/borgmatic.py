@@ -64,6 +64,7 @@ class Told:
         self.ssh: list[str] = []
 
     def feed(self, line: str, speaker: Speaker = Speaker.HOST) -> None:
+        """Take a line of its output, or of our ssh's log; the last ones stay, cut where they are long."""
         lines = self.ssh if speaker is Speaker.SSH else self.lines
         lines.append(_COLOUR.sub("", line[:_LONGEST]).strip())
         del lines[:-_KEPT]

@@ -126,6 +126,7 @@ class BorgLog:
 
     @property
     def last(self) -> list[str]:
+        """What reasons are looked for in: the storage's last lines, then the host's."""
         return [*self.last_of_storage, *self.last_of_host]
 
     def _remember(self, text: str) -> None:

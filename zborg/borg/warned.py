@@ -38,6 +38,7 @@ class Warnings:
     log: str = ""  # the file on the host that has all of them
 
     def add(self, msgid: str, text: str) -> None:
+        """Count one warning by borg's msgid, "" where it has none; the last texts stay."""
         self.total += 1
         if msgid in UNREAD or msgid in CHANGED:
             self.kinds[msgid] += 1

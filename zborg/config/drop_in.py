@@ -23,6 +23,7 @@ _OURS = "# Written by zborg; what you change here stays.\n"
 
 
 def path_of(config: Config, name: str) -> Path:
+    """Where `zborg host add` writes a host's table, whether it is there or not."""
     return config.path.parent / FOLDER / f"{name}.toml"
 
 

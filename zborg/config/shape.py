@@ -260,6 +260,7 @@ def _duration(text: str) -> int:
 
 
 def rate_of(text: str) -> int:
+    """Bytes a second. Raises ValueError, with an example, for any other text."""
     found = re.fullmatch(r"([0-9]{1,6})([KMG])iB/s", text)
     if not found or not int(found[1]):
         raise ValueError(f'must be a rate such as "50MiB/s", not {text!r}')

@@ -43,15 +43,18 @@ class ByApprise:
 
     @property
     def name(self) -> str:
+        """Its number in zborg.toml, for the URL itself may be a secret."""
         return self._name
 
     def begins(self, command: str) -> None:
         """Nobody wants mail of a beginning."""
 
     def wants(self, message: Message) -> bool:
+        """With a digest, good runs are held back for it."""
         return bool(message.news & self._on)
 
     def send(self, message: Message, timeout: float) -> str:
+        """Raises NotSent with what Apprise logged meanwhile, without secrets."""
         url = self._secrets.fill(self._url)
         with Listening() as heard:
             try:
@@ -69,6 +72,7 @@ class ByApprise:
 
 
 def plugin_of(url: str) -> NotifyBase | None:
+    """Apprise's plugin for a URL; None when it knows none, or the URL is not whole."""
     from apprise import Apprise, AppriseAsset
 
     return Apprise.instantiate(url, asset=AppriseAsset(app_id="zborg", app_desc="zborg", app_url=""))
@@ -125,6 +129,7 @@ class Listening(logging.Handler):
         self._thread, self._said = threading.get_ident(), list[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Of this thread alone: others tell somebody else at the same time."""
         if record.thread != self._thread:
             return
         words = record.getMessage()
@@ -132,6 +137,7 @@ class Listening(logging.Handler):
             self._said.append(words.removeprefix(_WORTH))
 
     def words(self) -> str:
+        """Each once, in the order in which they came; "" for none. They may hold a part of the URL."""
         return "; ".join(dict.fromkeys(self._said))
 
     def __enter__(self) -> Listening:

@@ -23,15 +23,18 @@ class ByCommand:
 
     @property
     def name(self) -> str:
+        """With the program alone: an argument may be a secret."""
         return f"command {self._argv[0]}"
 
     def begins(self, command: str) -> None:
         """It is told of ends only."""
 
     def wants(self, message: Message) -> bool:
+        """Whatever `on` names, digests and tests."""
         return bool(message.news & self._on)
 
     def send(self, message: Message, timeout: float) -> str:
+        """Raises NotSent, never retryable, when it cannot be started, fails or takes too long."""
         patience = max(timeout - _GRACE, _LEAST)
         facts = {"news": sorted(message.news), "subject": message.subject}
         try:

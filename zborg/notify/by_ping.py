@@ -29,9 +29,11 @@ class ByPing:
 
     @property
     def name(self) -> str:
+        """With the command whose check it is."""
         return f"ping of {self._command}"
 
     def begins(self, command: str) -> None:
+        """Pings /start from a thread of its own, if it is this check's command."""
         if command == self._command:
             self._start = threading.Thread(target=self._begin, daemon=True)
             self._start.start()
@@ -43,10 +45,12 @@ class ByPing:
             self._missed = f"its start was not told: {error.message}"
 
     def wants(self, message: Message) -> bool:
+        """The ends of this check's command, and tests."""
         about = message.report.command == self._command and News.DIGEST not in message.news
         return about or News.TEST in message.news
 
     def send(self, message: Message, timeout: float) -> str:
+        """Waits for the ping of the beginning first, and returns what kept that one from arriving."""
         if self._start:  # or it would come after the end of what it began
             self._start.join(min(timeout, _START_TIMEOUT))
         self._ping(_endpoint(message), message.text[:_MOST], timeout)

@@ -15,6 +15,7 @@ _WORDS = 53  # and for what one of them said
 
 
 def table(report: Report) -> list[Line]:
+    """Of one host a line for each backup and its trend; else a line for each night."""
     trends = [one for one in report.outcomes if one.kind == "trend"]
     rows = [one for one in report.outcomes if one.kind != "trend"]
     if not rows:

@@ -73,6 +73,8 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
+    """What the metrics are made of; `now` is when they are written."""
+
     now: datetime
     status: Report  # of `zborg status`
     hosts: Mapping[str, Backups]
@@ -100,6 +102,7 @@ def text(facts: Facts) -> str:
 
 
 def samples(facts: Facts) -> Iterator[Sample]:
+    """Every sample as name (without the prefix), labels and value; times are seconds since 1970."""
     yield "written_timestamp_seconds", (), facts.now.timestamp()
     yield from _findings(facts.status)
     for name, backups in facts.hosts.items():

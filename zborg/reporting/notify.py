@@ -59,6 +59,7 @@ def _key(outcome: Outcome) -> tuple[object, str, str]:
 
 
 def news_of(report: Report, again: Sequence[str]) -> frozenset[News]:
+    """What kinds of news a report is; `again`: the subjects that are good again."""
     told = {_NEWS.get(report.status, News.FAILURE)}
     return frozenset(told | {News.RECOVERY} if again else told)
 
@@ -73,6 +74,7 @@ class Counts:
 
     @property
     def total(self) -> int:
+        """All subjects that were to be done."""
         return self.succeeded + self.failed + self.skipped
 
     def __str__(self) -> str:
@@ -139,6 +141,7 @@ def subject_line(report: Report, again: Sequence[str], template: str) -> str:
 
 
 def status_word(report: Report, again: Sequence[str]) -> str:
+    """The report's status; a good one that ends a failure has recovered."""
     return "recovered" if again and report.status in (Status.OK, Status.WARNING) else report.status.value
 
 
@@ -160,6 +163,7 @@ def _paragraphs(report: Report, again: Sequence[str], looks: Sequence[Outcome]) 
 
 
 def whole(report: Report) -> str:
+    """As `zborg` prints it, without colours."""
     return "\n".join(line.text for line in render(report))
 
 

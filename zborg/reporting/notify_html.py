@@ -42,6 +42,8 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """What a message shows, as text; the template escapes it."""
+
     title: str
     tone: str
     lead: str
@@ -56,6 +58,7 @@ def clean(text: str) -> str:
 
 
 def tone_of(status: Status) -> str:
+    """The colour of a status, as CSS has it."""
     return _TONES.get(status, _RED)
 
 
@@ -84,6 +87,7 @@ background:{{ page.tone }}">{{ page.title | clean }}</h1>
 
 
 def html(page: Page) -> str:
+    """One page without script, style sheet or image from elsewhere, for mail readers."""
     return _template().render(page=page, pre=_PRE)
 
 
