@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
 from tests.harness.golden import FILES, Scenes, compare
-from tests.harness.stage import Stage, staged
-from zborg.cli.main import application
+from tests.harness.stage import Stage, commands, staged
 
 scenes = Scenes()
 
 MISTAKES = Path(__file__).parent / "golden" / "config" / "five_mistakes.toml"
 
 
-def commands(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
-    """Every group and every command, as its words."""
-    yield words
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, *words, name)
-
-
 @scenes
 def help_of_commands(stage: Stage) -> None:
     """Of each one. `-h`, `--help` and `help` are the same, which another test holds."""
-    for words in commands(typer.main.get_command(application(()))):
+    for words in commands():
         stage.zborg(*words, "-h", tick=False)
     stage.zborg("help", "host", "add", tick=False)
     stage.zborg()

@@ -20,6 +20,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -30,6 +31,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+import typer
 
 import zborg
 from tests import fake_zfs, fake_zfs_state
@@ -38,13 +40,14 @@ from tests.harness.keys import make_key
 from tests.harness.plays import Play, PlayedTunnel
 from tests.harness.standins import Clock, Far, InTurn, Local, Numbers
 from zborg.cli import compose
-from zborg.cli.main import run
+from zborg.cli.main import application, run
 from zborg.errors import CommandFailed
 from zborg.hosts import knock
 from zborg.hosts.keys import fingerprint
 from zborg.hosts.ssh import explain
 from zborg.interrupt import cancelled
 from zborg.model import Endpoint, Pool, Scrub
+from zborg.model.serial import from_dict, to_dict
 from zborg.process import LocalRunner
 from zborg.state import runs
 from zborg.state.locks import Locks
@@ -245,6 +248,22 @@ class Stage:
         return re.sub(rf"{re.escape(tempfile.gettempdir())}/(zborg-bug-|tmp)[a-z0-9_]{{8}}", r"@TMP@", text)
 
 
+def commands() -> Iterator[tuple[str, ...]]:
+    """Every group and every command of the application, as its words."""
+    yield from _below(typer.main.get_command(application(())))
+
+
+def _below(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
+    yield words
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _below(inner, *words, name)
+
+
+def reread(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report's JSON form after it was read. Raises as zborg does for what it cannot read."""
+    return to_dict(from_dict(report))
+
+
 def _laid_over(base: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
     made = dict(base)
     for key, value in table.items():
@@ -264,6 +283,7 @@ def _modules() -> list[Any]:
 def staged() -> Iterator[Stage]:
     """A stage with state directory and zborg.toml of no host; its path is always of one length."""
     with ExitStack() as closing:
+        closing.callback(time.tzset)  # once TZ is what it was
         monkeypatch = closing.enter_context(pytest.MonkeyPatch.context())
         # In memory where that can be: half of a scene's time is spent waiting for a disk.
         prefix, parent = ("zg-", "/dev/shm") if os.access("/dev/shm", os.W_OK) else _ON_DISK
@@ -282,6 +302,7 @@ def staged() -> Iterator[Stage]:
             monkeypatch.setattr(tests, "new_guid", lambda: str(next(guids)))
         for name, value in _ENVIRONMENT.items():
             monkeypatch.setenv(name, value)
+        time.tzset()
         for name in _LEFT_OUT:
             monkeypatch.delenv(name, raising=False)
         zfs = FakeZfs(directory / "pool", clock=clock)
