@@ -8,8 +8,6 @@ from zborg.model import Notify
 from zborg.notify.parts import wrong_part
 from zborg.notify.reach import troubles
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize(
     ("url", "words"),
