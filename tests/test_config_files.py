@@ -93,6 +93,7 @@ def test_a_drop_in_whose_target_is_gone_is_named(main: Path) -> None:
 @pytest.mark.parametrize(("what", "mode"), [("hosts.d/web1.toml", 0), ("hosts.d", 0o711), ("hosts.d", 0)])
 def test_what_cannot_be_read_is_named(main: Path, what: str, mode: int) -> None:
     """As another user than root; a directory that only seems to be empty would be a server without hosts."""
+    load(main)  # imports what it takes, for to the other user Python's own files may be closed
     place = main.parent / what
     place.chmod(mode)
     for folder in main.parents:
