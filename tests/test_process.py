@@ -116,7 +116,7 @@ def test_a_missing_command_is_named_with_a_remedy() -> None:
         LocalRunner().run(["zborg-no-such-command", "x"])
     assert caught.value.status == 127
     assert caught.value.message == "cannot run zborg-no-such-command: no such command"
-    assert caught.value.remedy == "install zborg-no-such-command"
+    assert caught.value.remedy == "is zborg-no-such-command installed there?"
 
 
 def test_a_missing_command_is_refused_by_start_too() -> None:

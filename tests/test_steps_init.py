@@ -56,7 +56,7 @@ def test_init_says_when_nobody_could_be_served(vault: LocalVault, clock: Hours) 
     report = init(context)
     assert report.exit is Exit.PARTIAL
     assert "/nonexistent/borg" in of(report, "borg serve").message
-    assert "install borg" in of(report, "borg serve").remedy
+    assert "is borg installed there?" in of(report, "borg serve").remedy
 
 
 def test_init_hands_out_a_line_for_each_new_key_of_a_storage_elsewhere(
