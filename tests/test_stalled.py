@@ -27,6 +27,7 @@ from zborg import process
 from zborg.activity import FLOOR, Floor, Side, Watch
 from zborg.errors import TimedOut
 from zborg.model import Child, Event, Outcome, Status, remedy
+from zborg.model.zfs import SUSPENDED
 from zborg.process import LocalRunner, Process
 from zborg.state.locks import Locks
 from zborg.steps.backup import Options, backup
@@ -114,6 +115,21 @@ def test_a_frozen_host_is_ended_and_named(vault: LocalVault, what: str) -> None:
         outcome = stalled(vault, act)
     assert f"web1 ({vault.endpoints['web1']}) is silent" in outcome.message
     assert remedy.parse(outcome.remedy)[0] == "on web1, as root:"
+
+
+def test_a_suspended_pool_is_named_and_not_the_host_that_waits_for_it(vault: LocalVault) -> None:
+    """All that the host sent lies in buffers: from outside both sides are silent."""
+    host = with_data(vault)
+    with frozen() as freeze:
+
+        def act() -> None:
+            vault.zfs.pools["tank"] = replace(vault.zfs.pools["tank"], health=SUSPENDED)
+            for pid in on_host(host):
+                freeze(pid)
+
+        outcome = stalled(vault, act)
+    assert outcome.message.endswith("the pool tank of this machine is suspended")
+    assert remedy.parse(outcome.remedy)[1] == ("zpool status -v tank", "zpool clear tank")
 
 
 def test_a_storage_that_takes_no_data_is_ended_and_named(vault: LocalVault) -> None:

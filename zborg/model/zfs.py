@@ -206,6 +206,10 @@ class Scrub(StrEnum):
     HIDDEN = "hidden"  # behind a resilver or an error scrub: ZFS remembers one scan per pool
 
 
+SUSPENDED = "SUSPENDED"
+"""The health of a pool whose devices do not answer (zpoolprops(7), failmode=wait): who writes to it waits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """A pool's health and last scrub. `errors`: the larger of the scrub's and the known data errors.

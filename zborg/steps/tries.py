@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import ceil
 
-from zborg.errors import Interrupted, Stalled, TimedOut, Unreachable
+from zborg.errors import Interrupted, Stalled, TimedOut, Unreachable, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Host, Outcome, Status
-from zborg.model.remedy import command, on
+from zborg.model.remedy import command, on, remedy
 from zborg.model.words import duration, span
+from zborg.model.zfs import SUSPENDED
 from zborg.planning.schedule import backoff
 from zborg.steps.context import Begun
 
@@ -41,20 +42,40 @@ class Tries:
 
     def too_late(self) -> TimedOut:
         words = f"not finished within {duration(self.host.timeout)}"
-        remedy = f"look at the host, or raise timeout of {self.host.name}"
-        return TimedOut((self.host.name,), -1, "", words, remedy)
+        advice = f"look at the host, or raise timeout of {self.host.name}"
+        return TimedOut((self.host.name,), -1, "", words, advice)
 
     def stalled(self, error: Stalled) -> Stalled:
-        """With what to look at, on the machine that was silent."""
+        """With what to look at, on the machine that was silent.
+
+        A host that waits for a suspended pool is as silent as a frozen one: so the pool is asked.
+        """
         storage = self.begun.context.config.storage
         pool = storage.dataset.split("/")[0]
-        if error.by_storage:
+        where = "the storage" if storage.endpoint else "this machine"
+        if self._is_suspended(pool):
+            took = duration(self.host.stalled_after)
+            error.message = f"no progress for {took}: the pool {pool} of {where} is suspended"
+            error.by_storage = True
+            error.remedy = remedy(
+                command("zpool", "status", "-v", pool),
+                command("zpool", "clear", pool),
+                first=f"on {where}, as root, bring its devices back; the second line lets the pool go on:",
+            )
+        elif error.by_storage:
             look = (command("zpool", "status", "-v", pool), command("ps", "-eo", "pid,stat,wchan,args"))
-            error.remedy = on("the storage" if storage.endpoint else "this machine", *look)
+            error.remedy = on(where, *look)
         else:
             look = (command("ps", "-eo", "pid,stat,wchan,args"), command("tail", "/var/lib/zborg/hooks.log"))
             error.remedy = on(self.host.name, *look)
         return error
+
+    def _is_suspended(self, pool: str) -> bool:
+        try:
+            return self.begun.context.zfs.pool(pool).health == SUSPENDED
+        except ZborgError as error:  # the backup failed in any case: this would only have explained it
+            self.warn(f"whether {pool} is suspended could not be seen: {error.message}")
+            return False
 
     def warn(self, words: str) -> None:
         self.begun.context.emit(Event("warning", self.host.name, words))
