@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.harness.site import NAME, Site
+from tests.harness.watch import until
 from zborg.cli.live import Way, listener
 from zborg.cli.options import Common
 from zborg.config import Config
@@ -70,6 +71,14 @@ def _exit_as(site: Site, words: Sequence[str]) -> NoReturn:
         os._exit(70)
 
 
+_READS = frozenset({"0", "7", "23", "270", "271"})  # x86-64's read, poll, select, pselect6, ppoll
+
+
+def waits_for_input(pid: int) -> bool:
+    """Whether it waits in a system call that reads or selects, see proc_pid_syscall(5)."""
+    return Path(f"/proc/{pid}/syscall").read_text().split()[0] in _READS
+
+
 def in_child(site: Site, words: Sequence[str], answer: str = "") -> tuple[int, str]:
     """Exit code and all that was shown on a terminal of its own; `answer` is typed when it is asked."""
     pid, terminal = pty.fork()
@@ -86,6 +95,8 @@ def in_child(site: Site, words: Sequence[str], answer: str = "") -> tuple[int, s
             break
         shown += chunk.decode(errors="replace")
         if answer and "[y/N]:" in shown:
+            # Python notices a Ctrl-C between the question and the read only after the read.
+            until(lambda: waits_for_input(pid), "it reads the answer")
             os.write(terminal, answer.encode())
             answer = ""
     else:
