@@ -53,7 +53,7 @@ KNOWN = {
 }
 
 
-def told(stage: Stage, *words: str) -> None:
+def record(stage: Stage, *words: str) -> None:
     """The backup of all, as text and as it is saved, and what status makes of it."""
     stage.zborg("backup", *words)
     stage.zborg("status")
@@ -69,7 +69,7 @@ def backup_known_errors(stage: Stage) -> None:
     """Each message id of borg's that is known."""
     own = {"lock": Play(failing(KNOWN["lock"], "locked").lines, 73, False, {"borg_runs": "yes"})}
     stage.hosts({name: failing(msgid, "borg's own words") for name, msgid in KNOWN.items()} | own)
-    told(stage)
+    record(stage)
 
 
 @scenes
@@ -107,7 +107,7 @@ def backup_stopped_by_agent(stage: Stage) -> None:
             "cache-again": stops(2, cache),
         }
     )
-    told(stage)
+    record(stage)
 
 
 @scenes
@@ -142,7 +142,7 @@ def backup_warnings(stage: Stage) -> None:
             "no-wall": Play(wall=None),
         }
     )
-    told(stage)
+    record(stage)
 
 
 @scenes
@@ -177,7 +177,7 @@ def backup_unexplained(stage: Stage) -> None:
             "mended": Play((served("integrity check of the hints file failed", "WARNING"), *created())),
         }
     )
-    told(stage)
+    record(stage)
 
 
 @scenes
@@ -210,7 +210,7 @@ def backup_no_connection(stage: Stage) -> None:
         },
         hosts={"overtime": {"timeout": "3h"}, "key-unusable": {"identity": "unusable"}},
     )
-    told(stage)
+    record(stage)
 
 
 @scenes
@@ -248,7 +248,7 @@ def backup_not_begun(stage: Stage) -> None:
     stage.plays["lazy"] = Play(commits=False)
     with stage.locked("host-locked"):
         stage.zborg("backup", "--dry-run")
-        told(stage)
+        record(stage)
 
 
 @scenes
@@ -291,7 +291,7 @@ def backup_of_a_left_lock(stage: Stage) -> None:
             "web4": replace(locked, others={"break-lock": failing("Exception", "no")}),
         }
     )
-    told(stage)
+    record(stage)
 
 
 @scenes
@@ -331,7 +331,7 @@ def backup_of_a_fleet(stage: Stage) -> None:
         },
         backup={"tunnel": "reverse"},
     )
-    told(stage)
+    record(stage)
 
 
 @pytest.mark.parametrize("name", scenes)

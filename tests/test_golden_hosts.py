@@ -100,7 +100,7 @@ def host_leaves(stage: Stage) -> None:
 
 @scenes
 def host_joins(stage: Stage) -> None:
-    """What is said before a host is enrolled, and what is refused."""
+    """The plan before a host is enrolled, and what is refused."""
     url, key = "ssh://root@web1.example.net:22", ("--host-key", KEY)
     stage.config("web2")
     for words in (
@@ -124,7 +124,7 @@ def host_joins(stage: Stage) -> None:
 
 @scenes
 def restore(stage: Stage) -> None:
-    """What can be brought back, and what is said before it is."""
+    """What can be restored, and what is printed before it is."""
     stage.zborg("restore", "list", "web1")
     stage.hosts({"web1": Play(), "web2": Play()})
     stage.zborg("restore", "list", "web1")

@@ -1,4 +1,4 @@
-"""doctor's judges of this machine: each fault by itself, and what is said when there is none."""
+"""doctor's judges of this machine: each fault by itself, and the finding when there is none."""
 
 from __future__ import annotations
 

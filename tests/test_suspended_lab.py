@@ -1,7 +1,7 @@
 """A pool whose devices take no more while a backup is written to it (docs/failures.md, 45), on real ZFS.
 
 The pool lies in a sparse file, on a file system that is smaller than the file says: when it is full the pool
-suspends, and whoever writes to it waits, SIGKILL or not. Room and `zpool clear` bring it back.
+suspends, and each writer waits, SIGKILL or not. Room and `zpool clear` bring it back.
 """
 
 from __future__ import annotations

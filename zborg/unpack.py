@@ -56,7 +56,7 @@ class Unpacking:
     skipped: list[str] = field(default_factory=list)
 
     def member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Make a file or a directory; of any other kind only the name is kept, for the report."""
+        """Make a file or a directory; of any other kind only the name is recorded, for the report."""
         path = _inside(member.name)
         if member.isdir():
             self._directory(path)

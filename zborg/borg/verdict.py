@@ -67,11 +67,11 @@ def _judge(status: int, log: BorgLog) -> Meaning:
 def _stopped_by_agent(status: int, log: BorgLog, words: str) -> Meaning | None:
     """What counts whatever borg said before."""
     if status == Agent.ALARM:
-        said = (line for line in log.plain if line.startswith(f"{AGENT_PREFIX}ALARM"))
-        return known.alarm(next(said, words), _host(log))
+        alarms = (line for line in log.plain if line.startswith(f"{AGENT_PREFIX}ALARM"))
+        return known.alarm(next(alarms, words), _host(log))
     if status == Agent.TOO_LONG:  # borg's last words are about the signal that ended it
-        said = (line for line in reversed(log.plain) if line.startswith(AGENT_PREFIX))
-        return known.too_long(next(said, words), _host(log))
+        lines = (line for line in reversed(log.plain) if line.startswith(AGENT_PREFIX))
+        return known.too_long(next(lines, words), _host(log))
     if status == agent.BROKEN and log.report.broken:
         return log.report.broken_file(log.host)
     return log.report.no_room(log.host) if status == agent.NO_ROOM else None

@@ -97,15 +97,15 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
     """
     argv = ("ssh", str(endpoint))
     if status != _REFUSED:
-        words, mend = f"a command on {shown(alias)} ended with status {status}", ""
+        words, advice = f"a command on {shown(alias)} ended with status {status}", ""
         if status == _NOT_FOUND:
-            mend = "has our key its forced command in authorized_keys there, with the right path? (README)"
+            advice = "has our key its forced command in authorized_keys there, with the right path? (README)"
         elif _NO_LOGIN.search(stderr):
             words = f"the account {endpoint.user} on {shown(alias)} may not log in (status {status})"
-            mend = on(shown(alias), command("usermod", "--shell", "/bin/sh", endpoint.user))
+            advice = on(shown(alias), command("usermod", "--shell", "/bin/sh", endpoint.user))
         else:
-            mend = agent_conf.advice(shown(alias), stderr)
-        return CommandFailed(argv, status, stderr, words, mend)
+            advice = agent_conf.advice(shown(alias), stderr)
+        return CommandFailed(argv, status, stderr, words, advice)
     own = _REPEATED.split(stderr, maxsplit=1)[0]
     # First: what such a line repeats of the other side's offer may hold the messages below.
     if mismatch := agreement.of_openssh(own, endpoint):

@@ -60,7 +60,7 @@ class Notify:
 
     @property
     def anybody(self) -> bool:
-        """Whether anybody is to be told at all."""
+        """Whether any way to send a message is configured."""
         return bool(self.urls or self.command or self.pings)
 
 

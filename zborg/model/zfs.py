@@ -115,7 +115,7 @@ class Snapshot:
 
     @property
     def name(self) -> SnapshotName | None:
-        """None when zborg did not write it, whoever took the snapshot."""
+        """None when zborg did not write it; who took the snapshot does not matter."""
         return SnapshotName.parse(self.raw)
 
     @property
@@ -254,7 +254,7 @@ class Zfs(Protocol):
         """All bookmarks, in no order that means anything."""
 
     def holds(self, snapshots: Sequence[str]) -> tuple[Hold, ...]:
-        """Every hold on these snapshots (dataset@name), whoever placed it."""
+        """Every hold on these snapshots (dataset@name), of zborg and of others."""
 
     def create(self, dataset: str, properties: Mapping[str, str]) -> None:
         """Create one dataset with these properties. CommandFailed when it is there, or its parent is not."""

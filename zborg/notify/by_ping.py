@@ -50,7 +50,7 @@ class ByPing:
         return about or News.TEST in message.news
 
     def send(self, message: Message, timeout: float) -> str:
-        """Waits for the ping of the beginning first, and returns what kept that one from arriving."""
+        """Waits for the ping of the beginning first, and returns why that one did not arrive."""
         if self._start:  # or it would come after the end of what it began
             self._start.join(min(timeout, _START_TIMEOUT))
         self._ping(_endpoint(message), message.text[:_MOST], timeout)

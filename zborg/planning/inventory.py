@@ -22,7 +22,7 @@ def orphan_finding(name: str, dataset: str, config: str) -> Finding:
 
 
 def orphaned(name: str, config: str) -> str:
-    """What is said of a name that has data here and no table; `config`: the path of zborg.toml."""
+    """The finding for a name that has data here and no table; `config`: the path of zborg.toml."""
     return f"{name} is no host of {config}"
 
 
