@@ -52,7 +52,7 @@ class FakeChild:
         assert self._status is not None, "a fake child did not stop"
         return self._status
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = 120) -> int:
         self._thread.join(timeout)
         assert self._status is not None, f"{self.argv} did not end"
         return self._status

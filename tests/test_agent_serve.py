@@ -40,7 +40,7 @@ def call(store: Path, command: str | None, borg: str, **env: str) -> subprocess.
     if command is not None:
         sent["SSH_ORIGINAL_COMMAND"] = command
     return subprocess.run(
-        argv, env=sent, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=10
+        argv, env=sent, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
     )
 
 
@@ -133,7 +133,7 @@ class Served:
     def ssh(self, *words: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         argv = self.sshd.client(self.key.private)
         argv = [*argv[:-1], *options, argv[-1], *(["--", *words] if words else [])]
-        return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20)
+        return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
 
 
 COMMANDS = [

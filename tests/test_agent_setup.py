@@ -104,7 +104,7 @@ def test_setup_makes_no_passphrase_for_a_key_that_it_would_not_open(lab: Lab, lo
     assert f"{secret} is gone or empty, and a new one would not open this host's key" in done.stderr
     assert not secret.exists() or not secret.read_text()
     typed = done.stderr.splitlines()[-1]
-    subprocess.run(["sh", "-c", typed], input=first + "\n", text=True, check=True, timeout=20)
+    subprocess.run(["sh", "-c", typed], input=first + "\n", text=True, check=True, timeout=120)
     assert lab.host.local("--setup", "web1").returncode == 0
     if left == "all":
         assert lab.verb("create", "web1", A1).status == 0
@@ -118,7 +118,7 @@ def test_setup_is_not_ready_with_a_passphrase_that_opens_nothing(lab: Lab) -> No
     assert done.returncode == 2 and "does not open the key of repository" in done.stderr
     assert secret.read_text() == "f" * 64
     typed = done.stderr.splitlines()[-1]
-    subprocess.run(["sh", "-c", typed], input=first, text=True, check=True, timeout=20)
+    subprocess.run(["sh", "-c", typed], input=first, text=True, check=True, timeout=120)
     assert lab.host.local("--setup", "web1").returncode == 0
 
 

@@ -41,7 +41,7 @@ def test_a_backup_names_what_cannot_be_written(tmp_path: Path, version: str, par
         (root / ".borg").mkdir()
         os.chown(root / ".borg", 65534, -1)
         assert host.verb(root, "init", "web1", serve=serve).status == 0
-        subprocess.run(["chown", "-R", "root", str(repository / part)], check=True, timeout=20)
+        subprocess.run(["chown", "-R", "root", str(repository / part)], check=True, timeout=120)
         joined = host.verb(root, "create", "web1", ARCHIVE.format(1), serve=serve)
     log = BorgLog()
     for line in joined.stderr.splitlines():

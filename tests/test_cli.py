@@ -54,7 +54,7 @@ def zborg(*words: str, cwd: Path | None = None, **environment: str) -> subproces
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert "Traceback" not in done.stdout + done.stderr
@@ -70,7 +70,7 @@ def python(program: str, *argv: str, **environment: str) -> subprocess.Completed
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -326,7 +326,7 @@ def test_a_reader_that_goes_away_does_not_change_the_exit_code(config: Path) -> 
     """`zborg backup | head -0` must not turn a failure into success."""
     script = f'{ZBORG} status --config "$1"; echo $? >"$1.code"'
     command = f"set -- '{config}'; {{ {script}; }} | true"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
     assert (config.parent / "zborg.toml.code").read_text() == f"{int(Exit.FAILED)}\n"
     assert done.stderr == ""
 

@@ -74,7 +74,7 @@ def test_the_printed_line_takes_the_safe_copy(clinic: Clinic, plant: Plant) -> N
     wrong(plant)
     (line,) = remedy.parse(bad(clinic).remedy)[1]
     typed = line.replace("/etc/zborg", str(clinic.host.confdir))
-    subprocess.run(["sh", "-c", typed], input=f"{true}\n", text=True, check=True, timeout=20)
+    subprocess.run(["sh", "-c", typed], input=f"{true}\n", text=True, check=True, timeout=120)
     assert not [one for one in clinic.look("hosts").outcomes if one.status is not Status.OK]
 
 

@@ -47,7 +47,7 @@ def commands(world: World) -> list[str]:
 def as_sink(world: World, command: str) -> bool:
     """Whether it works in a shell of that account's."""
     assert world.offsite is not None
-    return world.offsite.ssh([*_USER, command], check=False, timeout=60).returncode == 0
+    return world.offsite.ssh([*_USER, command], check=False, timeout=120).returncode == 0
 
 
 def test_what_is_printed_makes_an_off_site(examined: World) -> None:

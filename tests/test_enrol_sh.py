@@ -89,7 +89,7 @@ def test_an_owner_who_is_not_root_is_told_so(site: Site) -> None:
     script = site.directory / "bundle.sh"
     script.write_text(text(site.request))
     argv = ["setpriv", "--reuid=65534", "--clear-groups", "sh", "-s"]
-    done = subprocess.run(argv, input=script.read_text(), capture_output=True, text=True, timeout=30)
+    done = subprocess.run(argv, input=script.read_text(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert "this is not root" in done.stdout
     assert not done.stderr

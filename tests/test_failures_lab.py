@@ -41,7 +41,7 @@ def send(world: World, stream: str, receive: str) -> None:
         for guest, line in ((world.vault, stream), (world.offsite, receive))
     )
     with subprocess.Popen(sender, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as sending:
-        subprocess.run(receiver, stdin=sending.stdout, capture_output=True, timeout=60, check=False)
+        subprocess.run(receiver, stdin=sending.stdout, capture_output=True, timeout=120, check=False)
 
 
 def cut(world: World, name: str, options: str = "") -> None:

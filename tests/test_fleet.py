@@ -249,7 +249,7 @@ def stopped(vault: LocalVault, process: subprocess.Popen[str]) -> tuple[float, d
     """Ask it to stop; (seconds until it had ended, each host's status)."""
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == Exit.INTERRUPTED, out
     took = time.monotonic() - began
     outcomes = json.loads(out)["outcomes"]

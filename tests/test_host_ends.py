@@ -204,13 +204,13 @@ def test_an_account_without_a_shell_is_named_and_its_remedy_works(tmp_path: Path
             "root@127.0.0.1",
             "echo in",
         ]
-        refused = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+        refused = subprocess.run(argv, capture_output=True, text=True, timeout=120)
         endpoint = Endpoint("root", "127.0.0.1", fresh.port, fresh.host_key, str(key))
         error = explain("web1", endpoint, refused.returncode, refused.stdout)
         assert "the account root on web1 may not log in (status 1)" in error.message
         (command,) = parse(error.remedy)[1]
         fresh.sh(command)
-        assert subprocess.run(argv, capture_output=True, text=True, timeout=30).stdout == "in\n"
+        assert subprocess.run(argv, capture_output=True, text=True, timeout=120).stdout == "in\n"
 
 
 def test_an_account_without_a_shell_is_the_reason_of_a_failed_night(

@@ -62,7 +62,7 @@ class Place:
         """Exit code, and what it prints with this directory's name taken out."""
         argv = [sys.executable, "-m", "zborg.cli.main", "import", "qb-backup", "qb/backup.yml"]
         argv += ["--config", "zborg.toml", *(["--known-hosts", "known_hosts"] if pinned else []), *words]
-        done = subprocess.run(argv, cwd=self.directory, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, cwd=self.directory, capture_output=True, text=True, timeout=120)
         return done.returncode, (done.stdout + done.stderr).replace(str(self.directory), "DIR")
 
     def written(self) -> dict[str, str]:

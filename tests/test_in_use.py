@@ -42,6 +42,8 @@ def test_a_process_that_stands_in_a_snapshot_is_found(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     with subprocess.Popen(["sleep", "60"], cwd=place) as shell:
         typed = parse(remedy(CANNOT + "dataset is busy"))[1][-1]
-        found = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, timeout=60, check=False)
+        found = subprocess.run(
+            ["bash", "-c", typed], capture_output=True, text=True, timeout=120, check=False
+        )
         shell.kill()
     assert f"/proc/{shell.pid}/cwd {place}\n" in found.stdout

@@ -64,7 +64,7 @@ class Nights:
 
     def succeed(self) -> None:
         process = self.start()
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
         assert process.returncode == 0, out + (self.vault.directory / "events").read_text()
         self.good.append(only(json.loads(out))["data"]["archive"])
 
@@ -120,7 +120,7 @@ def stopped_at(nights: Nights, point: Point) -> tuple[subprocess.Popen[str], tup
         pair = nights.pair()
         if pair is not None and process.poll() is None:
             return process, pair
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     raise AssertionError("every backup was over before its point")
 
 
@@ -129,7 +129,7 @@ def stopped_at(nights: Nights, point: Point) -> tuple[subprocess.Popen[str], tup
 def test_after_a_kill_in_a_backup_the_next_one_is_good(nights: Nights, victim: str, point: Point) -> None:
     process, pair = stopped_at(nights, point)
     kill({"zborg": process.pid, "ssh": pair[0], "serve": pair[1]}[victim])
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == (-9 if victim == "zborg" else 4), out
     nights.succeed()
     nights.assert_whole()
@@ -147,7 +147,7 @@ def test_after_a_kill_in_the_very_first_backup_the_next_one_is_good(tmp_path: Pa
         pair = nights.pair()
         assert pair is not None
         kill({"zborg": process.pid, "ssh": pair[0], "serve": pair[1]}[victim])
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         assert process.returncode in (-9, 4)
         nights.succeed()
         nights.assert_whole()
@@ -287,7 +287,7 @@ def test_after_a_kill_in_a_replication_the_next_one_sends_the_rest(line: Line, p
     process = line.start()
     until(lambda: streamed(process.pid) >= point[1], f"{point}", 60)
     kill(process.pid)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == -9
     if point[1] > ON_THE_WAY:
         until(line.received, "the target keeps what arrived", 30)

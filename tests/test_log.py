@@ -202,7 +202,7 @@ def test_the_command_line_shows_what_it_has_logged(tmp_path: Path) -> None:
 
     def zborg(*given: str) -> subprocess.CompletedProcess[str]:
         argv = [str(ZBORG), *given, "--config", str(config)]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120)
 
     empty = zborg("log")
     assert (empty.returncode, empty.stdout) == (Exit.USAGE, "")

@@ -119,7 +119,7 @@ def most_memory(vault: LocalVault) -> int:
             continue
         if found := re.search(r"VmHWM:\s+(\d+) kB", status):
             seen = max(seen, int(found[1]) * 1024)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     return seen
 
 

@@ -39,7 +39,7 @@ POOL = {
 def promtool(*words: str, stdin: str = "", cwd: Path | None = None) -> None:
     """Debian's prometheus has it. Where it is missing this fails."""
     done = subprocess.run(
-        ["promtool", *words], input=stdin, capture_output=True, text=True, timeout=60, check=False, cwd=cwd
+        ["promtool", *words], input=stdin, capture_output=True, text=True, timeout=120, check=False, cwd=cwd
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr, done.stderr

@@ -94,7 +94,7 @@ def test_each_key_opens_its_own_account_and_no_other(night: World) -> None:
         (serve_key, "zborg-serve", 2),
     ):
         argv = ["ssh", *where, "-i", str(key), "-l", user, night.vault.address, "zfs list"]
-        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30)
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
         assert done.returncode == expected, (key, user, done)
         assert ("tank" in done.stdout) == (user == "root" and key == night_key)
 

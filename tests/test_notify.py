@@ -642,7 +642,7 @@ def test_a_full_disk_under_the_output_keeps_nobody_from_being_told(told_night: P
             [str(ZBORG), "scrub", "--config", str(told_night)],
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=120,
             check=False,
         )
     assert done.returncode == Exit.FAILED

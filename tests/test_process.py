@@ -240,7 +240,7 @@ def test_children_die_with_a_killed_parent(user: str) -> None:
 # --- pump ------------------------------------------------------------------------------------------
 
 
-def pumped(*scripts: str, timeout: float = 30) -> tuple[dict[str, int], dict[str, list[str]]]:
+def pumped(*scripts: str, timeout: float = 120) -> tuple[dict[str, int], dict[str, list[str]]]:
     names = [f"child{number}" for number in range(len(scripts))]
     heard: dict[str, list[str]] = {name: [] for name in names}
     children: dict[str, Child] = {name: start(text) for name, text in zip(names, scripts, strict=True)}
@@ -357,7 +357,7 @@ def test_join_connects_each_with_the_other() -> None:
         starter("echo question; read answer; echo one heard $answer >&2"),
         starter("read question; echo answer; echo two heard $question >&2"),
     )
-    statuses = pump({"one": one, "two": two}, lambda _, line: heard.append(line), timeout=30, spare=spare)
+    statuses = pump({"one": one, "two": two}, lambda _, line: heard.append(line), timeout=120, spare=spare)
     assert statuses == {"one": 0, "two": 0}
     assert sorted(heard) == ["one heard answer", "two heard question"]
 
@@ -370,7 +370,7 @@ def test_a_writer_whose_reader_died_can_still_say_why() -> None:
         starter("read gone; head -c 3000000 /dev/zero && echo the reason >&2; exit 3"),
         starter("exit 4"),
     )
-    statuses = pump({"one": one, "two": two}, lambda _, line: heard.append(line), timeout=30, spare=spare)
+    statuses = pump({"one": one, "two": two}, lambda _, line: heard.append(line), timeout=120, spare=spare)
     assert (statuses, heard) == ({"one": 3, "two": 4}, ["the reason"])
     assert descriptors() == before
 
@@ -386,7 +386,7 @@ def test_chain_carries_every_byte_and_its_end(tmp_path: Path) -> None:
             ["dd", f"of={tmp_path}/out", "bs=64k", "status=none"], stdin=stdin, stdout=subprocess.DEVNULL
         ),
     )
-    assert pump({"source": source, "sink": sink}, lambda _, __: None, timeout=30) == {"source": 0, "sink": 0}
+    assert pump({"source": source, "sink": sink}, lambda _, __: None, timeout=120) == {"source": 0, "sink": 0}
     assert (tmp_path / "out").read_bytes() == data
 
 
@@ -395,7 +395,7 @@ def test_when_the_sink_dies_the_source_learns_it() -> None:
         lambda stdout: LocalRunner().start(["yes"], stdin=subprocess.DEVNULL, stdout=stdout),
         lambda stdin: LocalRunner().start(sh("exit 5"), stdin=stdin, stdout=subprocess.DEVNULL),
     )
-    statuses = pump({"source": source, "sink": sink}, lambda _, __: None, timeout=30)
+    statuses = pump({"source": source, "sink": sink}, lambda _, __: None, timeout=120)
     assert statuses["sink"] == 5
     assert statuses["source"] != 0
 

@@ -18,7 +18,7 @@ NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name
 def typed(line: str) -> list[bytes]:
     """What bash gives a program for the words after the first."""
     script = f"show() {{ printf '%s\\0' \"$@\"; }}\nshow {line}\n"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True, timeout=20)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True, timeout=120)
     return done.stdout.split(b"\0")[:-1]
 
 

@@ -82,7 +82,7 @@ def shown(chrome: Chrome, page: Path) -> Chrome:
 
 def zborg(config: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     argv = [str(ZBORG), "report", *words, "--config", str(config)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, env={**os.environ, **env})
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, env={**os.environ, **env})
 
 
 # --- in the browser -----------------------------------------------------------------------------------

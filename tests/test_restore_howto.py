@@ -136,7 +136,7 @@ def test_borg_by_hand(page: Page) -> None:
         assert "web1-2026-02-12T143007Z" in page.run(by_hand)
     finally:
         cancelled.set()  # Ctrl-C
-        out, err = waiting.communicate(timeout=60)
+        out, err = waiting.communicate(timeout=120)
         cancelled.clear()
     assert waiting.returncode == 0, out + err
     assert page.restored("root/back") == "of web1"

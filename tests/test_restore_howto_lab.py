@@ -203,7 +203,7 @@ _SUM = "find . -type f -exec sha256sum {} + | sort"
 
 
 def _sums(argv: list[str]) -> str:
-    found = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+    found = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120).stdout
     assert "config" in found
     return found
 
@@ -216,7 +216,7 @@ def test_attacks_with_the_readers_key_change_nothing(page: Page, tmp_path: Path)
     for name in ("destroy -r", "receive", "all below", "and a destroy"):
         command = ATTACKS[name].replace("vault/zborg", ROOT)
         asking = ssh_argv("reader", there, tmp_path / "known_hosts", command)
-        done = subprocess.run(asking, input=b"", capture_output=True, timeout=60, check=False)
+        done = subprocess.run(asking, input=b"", capture_output=True, timeout=120, check=False)
         assert done.returncode == 4 and b"refused by the sink" in done.stderr, (name, done.stderr)
     assert page.off_site() == before
 

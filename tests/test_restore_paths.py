@@ -45,7 +45,7 @@ def agent_takes(paths: list[str]) -> list[bool]:
         env={"LC_ALL": "C", "PATH": os.defpath},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=True,
     )
     return [word == "yes" for word in done.stdout.split()]
@@ -77,7 +77,7 @@ def test_what_is_refused_is_offered_in_a_form_that_is_taken(paths: list[str]) ->
 
 def _typed(line: str) -> list[str]:
     done = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, timeout=20
+        ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, timeout=120
     )
     return [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]]
 
@@ -135,7 +135,7 @@ def in_bash(vault: LocalVault, host: BackedUpHost, line: str) -> subprocess.Comp
     line = line.replace("/usr/local/libexec/zborg-agent", f"sh {host.agent} {host.confdir}")
     env = {"PATH": f"{vault.directory}/bin:{os.environ['PATH']}", "HOME": str(vault.directory)}
     argv = ["bash", "-c", line]
-    return subprocess.run(argv, env=env, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    return subprocess.run(argv, env=env, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
 
 
 @pytest.mark.parametrize("name", [LATIN, BELL, BOTH])

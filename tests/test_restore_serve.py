@@ -71,7 +71,7 @@ def by_hand(host: BackedUpHost, *words: str, into: Path | None = None) -> subpro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 

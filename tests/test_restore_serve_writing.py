@@ -64,7 +64,12 @@ class Borg:
             "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
         }
         return subprocess.run(
-            [self.borg, *given], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+            [self.borg, *given],
+            env=env,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
         )
 
     def ok(self, *words: str) -> str:

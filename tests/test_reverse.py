@@ -147,7 +147,7 @@ def test_a_host_of_qb_backup_is_imported_and_backed_up_as_it_is(fleet: Fleet) ->
     (directory / "hosts.d").mkdir()
     words = ["import", "qb-backup", str(directory / "qb.yml"), "--config", str(config)]
     argv = [sys.executable, "-m", "zborg.cli.main", *words, "--known-hosts", str(directory / "known_hosts")]
-    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    subprocess.run(argv, check=True, capture_output=True, timeout=120)
 
     hosts = load(config).hosts
     vault.endpoints["localhost"] = hosts[0].endpoint
@@ -332,7 +332,7 @@ def test_files_are_not_restored_through_it(fleet: Fleet) -> None:
 def scripted(command: str | None) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.defpath} | ({} if command is None else {"SSH_ORIGINAL_COMMAND": command})
     argv = ["sh", str(SCRIPT), "sh", "-c", 'echo "$ZBORG_PORT,${SSH_ORIGINAL_COMMAND-none},$0"', "word"]
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=10)
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
 
 
 def test_the_script_hands_on_a_port_and_its_own_arguments() -> None:

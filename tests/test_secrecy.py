@@ -63,7 +63,7 @@ def test_nothing_listens_on_the_host_during_a_backup(namespace: Network, lonely:
     until(lambda: passed(serve, "rchar") > NEW // 2, "half of it was sent", 30)
     during = namespace.sockets()
     assert any(b"create" in command_line(pid) for pid in namespace.pids())  # it was the middle indeed
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
     assert during == before
 
@@ -116,7 +116,7 @@ def held(lab: Lab) -> Iterator[Held]:
         if process.poll() is None:  # the last test has not let it go on
             os.kill(borg, signal.SIGCONT)
             process.kill()
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
 
 
 def creating(host: BackedUpHost) -> int | None:

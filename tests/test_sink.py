@@ -91,7 +91,7 @@ class Offsite:
     def send(self, data: bytes, command: str = "") -> subprocess.CompletedProcess[bytes]:
         """A stream, as the second half of a sender's pipe brings it."""
         words = [*self.client, command or shlex.join(argv.receive(WEB))]
-        return subprocess.run(words, input=data, capture_output=True, timeout=60, check=False)
+        return subprocess.run(words, input=data, capture_output=True, timeout=120, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_a_root_of_another_name_is_reported_as_such(offsite: Offsite, root: str)
 
 
 def test_a_login_without_a_command_is_refused(offsite: Offsite) -> None:
-    done = subprocess.run(offsite.client, input=b"", capture_output=True, timeout=60, check=False)
+    done = subprocess.run(offsite.client, input=b"", capture_output=True, timeout=120, check=False)
     assert done.returncode == 4 and b"this key opens no shell" in done.stderr and offsite.asked == []
 
 
@@ -216,7 +216,7 @@ def test_it_starts_without_what_it_does_not_need(options: list[str]) -> None:
         env={"SSH_ORIGINAL_COMMAND": "date +%s", "PYTHONPATH": str(PACKAGE)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     told, loaded = done.stdout.splitlines()

@@ -84,7 +84,7 @@ class Offsite:
 
     def ask(self, command: bytes | str, data: bytes = b"") -> tuple[int, str]:
         client = self.client(command)
-        _, said = client.communicate(data, timeout=60)
+        _, said = client.communicate(data, timeout=120)
         return client.returncode, said.decode()
 
 

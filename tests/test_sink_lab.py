@@ -66,7 +66,7 @@ def sunk(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world.report("init")  # the state directory
     write_known_hosts(world.directory / "known_hosts", {"sink": endpoint(world)})
     yield world
-    subprocess.run([*client(world), "-O", "exit", "sink"], capture_output=True, timeout=30, check=False)
+    subprocess.run([*client(world), "-O", "exit", "sink"], capture_output=True, timeout=120, check=False)
 
 
 def admit(world: World, option: str = "") -> None:
@@ -76,7 +76,7 @@ def admit(world: World, option: str = "") -> None:
     world.offsite.write("/home/zborg-sink/.ssh/authorized_keys", forced, mode=0o644)
     # A connection keeps the forced command that it began with.
     leave = [*client(world), "-O", "exit", "sink"]
-    subprocess.run(leave, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+    subprocess.run(leave, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
 
 
 def endpoint(world: World) -> Endpoint:
@@ -329,7 +329,7 @@ def test_even_a_shell_of_that_user_can_destroy_nothing(evil: World) -> None:
         sending = evil.vault.remote().argv(["sh", "-c", f"zfs send {base} {_WEB}@{_MARCH}"])
         with subprocess.Popen(sending, stdout=subprocess.PIPE) as sender:
             keep = evil.offsite.remote().argv(["sh", "-c", f"cat >/tmp/{name}; chmod 644 /tmp/{name}"])
-            subprocess.run(keep, stdin=sender.stdout, check=True, timeout=60)
+            subprocess.run(keep, stdin=sender.stdout, check=True, timeout=120)
     before = everything(evil)
     script = "".join(f"{line} >/dev/null 2>&1 && echo {shlex.quote(line)}\n" for line in _SHELL)
     as_user = ["setpriv", "--reuid", "zborg-sink", "--regid", "zborg-sink", "--init-groups", "sh"]

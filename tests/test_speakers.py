@@ -165,7 +165,7 @@ def run(runner: SshRunner) -> tuple[int, Child, Sequence[str]]:
         child = runner.start(["true"], stdin=null, stdout=subprocess.DEVNULL)
     finally:
         os.close(null)
-    return pump({"it": child}, lambda _, line: heard.append(line), timeout=30)["it"], child, heard
+    return pump({"it": child}, lambda _, line: heard.append(line), timeout=120)["it"], child, heard
 
 
 # --- what it is taken for ---

@@ -88,7 +88,7 @@ def said(runner: SshRunner, *argv: str) -> tuple[int, str]:
     """Run by OpenSSH, as data is: (ssh's status, what it said on stderr)."""
     lines: list[str] = []
     child = runner.start(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    status = pump({"it": child}, lambda _, line: lines.append(line), timeout=30)["it"]
+    status = pump({"it": child}, lambda _, line: lines.append(line), timeout=120)["it"]
     return status, child.connection.text or "\n".join(lines)
 
 
@@ -306,7 +306,7 @@ def test_data_passes_untouched_and_no_configuration_plays_a_part(machine: Machin
     (tmp_path / "in").write_bytes(data)
     with open(tmp_path / "in", "rb") as source, open(tmp_path / "out", "wb") as sink:
         child = machine.runner().start(["cat"], stdin=source.fileno(), stdout=sink.fileno())
-        assert pump({"it": child}, lambda _, __: None, timeout=30) == {"it": 0}
+        assert pump({"it": child}, lambda _, __: None, timeout=120) == {"it": 0}
     assert (tmp_path / "out").read_bytes() == data
 
 

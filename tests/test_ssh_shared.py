@@ -73,7 +73,7 @@ class Talk:
     def end(self) -> int:
         os.close(self.say)
         os.close(self.hear)
-        return pump({"it": self.child}, lambda _, __: None, timeout=30)["it"]
+        return pump({"it": self.child}, lambda _, __: None, timeout=120)["it"]
 
 
 def test_streams_share_one_connection_and_their_data_stays_apart(machine: Machine, runner: SshRunner) -> None:

@@ -40,7 +40,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def zborg(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
     argv = [str(ZBORG), *words, "--config", str(config)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, env={**os.environ, "TZ": "UTC"})
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, env={**os.environ, "TZ": "UTC"})
 
 
 def texts(lines: Sequence[object]) -> list[str]:

@@ -26,7 +26,7 @@ def redirected(how: str, *words: str, unbuffered: bool = False) -> tuple[int, st
         env=env | ({"PYTHONUNBUFFERED": "1"} if unbuffered else {}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert "Exception ignored" not in done.stderr and "Traceback" not in done.stderr

@@ -61,7 +61,7 @@ def test_of_two_backups_of_one_host_the_second_is_busy(vault: LocalVault) -> Non
     owner = json.loads((vault.state / "locks" / "host-web1.owner").read_text())
     told = f"host-web1 is locked by pid {first.pid} (zborg test), started {owner['since']}"
     assert report.outcomes[0].message == told
-    out, _ = first.communicate(timeout=60)
+    out, _ = first.communicate(timeout=120)
     assert first.returncode == 0, out
     commits = vault.zfs.directory("tank/borg/web1") / "transactions"
     assert len(commits.read_text().splitlines()) == 1

@@ -46,7 +46,7 @@ def test_a_unit_test_that_starts_a_process_or_makes_a_socket_fails(tmp_path: Pat
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = unit\n")
     argv = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "tests.harness.unit", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*argv, f"--rootdir={tmp_path}", tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [*argv, f"--rootdir={tmp_path}", tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     said = {
         name: word

@@ -20,7 +20,7 @@ UNPACK = Path(zborg.__file__).parent / "unpack.py"
 
 def unpack(to: Path, stream: bytes) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(UNPACK), str(to)], input=stream, capture_output=True, timeout=60
+        [sys.executable, "-I", "-S", str(UNPACK), str(to)], input=stream, capture_output=True, timeout=120
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -124,7 +124,7 @@ def test_a_header_of_gigabytes_does_not_take_the_machine_s_memory(to: Path) -> N
     made.type, made.size = tarfile.XHDTYPE, 8 << 30
     header.write_bytes(made.tobuf(tarfile.GNU_FORMAT))
     script = f"(cat {header}; head -c 900000000 /dev/zero) | {sys.executable} -I -S {UNPACK} {to}"
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "MemoryError" in done.stderr, done.stderr
 
 
@@ -152,7 +152,7 @@ def test_the_tars_of_these_systems_are_understood(to: Path, pack: list[str]) -> 
     (deep / "empty").touch()
     (deep / os.fsdecode(b"caf\xe9")).write_bytes(os.urandom(300_000))
     (source / "hard").hardlink_to(deep / "empty")
-    sent = subprocess.run(pack, cwd=source, capture_output=True, check=True, timeout=60).stdout
+    sent = subprocess.run(pack, cwd=source, capture_output=True, check=True, timeout=120).stdout
     done = unpack(to, sent)
     assert done.returncode == 0, done.stderr
     subprocess.run(["diff", "-r", str(source), str(to)], check=True)

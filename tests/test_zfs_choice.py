@@ -77,7 +77,7 @@ def test_a_command_that_is_to_use_libzfs_and_cannot_says_so_and_ends_with_10(tmp
         [Path(sys.executable).parent / "zborg", "scrub", "--config", config],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == Exit.CONFIG

@@ -139,7 +139,7 @@ class Lab:
         return pids[0]
 
 
-def wait_until(true: Callable[[], bool], complaint: Callable[[], str], timeout: float = 20) -> None:
+def wait_until(true: Callable[[], bool], complaint: Callable[[], str], timeout: float = 120) -> None:
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, complaint()

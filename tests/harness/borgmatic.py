@@ -103,7 +103,7 @@ class BorgmaticHost:
         def borg(*words: str) -> str:
             argv, env = [find_borg(), *words], {**os.environ, **reader}
             return subprocess.run(
-                argv, env=env, cwd=out, check=True, capture_output=True, text=True, timeout=60
+                argv, env=env, cwd=out, check=True, capture_output=True, text=True, timeout=120
             ).stdout
 
         names = borg("list", "--short", str(repository)).split()

@@ -26,4 +26,4 @@ def borg_of(version: str) -> str:
 def _version(place: str) -> str:
     if not Path(place).exists():
         return "missing"
-    return subprocess.run([place, "--version"], capture_output=True, text=True, timeout=30).stdout.strip()
+    return subprocess.run([place, "--version"], capture_output=True, text=True, timeout=120).stdout.strip()

@@ -85,7 +85,7 @@ class FreshHost:
         """Run a script on it, as its root at a terminal would. Raises CalledProcessError."""
         assert self._process is not None
         argv = ["nsenter", f"--mount=/proc/{self._process.pid}/ns/mnt", "--", "sh", "-c", script]
-        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120).stdout
 
     def changed(self) -> dict[str, tuple[str, int, int, str]]:
         """Every path that differs from the machine below: kind, mode, owner, digest of its text."""

@@ -116,7 +116,7 @@ class BackedUpHost:
         argv = [self._sh, str(self.agent), str(self.confdir), *words]
         env = {k: v for k, v in os.environ.items() if k != "SSH_ORIGINAL_COMMAND"}
         return subprocess.run(
-            argv, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30
+            argv, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
         )
 
     def ssh(self, *words: str, options: Sequence[str] = ()) -> list[str]:
@@ -124,7 +124,7 @@ class BackedUpHost:
         return [*self.sshd.client(self.key.private, *options), "--", encode(words)]
 
     def call(
-        self, raw: str | bytes, *options: str, timeout: float = 20
+        self, raw: str | bytes, *options: str, timeout: float = 120
     ) -> subprocess.CompletedProcess[bytes]:
         """Send one command line as it stands, with nothing at the other end of the tunnel."""
         argv: list[str | bytes] = [*self.sshd.client(self.key.private, *options), "--", raw]
@@ -140,7 +140,7 @@ class BackedUpHost:
         argv = [find_borg(), "serve", "--append-only", "--restrict-to-repository", str(root / self.name)]
         return Pair(self.ssh(*words), serve or argv, self.directory, right_cwd=root, right_env=env)
 
-    def verb(self, root: Path, *words: str, serve: Sequence[str] = (), timeout: float = 30) -> Joined:
+    def verb(self, root: Path, *words: str, serve: Sequence[str] = (), timeout: float = 120) -> Joined:
         """`pair`, waited for. Raises subprocess.TimeoutExpired."""
         with self.pair(root, *words, serve=serve) as pair:
             return pair.wait(timeout)

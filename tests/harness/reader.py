@@ -74,7 +74,7 @@ class Offsite:
 
     def ask(self, command: str) -> subprocess.CompletedProcess[bytes]:
         words = [*self.sshd.client(self.reader), command]
-        return subprocess.run(words, input=b"", capture_output=True, timeout=60, check=False)
+        return subprocess.run(words, input=b"", capture_output=True, timeout=120, check=False)
 
     def hold(self, vault: LocalVault) -> None:
         """All that the in-memory off-site has, as `zfs` prints and sends it."""
