@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.agent import Lab as AgentLab
-from tests.harness.host import BackedUpHost
 from tests.harness.inside import Inside
-from tests.harness.keys import KeyPair, make_key
-from tests.harness.local import LocalVault
-from tests.harness.reader import Away, Offsite, offsite
-from tests.harness.steps import Hours
+from tests.harness.machines.agent import Lab as AgentLab
+from tests.harness.machines.host import BackedUpHost
+from tests.harness.machines.keys import KeyPair, make_key
+from tests.harness.machines.reader import Away, Offsite, offsite
 from tests.harness.unit import pytest_runtest_call, pytest_runtest_protocol  # noqa: F401  # found by name
-from tests.harness.world import World, make_parent, prepare_storage, prepare_target, serve_key_beside
+from tests.harness.worlds.local import LocalVault
+from tests.harness.worlds.steps import Hours
+from tests.harness.worlds.world import World, make_parent, prepare_storage, prepare_target, serve_key_beside
 from tests.lab import Guest
 
 if TYPE_CHECKING:  # what only doctor's tests need
-    from tests.harness.clinic import Clinic, Plant
+    from tests.harness.worlds.clinic import Clinic, Plant
 
 # Two working copies on one machine: each has guests of its own.
 LAB = os.environ.get("ZBORG_LAB", "test")
@@ -78,7 +78,7 @@ def agent(tmp_path: Path, enrolled: Path) -> Iterator[AgentLab]:
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     """A world that is well, for what doctor looks at; a module's tests share it."""
-    from tests.harness.clinic import Clinic
+    from tests.harness.worlds.clinic import Clinic
 
     made = Clinic(tmp_path_factory.mktemp("clinic"))
     yield made
@@ -88,7 +88,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
 @pytest.fixture
 def plant(clinic: Clinic) -> Iterator[Plant]:
     """Faults, which go with the test."""
-    from tests.harness.clinic import planting
+    from tests.harness.worlds.clinic import planting
 
     with planting(clinic) as made:
         yield made

@@ -16,14 +16,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.harness.host import BackedUpHost
-from tests.harness.keys import KeyPair
-from tests.harness.world import World, prepare_storage, prepare_target
+from tests.harness.checkout import CHECKOUT
+from tests.harness.machines.host import BackedUpHost
+from tests.harness.machines.keys import KeyPair
+from tests.harness.worlds.world import World, prepare_storage, prepare_target
 from tests.lab import Guest, down, up_all
 from tests.lab.cli import main as lab
 
-ROOT = Path(__file__).resolve().parents[1]
-DEMO = ROOT / "demo"
+DEMO = CHECKOUT / "demo"
 MARK = DEMO / ".zborg-demo"  # only a folder with this file is ever removed
 GUESTS = ("demo-vault", "demo-offsite")
 HOSTS = ("web1", "db1")

@@ -22,8 +22,8 @@ from typing import IO
 from zborg.errors import CommandFailed, Interrupted, TimedOut, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import MOST, Child, Completed, ConnectionLog
-from zborg.model.remedy import command
-from zborg.model.words import size
+from zborg.model.text.remedy import command
+from zborg.model.text.units import size
 
 _TICK = 0.5  # how often a wait looks at `cancelled`
 _DYING = 10.0  # seconds; what is swapped out or has gigabytes to give back takes some

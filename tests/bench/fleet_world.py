@@ -25,11 +25,11 @@ from typing import Self
 import tomli_w
 
 from tests.bench.relay import Connection
-from tests.harness.host import BackedUpHost, find_borg
-from tests.harness.keys import make_key
-from tests.harness.world import ZBORG
+from tests.harness.checkout import CHECKOUT
+from tests.harness.machines.host import BackedUpHost, find_borg
+from tests.harness.machines.keys import make_key
+from tests.harness.worlds.world import ZBORG
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = 20  # of 4 KiB, on every host the same
 _END = 30.0  # seconds that zborg has to end in when asked to
 
@@ -62,7 +62,7 @@ class RelayProcess:
         argv = [sys.executable, "-m", "tests.bench.relay", str(one_way), *map(str, ports)]
         self._process = subprocess.Popen(
             argv,
-            cwd=ROOT,
+            cwd=CHECKOUT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

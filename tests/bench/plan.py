@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 from tests.bench.pairs import machine
 from zborg.model import Dataset, Policy, Snapshot, SnapshotName
-from zborg.planning.replica import Link, Tree
-from zborg.planning.replication import plan_all
-from zborg.planning.retention import plan_rotation
+from zborg.planning.replicate.facts import Link, Tree
+from zborg.planning.replicate.plan import plan_all
+from zborg.planning.rotate.retention import plan_rotation
 
 _SIZES = (1_000, 10_000, 100_000)
 _EACH = 2_000  # snapshots of a dataset, at most

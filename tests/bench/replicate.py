@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tests.bench.pairs import machine
 from tests.bench.replicate_world import Benchmarked, Cost, arrived, fill, make_roots, news, root
 from tests.bench.replicate_world import copy as copy_of
-from tests.harness.world import make_parent
+from tests.harness.worlds.world import make_parent
 from tests.lab import down
 
 _LAB = os.environ.get("ZBORG_LAB", "bench")  # whose guests

@@ -19,10 +19,10 @@ import tomli_w
 
 from tests.bench.usage import task
 from tests.harness.inside import Inside
-from tests.harness.world import authorize_root, make_pool
+from tests.harness.worlds.world import authorize_root, make_pool
 from tests.lab import Guest, qemu, tools, up_all
 from tests.lab.cache import cache_dir
-from zborg.hosts.agreement import CIPHERS
+from zborg.hosts.ssh.algorithms import CIPHERS
 
 SOURCE, TARGET = "tank", "vault"
 FROM_PYPI = ("zfs-autobackup", "bzfs")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.bench.pairs import machine, table
 from tests.bench.year import Year, fill
-from tests.harness.host import find_borg
-from tests.harness.world import ZBORG
+from tests.harness.machines.host import find_borg
+from tests.harness.worlds.world import ZBORG
 
 
 def main(rounds: int) -> None:

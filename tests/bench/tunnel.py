@@ -17,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.pairs import machine, table
-from tests.harness.host import BackedUpHost, find_borg
-from tests.harness.keys import KeyPair, make_key
-from tests.harness.sshd import Sshd
-from zborg.hosts.agreement import CIPHERS
-from zborg.hosts.keys import write_known_hosts
+from tests.harness.machines.host import BackedUpHost, find_borg
+from tests.harness.machines.keys import KeyPair, make_key
+from tests.harness.machines.sshd import Sshd
+from zborg.hosts.ssh.algorithms import CIPHERS
+from zborg.hosts.ssh.host_keys import write_known_hosts
 from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Child, Endpoint, Host
 from zborg.process import LocalRunner

@@ -20,10 +20,10 @@ from typing import Any
 
 import tomli_w
 
-from tests.harness.keys import make_key
+from tests.harness.machines.keys import make_key
 from zborg.model import Outcome, Report, Status
 from zborg.model.serial import to_dict
-from zborg.model.words import moment
+from zborg.model.text.units import moment
 from zborg.state.history import History
 from zborg.steps.context import conclude, inspect
 

@@ -16,14 +16,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tests.harness.keys import KeyPair
-from tests.harness.local import LocalVault
+from tests.harness.checkout import CHECKOUT
+from tests.harness.machines.keys import KeyPair
+from tests.harness.worlds.local import LocalVault
 from zborg.interrupt import cancelled
 from zborg.model import Event
 from zborg.model.serial import to_dict
-from zborg.steps.backup import Options, backup
-
-ROOT = Path(__file__).resolve().parents[2]
+from zborg.steps.backup.step import Options, backup
 
 
 def start(vault: LocalVault) -> subprocess.Popen[str]:
@@ -36,7 +35,7 @@ def start(vault: LocalVault) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "tests.harness.backup_process", str(vault.directory)]
     with open(vault.directory / "events", "w") as events:
         return subprocess.Popen(
-            argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=events, text=True
+            argv, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=events, text=True
         )
 
 

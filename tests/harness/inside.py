@@ -14,11 +14,11 @@ from typing import Any
 import tomli_w
 
 import zborg
-from tests.harness.world import authorize_root
+from tests.harness.worlds.world import authorize_root
 from tests.lab import Guest
 
 _PLACE = "/opt/zborg"
-_SHIM = f'#!/bin/sh\nPYTHONPATH={_PLACE} exec python3 -m zborg.cli.start "$@"\n'
+_SHIM = f'#!/bin/sh\nPYTHONPATH={_PLACE} exec python3 -m zborg.__main__ "$@"\n'
 _CHECKOUT = Path(zborg.__file__).parents[1]
 _HOSTS = _CHECKOUT / "zborg" / "hosts"
 # README, "Setting up": the server, and a host that is the same machine.

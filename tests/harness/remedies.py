@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import zborg
-from zborg.model.remedy import is_command
+from zborg.model.text.remedy import is_command
 
 SOURCE = Path(zborg.__file__).parent
 SAMPLE = "sample"
@@ -61,7 +61,7 @@ def modules() -> Iterator[tuple[Path, ast.Module]]:
 
 
 def sites() -> Iterator[Site]:
-    """Every text that becomes a remedy and is not built by model/remedy.py."""
+    """Every text that becomes a remedy and is not built by model/text/remedy.py."""
     known = _positions()
     for path, tree in modules():
         for scope in _scopes(tree):
@@ -75,7 +75,7 @@ def sites() -> Iterator[Site]:
 
 
 def loose_sentences() -> Iterator[Site]:
-    """Sites whose text holds a command and is not built by model/remedy.py."""
+    """Sites whose text holds a command and is not built by model/text/remedy.py."""
     for site in sites():
         if _TYPED.search(site.text) and not _is_whole(site.text):
             yield site
@@ -178,7 +178,7 @@ def _bind(target: ast.expr, value: ast.expr, found: dict[str, list[ast.expr]]) -
 
 
 def _texts(node: ast.expr, names: Names, seen: frozenset[str]) -> Iterator[str]:
-    """The strings that this expression may be, without those that model/remedy.py builds."""
+    """The strings that this expression may be, without those that model/text/remedy.py builds."""
     match node:
         case ast.Constant(value=str(text)):
             yield text

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from zborg.borg.meaning import Meaning
 from zborg.model import Status
-from zborg.model.remedy import command, on, quoted, remedy
+from zborg.model.text.remedy import command, on, quoted, remedy
 
 NO_ROOM, BROKEN = 69, 68  # exit statuses of the agent
 _MOST = 8  # directories

@@ -11,7 +11,7 @@ import re
 from zborg.borg.damage import KNOWN, is_broken, of_server
 from zborg.borg.meaning import Meaning
 from zborg.model import Speaker, Status
-from zborg.model.remedy import command, remedy
+from zborg.model.text.remedy import command, remedy
 
 _KEPT = 200  # lines
 _LONGEST = 500  # characters of a line

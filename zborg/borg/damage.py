@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from zborg.borg.meaning import Meaning
 from zborg.model import Status
-from zborg.model.remedy import command, remedy
+from zborg.model.text.remedy import command, remedy
 
 _LOOK = remedy(
     command("zborg", "scrub", "--start"), first="look at the pool first; older snapshots may be whole:"

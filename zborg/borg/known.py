@@ -11,8 +11,8 @@ from enum import IntEnum
 from zborg.borg import damage
 from zborg.borg.meaning import Meaning
 from zborg.model import Status
-from zborg.model.agent_conf import DEFAULT
-from zborg.model.remedy import command, on, remedy
+from zborg.model.text.agent_conf import DEFAULT
+from zborg.model.text.remedy import command, on, remedy
 
 
 class Agent(IntEnum):

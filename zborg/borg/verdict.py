@@ -12,7 +12,8 @@ from zborg.borg import agent, damage, denied, known
 from zborg.borg.known import Agent
 from zborg.borg.log import AGENT_PREFIX, CHATTER, STORAGE_PREFIX, BorgLog, of_host
 from zborg.borg.meaning import Meaning
-from zborg.model import Status, agent_conf
+from zborg.model import Status
+from zborg.model.text import agent_conf
 
 NOT_FOUND = 127  # the agent's, when borg is missing; the shell's, when the agent is
 _MAY_BE_WORSE = (Status.OK, Status.WARNING, Status.FAILED)

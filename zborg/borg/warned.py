@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from zborg.borg.meaning import Meaning
 from zborg.model import Status
-from zborg.model.remedy import command, on
-from zborg.model.words import counted
+from zborg.model.text.remedy import command, on
+from zborg.model.text.units import counted
 
 # Files that are not in the archive, and why.
 UNREAD = {

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
-from zborg.cli.perform import perform
+from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
+from zborg.cli.command.perform import perform
 
 
 def backup(
@@ -30,8 +30,8 @@ def backup(
     dry_run: DryRun = False,
 ) -> None:
     """Back up hosts with borg, several at once. Each through one SSH session."""
-    from zborg.steps.backup import Options
-    from zborg.steps.backup import backup as step
+    from zborg.steps.backup.step import Options
+    from zborg.steps.backup.step import backup as step
 
     options = Options(hosts or (), exclude or (), fail_fast, allow_partial, dry_run)
     common = Common("backup", config, as_json, verbose, dry_run, quiet)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
-from zborg.cli.perform import finish
+from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.perform import finish
 from zborg.errors import ConfigError
 
 if TYPE_CHECKING:
     from zborg.config import Config
     from zborg.model import Finding
-    from zborg.planning.starts import Parsed
+    from zborg.planning.doctor.starts import Parsed
     from zborg.steps.context import Context
 
 _MAILERS = "/usr/sbin:/usr/lib:/usr/bin:/usr/local/sbin"  # where cron finds a sendmail
@@ -38,11 +38,11 @@ def doctor(
     """Look at all that a backup depends on, and name each mend. Changes nothing, anywhere."""
     from zborg.config import find
     from zborg.config.salvage import salvage
-    from zborg.hosts.knock import knock
+    from zborg.hosts.ssh.probe import knock
     from zborg.model import utc_now
     from zborg.process import LocalRunner
-    from zborg.steps.doctor import Bench
-    from zborg.steps.doctor import doctor as step
+    from zborg.steps.doctor.step import Bench
+    from zborg.steps.doctor.step import doctor as step
 
     common = Common("doctor", config, as_json, verbose, dry_run)
     path = find(config or None)
@@ -74,7 +74,7 @@ def parsed(words: Sequence[str]) -> Parsed:
     from typer.core import TyperGroup
 
     from zborg.cli.main import application
-    from zborg.planning.starts import Parsed
+    from zborg.planning.doctor.starts import Parsed
 
     if not words or words[0].startswith("-") or "--help" in words:  # it would be printed at once
         return Parsed(" ".join(words[:1]), error="" if words else "no command is named")
@@ -94,7 +94,7 @@ def _compose(
     common: Common, config: Config | None, closing: ExitStack
 ) -> tuple[Context | None, tuple[ConfigError, ...]]:
     """A world whose state lies in a temporary directory, as a dry run's does: nothing of ours is touched."""
-    from zborg.cli.compose import compose
+    from zborg.cli.command.compose import compose
 
     if config is None:
         return None, ()
@@ -110,7 +110,7 @@ def _compose(
 
 def _adapter(config: Config | None) -> tuple[str, tuple[ConfigError, ...]]:
     """Which one speaks to ZFS, and why; or why the one that zborg.toml wants cannot."""
-    from zborg.cli.compose import chosen
+    from zborg.cli.command.compose import chosen
 
     if config is None:
         return "", ()
@@ -139,7 +139,7 @@ def _nobody(config: Config) -> Finding:
     from shutil import which
 
     from zborg.model import Finding, Status
-    from zborg.model.remedy import remedy
+    from zborg.model.text.remedy import remedy
 
     if which("sendmail", path=_MAILERS):
         words = "none is configured: what cron mails is all that reaches anybody"

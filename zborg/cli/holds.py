@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
-from zborg.cli.perform import perform
+from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.perform import perform
 from zborg.errors import UsageError
 
 holds = typer.Typer(
@@ -25,7 +25,7 @@ def list_(
     config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
 ) -> None:
     """List every hold; the stale ones are marked. With purpose, owner, age and end."""
-    from zborg.steps.holds import list_holds
+    from zborg.steps.rotate.holds import list_holds
 
     perform(Common("holds list", config, as_json, verbose, dry_run), list_holds)
 
@@ -50,7 +50,7 @@ def place(
     dry_run: DryRun = False,
 ) -> None:
     """Hold snapshots by hand. Nothing destroys them until they are released."""
-    from zborg.steps.holds import Placing, place_holds
+    from zborg.steps.rotate.holds import Placing, place_holds
 
     placing = Placing(at, hosts or (), owner or _me(), _day(until))
     perform(
@@ -84,7 +84,7 @@ def release(
     dry_run: DryRun = False,
 ) -> None:
     """Release one hold, or all that are stale."""
-    from zborg.steps.holds import release_hold, release_stale
+    from zborg.steps.rotate.holds import release_hold, release_stale
 
     common = Common("holds release", config, as_json, verbose, dry_run)
     if stale == bool(snapshot and tag):

@@ -20,11 +20,11 @@ import typer
 # click package, installed or not, are never raised.
 from typer._click.exceptions import ClickException
 
-from zborg.cli.output import drained, printing
+from zborg.cli.command.output import drained, printing
 from zborg.errors import ConfigError, Exit, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import os_errors, remedy
-from zborg.model.words import printable
+from zborg.model.text import os_errors, remedy
+from zborg.model.text.units import printable
 
 _FILES = 8192
 
@@ -47,24 +47,24 @@ def _options(
 
 # Where each is, in the order of a life, which is how --help shows them.
 _COMMANDS = {
-    "init": "lifecycle.init",
+    "init": "init.init",
     "backup": "backup.backup",
-    "snapshot": "lifecycle.snapshot",
-    "rotate": "lifecycle.rotate",
+    "snapshot": "snapshot.snapshot",
+    "rotate": "rotate.rotate",
     "replicate": "replicate.replicate",
-    "scrub": "lifecycle.scrub",
-    "run": "lifecycle.night",
-    "status": "status.status",
+    "scrub": "scrub.scrub",
+    "run": "night.night",
+    "status": "observe.status.status",
     "doctor": "doctor.doctor",
-    "history": "history.history",
-    "report": "report.report",
-    "log": "log.log",
-    "sink": "lifecycle.sink",
+    "history": "observe.history.history",
+    "report": "observe.report.report",
+    "log": "observe.log.log",
+    "sink": "offsite.sink.sink",
     "restore": "restore.restore",
     "holds": "holds.holds",
-    "host": "host.host",
-    "import": "importing.import_",
-    "notify": "notify.notify",
+    "host": "hosts.host.host",
+    "import": "hosts.import_qb_backup.import_",
+    "notify": "observe.notify.notify",
 }
 
 
@@ -81,7 +81,7 @@ def application(words: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_options)
     for name in set(words[:1]) & _COMMANDS.keys() or _COMMANDS:
-        module, _, attribute = _COMMANDS[name].partition(".")
+        module, _, attribute = _COMMANDS[name].rpartition(".")
         found = getattr(import_module(f"zborg.cli.{module}"), attribute)
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
-from zborg.cli.perform import perform
+from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
+from zborg.cli.command.perform import perform
 
 
 def replicate(
@@ -24,8 +24,8 @@ def replicate(
     dry_run: DryRun = False,
 ) -> None:
     """Send the snapshots that a target lacks. A cut stream is resumed, nothing is ever forced."""
-    from zborg.steps.compare import verify
-    from zborg.steps.replicate import replicate as step
+    from zborg.steps.replicate.step import replicate as step
+    from zborg.steps.replicate.verify import verify
 
     common = Common("replicate", config, as_json, verbose, dry_run, quiet)
     if check:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.options import Common, ConfigFile, DryRun, Json, Verbose
-from zborg.cli.perform import perform
+from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.perform import perform
 
 restore = typer.Typer(
     help="Bring files back from a snapshot.",
@@ -63,8 +63,8 @@ def list_(
     dry_run: DryRun = False,
 ) -> None:
     """List the snapshots a host can be restored from, oldest first."""
-    from zborg.steps.clones import Source
-    from zborg.steps.restore_list import list_snapshots
+    from zborg.steps.restore.listing import list_snapshots
+    from zborg.steps.restore.source import Source
 
     perform(
         Common("restore list", config, as_json, verbose, dry_run),
@@ -86,7 +86,7 @@ def files(
     dry_run: DryRun = False,
 ) -> None:
     """Bring files back onto their host. Into a fresh directory there; its root must allow it first."""
-    from zborg.steps.restore import restore_files
+    from zborg.steps.restore.files import restore_files
 
     perform(
         Common("restore files", config, as_json, verbose, dry_run),
@@ -110,8 +110,8 @@ def repo(
     dry_run: DryRun = False,
 ) -> None:
     """Copy a host's whole repository out of a snapshot. For whoever holds its key."""
-    from zborg.steps.clones import Source
-    from zborg.steps.restore_repo import Wanted, restore_repo
+    from zborg.steps.restore.repository import Wanted, restore_repo
+    from zborg.steps.restore.source import Source
 
     wanted = Wanted(host, to, at, Source(target, identity, dataset))
     perform(
@@ -132,8 +132,8 @@ def serve(
     dry_run: DryRun = False,
 ) -> None:
     """Lend a snapshot to its host. Its root runs borg by hand there; Ctrl-C ends it."""
-    from zborg.steps.clones import Source
-    from zborg.steps.restore_serve import restore_serve
+    from zborg.steps.restore.lend import restore_serve
+    from zborg.steps.restore.source import Source
 
     source = Source(target, identity)
     perform(

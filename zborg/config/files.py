@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from zborg.errors import ConfigError
-from zborg.model import remedy
-from zborg.model.words import counted
+from zborg.model.text import remedy
+from zborg.model.text.units import counted
 
 # Backup copies of editors, package managers and patch(1) beside the file they are of. Hidden names (.#x.toml,
 # ._x.toml, .x.toml.swp) match no wildcard, as in a shell.

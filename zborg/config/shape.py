@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NewType
 
 from zborg.config.notify import NOTIFY_VALUES, Digest, NewsKind, NotifyUrl, PingUrl, SubjectTemplate, Textfile
-from zborg.hosts.keys import is_host_key
+from zborg.hosts.ssh.host_keys import is_host_key
 from zborg.model import CHOSEN, Notify
 
 if TYPE_CHECKING:

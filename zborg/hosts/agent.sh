@@ -47,7 +47,7 @@ is_id() { case $1 in '' | -* | *[!A-Za-z0-9-]*) false ;; *) [ ${#1} -le 40 ] ;; 
 is_number() { case $1 in '' | *[!0-9]*) false ;; *) [ ${#1} -le 17 ] ;; esac; }
 is_stamp() { case $1 in [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]Z) ;; *) false ;; esac; }
 # A file name to back up or restore: absolute and with no way up, any other bytes but a line feed, which ends a line
-# of a list. The server applies the same rule before it asks (zborg/planning/paths.py).
+# of a list. The server applies the same rule before it asks (zborg/planning/restore/paths.py).
 is_path() { case $1 in / | *"$newline"* | *//* | */./* | */../* | */. | */..) false ;; /*) ;; *) false ;; esac; }
 without_slash() { path=${1%/} path=${path:-/}; }
 visible() { printf '%s' "$1" | tr '\001-\037\177' '?'; }

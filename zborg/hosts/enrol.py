@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 
 from zborg.errors import CommandFailed, TimedOut, Unreachable
 from zborg.hosts import SCRIPTS
-from zborg.hosts.keys import fingerprint
-from zborg.hosts.ssh import SshRunner
+from zborg.hosts.ssh.connection import SshRunner
+from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.model.enrolment import HostFacts, Problem, Request
-from zborg.model.words import printable
+from zborg.model.text.units import printable
 
 _END = "zborg_end_of_agent"
 _SUDO = "let this user run sh by sudo without a password, or go in as root"

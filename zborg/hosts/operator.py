@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zborg.errors import Unreachable
-from zborg.hosts import agreement
-from zborg.hosts.ssh import CONNECT_TIMEOUT, Authenticate, dial, explain
+from zborg.hosts.ssh import algorithms
+from zborg.hosts.ssh.connection import CONNECT_TIMEOUT, Authenticate, dial, explain
 from zborg.model import Endpoint
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def shown_host_key(name: str, endpoint: Endpoint) -> str:
     import paramiko
 
     transport = dial(name, endpoint)
-    offer = agreement.hear_offer(transport)
+    offer = algorithms.hear_offer(transport)
     try:
         preferred = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
         transport.get_security_options().key_types = (*preferred, "rsa-sha2-512", "rsa-sha2-256")
@@ -33,8 +33,8 @@ def shown_host_key(name: str, endpoint: Endpoint) -> str:
         key = transport.get_remote_server_key()
         return f"{key.get_name()} {key.get_base64()}"
     except (paramiko.SSHException, OSError, EOFError) as error:
-        if mismatch := agreement.of_paramiko(error, offer, transport):
-            raise agreement.failure(name, endpoint, mismatch) from error
+        if mismatch := algorithms.of_paramiko(error, offer, transport):
+            raise algorithms.failure(name, endpoint, mismatch) from error
         raise explain(name, endpoint, 255, str(error)) from error
     finally:
         transport.close()

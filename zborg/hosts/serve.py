@@ -11,10 +11,10 @@ from pathlib import Path
 
 from zborg.errors import ZborgError
 from zborg.hosts import SCRIPTS
-from zborg.hosts.ssh import SshRunner
+from zborg.hosts.ssh.connection import SshRunner
 from zborg.model import NUMBERS, Child, Runner, Storage, Zfs
-from zborg.model.remedy import command as typed
-from zborg.model.remedy import remedy
+from zborg.model.text.remedy import command as typed
+from zborg.model.text.remedy import remedy
 
 _NOWHERE = "/nonexistent"  # what serve.sh is given where a command needs no scratch
 _REQUIRE = " require"

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from zborg.activity import Side, Watch
 from zborg.errors import CommandFailed, Stalled, TimedOut
-from zborg.hosts.connection import REFUSED, connection_failed
 from zborg.hosts.reverse import ReverseTunnel
 from zborg.hosts.serve import bring
-from zborg.hosts.ssh import explain, ssh_argv
-from zborg.hosts.ssh_log import SshLog, start_ssh
+from zborg.hosts.ssh.connection import explain, ssh_argv
+from zborg.hosts.ssh.failure import REFUSED, connection_failed
+from zborg.hosts.ssh.log import SshLog, start_ssh
 from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner, Speaker, Wall
+from zborg.model.text.units import duration
 from zborg.model.wall import reported
-from zborg.model.words import duration
 from zborg.streams import Spare, join, pump
 
 # Starts `borg serve` for a command such as "serve web1" on two file descriptors (docs/agent.md).

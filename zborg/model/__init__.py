@@ -3,26 +3,9 @@
 Everything here is frozen. Times are aware UTC datetimes, sizes bytes, durations seconds.
 """
 
-from zborg.model.machines import (
-    NAME_PATTERN,
-    Endpoint,
-    Host,
-    Policy,
-    Reverse,
-    Storage,
-    Target,
-)
+from zborg.model.machines import NAME_PATTERN, Endpoint, Host, Policy, Reverse, Storage, Target
 from zborg.model.notify import CHOSEN, SUBJECT_WORDS, TELLING, TOLD, Message, News, Notifier, Notify
-from zborg.model.report import (
-    Emit,
-    Entry,
-    Event,
-    Finding,
-    Outcome,
-    Report,
-    Status,
-    Verdict,
-)
+from zborg.model.report import Emit, Entry, Event, Finding, Outcome, Report, Status, Verdict
 from zborg.model.running import (
     MOST,
     Adopt,
@@ -36,8 +19,7 @@ from zborg.model.running import (
     Tunnel,
     utc_now,
 )
-from zborg.model.wall import NUMBERS, Wall
-from zborg.model.zfs import (
+from zborg.model.storage.zfs import (
     P_RUN,
     P_STATE,
     P_TARGET,
@@ -55,6 +37,7 @@ from zborg.model.zfs import (
     Stream,
     Zfs,
 )
+from zborg.model.wall import NUMBERS, Wall
 
 __all__ = [
     "CHOSEN",

@@ -60,7 +60,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class HostFigures:
-    """`trend` is planning.nights.trend's."""
+    """`trend` is planning.observe.nights.trend's."""
 
     name: str
     backups: Sequence[Backups]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from zborg.errors import Exit
-from zborg.model.zfs import Snapshot
+from zborg.model.storage.zfs import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
-from zborg.model.words import moment
+from zborg.model.text.units import moment
 
 VERSION = 1
 

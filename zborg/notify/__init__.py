@@ -1,4 +1,4 @@
-"""Who tells: one class and one row each. Only cli/compose.py asks for them."""
+"""Who tells: one class and one row each. Only cli/command/compose.py asks for them."""
 
 from __future__ import annotations
 

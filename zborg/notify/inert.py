@@ -12,8 +12,8 @@ import html
 import re
 
 from zborg.model import Report
-from zborg.model.remedy import parse
-from zborg.model.words import printable
+from zborg.model.text.remedy import parse
+from zborg.model.text.units import printable
 
 _BREAK = "\u200b"  # ZERO WIDTH SPACE
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from zborg.errors import NotSent
-from zborg.model.remedy import command, remedy
+from zborg.model.text.remedy import command, remedy
 
 _NAME = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _SHORTEST = 4  # characters; a shorter piece is in too many words to be hidden

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from zborg.model.remedy import remedy
-from zborg.model.words import duration, moment
+from zborg.model.text.remedy import remedy
+from zborg.model.text.units import duration, moment
 
 APART = timedelta(minutes=5)
 """Worth a warning: asking takes seconds, and NTP keeps machines within one."""

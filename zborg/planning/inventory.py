@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from zborg.model import Finding, Status
-from zborg.model.remedy import command, remedy
-from zborg.model.words import moment
+from zborg.model.text.remedy import command, remedy
+from zborg.model.text.units import moment
 
 
 def vanished_finding(name: str, last_good: datetime | None, config: str) -> Finding:

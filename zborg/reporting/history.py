@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zborg.model import Outcome, Report
-from zborg.model.words import counted, printable, size, span
+from zborg.model.text.units import counted, printable, size, span
 from zborg.reporting.text import Line
 
 _NAMES = 24  # columns for the hosts that were not good

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from zborg.model import Outcome, Report, Status
-from zborg.model.words import moment_of, printable
+from zborg.model.text.units import moment_of, printable
 
 # name -> (labels, help). Whatever alerts and dashboards read stands here.
 METRICS = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from string import Template
 
 from zborg.model import Message, News, Outcome, Report, Status
-from zborg.model.words import moment, printable, span
+from zborg.model.text.units import moment, printable, span
 from zborg.reporting.notify_html import Block, Page, clean, html, tone_of
 from zborg.reporting.text import numbers, outcome_lines, render
 

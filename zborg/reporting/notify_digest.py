@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from zborg.errors import Exit
 from zborg.model import Message, News, Outcome, Report, Status
-from zborg.model.words import counted, moment, printable, size
+from zborg.model.text.units import counted, moment, printable, size
 from zborg.reporting.notify_html import Page, clean, html, tone_of
 
 WEEK = timedelta(days=7)

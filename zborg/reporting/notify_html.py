@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from zborg.model import Status
-from zborg.model.words import masked, printable
+from zborg.model.text.units import masked, printable
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from zborg.model import Outcome, Report, Status
 from zborg.model.figures import Backups, Day, Figures, HostFigures, PoolFigures, TargetFigures
+from zborg.model.text.units import counted, size, span
 from zborg.model.wall import parse
-from zborg.model.words import counted, size, span
 from zborg.reporting.notify_html import clean
 from zborg.reporting.report_plots import Plot, Points, svg
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zborg.model import Outcome, Report, Status
-from zborg.model.words import counted, duration, printable, size, span
+from zborg.model.text.units import counted, duration, printable, size, span
 from zborg.reporting.text import SUBJECT, Line, outcome_lines, summary
 
 _NAME = 18  # of a host; a longer one pushes its own line to the right

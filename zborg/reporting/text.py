@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zborg.model import Outcome, Report, Status, remedy
+from zborg.model import Outcome, Report, Status
 from zborg.model.report import DRY
-from zborg.model.words import counted, printable, size, span
+from zborg.model.text import remedy
+from zborg.model.text.units import counted, printable, size, span
 
 _WIDTH = 80
 SUBJECT = 26  # longer subjects push their own line to the right, not everybody's

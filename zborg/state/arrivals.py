@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from zborg.errors import ZborgError
-from zborg.model.words import moment, moment_of
+from zborg.model.text.units import moment, moment_of
 from zborg.state.textfile import save_whole
 
 

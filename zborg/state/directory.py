@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from zborg.errors import ConfigError
-from zborg.model import os_errors
+from zborg.model.text import os_errors
 
 _OURS = {"locks", "runs", "frozen", "known", "escrow"}
 """Directories that zborg makes in it."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from zborg.errors import ZborgError
-from zborg.model.remedy import on
+from zborg.model.text.remedy import on
 
 _ARMOUR = re.compile(
     r"-----BEGIN AGE ENCRYPTED FILE-----\n([A-Za-z0-9+/]{64}\n)*[A-Za-z0-9+/]{1,64}={0,2}\n"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from zborg.model.words import moment, moment_of
+from zborg.model.text.units import moment, moment_of
 from zborg.state.textfile import save_whole
 
 _UNREADABLE = "its record cannot be read"

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zborg.errors import ZborgError
-from zborg.model import Entry, Report, os_errors
-from zborg.model.remedy import command, remedy
+from zborg.model import Entry, Report
 from zborg.model.serial import VERSION, from_dict, outcome_from_dict, to_dict
-from zborg.model.words import moment, moment_of
+from zborg.model.text import os_errors
+from zborg.model.text.remedy import command, remedy
+from zborg.model.text.units import moment, moment_of
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

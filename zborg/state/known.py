@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from zborg.model.words import moment, moment_of
+from zborg.model.text.units import moment, moment_of
 
 _KNOWN, _FORGOTTEN = ".json", ".forgotten"
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from zborg.errors import Busy, ZborgError
 from zborg.model import Child, utc_now
-from zborg.model.remedy import command
+from zborg.model.text.remedy import command
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _GLANCE = 0.3  # seconds; whoever only asks whether a lock is held has it for less than that

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from zborg.model import Emit, Event, Outcome, Report, Status
-from zborg.model.words import moment, printable
+from zborg.model.text.units import moment, printable
 
 _LARGEST = 10 << 20  # bytes of the file; a night of 30 hosts writes about 20 KiB
 _OLDER = 9  # files that are kept beside it

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zborg.errors import ZborgError
 from zborg.model import Report
-from zborg.model.words import counted
+from zborg.model.text.units import counted
 from zborg.state.history import Corrupt, History
 from zborg.state.runs import Runs
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from zborg.model import Outcome, Report
 from zborg.model.serial import from_dict, to_dict
-from zborg.model.words import moment_of
+from zborg.model.text.units import moment_of
 from zborg.state.textfile import save_whole
 
 _KEEP = 10_000  # files of a command; a month of backups of 300 hosts that have a cron line each

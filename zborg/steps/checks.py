@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
 from zborg.model import Clock, Dataset, Host, Outcome, Status, Storage, Zfs
-from zborg.model.remedy import command, remedy
-from zborg.model.words import moment_of, size
+from zborg.model.text.remedy import command, remedy
+from zborg.model.text.units import moment_of, size
 from zborg.planning import clocks
-from zborg.planning.plausible import doubt
+from zborg.planning.backup.plausible import doubt
 from zborg.steps.context import Begun
 
 PAST = timedelta(days=14)

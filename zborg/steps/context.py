@@ -23,9 +23,9 @@ from zborg.model import (
     Target,
     Tunnel,
     Zfs,
-    os_errors,
 )
-from zborg.model.remedy import command, remedy
+from zborg.model.text import os_errors
+from zborg.model.text.remedy import command, remedy
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, new_run

@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from zborg.borg.confine import confine
+from zborg.borg.storage.confine import confine
 from zborg.errors import Busy, ZborgError
 from zborg.model import Dataset, Endpoint, Event, Host, Outcome, Report, Runner, Status, Storage
-from zborg.model.remedy import command, remedy
-from zborg.model.words import size
-from zborg.planning import doctor_walls as walls
+from zborg.model.text.remedy import command, remedy
+from zborg.model.text.units import size
+from zborg.planning.doctor import walls
 from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
 from zborg.steps.mounts import check_mounted, wanted
 
@@ -218,7 +218,7 @@ def _slack(context: Context) -> Iterator[Outcome]:
 
 
 def _hand_over(begun: Begun, hosts: Sequence[Host], hold: Hold) -> dict[str, Outcome]:
-    """Each dataset is its host's alone to write in (borg/confine.py). What was done, by dataset.
+    """Each dataset is its host's alone to write in (borg/storage/confine.py). What was done, by dataset.
 
     Looked at in all of them, because an init that was killed may have left one as it was made, and one from
     before hosts had numbers of their own has files of the shared account. They change under the host's lock.

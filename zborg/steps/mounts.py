@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from zborg.borg.repository import entries
+from zborg.borg.storage.repository import entries
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Dataset, Storage
-from zborg.model.mounting import Mounting, Wanted, reason, remedy
-from zborg.planning.doctor_zfs import place_of
+from zborg.model.storage.mounting import Mounting, Wanted, reason, remedy
+from zborg.planning.doctor.storage import place_of
 from zborg.steps.context import Context
 
 

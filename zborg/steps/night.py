@@ -11,11 +11,11 @@ from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status
 from zborg.model.report import DRY
-from zborg.steps.backup import Backup, Options
+from zborg.steps.backup.step import Backup, Options
 from zborg.steps.context import Begun, Context, begin, outcome_of
 from zborg.steps.inventory import vanished
-from zborg.steps.replicate import replicate
-from zborg.steps.rotate import rotate
+from zborg.steps.replicate.step import replicate
+from zborg.steps.rotate.step import rotate
 from zborg.steps.scrub import scrub
 from zborg.steps.snapshot import snapshot
 

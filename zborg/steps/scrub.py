@@ -12,12 +12,12 @@ from zborg.config import Config
 from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
-from zborg.model.remedy import parse, remedy
-from zborg.model.words import moment, moment_of
-from zborg.planning.damage import damaged_in
-from zborg.planning.health import capacity_findings, scrub_findings, start_scrub
+from zborg.model.text.remedy import parse, remedy
+from zborg.model.text.units import moment, moment_of
+from zborg.planning.observe.damage import damaged_in
+from zborg.planning.observe.health import capacity_findings, scrub_findings, start_scrub
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, quietly
-from zborg.steps.telling import tell
+from zborg.steps.offsite.published_report import tell
 
 _LOOK_EVERY = 2.0  # seconds
 

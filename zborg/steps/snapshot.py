@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from zborg.borg.log import count
-from zborg.borg.repository import last_transactions
+from zborg.borg.storage.repository import last_transactions
 from zborg.errors import Conflict, ZborgError
 from zborg.model import (
     P_RUN,
@@ -24,10 +24,10 @@ from zborg.model import (
     State,
     Status,
 )
-from zborg.model.remedy import command, remedy
-from zborg.model.zfs import P_LABEL
+from zborg.model.storage.zfs import P_LABEL
+from zborg.model.text.remedy import command, remedy
 from zborg.planning import clocks
-from zborg.planning.choose import check_label
+from zborg.planning.restore.select import check_label
 from zborg.steps.checks import clock_warning
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 

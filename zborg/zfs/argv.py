@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Stream
-from zborg.model.zfs import P_ARRIVED, P_LABEL
-from zborg.zfs import names, tokens
+from zborg.model.storage.zfs import P_ARRIVED, P_LABEL
+from zborg.zfs import names
+from zborg.zfs.output import tokens
 
 Argv = tuple[str, ...]
 

@@ -9,9 +9,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from zborg.errors import CommandFailed, Conflict, ZborgError
-from zborg.model import Bookmark, Child, Dataset, Hold, Pool, ResumeToken, Runner, Snapshot, Stream, remedy
-from zborg.model.mounting import Mounting
-from zborg.zfs import argv, names, parse, status, tokens, words
+from zborg.model import Bookmark, Child, Dataset, Hold, Pool, ResumeToken, Runner, Snapshot, Stream
+from zborg.model.storage.mounting import Mounting
+from zborg.model.text import remedy
+from zborg.zfs import argv, names
+from zborg.zfs.output import messages, parse, status, tokens
 
 # One object: waits for a transaction group or two, which a pool under load may take half a minute for.
 QUICK = 120.0
@@ -67,7 +69,7 @@ class CommandZfs:
         try:
             return self._run(command, timeout=LISTING)
         except CommandFailed as error:
-            if words.says(error, f"cannot open '{root}': dataset does not exist"):
+            if messages.says(error, f"cannot open '{root}': dataset does not exist"):
                 return ""
             raise
 
@@ -85,14 +87,14 @@ class CommandZfs:
 
     def remove(self, dataset: str, guid: str) -> None:
         command = argv.remove(dataset)
-        with words.unless("dataset does not exist"):
+        with messages.unless("dataset does not exist"):
             (found,) = self._values("guid", dataset)
             if found != guid:
                 raise ZborgError(f"refused to destroy {dataset}: its guid is {found}, not {guid}")
             self._run(command, timeout=DESTROYING)
 
     def mount(self, dataset: str) -> None:
-        with words.unless("filesystem already mounted"):
+        with messages.unless("filesystem already mounted"):
             self._run(argv.mount(dataset))
 
     def mounting(self, dataset: str) -> Mounting:
@@ -111,7 +113,7 @@ class CommandZfs:
             self._run(argv.set_properties(chunk, properties), timeout=LISTING)
 
     def guid(self, snapshot: str) -> str:
-        with words.unless("does not exist"):
+        with messages.unless("does not exist"):
             return parse.values(self._run(argv.guid(snapshot)), 1)[0]
         return ""
 
@@ -120,7 +122,7 @@ class CommandZfs:
         failed = []
         for chunk in _chunks(snapshots):
             try:
-                with words.unless("tag already exists on this dataset", only=True):
+                with messages.unless("tag already exists on this dataset", only=True):
                     self._run(argv.hold(tag, chunk))
             except CommandFailed as error:
                 failed.append(error)
@@ -129,7 +131,7 @@ class CommandZfs:
 
     def release(self, tag: str, *snapshots: str) -> None:
         for chunk in _chunks(snapshots):
-            with words.unless("no such tag on this dataset", "does not exist", only=True):
+            with messages.unless("no such tag on this dataset", "does not exist", only=True):
                 self._run(argv.release(tag, chunk))
 
     def bookmark(self, snapshot: str, raw: str) -> None:
@@ -137,7 +139,7 @@ class CommandZfs:
             self._run(argv.bookmark(snapshot, raw))
         except CommandFailed as error:
             standing = f"{snapshot.partition('@')[0]}#{raw}"
-            if not words.says(error, "bookmark exists") or not self._same_guid(snapshot, standing):
+            if not messages.says(error, "bookmark exists") or not self._same_guid(snapshot, standing):
                 raise
 
     def _same_guid(self, *subjects: str) -> bool:
@@ -162,7 +164,7 @@ class CommandZfs:
         try:
             return list(parse.snapshots(self._run(argv.list_these(fulls), timeout=LISTING)))
         except CommandFailed as error:
-            if not words.says(error, "does not exist"):
+            if not messages.says(error, "does not exist"):
                 raise
         listed = parse.snapshots(self._listing(argv.list_snapshots(dataset), dataset))
         wanted = set(fulls)
@@ -174,9 +176,9 @@ class CommandZfs:
             self._run(command, timeout=DESTROYING)
         except CommandFailed as error:
             # OpenZFS 2.1 calls a held snapshot just as busy as one that is being sent.
-            held = words.says(error, "it's being held", "dataset is busy")
+            held = messages.says(error, "it's being held", "dataset is busy")
             if held and (holders := self._holders(dataset, raws)):
-                raise words.explain(error, command, f"held by {holders}") from error
+                raise messages.explain(error, command, f"held by {holders}") from error
             raise
 
     def _holders(self, dataset: str, raws: Sequence[str]) -> str:
@@ -190,7 +192,7 @@ class CommandZfs:
         return sum(parse.reclaim(self._run(command, timeout=LISTING)) for command in commands)
 
     def destroy_bookmark(self, bookmark: str) -> None:
-        with words.unless(f"bookmark '{bookmark}' does not exist"):
+        with messages.unless(f"bookmark '{bookmark}' does not exist"):
             self._run(argv.destroy_bookmark(bookmark))
 
     # --- clones ----------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ class CommandZfs:
     def destroy_clone(self, dataset: str) -> None:
         """Also refuses what is no clone; the RUN parent goes with its last clone."""
         parent = names.scratch(dataset)
-        with words.unless("dataset does not exist"):
+        with messages.unless("dataset does not exist"):
             (origin,) = self._values("origin", dataset)
             if origin == "-":
                 raise ZborgError(f"refused to destroy {dataset}: it is not a clone")
@@ -223,7 +225,7 @@ class CommandZfs:
         self._drop_parent(parent)
 
     def _drop_parent(self, parent: str) -> None:
-        with words.unless("filesystem has children", "dataset does not exist"):
+        with messages.unless("filesystem has children", "dataset does not exist"):
             self._run(argv.destroy_scratch(parent))
 
     # --- streams ---------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ class CommandZfs:
         return tokens.decode(token)
 
     def abort_receive(self, dataset: str) -> None:
-        with words.unless("does not have any resumable receive state", "dataset does not exist"):
+        with messages.unless("does not have any resumable receive state", "dataset does not exist"):
             self._run(argv.abort_receive(dataset), timeout=DESTROYING)
 
     def send(self, stream: Stream, stdout: int) -> Child:
@@ -290,7 +292,7 @@ class CommandZfs:
         try:
             return self._runner.run(whole, timeout=timeout).stdout
         except CommandFailed as error:
-            raise words.explain(error, command) from error
+            raise messages.explain(error, command) from error
 
     def _start(self, command: argv.Argv, *, stdin: int, stdout: int) -> Child:
         return self._runner.start((*self._prefix, *command), stdin=stdin, stdout=stdout)

@@ -40,8 +40,9 @@ from typing import Any
 
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Bookmark, Child, Dataset, Hold, Pool, ResumeToken, Snapshot, Stream, Zfs
-from zborg.model.mounting import Mounting
-from zborg.zfs import argv, parse, serialized, words
+from zborg.model.storage.mounting import Mounting
+from zborg.zfs import argv, serialized
+from zborg.zfs.output import messages, parse
 
 _DEVICE = "/dev/zfs"
 # Not every release has these; 0.0+git20230207, Debian 12's, has.
@@ -179,7 +180,7 @@ class LibZfs:
                 one.update_properties(values)
 
     def guid(self, snapshot: str) -> str:
-        with words.unless("does not exist"), self._library(argv.guid(snapshot)) as zfs:
+        with messages.unless("does not exist"), self._library(argv.guid(snapshot)) as zfs:
             return str(zfs.get_snapshot(snapshot).properties["guid"].rawvalue)
         return ""
 
@@ -187,7 +188,7 @@ class LibZfs:
         failed = []
         for full in snapshots:
             try:
-                with words.unless("tag already exists"), self._library(argv.hold(tag, [full])) as zfs:
+                with messages.unless("tag already exists"), self._library(argv.hold(tag, [full])) as zfs:
                     zfs.get_snapshot(full).hold(tag)
             except CommandFailed as error:
                 failed.append(error)
@@ -196,7 +197,7 @@ class LibZfs:
 
     def release(self, tag: str, *snapshots: str) -> None:
         for full in snapshots:
-            done = words.unless("no such tag on this dataset", "does not exist")
+            done = messages.unless("no such tag on this dataset", "does not exist")
             with done, self._library(argv.release(tag, [full])) as zfs:
                 zfs.get_snapshot(full).release(tag)
 
@@ -336,7 +337,7 @@ def _nothing_swallowed() -> Iterator[None]:
 def _failed(command: argv.Argv, said: str, note: str = "") -> CommandFailed:
     """The library's failure, told as that of the command that does the same."""
     told = ("libzfs", *command[command.index("zfs") + 1 :])
-    return words.explain(CommandFailed(told, 1, said), told, note)
+    return messages.explain(CommandFailed(told, 1, said), told, note)
 
 
 def _bookmark(mark: Any) -> Bookmark:

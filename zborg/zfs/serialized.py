@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from zborg.model import Dataset, Snapshot
-from zborg.zfs import argv, parse
+from zborg.zfs import argv
+from zborg.zfs.output import parse
 
 Listed = Mapping[str, Any]
 

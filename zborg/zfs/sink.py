@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
 from zborg.model import Snapshot, SnapshotName, Stream
-from zborg.model.words import moment
-from zborg.model.zfs import MARKS
+from zborg.model.storage.zfs import MARKS
+from zborg.model.text.units import moment
 from zborg.zfs import argv, names
 from zborg.zfs.argv import Argv
 from zborg.zfs.begin import CLONE, FILESYSTEM, HARMLESS, PLAIN, RAW, Begin

@@ -1,0 +1,162 @@
+"""restore repo with real borg and real tar, on the in-memory ZFS."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.harness.machines.host import BackedUpHost, find_borg
+from tests.harness.worlds.local import LocalVault
+from tests.harness.worlds.steps import Hours, raws, world
+from zborg.errors import Exit, UsageError
+from zborg.interrupt import cancelled
+from zborg.model import Status
+from zborg.process import LocalRunner
+from zborg.steps.backup.step import Options, backup
+from zborg.steps.context import Context
+from zborg.steps.replicate.step import replicate
+from zborg.steps.restore.repository import Wanted, restore_repo
+from zborg.steps.restore.source import Source
+from zborg.steps.snapshot import snapshot
+
+
+def backed_up(vault: LocalVault, clock: Hours) -> tuple[BackedUpHost, Context]:
+    """web1 with two good snapshots, the file "of web1" in the first and "changed" in the second."""
+    host, context = vault.add("web1"), world(vault, clock)
+    for text in ("of web1", "changed"):
+        (host.data / "file").write_text(text)
+        backup(context, Options())
+        clock.tick()
+        snapshot(context)
+        clock.tick()
+    return host, context
+
+
+def copy(context: Context, to: Path, at: str = "", target: str = "") -> dict[str, object]:
+    report = restore_repo(context, Wanted("web1", to, at, Source(target)))
+    assert report.exit is Exit.OK, report.outcomes
+    return dict(report.outcomes[0].data)
+
+
+def content(host: BackedUpHost, repository: Path) -> str:
+    """The file in the newest archive of a copy, read with the host's exported key alone."""
+    export = host.local("--key-export").stdout
+    place = repository.parent / "rescue"
+    place.mkdir()
+    (place / "export").write_text(export)
+    passphrase = export.partition("# Passphrase:\n")[2].splitlines()[0]
+    script = f"""
+        sed -n '/^BORG_KEY/,$p' export > key
+        {find_borg()} key import {repository} key
+        {find_borg()} extract {repository}::$({find_borg()} list --short --last 1 {repository})
+    """
+    env = {"PATH": os.environ["PATH"], "BORG_BASE_DIR": str(place / "base"), "BORG_PASSPHRASE": passphrase}
+    env["BORG_RELOCATED_REPO_ACCESS_IS_OK"] = "yes"  # the one at the keyboard says so
+    subprocess.run(["sh", "-eu", "-c", script], cwd=place, env=env, check=True, stdin=subprocess.DEVNULL)
+    return (place / str(host.data / "file").lstrip("/")).read_text()
+
+
+def clones(vault: LocalVault) -> list[str]:
+    datasets = (*vault.zfs.datasets("tank"), *vault.far.datasets("vault"))
+    return [one.name for one in datasets if "/zborg-scratch/" in one.name]
+
+
+@pytest.mark.parametrize("source", ["storage", "target"])
+def test_the_exported_key_opens_the_copy(vault: LocalVault, clock: Hours, source: str) -> None:
+    host, context = backed_up(vault, clock)
+    first, _ = raws(vault, "tank/borg/web1")
+    target = ""
+    if source == "target":
+        assert replicate(context).exit is Exit.OK
+        target = "offsite"
+    data = copy(context, vault.directory / "copy", at=first, target=target)
+    assert content(host, vault.directory / "copy") == "of web1"
+    assert data["copied_files"] == sum(one.is_file() for one in (vault.directory / "copy").rglob("*")) > 3
+    assert (vault.directory / "copy").stat().st_mode & 0o777 == 0o700
+    assert not clones(vault)
+
+
+def test_without_a_time_it_is_the_newest_good_one(vault: LocalVault, clock: Hours) -> None:
+    host, context = backed_up(vault, clock)
+    (vault.directory / "copy").mkdir()
+    copy(context, vault.directory / "copy")
+    assert content(host, vault.directory / "copy") == "changed"
+
+
+def test_only_an_empty_directory_is_written_to(vault: LocalVault, clock: Hours) -> None:
+    _, context = backed_up(vault, clock)
+    full = vault.directory / "full"
+    full.mkdir()
+    (full / "mine").write_text("precious")
+    (vault.directory / "link").symlink_to(vault.directory)
+    for to in (full, full / "mine", vault.directory / "link", vault.directory / "no" / "parent"):
+        with pytest.raises(UsageError, match="--to "):
+            restore_repo(context, Wanted("web1", to))
+    assert [one.name for one in full.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_copy_that_fails_leaves_no_part_of_it(vault: LocalVault, clock: Hours, there: bool) -> None:
+    """A disk that is full: the writer ends, and the reader's pipe breaks."""
+    _, context = backed_up(vault, clock)
+    to = vault.directory / "copy"
+    if there:
+        to.mkdir()
+    report = restore_repo(replace(context, local=_Full()), Wanted("web1", to))
+    (outcome,) = report.outcomes
+    assert (report.exit, outcome.status) == (Exit.FAILED, Status.FAILED)
+    assert "No space left on device" in outcome.message and "unpacking into" in outcome.message
+    assert list(to.iterdir()) == [] if there else not to.exists()
+    assert not clones(vault)
+
+
+class Instead(LocalRunner):
+    """Runs `script` in place of tar; $1 is the directory to write to."""
+
+    script = ""
+
+    def start(self, argv, *, stdin, stdout):  # type: ignore[no-untyped-def]  # as its parent
+        return super().start(["sh", "-c", self.script, "sh", argv[-1]], stdin=stdin, stdout=stdout)
+
+
+class _Full(Instead):
+    """tar writes a file, and then there is no more room."""
+
+    script = 'tar -C "$1" -xof - ./config; echo "tar: No space left on device" >&2; exit 2'
+
+
+class _Slow(Instead):
+    """tar writes all, and then a slow disk keeps it from ending."""
+
+    script = 'tar -C "$1" -xof -; exec sleep 60'
+
+
+def test_an_interrupted_copy_leaves_no_part_and_no_clone(vault: LocalVault, clock: Hours) -> None:
+    _, context = backed_up(vault, clock)
+    to = vault.directory / "copy"
+    stopping = replace(context, emit=lambda event: cancelled.set() if event.kind == "progress" else None)
+    try:
+        report = restore_repo(replace(stopping, local=_Slow()), Wanted("web1", to))
+    finally:
+        cancelled.clear()
+    assert report.exit is Exit.INTERRUPTED
+    assert not to.exists() and not clones(vault)
+
+
+def test_a_dry_run_copies_nothing_and_names_the_snapshot(vault: LocalVault, clock: Hours) -> None:
+    _, context = backed_up(vault, clock)
+    to = vault.directory / "copy"
+    report = restore_repo(context, Wanted("web1", to), dry_run=True)
+    _, newest = raws(vault, "tank/borg/web1")
+    assert report.plan[0] == f"clone tank/borg/web1@{newest}"
+    assert not to.exists()
+
+
+def test_an_unknown_target_is_refused(vault: LocalVault, clock: Hours) -> None:
+    _, context = backed_up(vault, clock)
+    with pytest.raises(UsageError, match="no such target: nowhere"):
+        restore_repo(context, Wanted("web1", vault.directory / "copy", source=Source("nowhere")))

@@ -1,0 +1,106 @@
+"""Events as they come: a live screen on a terminal, plain lines in a pipe or cron."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
+
+from zborg.cli.command.counts import describe
+from zborg.cli.command.tally import Tally
+from zborg.model import Emit, Event, Status
+from zborg.model.text.units import printable
+
+_PLAIN_EVERY = 60.0  # seconds between two progress lines of a subject in a log, and between two of all
+_ALL = ""  # the subject of the line about all; no host has it
+
+
+class Way(Enum):
+    """How much of what happens is shown while it happens."""
+
+    USUAL = "usual"
+    QUIET = "quiet"  # warnings only, see Quiet
+    SILENT = "silent"
+
+
+@contextmanager
+def listener(way: Way, *, verbose: bool) -> Iterator[Emit]:
+    """A handler for events; all of it goes to stderr, stdout belongs to the report."""
+    if way is Way.SILENT:
+        yield lambda _: None
+    elif way is Way.QUIET:
+        yield Quiet()
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from zborg.cli.command.screen import live
+
+        with live() as emit:
+            yield emit
+    else:
+        yield Plain(every=5.0 if verbose else _PLAIN_EVERY)
+
+
+def _print(subject: str, text: str) -> None:
+    # A full disk under the log, or a pipe nobody reads, must not cost a host its backup.
+    with suppress(OSError, ValueError):
+        print(f"{subject}: {printable(text)}", file=sys.stderr, flush=True)
+
+
+class Quiet:
+    """Warnings, and nothing that ends well: those of a subject at work wait for what becomes of it.
+
+    A host that answered at the second try is a good night; a log that cannot be written is none.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[str, list[str]] = {}
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if event.kind == "started":
+                self._held.setdefault(event.subject, [])
+            elif event.kind == "warning" and event.subject in self._held:
+                self._held[event.subject].append(event.message)
+            elif event.kind == "warning":
+                _print(event.subject, event.message)
+            elif event.kind == "finished":
+                held = self._held.pop(event.subject, [])
+                status = event.data.get("status")
+                for text in () if status and Status(status).uneventful else held:
+                    _print(event.subject, text)
+
+
+class Plain:
+    """One line when something begins, one now and then while it lasts. Ends are in the report."""
+
+    def __init__(self, every: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every, self._clock, self._lock = every, clock, threading.Lock()
+        self._tally = Tally(clock)
+        self._last: dict[str, float] = {_ALL: clock()}
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            self._tally.take(event)
+            if event.kind == "started":
+                self._last[event.subject] = self._clock()
+                self._say(event.subject, event.message or "started")
+            elif event.kind == "warning":
+                self._say(event.subject, event.message)
+            elif event.kind == "progress" and self._due(event.subject):
+                self._say(event.subject, describe(event.data))
+            if self._tally.planned and self._due(_ALL):
+                self._say("all", self._tally.words())
+
+    def _due(self, subject: str) -> bool:
+        now = self._clock()
+        if now - self._last.get(subject, 0) < self._every:
+            return False
+        self._last[subject] = now
+        return True
+
+    def _say(self, subject: str, words: str) -> None:
+        _print(subject, words)

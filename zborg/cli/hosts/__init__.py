@@ -1,0 +1,1 @@
+"""zborg host and zborg import."""

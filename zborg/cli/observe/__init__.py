@@ -1,0 +1,1 @@
+"""zborg status, history, report, log and notify."""

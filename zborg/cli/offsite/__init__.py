@@ -1,0 +1,1 @@
+"""zborg sink, through typer or around it."""

@@ -1,0 +1,1 @@
+"""Reaching a machine by SSH: paramiko for short commands, OpenSSH for data."""

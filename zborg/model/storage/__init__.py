@@ -1,0 +1,1 @@
+"""Datasets, snapshots, pools and grants."""

@@ -1,0 +1,1 @@
+"""Units, remedies and places, as people read them."""

@@ -1,0 +1,3 @@
+"""Figures, forecasts and findings for status and reports. Pure."""
+
+__all__ = ["damage", "figures", "forecast", "health", "nights"]

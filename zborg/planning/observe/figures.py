@@ -1,0 +1,223 @@
+"""The history's entries -> what a report shows of days, hosts, pools and targets. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, tzinfo
+from statistics import median
+
+from zborg.model import Entry, Outcome, Status
+from zborg.model.figures import Backups, Day, Figures, HostFigures, PoolFigures, Proof, TargetFigures
+from zborg.planning.observe.forecast import forecast
+from zborg.planning.observe.nights import Night, nights, number, trend
+
+DAILY = 100  # days; of more each point tells of a week, or nobody could tell the points apart
+_WEEK = 7
+_RESTORES = ("restore files", "restore repo", "restore serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the history has of these days, by the kind of its outcomes, the newest last; and who is known.
+
+    `zone` None: this machine's.
+    """
+
+    first: date
+    last: date
+    hosts: Sequence[Entry]
+    datasets: Sequence[Entry]
+    replicas: Sequence[Entry]
+    pools: Sequence[Entry]
+    names: Sequence[str] = ()  # of hosts
+    targets: Sequence[str] = ()
+    sealed: frozenset[str] = field(default_factory=frozenset)
+    zone: tzinfo | None = None
+
+    def day(self, at: datetime) -> date:
+        """The day of the calendar, in `zone`, to which an instant belongs."""
+        return at.astimezone(self.zone).date()
+
+
+def figures(told: Told) -> Figures:
+    """All that a report shows of these days; of DAILY days and more, a point for each week."""
+    step = _WEEK if (told.last - told.first).days >= DAILY else 1
+    return Figures(
+        first=told.first,
+        last=told.last,
+        step=step,
+        calendar=tuple(_calendar(told)),
+        hosts=tuple(_hosts(told, step)),
+        pools=tuple(_pools(told)),
+        targets=tuple(TargetFigures(name, tuple(_behind(told, name))) for name in told.targets),
+    )
+
+
+# --- nights -----------------------------------------------------------------------------------------------
+
+
+def _calendar(told: Told) -> Iterator[Day]:
+    """From the first night on, and the days since the last one too: today only when it had one."""
+    last = None
+    for night in nights(told.hosts, told.zone):
+        last = night.day
+        warned = [name for name in night.good if night.hosts[name].status is Status.WARNING]
+        new = night.total("new_bytes")
+        yield Day(night.day, len(night.good), warned, night.bad, new, night.seconds)
+    if last is not None:
+        missing = range(1, (told.last - last).days)
+        yield from (Day(last + timedelta(days=n), 0, (), {}, 0, 0.0) for n in missing)
+
+
+# --- hosts ------------------------------------------------------------------------------------------------
+
+
+def _hosts(told: Told, step: int) -> Iterator[HostFigures]:
+    by_host: dict[str, list[Entry]] = {name: [] for name in told.names}
+    for entry in told.hosts:
+        by_host.setdefault(entry.outcome.subject, []).append(entry)
+    proofs = _Proofs(told)
+    for name, entries in by_host.items():
+        rows = tuple(_rows(nights(entries, told.zone), told, step))
+        yield HostFigures(name, rows, trend(entries), proofs.of(name))
+
+
+def _rows(some: Iterable[Night], told: Told, step: int) -> Iterator[Backups]:
+    """A row for each day, or for each whole week that ends so many weeks before `last`."""
+    parts: dict[date, list[Night]] = defaultdict(list)
+    for night in some:
+        ago = (told.last - night.day).days // step
+        parts[told.last - timedelta(days=ago * step + step - 1)].append(night)
+    for day, part in sorted(parts.items()):
+        if day >= told.first:
+            yield _row(day, part)
+
+
+def _row(day: date, part: Sequence[Night]) -> Backups:
+    outcomes = [one for night in part for one in night.hosts.values()]
+    good = [one for one in outcomes if one.status.good]
+    sizes, new = _known(good, "original_bytes"), _known(good, "new_bytes")
+    took = [one.data["seconds"] for one in good if isinstance(one.data.get("seconds"), int | float)]
+    return Backups(
+        day=day,
+        good=len(good),
+        of=len(outcomes),
+        original_bytes=sizes[-1] if sizes else None,
+        new_bytes=sum(new) if new else None,
+        seconds=float(median(took)) if took else None,
+    )
+
+
+def _known(good: Iterable[Outcome], key: str) -> list[int]:
+    return [value for one in good if (value := number(one, key)) is not None]
+
+
+# --- proof ------------------------------------------------------------------------------------------------
+
+
+class _Proofs:
+    """When each of the things last went well, by host."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        good = [one for one in told.hosts if one.outcome.status.good]
+        self._backups = _newest((one.outcome.subject, one) for one in good if one.command == "backup")
+        self._restores = _newest((one.outcome.subject, one) for one in good if one.command in _RESTORES)
+        marked = [one for one in told.datasets if one.outcome.data.get("state") == "ok"]
+        self._snapshots = _newest((_child(one), one) for one in marked if one.command == "snapshot")
+        sent = [one for one in told.replicas if _has_arrived(one.outcome)]
+        self._copies = {
+            name: _newest((_child(one), one) for one in sent if _target(one) == name) for name in told.targets
+        }
+
+    def of(self, host: str) -> Proof:
+        return Proof(
+            backup=self._backups.get(host),
+            snapshot=self._snapshots.get(host),
+            copies={name: copies.get(host) for name, copies in self._copies.items()},
+            restore=self._restores.get(host),
+            sealed=host in self._told.sealed,
+        )
+
+
+def _newest(some: Iterable[tuple[str, Entry]]) -> Mapping[str, datetime]:
+    return {name: entry.ended for name, entry in some}
+
+
+def _child(entry: Entry) -> str:
+    """The dataset's name below its root, which is the host's."""
+    return entry.outcome.subject.rpartition("/")[2]
+
+
+def _target(entry: Entry) -> str:
+    return entry.outcome.subject.partition(":")[0]
+
+
+def _has_arrived(outcome: Outcome) -> bool:
+    """Also when there was nothing to send."""
+    return outcome.status.good and "streams" in outcome.data
+
+
+# --- targets ----------------------------------------------------------------------------------------------
+
+
+def _behind(told: Told, target: str) -> Iterator[tuple[date, int]]:
+    """0 on a day on which all arrived. Of the datasets of the newest run; one that never arrived waits
+    since it was first tried."""
+    mine = [one for one in told.replicas if _target(one) == target and _is_tried(one.outcome)]
+    if not mine:
+        return
+    wanted = {one.outcome.subject for one in mine if one.run == mine[-1].run}
+    arrived, tried = _days_of(told, mine)
+    waits: dict[str, date] = {}
+    for day in _days(told, mine):
+        for name in tried[day] & wanted:
+            waits.setdefault(name, day)
+        waits |= dict.fromkeys(arrived[day] & wanted, day)
+        yield day, max(((day - since).days for since in waits.values()), default=0)
+
+
+def _is_tried(outcome: Outcome) -> bool:
+    """Neither a copy whose source is gone, nor a dataset without a snapshot."""
+    return _has_arrived(outcome) or outcome.status.bad
+
+
+def _days_of(told: Told, mine: Iterable[Entry]) -> tuple[dict[date, set[str]], dict[date, set[str]]]:
+    """By day what arrived, and what was tried."""
+    arrived: dict[date, set[str]] = defaultdict(set)
+    tried: dict[date, set[str]] = defaultdict(set)
+    for entry in mine:
+        day = told.day(entry.started)
+        tried[day].add(entry.outcome.subject)
+        if _has_arrived(entry.outcome):
+            arrived[day].add(entry.outcome.subject)
+    return arrived, tried
+
+
+def _days(told: Told, mine: Sequence[Entry]) -> Iterator[date]:
+    """From the first to the last try, and on to yesterday: today's may be still to come."""
+    first, last = told.day(mine[0].started), told.day(mine[-1].started)
+    last = max(last, told.last - timedelta(days=1))
+    return (first + timedelta(days=n) for n in range((last - first).days + 1))
+
+
+# --- pools ------------------------------------------------------------------------------------------------
+
+
+def _pools(told: Told) -> Iterator[PoolFigures]:
+    by_pool: dict[str, list[Entry]] = defaultdict(list)
+    for entry in told.pools:
+        if entry.command == "scrub" and number(entry.outcome, "size"):
+            by_pool[entry.outcome.subject].append(entry)
+    for name, entries in by_pool.items():
+        used = {told.day(one.ended): _used(one.outcome) for one in entries}
+        size = number(entries[-1].outcome, "size") or 0
+        points = tuple(sorted(used.items()))
+        ahead = max((told.last - told.first).days // 3, _WEEK)
+        yield PoolFigures(name, points, size, entries[-1].outcome, forecast(points, size, ahead))
+
+
+def _used(pool: Outcome) -> int:
+    return (number(pool, "size") or 0) - (number(pool, "free") or 0)

@@ -1,0 +1,104 @@
+"""What an off-site's own zborg tells the servers that send to it: its last reports, as one property. Pure.
+
+A property of the dataset that they send to, because that is listed anyway: no command more, no file, and a
+sink lets it through. ZFS writes it at once and holds 8,191 bytes of it. Who reads it reads a stranger's word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from zborg.model import Outcome, Report, Status
+from zborg.model.text.remedy import on
+from zborg.model.text.units import duration, moment, moment_of, printable
+from zborg.planning.observe.health import SKEW
+
+KIND = "told"
+MOST = 8191  # bytes; ZFS_MAXPROPLEN - 1
+_VERSION = 1
+_REPORTS = 5
+_WORDS = 8  # of a report
+_LONGEST = 300  # characters of each
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One of its reports: how it ended, and what of it was not well."""
+
+    command: str
+    finished: datetime
+    status: Status
+    words: tuple[str, ...] = ()
+
+
+def write(reports: Sequence[Report]) -> str:
+    """ASCII without a control character, at most MOST bytes; words are left out where there are too many."""
+    said = [_table(report) for report in reports[:_REPORTS]]
+    while len(text := json.dumps({"zborg": _VERSION, "said": said}, separators=(",", ":"))) > MOST:
+        max((one["words"] for one in said), key=len).pop()
+    return text
+
+
+def _table(report: Report) -> dict[str, Any]:
+    odd = [one for one in report.outcomes if one.status not in (Status.OK, Status.SKIPPED)]
+    return {
+        "command": report.command[:_LONGEST],
+        "finished": moment(report.finished),
+        "status": report.status.value,
+        "words": [printable(f"{one.subject}: {one.message}")[:_LONGEST] for one in odd[:_WORDS]],
+    }
+
+
+def read(text: str) -> tuple[Said, ...]:
+    """What write() wrote. Raises ValueError for anything else."""
+    try:
+        table: Any = json.loads(text) if len(text) <= MOST else None
+        if table["zborg"] != _VERSION or not 1 <= len(table["said"]) <= _REPORTS:
+            raise ValueError("another version")
+        return tuple(_said(one) for one in table["said"])
+    except _UNREADABLE as error:
+        raise ValueError(f"no report: {type(error).__name__}") from error
+
+
+def _said(table: Mapping[str, Any]) -> Said:
+    finished = moment_of(table["finished"])
+    words = table["words"]
+    if finished is None or not isinstance(table["command"], str) or not isinstance(words, list):
+        raise ValueError("not its shape")
+    told = tuple(printable(str(one))[:_LONGEST] for one in words[:_WORDS])
+    return Said(printable(table["command"])[:20], finished, Status(table["status"]), told)
+
+
+def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime) -> Outcome:
+    """What a target's own zborg said, as it was seen then, told now. Never more than a warning: the target
+    may say anything, and its own cron tells its own people."""
+    data = {"told": text, "seen": moment(seen)}
+    try:
+        said = read(text)
+    except ValueError as error:
+        message = f"its own zborg left what cannot be read: {error}"
+        return Outcome(KIND, target, Status.WARNING, message, on(target, "zborg status"), data)
+    last = max(one.finished for one in said)
+    words = f"its own zborg said {_ago(last, now)}: {'; '.join(map(_words, said))}"
+    age = (seen - last).total_seconds()
+    late = f"nothing new for {duration(age)}; " if age > max_age else ""
+    ahead = "its clock is ahead; " if age < -SKEW else ""
+    bad = late or ahead or any(one.status is not Status.OK for one in said)
+    status = Status.WARNING if bad else Status.OK
+    return Outcome(
+        KIND, target, status, late + ahead + words, on(target, "zborg status") if bad else "", data
+    )
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    return f"{duration(max((now - then).total_seconds(), 0))} ago"
+
+
+def _words(said: Said) -> str:
+    more = f" ({', '.join(said.words)})" if said.words else ""
+    return f"{said.command} {said.status.value}{more}"

@@ -1,0 +1,3 @@
+"""Which snapshot and which paths are restored. Pure."""
+
+__all__ = ["paths", "select"]

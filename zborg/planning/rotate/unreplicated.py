@@ -1,0 +1,119 @@
+"""How long a target that gets nothing may keep snapshots on the storage.
+
+The last snapshot that a target has stays here for the next increment, whatever the policy says, and so
+does one that is on its way. While the target is away both hold on to ever more space (zrepl issue 606).
+At the limit they stay for it no longer: a bookmark, which costs nothing, is as good a base. What the
+policy keeps is not touched by that.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from zborg.model import Finding, Snapshot, Status, Target
+from zborg.model.text.remedy import command, remedy
+from zborg.model.text.units import counted, duration, size
+
+EARLY = 2
+"""The alarm is given at this part of a limit, a half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A snapshot that stays for a target. `since` is when that target last got something of the dataset;
+    `held` whether a hold of the target's is on it."""
+
+    target: str
+    snapshot: Snapshot
+    since: datetime
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What no longer stays for its target, and what is to be told of each target."""
+
+    let_go: tuple[Kept, ...]
+    findings: tuple[Finding, ...]
+
+
+def judge(kept: Iterable[Kept], targets: Sequence[Target], now: datetime) -> Judged:
+    """Each target by its own limits, each dataset by itself. Other targets than these have none."""
+    by_target: defaultdict[str, list[Kept]] = defaultdict(list)
+    for one in kept:
+        by_target[one.target].append(one)
+    let_go: list[Kept] = []
+    findings: list[Finding] = []
+    for target in targets:
+        over = tuple(_over(by_target[target.name], target, now))
+        let_go += over
+        findings += _told(by_target[target.name], over, target, now)
+    return Judged(tuple(let_go), tuple(findings))
+
+
+def _over(kept: Iterable[Kept], target: Target, now: datetime) -> Iterator[Kept]:
+    """Those past a limit, the oldest first: the base is given up before what is on its way."""
+    by_dataset: defaultdict[str, list[Kept]] = defaultdict(list)
+    for one in sorted(kept, key=lambda one: one.snapshot.createtxg):
+        by_dataset[one.snapshot.dataset].append(one)
+    for some in by_dataset.values():
+        space = sum(one.snapshot.used for one in some)
+        for one in some:
+            if _is_past(_age(one, now), space, target):
+                space -= one.snapshot.used
+                yield one
+
+
+def _age(kept: Kept, now: datetime) -> float:
+    return (now - kept.since).total_seconds()
+
+
+def _is_past(age: float, space: int, target: Target, part: int = 1) -> bool:
+    """Whether that part of a limit is reached. Space counts only once the replication is overdue."""
+    longest, most = target.max_unreplicated_age, target.max_unreplicated_space
+    return bool(longest and age * part > longest) or bool(
+        most and age > target.max_age and space * part > most
+    )
+
+
+def _told(kept: Sequence[Kept], over: Sequence[Kept], target: Target, now: datetime) -> Iterator[Finding]:
+    """One warning per target, whatever the number of its datasets; none while it is early."""
+    space: defaultdict[str, int] = defaultdict(int)
+    for one in kept:
+        space[one.snapshot.dataset] += one.snapshot.used
+    late = [one for one in kept if _is_past(_age(one, now), space[one.snapshot.dataset], target, part=EARLY)]
+    if not late:
+        return
+    age, bytes_ = max(_age(one, now) for one in late), sum(one.snapshot.used for one in late)
+    message = (
+        f"nothing new arrived there for {duration(age)}: {counted(len(late), 'snapshot')} "
+        f"({size(bytes_)} in no other) stayed here for it whatever the policy says"
+    )
+    message += (
+        f"; {len(over)} no longer, for the limit is {_limits(target)}; their bookmarks remain for the next"
+        if over
+        else f"; the limit is {_limits(target)}"
+    )
+    first = f"the limits are max_unreplicated_age and max_unreplicated_space of [targets.{target.name}]:"
+    again = remedy(command("zborg", "replicate", target.name), first=first)
+    yield Finding(target.name, Status.WARNING, message, again)
+
+
+def _limits(target: Target) -> str:
+    age, space = target.max_unreplicated_age, target.max_unreplicated_space
+    words = [duration(age)] if age else []
+    return " or ".join([*words, *([f"{size(space)} of a dataset"] if space else [])])
+
+
+def without(snapshots: Iterable[Snapshot], let_go: Iterable[Kept]) -> tuple[Snapshot, ...]:
+    """The snapshots as they will be once the holds of `let_go` are released."""
+    released: defaultdict[str, int] = defaultdict(int)
+    for one in let_go:
+        released[one.snapshot.guid] += one.held
+    return tuple(
+        replace(one, holds=one.holds - released[one.guid]) if one.guid in released else one
+        for one in snapshots
+    )

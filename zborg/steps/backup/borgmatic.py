@@ -1,0 +1,74 @@
+"""A backup the way of 2020: the host's own borgmatic, through a port that leads back to the server's sshd.
+
+Nothing is served from here and no repository is made: that is the host's business and the sshd's. What the
+server can see for itself decides all the same: a host is good only if a new commit came in this run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from zborg.borg.borgmatic import Told, judge
+from zborg.borg.storage.confine import confine
+from zborg.borg.storage.repository import last_transactions
+from zborg.errors import ZborgError
+from zborg.model import Host, Outcome, Speaker, Status
+from zborg.model.wall import NONE
+from zborg.state.locks import Lock
+from zborg.steps.backup.walls import KEY as WALL
+from zborg.steps.context import Begun, refuse_to_replace
+
+_LAST_LINES = 10  # that go with a failure
+
+
+@dataclass
+class ReverseBackup:
+    """One host's forced command, and what it came to."""
+
+    begun: Begun
+    host: Host
+    lock: Lock
+
+    def run(self, home: str) -> Outcome:
+        """`home` is the mountpoint of the host's dataset. Raises ZborgError when there was no way."""
+        context = self.begun.context
+        before = self._last(home)
+        if not before:
+            # borgmatic may be told to make what is missing: not in place of a history that was lost.
+            refuse_to_replace(context, self.host)
+        if context.config.storage.wall == "require":
+            raise ZborgError(
+                f'wall = "require", and no wall can stand around the borg serve of {self.host.name}: '
+                "the server's own sshd starts it",
+                'give the host the agent (docs/agent.md), or take wall = "require" out of zborg.toml',
+            )
+        confine(context.storage, [home], context.config.storage.account_of(self.host))
+        started, told = context.clock(), Told()
+
+        def listen(speaker: Speaker, line: str) -> None:
+            told.feed(line, speaker)
+
+        status = context.tunnel.forced(self.host, listen, adopt=self.lock.adopt)
+        judged, message, remedy = judge(status, told)
+        seconds = (context.clock() - started).total_seconds()
+        data: dict[str, Any] = {"transaction": self._last(home), "seconds": seconds, WALL: NONE.words}
+        if not judged.good:
+            data["log"] = told.lines[-_LAST_LINES:]
+        outcome = Outcome("host", self.host.name, judged, message, remedy, data)
+        return self._proven(outcome, before)
+
+    def _last(self, home: str) -> int:
+        return last_transactions(self.begun.context.storage, [home]).get(home, 0)
+
+    def _proven(self, outcome: Outcome, before: int) -> Outcome:
+        if not outcome.status.good or outcome.data["transaction"] > before:
+            return outcome
+        dataset = self.begun.context.config.storage.dataset_of(self.host.name)
+        words = f"borgmatic says good, but no commit reached {dataset}"
+        return replace(
+            outcome,
+            status=Status.FAILED,
+            message="; ".join(filter(None, (words, outcome.message))),
+            remedy="does its key on the server's sshd serve that dataset, append-only? (docs/reverse.md)",
+        )

@@ -1,0 +1,61 @@
+"""What earlier nights tell about each host: how long its backup takes, and when it last pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from zborg.model import Outcome
+from zborg.model.text.units import moment_of
+from zborg.planning.backup.schedule import typical
+from zborg.state.runs import Runs
+
+_NIGHTS, _DAY = timedelta(days=7), timedelta(days=1)
+_FAR = timedelta(days=3660)  # an interval may be longer than there are years behind us
+_LONGEST = 366 * 86400.0  # seconds; what claims more was never measured
+
+
+@dataclass(frozen=True)
+class Past:
+    """By host; who has no history is not there."""
+
+    seconds: Mapping[str, float]
+    since: Mapping[str, datetime]  # the end of its last good backup; without one, of its first try
+    pruned: Mapping[str, datetime]  # the start of the run in which it last did, or said that it keeps all
+
+
+def look_back(runs: Runs, now: datetime, prune_every: int, max_age: int = 0) -> Past:
+    """Read once per run, at least `max_age` seconds and a day back. What is odd is passed over: history never
+    stops a backup."""
+    longest = max(_NIGHTS, timedelta(seconds=prune_every), timedelta(seconds=max_age) + _DAY)
+    since = now - min(longest, _FAR)
+    nights = runs.outcomes_since("backup", since)
+    seconds = {name: _seconds(outcomes) for name, outcomes in nights.items()}
+    pruned = {name: _pruned(outcomes) for name, outcomes in nights.items()}
+    tried = {name: _since(outcomes) for name, outcomes in nights.items()}
+    return Past(
+        {name: typical(some) for name, some in seconds.items() if some},
+        {name: at for name, at in tried.items() if at},
+        {name: last for name, last in pruned.items() if last},
+    )
+
+
+def _seconds(outcomes: Iterable[Outcome]) -> Sequence[float]:
+    told = [outcome.data.get("seconds") for outcome in outcomes if outcome.status.good]
+    return [
+        float(one)
+        for one in told
+        if isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= _LONGEST
+    ]
+
+
+def _since(outcomes: Sequence[Outcome]) -> datetime | None:
+    good = [at for one in outcomes if one.status.good and (at := moment_of(one.data.get("finished")))]
+    tried = [at for one in outcomes if (at := moment_of(one.data.get("finished")))]
+    return max(good) if good else min(tried, default=None)
+
+
+def _pruned(outcomes: Iterable[Outcome]) -> datetime | None:
+    told = [moment_of(one.data.get(key)) for one in outcomes for key in ("pruned", "keeps_all")]
+    return max((one for one in told if one), default=None)

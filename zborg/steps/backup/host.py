@@ -1,0 +1,292 @@
+"""One host's backup: its verbs in turn.
+
+A host is good only if the server saw a new commit in this run, never by the client's word alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+from zborg.borg.agent import HostReport
+from zborg.borg.log import BorgLog, lock_is_held, statistics
+from zborg.borg.storage.confine import confine
+from zborg.borg.storage.litter import SNAPDIR, clear_litter, looks_like_a_repository
+from zborg.borg.storage.repository import entries, last_transactions, left_by_init, serving
+from zborg.borg.verdict import judge
+from zborg.errors import CommandFailed, Conflict, Stalled, TimedOut, ZborgError
+from zborg.model import Event, Host, Outcome, Speaker, Status
+from zborg.model.text.remedy import command, on, quoted, remedy
+from zborg.model.text.units import moment
+from zborg.planning.hosts.agent_version import answer_of, shell_prints
+from zborg.state.locks import Lock
+from zborg.steps.backup.retry import Tries
+from zborg.steps.backup.walls import KEY as WALL
+from zborg.steps.backup.walls import UNKNOWN
+from zborg.steps.context import Begun, refuse_to_replace
+from zborg.steps.mounts import machine_of
+
+_BETWEEN = 0.2  # seconds between two events of progress of a host
+
+
+def archive_name(host: Host, at: datetime) -> str:
+    return f"{host.name}-{at:%Y-%m-%dT%H%M%SZ}"
+
+
+@dataclass
+class HostBackup:
+    """init when there is no repository, then create; prune when that is due."""
+
+    begun: Begun
+    host: Host
+    lock: Lock
+    home: str  # the mountpoint of its dataset
+    tries: Tries = field(init=False)
+    _before: int = field(default=0, init=False)  # the last commit that the server saw before this try
+
+    def __post_init__(self) -> None:
+        self.tries = Tries(self.begun, self.host)
+
+    def run(self) -> Outcome:
+        """Raises ZborgError when it did not come to an outcome of borg's."""
+        return self.tries.persistently(self._once)
+
+    def _once(self, tried: int) -> Outcome:
+        made = self.prepare()
+        return made if made and made.status.bad else self.archive("create", tried)
+
+    def prepare(self) -> Outcome | None:
+        """Make the repository if there is none. None: it is there."""
+        self._before = self._last()
+        if self._before or not self._is_new():
+            return None
+        outcome = self._verb("init", self.host.name)
+        self._before = self._last()
+        return replace(outcome, message=f"init: {outcome.message}") if outcome.status.bad else outcome
+
+    def archive(self, verb: str, tried: int = 1) -> Outcome:
+        """After prepare(): a new archive by this verb, good only if the server saw its commit."""
+        # Nothing that was ever backed up is served before this.
+        confine(self.begun.context.storage, [self.home], self._account)
+        # The last try may have made its archive: every try has a name of its own.
+        name = archive_name(self.host, self.begun.started if tried == 1 else self.begun.context.clock())
+        return self._proven(self._verb(verb, self.host.name, name), name)
+
+    # --- is there a repository, and whose ---
+
+    def _last(self) -> int:
+        return last_transactions(self.begun.context.storage, [self.home]).get(self.home, 0)
+
+    def _told(self) -> list[str]:
+        return self.begun.context.tunnel.ask(self.host, "version").splitlines()
+
+    def _is_new(self) -> bool:
+        """Whether the repository is to be made. No commit was ever seen here; Conflict if that is odd.
+
+        What an init left that was killed is cleared, but only if the host was never seen good and says
+        itself that it has no repository, and the dataset holds no more than an init writes.
+        """
+        told = self._told()
+        self._check_name(told)
+        storage, unknown = self.begun.context.storage, "initialised no" in told
+        found = self._found(entries(storage, self.home))
+        if "config" in found and not unknown:
+            return False  # killed between its init and its first commit
+        refuse_to_replace(self.begun.context, self.host)
+        if found and not (unknown and left_by_init(storage, self.home, found)):
+            raise self._in_the_way(found)
+        if found:
+            storage.run(["rm", "-rf", "--", *(f"{self.home}/{name}" for name in found)])
+        return True
+
+    def _found(self, names: Sequence[str]) -> Sequence[str]:
+        """What lies in the dataset besides litter, which would keep borg from making a repository there."""
+        storage = self.begun.context.storage
+        if not names:
+            return names
+        if SNAPDIR in names:
+            self.begun.context.zfs.hide_snapshots(self._dataset)
+        clear_litter(storage, self.home)
+        return entries(storage, self.home)
+
+    @property
+    def _dataset(self) -> str:
+        return self.begun.context.config.storage.dataset_of(self.host.name)
+
+    def _in_the_way(self, names: Sequence[str]) -> Conflict:
+        """Everything is kept, under a name that is free, and `zborg init` makes an empty dataset again."""
+        context, name = self.begun.context, self._dataset
+        shown = ", ".join(map(quoted, names[:5])) + (", ..." if len(names) > 5 else "")
+        older = looks_like_a_repository(names)
+        what = "a repository that this host does not know" if older else "files that are no repository"
+        there = {one.name for one in context.zfs.datasets(context.config.storage.dataset)}
+        free = next(one for one in (f"{name}-{n}" for n in count(1)) if one not in there)
+        return Conflict(
+            f"{name} ({self.home}) holds {what}, where {self.host.name}'s is to be made: {shown}",
+            remedy(
+                command("zfs", "rename", name, free),
+                command("zborg", "init", self.host.name),
+                first=f"the first on {machine_of(context.config.storage)}, as root; all is kept as {free}:",
+            ),
+        )
+
+    def _check_name(self, told: Sequence[str]) -> None:
+        """A table that was renamed in zborg.toml alone would begin a second history."""
+        own = next((line.removeprefix("name ") for line in told if line.startswith("name ")), "")
+        if own != self.host.name:
+            raise Conflict(
+                f"zborg.toml says {self.host.name}, the host calls itself {own or 'nothing'}",
+                f"rename the table to [hosts.{own}], or set name in the host's agent.conf",
+            )
+
+    # --- one verb ---
+
+    def _verb(self, *words: str) -> Outcome:
+        """Its outcome. A lock that nobody can hold any more is broken, and the verb tried once again."""
+        status, log = self._say(*words)
+        if lock_is_held(status, log):
+            if owner := self._lock_owner():
+                return replace(self._outcome(status, log), message=f"locked: {owner}", remedy="wait for it")
+            self.tries.warn(
+                "breaks a lock that is left in its repository or its cache: no borg runs here or there"
+            )
+            met, (status, log) = log.broken, self._say("break-lock", self.host.name)
+            if status == 0:
+                status, log = self._say(*words)
+                log.broken = log.broken or met  # borg mends what it may, and says so once
+                return _counted_before(self._outcome(status, log), "a left lock was broken")
+        if log.report.repaired(self.host.name) and status != 0:
+            return self._again(log.report, words)
+        return self._outcome(status, log)
+
+    def _again(self, report: HostReport, words: Sequence[str]) -> Outcome:
+        """The agent removed what kept borg from its work: the verb is tried once more."""
+        name, note = self.host.name, report.repaired(self.host.name)
+        self.tries.warn(note)
+        status, log = self._say(*words)
+        outcome = _counted_before(self._outcome(status, log), note)
+        if not outcome.status.good:
+            return outcome
+        told = "; ".join(filter(None, (note, outcome.message)))
+        look = on(name, "dmesg", command("rm", "-r", report.cache)) if report.cache else ""
+        return replace(outcome, status=Status.WARNING, message=told, remedy=outcome.remedy or look)
+
+    def _lock_owner(self) -> str:
+        """Who may hold borg's lock, in words; "" when nobody is left.
+
+        We have the host's own kernel lock, so no other run of zborg serves this repository now.
+        """
+        told = self._told()
+        if "borg_runs yes" in told:
+            return f"a borg runs on {self.host.name}"
+        if "borg_runs no" not in told:
+            return f"whether a borg runs on {self.host.name} its agent does not say"
+        pids = ", ".join(map(str, serving(self.begun.context.storage, self.host.name, self._server())))
+        return f"a borg serve of its repository runs on the storage, pid {pids}" if pids else ""
+
+    @property
+    def _account(self) -> str:
+        return self.begun.context.config.storage.account_of(self.host)
+
+    def _server(self) -> str:
+        """As whom `borg serve` runs for it."""
+        storage = self.begun.context.storage
+        return self._account or str(confine(storage, [self.home], look=True)[self.home].uid)
+
+    def _say(self, *words: str) -> tuple[int, BorgLog]:
+        name = self.host.name
+        log = BorgLog(name, self.begun.context.config.storage.dataset_of(name))
+
+        shown = 0.0
+
+        def listen(speaker: Speaker, line: str) -> None:
+            nonlocal shown
+            # borg counts five times a second, a host that means harm a hundred thousand times.
+            if (counts := log.feed(line, speaker)) and (now := time.monotonic()) - shown >= _BETWEEN:
+                shown = now
+                self.begun.context.emit(Event("progress", self.host.name, data=counts))
+
+        limited = self.tries.limited()
+        try:
+            return self.begun.context.tunnel.verb(limited, words, listen, adopt=self.lock.adopt), log
+        except TimedOut as error:
+            raise self.tries.too_late() from error
+        except Stalled as error:
+            raise self.tries.stalled(error) from error
+
+    def _outcome(self, status: int, log: BorgLog) -> Outcome:
+        judged, message, remedy = judge(status, log)
+        if log.garbled and judged is Status.FAILED:
+            message, remedy = self._who_prints(message, remedy)
+        data: dict[str, Any] = dict(statistics(log.json()))
+        wall = self.begun.context.tunnel.wall(self.host.name)
+        data[WALL] = wall.words if wall else UNKNOWN
+        if log.clocks:
+            data["clocks"] = [moment(at) for at in log.clocks]  # the host's and ours
+        if log.warnings.total:
+            data["warnings"] = log.warnings.total
+        data |= {key: n for key in ("unread", "changed") if (n := getattr(log.warnings, key))}
+        if not judged.good:
+            data["log"] = log.last
+        return Outcome("host", self.host.name, judged, message, remedy, data)
+
+    def _who_prints(self, message: str, remedy: str) -> tuple[str, str]:
+        """borg serve only sees that something came before borg; an answer of the agent's shows what."""
+        try:
+            found = shell_prints(self.host.name, answer_of("\n".join(self._told())))
+        except CommandFailed as error:
+            return error.message, error.remedy
+        return (found.message, found.remedy) if found else (message, remedy)
+
+    def _proven(self, outcome: Outcome, archive: str) -> Outcome:
+        after = self._last()
+        data = {**outcome.data, "archive": archive, "transaction": after}
+        if not outcome.status.good:
+            return replace(outcome, data={**outcome.data, "transaction": after})
+        if after <= self._before:
+            message = "the host says good, but the server saw no commit in this run"
+            return replace(outcome, status=Status.FAILED, message=message, data=data)
+        if outcome.data.get("files") == 0:
+            message, remedy = "the archive is empty", "look at the paths in /etc/zborg/agent.conf on the host"
+            return replace(outcome, status=Status.FAILED, message=message, remedy=remedy, data=data)
+        return replace(outcome, data=data)
+
+    # --- the host's own retention ---
+
+    def pruned(self, made: Outcome) -> Outcome:
+        """After a good backup, which stays good unless damage or an alarm is met.
+
+        That a host keeps all is noted too: to ask costs a connection, which need not be made every night.
+        """
+        when = moment(self.begun.started)
+        try:
+            if "prune yes" not in self._told():
+                return replace(made, data={**made.data, "keeps_all": when})
+            outcome = self._verb("prune", self.host.name)
+            data = {**made.data, "transaction": self._last()}
+        except ZborgError as error:
+            return _with_warning(made, error.message, error.remedy)
+        if outcome.status in (Status.CONFLICT, Status.DAMAGED):
+            words = f"pruning: {outcome.message}"
+            return replace(made, status=outcome.status, message=words, remedy=outcome.remedy, data=data)
+        if not outcome.status.good:  # also when the host does not allow it now
+            return _with_warning(replace(made, data=data), outcome.message, outcome.remedy)
+        return replace(made, data={**data, "pruned": when})
+
+
+def _counted_before(outcome: Outcome, done: str) -> Outcome:
+    """The host counts the first try, and may allow no other now: then nothing was done."""
+    if outcome.status is not Status.SKIPPED:
+        return outcome
+    words = f"{done}; then {outcome.message}"
+    return replace(outcome, status=Status.FAILED, message=words, remedy="the next run goes on")
+
+
+def _with_warning(made: Outcome, message: str, remedy: str) -> Outcome:
+    words = f"pruning: {message}" if message else "pruning failed"
+    told = "; ".join(filter(None, (made.message, words)))
+    return replace(made, status=Status.WARNING, message=told, remedy=made.remedy or remedy)

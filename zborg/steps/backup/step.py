@@ -1,0 +1,240 @@
+"""backup: one borg archive per host, several hosts at once, the longest first.
+
+What is done for one host is in host_backup.py.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
+
+from zborg.errors import ZborgError
+from zborg.model import Dataset, Event, Host, Outcome, Report, Status
+from zborg.model.text.remedy import command
+from zborg.model.text.units import counted, duration, moment
+from zborg.planning.backup import excuses
+from zborg.planning.backup.places import Places
+from zborg.planning.backup.schedule import longest_first, prune_is_due
+from zborg.state.locks import Lock
+from zborg.steps.backup.borgmatic import ReverseBackup
+from zborg.steps.backup.earlier_runs import Past, look_back
+from zborg.steps.backup.host import HostBackup, archive_name
+from zborg.steps.backup.retry import Tries, pause
+from zborg.steps.backup.workers import Fleet
+from zborg.steps.checks import Checks, check_room
+from zborg.steps.context import Begun, Context, begin, conclude, missing, nobody, outcome_of, select_hosts
+from zborg.steps.mounts import check_mounted
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks of one backup run."""
+
+    hosts: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    fail_fast: bool = False
+    allow_partial: bool = False
+    dry_run: bool = False
+
+
+def backup(context: Context, options: Options) -> Report:
+    """Back up the selected hosts, and wait for all. Raises UsageError before anything starts."""
+    return Backup(context, options).within(inf)
+
+
+class Backup:
+    """One run of `backup`, which can be left while hosts are still at work, and be gone on with.
+
+    Raises UsageError before anything starts; nothing does before `within`.
+    """
+
+    def __init__(self, context: Context, options: Options) -> None:
+        hosts = select_hosts(context.config, options.hosts, options.exclude)
+        self._begun, self._options = begin(context, "backup"), options
+        oldest = max((host.max_age for host in hosts), default=0)
+        self._past = look_back(context.runs, self._begun.started, context.config.prune_every, oldest)
+        self._hosts = _ordered(hosts, self._past)
+        self._others = [
+            Outcome("host", name, Status.SKIPPED, "excluded on the command line") for name in options.exclude
+        ]
+        self._fleet: Fleet | None = None
+        self._ended: list[Outcome] = []
+        self._recording = threading.Lock()
+
+    def within(self, seconds: float) -> Report:
+        """The report after so many seconds at most: whoever has not ended by then is busy."""
+        if self._options.dry_run:
+            return self._begun.report((), _plan(self._begun, self._hosts))
+        deadline = time.monotonic() + seconds
+        if self._fleet is None:
+            self._start()
+        while not self.ended:
+            self.advance(deadline - time.monotonic())
+            if time.monotonic() >= deadline:
+                break
+        return self.report(seconds)
+
+    def advance(self, patience: float = inf) -> None:
+        """Until another host has ended."""
+        if self._fleet:
+            self._fleet.advance(patience)
+
+    def _record(self, outcome: Outcome) -> Outcome:
+        """Saved at once, whoever waits for the host: a killed run loses no finished one."""
+        with self._recording:
+            # The run may go on for hours with others: the outcome has its own time.
+            finished = moment(self._begun.context.clock())
+            self._ended.append(replace(outcome, data={**outcome.data, "finished": finished}))
+            self._begun.context.runs.save(self._begun.report([*self._others, *self._ended]))
+            return self._ended[-1]
+
+    @property
+    def ended(self) -> bool:
+        return self._fleet is None or self._fleet.ended
+
+    def report(self, window: float) -> Report:
+        """As of now, saved."""
+        context = self._begun.context
+        with self._recording:
+            ended = list(self._ended)
+        fleet = [*ended, *_others(self._fleet, ended, window)] if self._fleet else []
+        outcomes = [*self._others, *fleet] or [nobody(context.config)]
+        partial_ok = self._options.allow_partial or context.config.allow_partial
+        report = self._begun.report(outcomes, rule=partial(conclude, partial_ok=partial_ok))
+        context.runs.save(report)
+        return report
+
+    def _start(self) -> None:
+        context = self._begun.context
+        try:
+            datasets = _datasets(context)
+        except ZborgError as error:
+            self._others += [outcome_of("host", host.name, error) for host in self._hosts]
+            return
+        work = _HostWork(self._begun, self._past, datasets, Checks.gather(self._begun), self._record)
+        work.announce(self._hosts)
+        places = Places(context.config.parallel, self._past.seconds, context.config.jitter)
+        self._fleet = Fleet(self._hosts, work.one, places, self._reason_to_stop)
+
+    def _reason_to_stop(self, outcomes: Sequence[Outcome]) -> str:
+        if any(outcome.status is Status.INTERRUPTED for outcome in outcomes):
+            return "not started: interrupted"
+        if self._options.fail_fast and any(outcome.status.bad for outcome in outcomes):
+            return "not started: --fail-fast"
+        return ""
+
+
+def _others(fleet: Fleet, ended: Sequence[Outcome], window: float) -> list[Outcome]:
+    """Who was left out, and who is still to end when a night goes on: at work, or without a place yet."""
+    known = {one.subject for one in ended}
+    skipped = [one for one in fleet.outcomes if one.status is Status.SKIPPED]
+    return [one for one in (*skipped, *_unfinished(fleet, window)) if one.subject not in known]
+
+
+def _unfinished(fleet: Fleet, window: float) -> list[Outcome]:
+    took, look = f"within window = {duration(window)}" if window < inf else "yet", command("zborg", "status")
+    at_work = ", ".join(fleet.at_work)
+    words = {
+        name: f"not finished {took}: at work for {duration(seconds)}; its end gets a snapshot of its own"
+        for name, seconds in fleet.at_work.items()
+    }
+    words |= dict.fromkeys(fleet.waiting, f"not begun {took}: its place is taken by {at_work}")
+    return [Outcome("host", name, Status.BUSY, said, look) for name, said in words.items()]
+
+
+def _ordered(hosts: Sequence[Host], past: Past) -> tuple[Host, ...]:
+    by_name = {host.name: host for host in hosts}
+    return tuple(by_name[name] for name in longest_first(by_name, past.seconds))
+
+
+def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
+    config = begun.context.config
+    at_once = min(config.parallel, len(hosts))
+    lines = [
+        f"back up {h.name} ({h.endpoint}) into {config.storage.dataset_of(h.name)} {_as(begun, h)}"
+        for h in hosts
+    ]
+    return [*lines, f"{counted(len(hosts), 'host')}, {at_once} at once"]
+
+
+def _as(begun: Begun, host: Host) -> str:
+    return "by its own borgmatic" if host.reverse else f"as {archive_name(host, begun.started)}"
+
+
+@dataclass(frozen=True)
+class _HostWork:
+    """What is done for each host of one run."""
+
+    begun: Begun
+    past: Past
+    datasets: Mapping[str, Dataset]
+    checks: Checks
+    record: Callable[[Outcome], Outcome]
+
+    def announce(self, hosts: Sequence[Host]) -> None:
+        """Who shows the work can tell from this what is still to come."""
+        expected = {host.name: self.past.seconds.get(host.name) for host in hosts}
+        parallel = self.begun.context.config.parallel
+        self.begun.context.emit(
+            Event("planned", self.begun.command, data={"expected": expected, "parallel": parallel})
+        )
+
+    def one(self, host: Host) -> Outcome:
+        """One host, whatever happens to it, as an outcome: no host ends the night of the others."""
+        context = self.begun.context
+        try:
+            context.emit(Event("started", host.name))
+            pause(self.begun, host, random.uniform(0, context.config.jitter))
+            # Recorded before the lock is let go: a snapshot finds the host at work, or what became of it.
+            with context.locks.hold(f"host-{host.name}") as lock:
+                outcome = self.record(self._judged(host, lock))
+        except Exception as error:
+            outcome = self.record(outcome_of("host", host.name, error))
+        context.emit(Event("finished", host.name, outcome.message, {"status": outcome.status.value}))
+        return outcome
+
+    def _judged(self, host: Host, lock: Lock) -> Outcome:
+        try:
+            made = self._under_lock(host, lock)
+        except Exception as error:
+            return outcome_of("host", host.name, error)
+        return excuses.judged(host, made, self.past.since.get(host.name), self.begun.context.clock())
+
+    def _under_lock(self, host: Host, lock: Lock) -> Outcome:
+        home = _home(self.begun.context, host, self.datasets)
+        if host.reverse:
+            tries = Tries(self.begun, host)
+            return tries.persistently(lambda _: ReverseBackup(self.begun, tries.limited(), lock).run(home))
+        work = HostBackup(self.begun, host, lock, home)
+        made = self.checks.judged(host, work.run())
+        return work.pruned(made) if self._is_to_prune(made) else made
+
+    def _is_to_prune(self, made: Outcome) -> bool:
+        """An archive that is doubted must not push the others out."""
+        last, every = self.past.pruned.get(made.subject), self.begun.context.config.prune_every
+        due = prune_is_due(last, self.begun.started, every)
+        return due and made.status.good and "doubt" not in made.data
+
+
+def _datasets(context: Context) -> dict[str, Dataset]:
+    root = context.config.storage.dataset
+    found = {dataset.name: dataset for dataset in context.zfs.datasets(root)}
+    if not found:
+        raise missing(context.zfs, root, "", "zborg init")
+    return found
+
+
+def _home(context: Context, host: Host, datasets: Mapping[str, Dataset]) -> str:
+    """The mountpoint of the host's dataset."""
+    name = context.config.storage.dataset_of(host.name)
+    dataset = datasets.get(name)
+    if dataset is None:
+        raise ZborgError(f"the dataset {name} does not exist", command("zborg", "init", host.name))
+    home = check_mounted(context, dataset, datasets.get(context.config.storage.dataset))
+    check_room(dataset, context.config.storage)
+    return home

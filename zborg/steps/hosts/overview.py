@@ -1,0 +1,89 @@
+"""host list, host test: looking at the hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+from zborg.borg.storage.repository import repository_id
+from zborg.config import Config
+from zborg.errors import ZborgError
+from zborg.model import Dataset, Event, Host, Outcome, Report, Status
+from zborg.model.text.units import duration, moment
+from zborg.planning.hosts.agent_version import answer_of, clock_of, judge
+from zborg.state.runs import Runs, new_run
+from zborg.steps.context import Begun, Context, begin, inspect, nobody, outcome_of, select_hosts
+from zborg.steps.hosts.enrol import escrow_of
+from zborg.steps.inventory import vanished
+from zborg.steps.observe.status import last_good
+
+
+def list_hosts(config: Config, runs: Runs, now: datetime) -> Report:
+    """Every host with its address, its dataset and its last good backup, as the saved facts have it."""
+    good = {name: at for name, (at, _) in last_good(config, runs)[0].items()}
+    outcomes = [_listed(config, host, good.get(host.name), now) for host in config.hosts]
+    outcomes = (outcomes or [nobody(config)]) + vanished(config)
+    status, code = inspect(outcomes)
+    return Report("host list", new_run(now), config.name, now, now, status, code, tuple(outcomes))
+
+
+def _listed(config: Config, host: Host, good: datetime | None, now: datetime) -> Outcome:
+    dataset = config.storage.dataset_of(host.name)
+    age = f"last good {duration((now - good).total_seconds())} ago" if good else "never good yet"
+    data = {
+        "address": str(host.endpoint),
+        "dataset": dataset,
+        "last_good": moment(good) if good else None,
+        "identity": host.endpoint.identity,
+    }
+    return Outcome("host", host.name, Status.OK, f"{host.endpoint}, {dataset}, {age}", data=data)
+
+
+def reach_hosts(context: Context, names: Sequence[str]) -> Report:
+    """Reach each host through the real way, and start a `borg serve` for it; several at once."""
+    hosts = select_hosts(context.config, names)
+    begun = begin(context, "host test")
+    try:
+        datasets = {one.name: one for one in context.zfs.datasets(context.config.storage.dataset)}
+    except ZborgError as error:
+        return begun.report([outcome_of("step", "host test", error)], rule=inspect)
+    with ThreadPoolExecutor(max_workers=context.config.parallel) as pool:
+        outcomes = list(pool.map(lambda host: _tested(begun, host, datasets), hosts))
+    return begun.report(outcomes or [nobody(context.config)], rule=inspect)
+
+
+def _tested(begun: Begun, host: Host, datasets: dict[str, Dataset]) -> Outcome:
+    context = begun.context
+    if host.reverse:
+        words = "its forced command is borgmatic: a backup tries it, nothing less can"
+        return Outcome("host", host.name, Status.SKIPPED, words)
+    context.emit(Event("started", host.name, "asked"))
+    try:
+        answer = answer_of(context.tunnel.ask(host, "version"))
+        context.tunnel.try_serve(host.name)
+        now = context.clock()
+        sealed = _is_sealed(context, host, datasets)
+        found = judge(host, answer, now, escrow=bool(context.config.custodians), sealed=sealed)
+        kept = {
+            key: answer.get(key, "") for key in ("agent", "borg", "alarm", "escrow", "initialised", "opens")
+        }
+        told = clock_of(answer)
+        data = kept | {"clock": moment(told) if told else None, "sealed": sealed}
+        outcome = Outcome("host", host.name, found.level, found.message, found.remedy, data)
+    except Exception as error:
+        outcome = outcome_of("host", host.name, error)
+    context.emit(Event("finished", host.name))
+    return outcome
+
+
+def _is_sealed(context: Context, host: Host, datasets: dict[str, Dataset]) -> bool:
+    """Whether the key of the repository that is there now is in escrow here."""
+    dataset = datasets.get(context.config.storage.dataset_of(host.name))
+    if not dataset or not dataset.mounted or not dataset.mountpoint:
+        return False
+    try:
+        repository = repository_id(context.storage, dataset.mountpoint)
+    except ZborgError:  # no repository yet
+        return False
+    return bool(repository) and escrow_of(context.config).is_sealed(host.name, repository)

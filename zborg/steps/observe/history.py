@@ -1,0 +1,123 @@
+"""history: what earlier nights came to, and what the snapshots tell of them when the history is lost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from zborg.config import Config
+from zborg.errors import Exit, UsageError
+from zborg.model import P_RUN, P_TRANSACTION, Emit, Entry, Event, Outcome, Report, Snapshot, Status, Zfs
+from zborg.model.text.units import counted, moment
+from zborg.planning.observe.nights import Night, nights, trend
+from zborg.state.history import History
+from zborg.state.recorder import Recorder
+from zborg.state.runs import Runs, new_run
+from zborg.steps.inventory import Remembering
+
+
+def recorded_runs(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Runs:
+    """The run files below `state`, whose every report is recorded in the history beside them.
+
+    Which hosts there are is remembered as well.
+    """
+    record = recorder(config, state, zfs, emit)
+    remember = Remembering(config, Runs(state / "runs"), lambda words: emit(Event("warning", "hosts", words)))
+
+    def also(report: Report) -> None:
+        record(report)
+        remember(report)
+
+    return Runs(state / "runs", also, lambda words: emit(Event("warning", "state", words)))
+
+
+def recorder(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Recorder:
+    return Recorder(
+        History(state / "history.db"),
+        state / "runs",
+        lambda: told_by_snapshots(zfs, config),
+        lambda words: emit(Event("warning", "history", words)),
+    )
+
+
+def history(past: History, config: Config, host: str, days: int, now: datetime) -> Report:
+    """The nights of the last days, or the backups of one host with their trend.
+
+    Raises UsageError, and as History. It only tells: whatever the nights came to, this is exit 0.
+    """
+    since = now - timedelta(days=days)
+    entries = past.outcomes("host", host, since)
+    if host and not entries and host not in (known := [one.name for one in config.hosts]):
+        raise UsageError(f"nothing is recorded of {host}", f"known hosts: {', '.join(known) or 'none'}")
+    told = _of_host(host, entries) if host else [_of_night(one) for one in nights(entries)]
+    return Report("history", new_run(now), config.name, now, now, Status.OK, Exit.OK, tuple(told))
+
+
+def _of_night(night: Night) -> Outcome:
+    status = Status.OK if night.good and not night.bad else Status.PARTIAL if night.good else Status.FAILED
+    words = ", ".join(night.bad) if night.hosts else "no backup"
+    data = {
+        "good": len(night.good),
+        "bad": night.bad,
+        "original_bytes": night.total("original_bytes"),
+        "new_bytes": night.total("new_bytes"),
+        "seconds": night.seconds,
+    }
+    return Outcome("night", night.day.isoformat(), status, words, data=data)
+
+
+def _of_host(host: str, entries: Sequence[Entry]) -> Iterator[Outcome]:
+    for entry in entries:
+        if entry.command == "backup":
+            here = f"{entry.ended.astimezone():%Y-%m-%d %H:%M}"
+            facts = {"run": entry.run, "ended": moment(entry.ended), "ended_here": here}
+            yield replace(entry.outcome, data={**entry.outcome.data, **facts})
+    found = trend(entries)
+    if "since" in found:
+        found["since"] = moment(found["since"])
+    words = f"nothing is recorded of {host} in these days" if not found["of"] else ""
+    yield Outcome("trend", host, Status.OK, words, data=found)
+
+
+def rebuild(again: Recorder, config: Config, now: datetime, *, dry_run: bool) -> Report:
+    """Make the history anew of what is known elsewhere; what it knows stays. Raises as History."""
+    empty = Report("history", new_run(now), config.name, now, now, Status.OK, Exit.OK, ())
+    if dry_run:
+        return replace(empty, plan=("record what all run files and the snapshots' properties tell",))
+    words = f"{counted(again.rebuild(), 'run')} recorded"
+    return replace(empty, outcomes=(Outcome("history", "history.db", Status.OK, words),))
+
+
+def told_by_snapshots(zfs: Zfs, config: Config) -> Iterator[Report]:
+    """One report per run of `zborg snapshot` whose snapshots are still there. Raises as Zfs.
+
+    They tell when each dataset was snapshotted and how its host's backup was marked; nothing of a backup's
+    numbers, of replications and of scrubs.
+    """
+    if config.storage.received:  # of those copies another server's zborg has the history
+        return
+    by_run: dict[str, list[Snapshot]] = defaultdict(list)
+    for snapshot in zfs.snapshots(config.storage.dataset):
+        if snapshot.name and snapshot.dataset != config.storage.dataset and P_RUN in snapshot.properties:
+            by_run[snapshot.properties[P_RUN]].append(snapshot)
+    for run, snapshots in by_run.items():
+        yield _report(run, config.name, snapshots)
+
+
+def _report(run: str, server: str, snapshots: Sequence[Snapshot]) -> Report:
+    at = min(snapshot.created for snapshot in snapshots)
+    outcomes = tuple(map(_outcome, snapshots))
+    return Report("snapshot", run, server, at, at, Status.OK, Exit.OK, outcomes)
+
+
+def _outcome(snapshot: Snapshot) -> Outcome:
+    state = snapshot.state
+    words = f"{snapshot.raw}, marked {state.value}" if state else f"{snapshot.raw}, without a mark"
+    data: dict[str, object] = {"snapshot": snapshot.full, "state": state.value if state else None}
+    number = snapshot.properties.get(P_TRANSACTION, "")
+    if number.isascii() and number.isdigit():
+        data["transaction"] = int(number)
+    return Outcome("dataset", snapshot.dataset, Status.OK, words, data=data)

@@ -1,0 +1,128 @@
+"""report: what the history tells of many days, for people who would rather look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from stat import S_IMODE
+from typing import Any
+
+from zborg.config import Config
+from zborg.errors import Exit, ZborgError
+from zborg.model import News, Notifier, Outcome, Report, Status
+from zborg.model.figures import Figures, HostFigures, PoolFigures, TargetFigures
+from zborg.model.text import os_errors
+from zborg.model.text.units import counted, moment, size, span
+from zborg.planning.observe.figures import Told, figures
+from zborg.reporting.notify import message
+from zborg.state.escrow import Escrow
+from zborg.state.history import History
+from zborg.state.runs import new_run
+from zborg.state.textfile import FOR_OWNER, replace_whole
+from zborg.steps.context import inspect
+from zborg.steps.inventory import vanished
+from zborg.steps.observe.notify import deliver, nobody
+
+COMMAND = "report"
+
+
+def gathered(past: History, config: Config, days: int, now: datetime) -> Figures:
+    """What there is to show of today and the days before it, `days` in all. Raises as History."""
+    here = now.astimezone()
+    first = here.date() - timedelta(days=days - 1)
+    since = datetime.combine(first, time()).astimezone()
+    escrow = Escrow(config.state_dir / "escrow")
+    names = [host.name for host in config.hosts]
+    return figures(
+        Told(
+            first=first,
+            last=here.date(),
+            hosts=past.outcomes("host", since=since),
+            datasets=past.outcomes("dataset", since=since),
+            replicas=past.outcomes("replica", since=since),
+            pools=past.outcomes("pool", since=since),
+            names=names,
+            targets=[target.name for target in config.targets],
+            sealed=frozenset(name for name in names if escrow.sealed_for(name)),
+        )
+    )
+
+
+def planned(config: Config, now: datetime, lines: Sequence[str], *, mail: bool) -> Report:
+    plan = (*lines, *(["send it to whom [notify] names"] if mail else []))
+    return Report(COMMAND, new_run(now), config.name, now, now, Status.OK, Exit.OK, (), plan)
+
+
+def written(place: Path, html: str) -> Outcome:
+    """A new file is its owner's alone, for it names hosts and what fails there; an older one keeps its mode.
+
+    Readers see the old page or the new one. Raises ZborgError.
+    """
+    try:
+        mode = S_IMODE(place.stat().st_mode) if place.exists() else FOR_OWNER
+        replace_whole(place, html, mode)
+    except OSError as error:
+        raise ZborgError(*os_errors.describe(error, str(place), "cannot be written")) from error
+    return Outcome("file", str(place), Status.OK, size(len(html.encode())))
+
+
+def report(found: Figures, config: Config, now: datetime, outcomes: Sequence[Outcome]) -> Report:
+    """The same in a few numbers. It only tells: whatever the nights came to, this is exit 0."""
+    told = (
+        *vanished(config),
+        *map(_host, found.hosts),
+        *map(_pool, found.pools),
+        *(_target(one) for one in found.targets if one.behind),
+        *outcomes,
+    )
+    return Report(COMMAND, new_run(now), config.name, now, now, Status.OK, Exit.OK, told)
+
+
+def _host(one: HostFigures) -> Outcome:
+    data = {**one.trend, "sealed": one.proof.sealed}
+    if "since" in data:
+        data["since"] = moment(data["since"])
+    times = {"last_good": one.proof.backup, "snapshot": one.proof.snapshot, "restored": one.proof.restore}
+    data |= {key: moment(at) for key, at in times.items() if at}
+    data["copies"] = {name: moment(at) if at else None for name, at in one.proof.copies.items()}
+    return Outcome("host", one.name, Status.OK, "; ".join(_words(one.trend)), data=data)
+
+
+def _words(trend: Any) -> Iterator[str]:
+    yield f"{trend['good']} of {counted(trend['of'], 'backup')} good"
+    if "usual_new_bytes" in trend and "usual_seconds" in trend:
+        yield f"usually {size(trend['usual_new_bytes'])} new in {span(trend['usual_seconds'])}"
+
+
+def _pool(one: PoolFigures) -> Outcome:
+    used = one.used[-1][1]
+    data: dict[str, object] = {"size": one.size, "used": used}
+    words = f"{used / one.size:.0%} of {size(one.size)} used"
+    if one.forecast:
+        full = one.forecast.full
+        data |= {"bytes_a_day": one.forecast.bytes_a_day, "full": full.isoformat() if full else None}
+        words += f", full about {full}" if full else ", not full for years"
+    return Outcome("pool", one.name, Status.OK, words, data=data)
+
+
+def _target(one: TargetFigures) -> Outcome:
+    worst, now = max(days for _, days in one.behind), one.behind[-1][1]
+    words = f"{counted(now, 'day')} behind, {counted(worst, 'day')} at worst"
+    return Outcome("target", one.name, Status.OK, words, data={"days_behind": now, "worst": worst})
+
+
+# --- telling ----------------------------------------------------------------------------------------------
+
+
+def send(notifiers: Sequence[Notifier], made: Report, status: Report, html: str, config: Config) -> Report:
+    """`status` to every notifier, with the page attached where that can be. Any failure is a failure (4).
+
+    Attached, because mail readers drop what a page has of plots and style, and cut what is long.
+    """
+    told = message(replace(status, command=COMMAND), (), config.notify.subject)
+    told = replace(told, news=frozenset({News.REPORT}), attached=html)
+    outcomes = deliver(notifiers, [told], config.notify.timeout) or [nobody(config)]
+    worst, code = inspect(outcomes)
+    return replace(made, outcomes=(*made.outcomes, *outcomes), status=worst, exit=code)

@@ -1,0 +1,65 @@
+"""metrics: what `zborg status` and the last runs tell, as a textfile for node_exporter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zborg.config import Config
+from zborg.errors import ZborgError
+from zborg.model import TOLD, Outcome, Target
+from zborg.reporting.metrics import Backups, Copies, Facts, text
+from zborg.state.runs import Runs
+from zborg.state.textfile import replace_whole
+from zborg.steps.context import Context
+from zborg.steps.observe.status import last_good, saved
+
+
+def publish(context: Context) -> Iterator[ZborgError]:
+    """Write the textfile that zborg.toml names; yields why it could not."""
+    path = context.config.metrics
+    if path is None:
+        return
+    try:
+        replace_whole(path, text(facts(context)))
+    except OSError as error:
+        words = f"metrics: {path} cannot be written: {error.strerror}"
+        yield ZborgError(
+            words, "textfile under [metrics] names it; its folder is node_exporter's, and must be there"
+        )
+
+
+def facts(context: Context) -> Facts:
+    config, runs, now = context.config, context.runs, context.clock()
+    newest = [runs.newest(command) for command in TOLD]
+    scrub = runs.newest("scrub")
+    return Facts(
+        now=now,
+        status=saved(config, runs, context.locks, now, context.frozen.now()),
+        hosts=dict(_hosts(config, runs)),
+        targets={target.name: _target(target, runs) for target in config.targets},
+        last=[report for report in newest if report],
+        pools=[one for one in scrub.outcomes if one.kind == "pool"] if scrub else [],
+    )
+
+
+def _hosts(config: Config, runs: Runs) -> Iterator[tuple[str, Backups]]:
+    good, newest = last_good(config, runs)
+    for host in config.hosts:
+        yield host.name, Backups(host.max_age, good.get(host.name), newest.get(host.name))
+
+
+def _target(target: Target, runs: Runs) -> Copies:
+    sent = good = None
+    for report in runs.newest_first("replicate"):
+        mine = [one for one in report.outcomes if one.subject.partition(":")[0] == target.name]
+        if mine and sent is None:
+            sent = sum(_bytes(one) for one in mine)
+        if any(one.status.good for one in mine) and not any(one.status.bad for one in mine):
+            good = report.finished
+            break
+    return Copies(target.max_age, good, sent)
+
+
+def _bytes(outcome: Outcome) -> int:
+    found = outcome.data.get("bytes", 0)
+    return found if isinstance(found, int) else 0

@@ -1,0 +1,319 @@
+"""status: what the last runs left, with its age; with `live` the pools are asked as well.
+
+The saved facts cost no connection: the answer comes at once, also when the storage is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from zborg.config import Config
+from zborg.model import TELLING, Finding, Outcome, Report, Scrub, Status, Target
+from zborg.model.text.units import counted, duration, moment, size
+from zborg.planning.backup.schedule import typical
+from zborg.planning.observe.health import SKEW, due, host_findings
+from zborg.state.frozen import Freeze
+from zborg.state.locks import Locks
+from zborg.state.runs import Runs, ended, new_run
+from zborg.steps.backup.walls import standing
+from zborg.steps.context import Context, conclude, inspect, nobody
+from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
+from zborg.steps.offsite.arrivals import KIND, again
+from zborg.steps.offsite.published_report import KIND as TOLD
+from zborg.steps.offsite.published_report import heard_last
+from zborg.steps.replicate.lag import Lag, lag_of
+from zborg.steps.restore.interrupted import killed_restores
+from zborg.steps.rotate.freeze import mend, told
+from zborg.steps.scrub import judged, pool_of_facts, verified
+
+Found = tuple[Report, list[Outcome]]
+
+_DAYS = timedelta(days=7)  # what is usual
+_FEW = 3  # nights that tell it
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How old the last of a step may be, in seconds, and since when it is asked for."""
+
+    seconds: int
+    first: datetime | None
+
+
+def saved(
+    config: Config,
+    runs: Runs,
+    locks: Locks,
+    now: datetime,
+    frozen: Mapping[str, Freeze] | None = None,
+    pools: Found | None = None,
+) -> Report:
+    """The report of the last saved facts, and of `pools` if they were asked just now.
+
+    Exit 4 for what failed, is overdue or never was, 13 for damage.
+    """
+    runs = runs.as_now()
+    first = runs.since()
+    if config.storage.received:
+        outcomes = list(_arrived(config, runs, now))
+    else:
+        outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
+        outcomes += killed_restores(config, locks)
+        outcomes += standing(config, runs)
+        outcomes += vanished(config)
+        snapshots = _last(runs, "snapshot")
+        outcomes += _shown("snapshot", snapshots, Limit(config.snapshot_max_age, first), now)
+    if not config.keep.empty or config.storage.received:
+        rotated = _last(runs, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
+        outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)
+    outcomes += [_frozen(freeze) for freeze in (frozen or {}).values()]
+    for target in config.targets:
+        about, limit = partial(_is_about, target.name), _limit_of(target, config, first)
+        step, *odd = _shown(f"replicate {target.name}", _last(runs, "replicate", about), limit, now)
+        outcomes += [_behind(step, lag_of(runs, target.name, now)), *odd, *heard_last(target, runs, now)]
+    scrubs = _aged_all(config, pools or _last(runs, "scrub"), now)
+    step, *_ = _shown("scrub", scrubs, Limit(config.scrub_max_age, first), now)
+    outcomes += [step, *(_pool(one) for one in (scrubs[1] if scrubs else ()))]
+    outcomes += _untold(runs, now) if config.notify.anybody else []
+    return _report(config, now, outcomes)
+
+
+def _untold(runs: Runs, now: datetime) -> list[Outcome]:
+    """Who did not get the last message: of a dead notifier nobody hears otherwise."""
+    report = runs.newest(TELLING)
+    if report is None:
+        return []
+    ago = f"not told {duration((now - report.finished).total_seconds())} ago"
+    lost = [one for one in report.outcomes if one.status.bad]
+    return [replace(one, status=Status.WARNING, message=f"{ago}: {one.message}", data={}) for one in lost]
+
+
+def _arrived(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
+    """What the last rotation saw of it, judged again."""
+    found = _last(runs, "rotate", lambda one: one.kind == KIND)
+    if found is None:
+        yield _never(
+            KIND, config.storage.dataset, Limit(config.snapshot_max_age, runs.since()), "rotate", now
+        )
+    for one in found[1] if found else ():
+        yield again(one, config, runs.since(), now)
+
+
+def _never(kind: str, subject: str, limit: Limit, command: str, now: datetime) -> Outcome:
+    """What was never done: on a server's first day that is no failure."""
+    if at := due(limit.first, limit.seconds, now):
+        words = f"not run yet; due by {moment(at)}"
+        return Outcome(kind, subject, Status.PENDING, words, data={"due": moment(at)})
+    return Outcome(kind, subject, Status.FAILED, "never run", f"zborg {command}")
+
+
+def _limit_of(target: Target, config: Config, first: datetime | None) -> Limit:
+    """A target may be newer than the server."""
+    known = known_targets_of(config).get(target.name)
+    return Limit(target.max_age, known.first if known and known.first else first)
+
+
+def _is_open(config: Config, named: Collection[str], outcome: Outcome) -> bool:
+    """An orphan of the last rotation is reported until the host is back, forgotten, or named by itself."""
+    name = outcome.data.get("orphan")
+    settled = name in named or name in known_hosts_of(config).forgotten() if name else False
+    return outcome.kind != KIND and not settled
+
+
+def live(context: Context) -> Report:
+    """The same, after asking every pool now. Nothing is saved: a monitor may ask every minute."""
+    asked = verified(context)
+    frozen = context.frozen.now()
+    pools = (asked, list(asked.outcomes))
+    return saved(context.config, context.runs, context.locks, context.clock(), frozen, pools)
+
+
+def _behind(step: Outcome, lag: Lag | None) -> Outcome:
+    if lag is None or "run" not in step.data:
+        return step
+    return replace(step, message=f"{step.message}; {lag}", data={**step.data, **lag.facts()})
+
+
+def _pool(seen: Outcome) -> Outcome:
+    """With what it holds before what was found."""
+    pool = pool_of_facts(seen.subject.rpartition(":")[2], seen.data)
+    if pool is None or not pool.size:
+        return seen
+    words = f"{pool.health}, {1 - pool.free / pool.size:.0%} of {size(pool.size)} used"
+    return replace(seen, message=f"{words}; {seen.message}")
+
+
+def _frozen(freeze: Freeze) -> Outcome:
+    return Outcome("rotate", freeze.host, Status.WARNING, told(freeze), mend(freeze), {"frozen": True})
+
+
+def _report(config: Config, now: datetime, outcomes: list[Outcome]) -> Report:
+    status, code = inspect(outcomes)
+    return Report("status", new_run(now), config.name, now, now, status, code, tuple(outcomes))
+
+
+def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
+    """One outcome per host: its last good backup against its max_age."""
+    good, newest = last_good(config, runs)
+    usual = _usual(runs, now)
+    ages = {name: ended for name, (ended, _) in good.items()}
+    limits = {host.name: host.max_age for host in config.hosts}
+    untried = [name for name in limits if name not in good and name not in newest]
+    first = _first_of(untried, config, runs)
+    for finding in host_findings(ages, limits, first, now):
+        name = finding.subject
+        numbers = good[name][1].data if name in good else {}
+        outcome = _host(finding, numbers, newest.get(name))
+        facts: dict[str, Any] = {"max_age": limits[name], **usual.get(name, {})}
+        if name in good:
+            facts |= {"last_good": moment(ages[name]), "age": int((now - ages[name]).total_seconds())}
+        yield replace(outcome, data={**outcome.data, **facts})
+
+
+def _first_of(names: Iterable[str], config: Config, runs: Runs) -> dict[str, datetime | None]:
+    """When each was first configured; of who is not known by name since when the server is in use."""
+    known = {name: known_hosts_of(config).get(name) for name in names}
+    return {name: one.first if one and one.first else runs.since() for name, one in known.items()}
+
+
+def _usual(runs: Runs, now: datetime) -> dict[str, dict[str, float]]:
+    """By host what its good backups of the last days took and brought; the last one is among them."""
+    nights = runs.outcomes_since("backup", now - _DAYS)
+    return {name: _medians([one.data for one in some if one.status.good]) for name, some in nights.items()}
+
+
+def _medians(nights: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    found = {}
+    for key in ("seconds", "new_bytes"):
+        values = [one[key] for one in nights if isinstance(one.get(key), int | float)]
+        if len(values) >= _FEW:
+            found[f"usual_{key}"] = typical(values)
+    return found
+
+
+def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
+    message = finding.message
+    level = finding.level
+    if newest and newest.status.bad:
+        said = "" if newest.message == newest.status.value else f": {newest.message}"
+        message += f"; the last try {newest.status.value}{said}"
+        level = _graver(level, newest.status)
+        numbers = {}  # they are of an older run, and would read as if they were of this one
+    elif level is Status.OK and newest and (doubt := _doubt(newest)):
+        message, level = f"{message}, but {doubt}", Status.WARNING
+    remedy = (
+        ""
+        if level in (Status.OK, Status.PENDING)
+        else (newest.remedy if newest and newest.remedy else finding.remedy)
+    )
+    return Outcome("host", finding.subject, level, message, remedy, numbers)
+
+
+def _doubt(newest: Outcome) -> str:
+    """What is not as it should be with a good backup, for as long as the newest has it."""
+    unread = newest.data.get("unread")
+    missing = f"{counted(unread, 'file')} could not be read" if isinstance(unread, int) and unread > 0 else ""
+    return "; ".join(filter(None, (str(newest.data.get("doubt", "")), missing)))
+
+
+def _graver(level: Status, last: Status) -> Status:
+    """A failed try among young good ones is a warning; an alarm or damage is one at once."""
+    if last in (Status.CONFLICT, Status.DAMAGED):
+        return last
+    return Status.WARNING if level is Status.OK else level
+
+
+def _at_work(host: Outcome, locks: Locks) -> Outcome:
+    """Whoever looks in the middle of the night sees that it is going on."""
+    owner = locks.owner(f"host-{host.subject}")
+    if owner is None:
+        return host
+    words = f"{host.message}; at work since {owner.since}: {owner.command} (pid {owner.pid})"
+    return replace(host, message=words, data={**host.data, "running": owner.since})
+
+
+def last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Outcome]], dict[str, Outcome]]:
+    """Per host its newest good outcome with its time, and its newest outcome of any kind."""
+    good: dict[str, tuple[datetime, Outcome]] = {}
+    newest: dict[str, Outcome] = {}
+    for report in runs.newest_first("backup"):
+        for outcome in report.outcomes:
+            if outcome.status not in (Status.SKIPPED, Status.BUSY):  # those say nothing of the host itself
+                newest.setdefault(outcome.subject, outcome)
+            if outcome.status.good:
+                good.setdefault(outcome.subject, (ended(report, outcome), outcome))
+        if all(host.name in good for host in config.hosts):
+            break
+    return good, newest
+
+
+def _last(runs: Runs, command: str, about: Callable[[Outcome], bool] = lambda _: True) -> Found | None:
+    """The newest report that has something to tell of a subject, and that part of it.
+
+    One that only found another run at work tells nothing: that other run's report does.
+    """
+    for report in runs.newest_first(command):
+        telling = [one for one in report.outcomes if about(one) and one.status is not Status.BUSY]
+        if telling or not report.outcomes:
+            return report, telling
+    return None
+
+
+def _is_about(target: str, outcome: Outcome) -> bool:
+    """Outcomes of a target, of its datasets, and of a step that could not begin."""
+    named = outcome.subject.partition(":")[0] == target and outcome.kind != TOLD
+    return outcome.kind == "step" or named
+
+
+def _aged_all(config: Config, found: Found | None, now: datetime) -> Found | None:
+    """The pools as they were seen last, each judged by how old its scrub has become meanwhile."""
+    if found is None:
+        return None
+    report, pools = found
+    return report, [_aged(pool, config, now) for pool in pools]
+
+
+def _aged(seen: Outcome, config: Config, now: datetime) -> Outcome:
+    """Judged afresh; a scrub that was running then is not asked how far it came."""
+    pool = pool_of_facts(seen.subject.rpartition(":")[2], seen.data)
+    return judged(seen.subject, pool, config, now) if pool and pool.scrub is not Scrub.RUNNING else seen
+
+
+def _shown(step: str, found: Found | None, limit: Limit, now: datetime) -> list[Outcome]:
+    """The last of a step: in one line when all was well, else each that was not too."""
+    if found is None:
+        return [_never("step", step, limit, step, now)]
+    report, outcomes = found
+    age = (now - report.finished).total_seconds()
+    odd = [one for one in outcomes if one.status not in (Status.OK, Status.SKIPPED)]
+    status, message = conclude(outcomes)[0], f"{duration(age)} ago: {_words(outcomes)}"
+    remedy = outcomes[0].remedy if len(outcomes) == 1 else ""
+    if age > limit.seconds and not status.bad:
+        status, remedy = Status.FAILED, f"zborg {step}"
+        message = f"overdue: the limit is {duration(limit.seconds)}; {message}"
+    if age < -SKEW:
+        status, remedy = Status.FAILED, "date -u"
+        message = (
+            f"the last was at {moment(report.finished)}, which is still to come: the clock was or is wrong"
+        )
+    told = [replace(one, kind=step, data={}) for one in odd if len(outcomes) > 1]
+    return [Outcome("step", step, status, message, remedy, _facts(report)), *told]
+
+
+def _words(outcomes: Sequence[Outcome]) -> str:
+    """Of a single one its own words; of several how many were good, the others follow.
+
+    A copy that was up to date then may be behind now, which is told after this.
+    """
+    if len(outcomes) == 1 and not (outcomes[0].kind == "replica" and outcomes[0].status is Status.OK):
+        return outcomes[0].message
+    good = sum(not one.status.bad for one in outcomes)
+    return f"{good} of {len(outcomes)} good" if outcomes else "nothing to do"
+
+
+def _facts(report: Report) -> dict[str, Any]:
+    return {"run": report.run, "finished": moment(report.finished), "exit": int(report.exit)}

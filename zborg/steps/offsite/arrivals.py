@@ -1,0 +1,80 @@
+"""What an off-site's own rotation does besides: it minds when copies arrived, and gives up cut streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from zborg.config import Config
+from zborg.errors import ZborgError
+from zborg.model import Dataset, Finding, Outcome, Snapshot, Status
+from zborg.model.storage.zfs import P_ABANDON
+from zborg.model.text.units import moment, moment_of, size
+from zborg.planning.observe.health import arrival_finding
+from zborg.state.arrivals import FirstSeen
+from zborg.steps.context import Begun, outcome_of
+
+KIND = "arrivals"
+
+
+def arrivals(begun: Begun, snapshots: Sequence[Snapshot], datasets: Sequence[Dataset]) -> Outcome:
+    """Whether anything still comes. Its data lets `status` judge again later."""
+    config, now, first = begun.context.config, begun.started, begun.context.runs.since() or begun.started
+    root = config.storage.dataset
+    newest: dict[str, datetime | None] = {one.name: None for one in datasets if one.name != root}
+    for one in snapshots:
+        known = newest.get(one.dataset)
+        if one.arrived and one.dataset in newest and (known is None or known < one.arrived):
+            newest[one.dataset] = one.arrived
+    found = _outcome(arrival_finding(root, newest, config.snapshot_max_age, now, first), newest)
+    # Saved reports are read by older versions and other servers, which do not know this state.
+    return replace(found, status=Status.SKIPPED) if found.status is Status.PENDING else found
+
+
+def first_seen(begun: Begun, snapshots: Sequence[Snapshot], *, dry_run: bool) -> Mapping[str, datetime]:
+    """By guid, and written down, before anything is destroyed."""
+    record = FirstSeen(begun.context.config.state_dir / "arrivals.json")
+    seen = record.among([one.guid for one in snapshots], begun.started)
+    if not dry_run:
+        record.put(seen)
+    return seen
+
+
+def again(seen: Outcome, config: Config, first: datetime | None, now: datetime) -> Outcome:
+    """The same, judged by how old it has become meanwhile."""
+    told = seen.data.get("newest")
+    newest = {str(name): moment_of(at) for name, at in told.items()} if isinstance(told, Mapping) else {}
+    found = arrival_finding(config.storage.dataset, newest, config.snapshot_max_age, now, first)
+    return _outcome(found, newest)
+
+
+def _outcome(finding: Finding, newest: Mapping[str, datetime | None]) -> Outcome:
+    data = {"newest": {name: moment(at) if at else None for name, at in newest.items()}}
+    return Outcome(KIND, finding.subject, finding.level, finding.message, finding.remedy, data)
+
+
+def give_up(begun: Begun, datasets: Sequence[Dataset]) -> Iterator[Outcome]:
+    """Abort the partial receives that their sender asked to abort, through the sink, and no others."""
+    for one in datasets:
+        if one.resume_token and P_ABANDON in one.properties:
+            try:
+                yield from _give_up(begun, one, one.resume_token)
+            except ZborgError as error:
+                yield outcome_of("dataset", one.name, error)
+
+
+def _give_up(begun: Begun, dataset: Dataset, token: str) -> Iterator[Outcome]:
+    cut = begun.context.zfs.decode(token)
+    if cut.to_guid == dataset.properties[P_ABANDON]:  # else the wish was about an earlier one
+        begun.context.zfs.abort_receive(dataset.name)
+        _fulfilled(begun, dataset.name)
+        words = f"gave up a cut stream of {cut.to_name}, {size(cut.received)}, as its sender asked"
+        yield Outcome("dataset", dataset.name, Status.OK, words, data={"given_up": cut.received})
+
+
+def _fulfilled(begun: Begun, name: str) -> None:
+    """The same snapshot may come anew, from another base, and be cut again: nobody asked to give that up.
+    Of a first stream the dataset is gone, and the wish with it."""
+    if any(one.name == name for one in begun.context.zfs.datasets(name)):
+        begun.context.zfs.set([name], {P_ABANDON: "done"})

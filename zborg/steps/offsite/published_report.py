@@ -1,0 +1,51 @@
+"""What an off-site's own zborg did last, left for the servers that send to it, and found by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import islice
+
+from zborg.errors import ZborgError
+from zborg.model import Dataset, Event, Outcome, Report, Target
+from zborg.model.storage.zfs import P_REPORT
+from zborg.model.text.units import moment_of
+from zborg.planning.offsite import published_report
+from zborg.state.runs import Runs
+from zborg.steps.context import Context
+
+KIND = published_report.KIND
+_LOOKED = 3  # replications; where none of them heard anything the target has no zborg of its own
+_COMMANDS = ("rotate", "scrub")  # an off-site's night
+
+
+def tell(context: Context, report: Report, *, dry_run: bool) -> Report:
+    """The report as it is; on an off-site the last ones are left on its root. That it fails changes nothing
+    of the step, and is a warning."""
+    root = context.config.storage.dataset
+    found = [context.runs.newest(command) for command in _COMMANDS]
+    reports = [one for one in found if one]
+    if context.config.storage.received and reports and not dry_run:
+        try:
+            context.zfs.set([root], {P_REPORT: published_report.write(reports)})
+        except ZborgError as error:
+            context.emit(Event("warning", root, f"the servers will not hear of this: {error.message}"))
+    return report
+
+
+def heard(target: Target, copies: Sequence[Dataset], now: datetime) -> list[Outcome]:
+    """At most one: a target need not have a zborg of its own."""
+    texts = [one.properties.get(P_REPORT) for one in copies if one.name == target.dataset]
+    return [published_report.outcome(target.name, text, target.max_age, now, now) for text in texts if text]
+
+
+def heard_last(target: Target, runs: Runs, now: datetime) -> list[Outcome]:
+    """The same out of the last replication that heard something, told with its age now."""
+    for report in islice(runs.newest_first("replicate"), _LOOKED):
+        for one in report.outcomes:
+            if one.kind == KIND and one.subject == target.name:
+                text, seen = str(one.data.get("told", "")), moment_of(one.data.get("seen"))
+                return [
+                    published_report.outcome(target.name, text, target.max_age, seen or report.finished, now)
+                ]
+    return []

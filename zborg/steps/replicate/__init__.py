@@ -1,0 +1,3 @@
+"""Snapshots that a target does not have yet are sent to it."""
+
+__all__ = ["lag", "step", "stream", "verify"]

@@ -1,0 +1,159 @@
+"""replicate: the snapshots a target lacks, oldest first, one stream per snapshot, never forced.
+
+What happens to one dataset is in `sending`, to one stream in `transfer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from zborg.errors import Exit, Interrupted
+from zborg.interrupt import cancelled
+from zborg.model import Event, Outcome, Report, Status, Target
+from zborg.model.text.remedy import command, remedy
+from zborg.planning.replicate.facts import SHOWN, DatasetPlan, Divergence, ReplicationPlan
+from zborg.state.locks import Together
+from zborg.steps.checks import ask_clock
+from zborg.steps.context import Begun, Context, attempt, conclude, outcome_of, select_targets
+from zborg.steps.offsite.published_report import KIND, heard
+from zborg.steps.replicate.dataset import Diverged, idle, send
+from zborg.steps.replicate.endpoints import Compared, Ends
+
+_AT_ONCE = 4
+"""Datasets of one target. A small stream waits for round trips and transaction groups more than it sends."""
+_NOT_STARTED = Interrupted("not started: interrupted")
+
+
+def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
+    """Bring the selected targets up to date. Raises UsageError before anything starts."""
+    targets = select_targets(context.config, names)
+    return attempt(
+        context, "replicate", partial(_replicate, targets=targets, dry_run=dry_run), dry_run=dry_run
+    )
+
+
+@dataclass
+class _Done:
+    """What became of one target; `foreseen` are the conflicts that a dry run would end in."""
+
+    plan: tuple[str, ...] = ()
+    outcomes: list[Outcome] = field(default_factory=list)
+    foreseen: list[Outcome] = field(default_factory=list)
+
+
+def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Report:
+    """All targets at once: a slow line to one must not make the others wait."""
+    together = begun.context.locks.together()
+    work = partial(_target, begun, together, dry_run=dry_run)
+    with ThreadPoolExecutor(max_workers=len(targets) or 1) as pool:
+        done = list(pool.map(work, targets))
+    outcomes = [outcome for one in done for outcome in one.outcomes]
+    if not targets:
+        outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
+    foreseen = [outcome for one in done for outcome in one.foreseen]
+    plans = [line for one in done for line in one.plan]
+    return begun.report(outcomes, plans, rule=partial(_conclude, foreseen=foreseen))
+
+
+def _target(begun: Begun, together: Together, target: Target, *, dry_run: bool) -> _Done:
+    done = _Done()
+    if cancelled.is_set():
+        done.outcomes.append(outcome_of("target", target.name, _NOT_STARTED))
+        return done
+    try:
+        # One run per target: a second one's plan would be old before its turn came.
+        with begun.context.locks.hold(f"target-{target.name}"):
+            ends = Ends(begun, target, begun.context.zfs_of(target))
+            seen = ends.compare()
+            done.plan = seen.plan.lines()
+            if dry_run:
+                done.foreseen += [_conflict(ends, conflict) for conflict in seen.plan.conflicts]
+            else:
+                done.outcomes += ask_clock(target.name, ends.far, begun.context.clock)
+                done.outcomes += heard(target, seen.copies, begun.context.clock())
+                for outcome in _execute(ends, together, seen):
+                    done.outcomes.append(outcome)
+    except Exception as error:
+        done.outcomes.append(outcome_of("target", target.name, error))
+    return done
+
+
+def _conclude(outcomes: Sequence[Outcome], *, foreseen: Sequence[Outcome]) -> tuple[Status, Exit]:
+    """A dry run shows its conflicts in the plan, and ends as they would. A copy that is kept is worth a
+    look, but like what a target tells it is nothing that was done: where all else failed the run failed."""
+    tried = [one for one in outcomes if one.status is not Status.WARNING and one.kind != KIND]
+    status, code = conclude([*tried, *foreseen])
+    warned = any(one.status is Status.WARNING for one in outcomes)
+    return (Status.WARNING, code) if status is Status.OK and warned else (status, code)
+
+
+def _execute(ends: Ends, together: Together, seen: Compared) -> Iterator[Outcome]:
+    plan = seen.plan
+    for conflict in plan.conflicts:
+        yield _conflict(ends, conflict)
+    yield from _kept(ends.target, plan)
+    ends.hold_first(plan)
+    # A limit is the target's, and every stream has a pv of its own.
+    with ThreadPoolExecutor(max_workers=1 if ends.limit else _AT_ONCE) as pool:
+        for outcomes in pool.map(partial(_family, ends, together, seen), _families(ends, plan)):
+            yield from outcomes
+    ends.let_go()
+
+
+def _kept(target: Target, plan: ReplicationPlan) -> Iterator[Outcome]:
+    for name in plan.kept[:SHOWN]:
+        mend = remedy(
+            command("zfs", "destroy", "-r", name),
+            first=f"on {target.name}, as root, when this copy may go; until then it stays:",
+        )
+        words = "is no longer on the source; kept"
+        yield Outcome("replica", f"{target.name}:{name}", Status.WARNING, words, mend)
+    if plan.more_kept:
+        words = f"{plan.more_kept} more datasets there are not on the source; kept"
+        mend = command("zborg", "replicate", "--verify", target.name)
+        yield Outcome("replica", f"{target.name}:{target.dataset}", Status.WARNING, words, mend)
+
+
+def _families(ends: Ends, plan: ReplicationPlan) -> list[list[DatasetPlan]]:
+    """A dataset and all below it, parents first: a child cannot be received before its parent is whole."""
+    found: dict[str, list[DatasetPlan]] = {}
+    for one in plan.datasets:
+        found.setdefault(ends.name_of(one.source).partition("/")[0], []).append(one)
+    return list(found.values())
+
+
+def _family(ends: Ends, together: Together, seen: Compared, plans: Sequence[DatasetPlan]) -> list[Outcome]:
+    return [_one(ends, together, seen, plan) for plan in plans]
+
+
+def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
+    """Both sides, in full: whoever decides needs to see them."""
+    return Outcome(
+        "replica",
+        f"{ends.target.name}:{conflict.target.name}",
+        Status.CONFLICT,
+        f"{conflict.kind.value}: {conflict.message}; nothing was touched",
+        conflict.remedy,
+        {"conflict": conflict.kind.value, "sides": conflict.lines()[2:4]},
+    )
+
+
+def _one(ends: Ends, together: Together, seen: Compared, plan: DatasetPlan) -> Outcome:
+    context, subject = ends.begun.context, f"{ends.target.name}:{plan.target}"
+    if not plan.steps:
+        return idle(subject, plan)
+    if cancelled.is_set():
+        return outcome_of("replica", subject, _NOT_STARTED)
+    context.emit(Event("started", subject))
+    try:
+        with together.hold(f"dataset-{plan.source.replace('/', ':')}") as lock:
+            outcome = send(ends, seen, plan, subject, lock)
+    except Diverged as error:
+        outcome = _conflict(ends, error.divergence)
+    except Exception as error:  # a full disk here, a bug: the others go on, and are told of
+        outcome = outcome_of("replica", subject, error)
+    context.emit(Event("finished", subject, outcome.message))
+    return outcome

@@ -1,0 +1,62 @@
+"""replicate --verify: both sides' full lists of guids, dataset by dataset. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from zborg.errors import ZborgError
+from zborg.model import Outcome, Report, Status, Target
+from zborg.model.text.remedy import command
+from zborg.planning.replicate.verify import Gap, gap
+from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, select_targets
+from zborg.steps.replicate.endpoints import Compared, Ends
+
+
+def verify(context: Context, names: Sequence[str] = ()) -> Report:
+    """Exit 4 where a copy lacks a snapshot, 12 where both sides contradict each other."""
+    targets = select_targets(context.config, names)
+    # As a dry run: who only looks leaves no report behind.
+    return attempt(context, "replicate --verify", partial(_verify, targets=targets), dry_run=True)
+
+
+def _verify(begun: Begun, *, targets: Sequence[Target]) -> Report:
+    outcomes: list[Outcome] = []
+    for target in targets:
+        try:
+            ends = Ends(begun, target, begun.context.zfs_of(target))
+            outcomes += _datasets(ends, ends.compare())
+        except ZborgError as error:
+            outcomes.append(outcome_of("target", target.name, error))
+    if not targets:
+        outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
+    return begun.report(outcomes, rule=inspect)
+
+
+def _datasets(ends: Ends, found: Compared) -> Iterator[Outcome]:
+    conflicts = {one.source.name: one for one in found.plan.conflicts}
+    again = command("zborg", "replicate", ends.target.name)
+    for name, side in sorted(found.source.sides.items()):
+        copy = found.copy.side(name)
+        between, subject = gap(side, copy), f"{ends.target.name}:{copy.name}"
+        if conflict := conflicts.get(side.name):
+            words = f"{conflict.kind.value}: {conflict.message}; {between}"
+            yield Outcome("replica", subject, Status.CONFLICT, words, conflict.remedy, _data(between))
+        elif copy.dataset is None:
+            status = Status.FAILED if side.ours else Status.SKIPPED
+            yield Outcome("replica", subject, status, "there is no copy", again, _data(between))
+        else:
+            status = Status.OK if between.closed else Status.FAILED
+            advice = "" if between.closed else again
+            yield Outcome("replica", subject, status, str(between), advice, _data(between))
+    for name in found.plan.kept:
+        yield Outcome("replica", f"{ends.target.name}:{name}", Status.WARNING, "is no longer on the source")
+
+
+def _data(between: Gap) -> dict[str, object]:
+    return {
+        "common": between.common,
+        "unsent": [one.raw for one in between.unsent],
+        "here": [one.raw for one in between.here],
+        "there": [one.raw for one in between.there],
+    }

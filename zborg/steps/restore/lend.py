@@ -1,0 +1,112 @@
+"""restore serve: a snapshot, lent to its host, for the host's owner to run borg by hand.
+
+A target's copy is fetched to the storage first, and served from there. The key stays where it is. Each of
+the owner's commands takes one connection; the server lends the next as soon as one has ended, until it is
+told to stop. The clone goes with it, whatever happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from zborg.borg.log import BorgLog
+from zborg.borg.verdict import judge
+from zborg.errors import Interrupted, UsageError, ZborgError
+from zborg.interrupt import cancelled
+from zborg.model import Event, Host, Outcome, Report, Snapshot, Speaker, Status
+from zborg.model.text.remedy import command, remedy
+from zborg.model.text.units import counted
+from zborg.state.locks import Lock
+from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.restore.fetch import at_hand, failed
+from zborg.steps.restore.interrupted import restore_lock
+from zborg.steps.restore.source import STORAGE, Place, Source, chosen, clone, place_of
+
+_LONGEST = 7 * 86400  # seconds of one command: `borg mount` stays as long as it is looked at
+_BY_HAND = 'eval "$(/usr/local/libexec/zborg-agent --borg-env)"'
+
+
+def restore_serve(
+    context: Context, name: str, at: str = "", source: Source = STORAGE, *, dry_run: bool = False
+) -> Report:
+    """Lend the newest good snapshot not later than `at` until zborg is told to stop, which is a good end.
+
+    Raises UsageError before anything is made.
+    """
+    (host,) = select_hosts(context.config, [name])
+    if host.reverse:
+        raise UsageError(
+            f"{name} has no agent: it is backed up by its own borgmatic",
+            remedy(
+                command("zborg", "restore", "repo", name, "--to", f"/srv/{name}"),
+                first="copy its repository, and read that with borg and its key:",
+            ),
+        )
+    place, begun = place_of(context, host.name, source), begin(context, "restore serve")
+    snapshot = chosen(begun, place.snapshots(), at)
+    if dry_run:
+        first = [f"fetch {snapshot.full}{place.where}"] if place.target else []
+        return begun.report((), [*first, f"clone {snapshot.full} and lend it to {name}", *_words(host)])
+    report = begun.report([_served(begun, host, place, snapshot)])
+    context.runs.save(report)
+    return report
+
+
+def _words(host: Host) -> list[str]:
+    """What to do on the host. A fresh memory of borg's serves to read; what it would write is not safe."""
+    return [
+        f"on {host.name}, as root, in a shell of its own:",
+        _BY_HAND,  # alone on its line, to be copied whole
+        "then: borg list, borg extract ::ARCHIVE PATH, borg mount; what writes is refused",
+    ]
+
+
+def _served(begun: Begun, host: Host, place: Place, snapshot: Snapshot) -> Outcome:
+    try:
+        with (
+            begun.context.locks.hold(restore_lock(host.name)) as lock,
+            at_hand(begun, place, snapshot, lock, serve=True) as (near, copy),
+            clone(begun, near, copy, served=True),
+        ):
+            return _Lending(begun, host, snapshot, lock).run()
+    except ZborgError as error:
+        return failed(place, error)
+
+
+@dataclass
+class _Lending:
+    """One connection after the other."""
+
+    begun: Begun
+    host: Host
+    snapshot: Snapshot
+    lock: Lock
+    count: int = 0
+
+    def run(self) -> Outcome:
+        emit = self.begun.context.emit
+        emit(Event("started", self.host.name))
+        for words in (f"{self.snapshot.full} is lent until Ctrl-C", *_words(self.host)):
+            emit(Event("warning", self.host.name, words))
+        try:
+            while not cancelled.is_set():
+                if (outcome := self._once()).status.bad:
+                    return outcome
+                self.count += 1
+        except Interrupted:  # how it is meant to end
+            pass
+        message = f"{self.snapshot.raw} was lent for {counted(self.count, 'command')}"
+        data = {"snapshot": self.snapshot.full, "commands_served": self.count}
+        return Outcome("host", self.host.name, Status.OK, message, data=data)
+
+    def _once(self) -> Outcome:
+        log = BorgLog(self.host.name)
+        tunnel, lasting = self.begun.context.tunnel, replace(self.host, timeout=_LONGEST)
+        words = ("lend", self.host.name)
+
+        def listen(speaker: Speaker, line: str) -> None:
+            log.feed(line, speaker)
+
+        status = tunnel.verb(lasting, words, listen, scratch=self.begun.run, adopt=self.lock.adopt)
+        judged, message, remedy = judge(status, log)
+        return Outcome("host", self.host.name, judged, message, remedy)

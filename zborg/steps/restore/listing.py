@@ -1,0 +1,73 @@
+"""restore list: what a host can be restored from, with local times and sizes."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from zborg.errors import ZborgError
+from zborg.model import P_TRANSACTION, Entry, Event, Outcome, Report, Snapshot, State, Status
+from zborg.model.text.units import counted, size
+from zborg.state.history import History
+from zborg.steps.context import Begun, Context, begin
+from zborg.steps.restore.source import STORAGE, Source, host_named, place_of
+
+_WORDS = {
+    State.OK: "good backup",
+    State.FAILED: "the backup before it failed",
+    State.BUSY: "taken in a backup",
+    None: "no backup since the one before",
+}
+
+
+def list_snapshots(context: Context, name: str, source: Source = STORAGE) -> Report:
+    """Every snapshot of one host's dataset, oldest first, with what its backup came to.
+
+    `original_bytes` and `files` are those of the backup that the snapshot holds, where the history has it;
+    `used` is what only this snapshot holds.
+    """
+    host = host_named(context, name, source)
+    begun = begin(context, "restore list")
+    snapshots = place_of(context, host, source).snapshots()
+    backups = _backups(begun, name)
+    return begun.report([_listed(snapshot, backups) for snapshot in snapshots])
+
+
+def _backups(begun: Begun, name: str) -> list[Entry]:
+    """The host's good backups, oldest first. A broken history costs their sizes, and that is reported."""
+    try:
+        found = History(begun.context.config.state_dir / "history.db").outcomes("host", name)
+    except ZborgError as error:
+        begun.context.emit(Event("warning", name, f"no sizes of backups: {error.message}"))
+        return []
+    return [one for one in found if one.command == "backup" and one.outcome.status.good]
+
+
+def _listed(snapshot: Snapshot, backups: Sequence[Entry]) -> Outcome:
+    status = Status.WARNING if snapshot.state in (State.FAILED, State.BUSY) else Status.OK
+    here = f"{snapshot.created.astimezone():%a %Y-%m-%d %H:%M:%S %Z}"
+    data = {
+        "state": snapshot.state.value if snapshot.state else None,
+        "transaction": snapshot.properties.get(P_TRANSACTION),
+        "label": snapshot.label,
+        "guid": snapshot.guid,
+        "used": snapshot.used,
+        "holds": snapshot.holds,
+        "created": f"{snapshot.created:%Y-%m-%dT%H:%M:%SZ}",
+        "created_here": here,
+        **_numbers(snapshot, backups),
+    }
+    words = [here, _WORDS[snapshot.state]]
+    words += [f"labelled {snapshot.label}"] if snapshot.label else []
+    words += [counted(snapshot.holds, "hold")] if snapshot.holds else []
+    words += [f"{size(snapshot.used)} in it alone"] if snapshot.used else []
+    return Outcome("snapshot", snapshot.raw, status, ", ".join(words), data=data)
+
+
+def _numbers(snapshot: Snapshot, backups: Sequence[Entry]) -> dict[str, int]:
+    """Of the newest good backup that had ended by then."""
+    before = bisect_right(backups, snapshot.created, key=lambda one: one.ended)
+    if snapshot.state is not State.OK or not before:
+        return {}
+    found = backups[before - 1].outcome.data
+    return {key: found[key] for key in ("files", "original_bytes") if isinstance(found.get(key), int)}

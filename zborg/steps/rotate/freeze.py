@@ -1,0 +1,86 @@
+"""Rotation frozen by an alarm: a host's snapshots may be all that is left of a good history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from zborg.errors import UsageError
+from zborg.model import Outcome, Report, Status
+from zborg.model.text.units import moment, moment_of, printable
+from zborg.state.frozen import Freeze
+from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.inventory import known_hosts_of
+
+_ALARMS = (Status.CONFLICT, Status.DAMAGED)
+_LONGEST = 300  # characters of a reason: it is another machine's word
+
+
+def alarmed(begun: Begun) -> dict[str, Freeze]:
+    """All hosts that are frozen, and those to be frozen since the last rotation: their backup ended in a
+    conflict or found damage, after whatever freeze was released by hand."""
+    context = begun.context
+    found = dict(context.frozen.now())
+    since = next((one.started for one in context.runs.newest_first("rotate") if _looked(one)), None)
+    for host, outcomes in context.runs.outcomes_since("backup", since).items():
+        before = context.frozen.get(host)
+        for outcome in outcomes:
+            at = moment_of(outcome.data.get("finished"))
+            done_with = before and before.released and at and at <= before.released
+            if outcome.status in _ALARMS and not done_with and host not in found:
+                reason = printable(outcome.message)[:_LONGEST]
+                found[host] = Freeze(
+                    host, f"its backup ended in {outcome.status}: {reason}", at or begun.started
+                )
+    return found
+
+
+def _looked(rotation: Report) -> bool:
+    """Whether it came so far as to freeze anybody: not if it was busy, or its pool was away."""
+    return not any(one.kind == "step" and one.status.bad for one in rotation.outcomes)
+
+
+def keep(begun: Begun, frozen: Mapping[str, Freeze]) -> None:
+    """Write down the new ones, before anything is destroyed."""
+    known = begun.context.frozen.now()
+    for host, freeze in frozen.items():
+        if host not in known:
+            begun.context.frozen.put(freeze)
+
+
+def told(freeze: Freeze) -> str:
+    since = f" since {moment(freeze.since)}" if freeze.since else ""
+    return f"rotation is frozen{since}: {freeze.reason}"
+
+
+def mend(freeze: Freeze) -> str:
+    return f"look into it; once it is clear: zborg rotate --release {freeze.host}"
+
+
+def release(context: Context, names: Sequence[str]) -> Report:
+    """Let the hosts' snapshots be rotated again. Raises UsageError for one that is not frozen."""
+    begun, frozen = begin(context, "rotate --release"), context.frozen.now()
+    # One that is frozen may have left the configuration since.
+    select_hosts(context.config, [name for name in names if name not in frozen])
+    if warm := [name for name in names if name not in frozen]:
+        raise UsageError(f"not frozen: {', '.join(warm)}", "zborg status")
+    return begun.report(list(_released(begun, [frozen[name] for name in dict.fromkeys(names)])))
+
+
+def _released(begun: Begun, freezes: Sequence[Freeze]) -> Iterator[Outcome]:
+    for freeze in freezes:
+        begun.context.frozen.put(replace(freeze, released=begun.context.clock()))
+        yield Outcome("host", freeze.host, Status.OK, f"released; it was frozen: {freeze.reason}")
+
+
+def freeze(context: Context, names: Sequence[str]) -> Report:
+    """Freeze by hand, in the middle of an incident. What is frozen already keeps its reason."""
+    known = known_hosts_of(context.config)
+    # One whose data stays may have left the configuration.
+    select_hosts(context.config, [name for name in names if known.get(name) is None])
+    begun = begin(context, "rotate --freeze")
+    frozen = context.frozen.now()
+    for name in names:
+        if name not in frozen:
+            context.frozen.put(Freeze(name, "by hand", begun.started))
+    return begun.report([Outcome("host", name, Status.OK, "frozen") for name in names])

@@ -1,0 +1,158 @@
+"""holds: every hold on the storage's snapshots; place one by hand, release one, release the stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date
+
+from zborg.errors import UsageError, ZborgError
+from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status
+from zborg.model.text.units import duration, moment
+from zborg.planning.replicate.facts import Recorded
+from zborg.planning.rotate.hold_tags import Facts, Held, is_over, judge_holds, keep_tag
+from zborg.steps.context import Begun, Context, begin, missing, outcome_of, select_hosts
+from zborg.steps.restore.source import chosen, place_of
+
+
+@dataclass(frozen=True)
+class Placing:
+    """What to hold: each host's snapshot that `at` means (no host: all), for whom and until when."""
+
+    at: str
+    hosts: Sequence[str]
+    owner: str
+    until: date | None = None
+
+
+def list_holds(context: Context) -> Report:
+    """Every hold, oldest first; the stale ones with the way to let them go."""
+    begun = begin(context, "holds list")
+    return begun.report([_shown(begun, held) for held in _judged(begun)] or [_none(begun)])
+
+
+def _none(begun: Begun) -> Outcome:
+    return Outcome("dataset", begun.context.config.storage.dataset, Status.OK, "nothing is held")
+
+
+def _judged(begun: Begun, dataset: str = "") -> tuple[Held, ...]:
+    """One listing of each kind, and one command per 100 held snapshots."""
+    context = begun.context
+    root = dataset or context.config.storage.dataset
+    datasets, snapshots = context.zfs.datasets(root), context.zfs.snapshots(root)
+    if not datasets:
+        raise missing(context.zfs, root, "", "zborg init")
+    holds = context.zfs.holds([one.full for one in snapshots if one.holds])
+    targets = [target.name for target in context.config.targets]
+    return judge_holds(holds, Facts(snapshots, targets, _records(datasets), begun.started))
+
+
+def _records(datasets: Iterable[Dataset]) -> dict[tuple[str, str], Recorded]:
+    found = {}
+    for dataset in datasets:
+        for key, value in dataset.properties.items():
+            if key.startswith(P_TARGET):
+                with suppress(ValueError):  # proves nothing: its holds stay
+                    found[dataset.name, key.removeprefix(P_TARGET)] = Recorded.parse(value)
+    return found
+
+
+def _shown(begun: Begun, held: Held) -> Outcome:
+    age = duration(max((begun.started - held.hold.since).total_seconds(), 0))
+    words = [held.hold.tag, f"{held.tag.purpose}, {age} old"]
+    if held.tag.until:
+        words.append(f"until {held.tag.until}")
+    if held.label:
+        words.append(f"of the snapshot labelled {held.label}")
+    if held.stale:
+        words.append(f"stale: {held.stale}")
+    data = {
+        "tag": held.hold.tag,
+        "purpose": held.tag.purpose,
+        "label": held.label,
+        "owner": held.tag.owner,
+        "since": moment(held.hold.since),
+        "until": held.tag.until.isoformat() if held.tag.until else None,
+        "stale": held.stale,
+    }
+    status = Status.WARNING if held.stale else Status.OK
+    remedy = "zborg holds release --stale" if held.stale else ""
+    return Outcome("hold", held.hold.snapshot, status, "; ".join(words), remedy, data)
+
+
+def place_holds(context: Context, placing: Placing, *, dry_run: bool = False) -> Report:
+    """Hold snapshots by hand. Raises UsageError before anything is held."""
+    hosts = select_hosts(context.config, placing.hosts)
+    try:
+        tag = keep_tag(placing.owner, placing.until)
+    except ValueError as error:
+        raise UsageError(f"--owner: {error}", "a-z, 0-9 and _ . -, at most 31 characters") from error
+    today = context.clock()
+    if is_over(placing.until, today):
+        raise UsageError(
+            f"--until {placing.until} is past: today is {today.astimezone(UTC).date()} (UTC)",
+            "give a day that is still to come, or leave --until out to hold it for good",
+        )
+    begun = begin(context, "holds place")
+    snapshots = [chosen(begun, place_of(context, host.name).snapshots(), placing.at) for host in hosts]
+    if dry_run:
+        return begun.report((), [f"hold {one.full} as {tag}" for one in snapshots])
+    report = begun.report([_place(context, tag, one) for one in snapshots])
+    context.runs.save(report)
+    return report
+
+
+def _place(context: Context, tag: str, snapshot: Snapshot) -> Outcome:
+    try:
+        context.zfs.hold(tag, snapshot.full)
+    except ZborgError as error:
+        return outcome_of("hold", snapshot.full, error)
+    return Outcome("hold", snapshot.full, Status.OK, f"held as {tag}", data={"tag": tag})
+
+
+def release_hold(context: Context, snapshot: str, tag: str, *, dry_run: bool = False) -> Report:
+    """Release exactly one hold, whoever placed it. Raises UsageError when it is not there."""
+    begun = begin(context, "holds release")
+    dataset = snapshot.partition("@")[0]
+    root = context.config.storage.dataset
+    if f"{dataset}/".startswith(f"{root}/"):
+        found = [held for held in _judged(begun, dataset) if held.hold.snapshot == snapshot]
+    else:
+        found = []
+    wanted = [held for held in found if held.hold.tag == tag]
+    if not wanted:
+        there = ", ".join(held.hold.tag for held in found) or "no hold"
+        raise UsageError(f"there is no hold {tag} on {snapshot}; it has {there}", "zborg holds list")
+    return _release(begun, wanted, dry_run=dry_run)
+
+
+def release_stale(context: Context, *, dry_run: bool = False) -> Report:
+    """Release what is stale; nobody else's holds are, whatever their age."""
+    begun = begin(context, "holds release")
+    return _release(begun, [held for held in _judged(begun) if held.stale], dry_run=dry_run)
+
+
+def _release(begun: Begun, wanted: Sequence[Held], *, dry_run: bool) -> Report:
+    if dry_run:
+        plan = [f"release {held.hold.tag} of {held.hold.snapshot}" for held in wanted]
+        return begun.report((), plan or ["nothing is stale"])
+    report = begun.report([_let_go(begun, held) for held in wanted] or [_none_stale(begun)])
+    begun.context.runs.save(report)
+    return report
+
+
+def _none_stale(begun: Begun) -> Outcome:
+    return Outcome("dataset", begun.context.config.storage.dataset, Status.OK, "nothing is stale")
+
+
+def _let_go(begun: Begun, held: Held) -> Outcome:
+    """Under the dataset's lock: a replication at work may need the hold after all."""
+    snapshot, tag = held.hold.snapshot, held.hold.tag
+    dataset = snapshot.partition("@")[0]
+    try:
+        with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
+            begun.context.zfs.release(tag, snapshot)
+    except ZborgError as error:
+        return outcome_of("hold", snapshot, error)
+    return Outcome("hold", snapshot, Status.OK, f"released {tag}", data={"tag": tag})

@@ -1,0 +1,163 @@
+"""rotate: destroy the snapshots that no rule keeps, dataset by dataset, never recursively."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from zborg.errors import Conflict, Interrupted, ZborgError
+from zborg.interrupt import cancelled
+from zborg.model import Outcome, Report, Status, Verdict
+from zborg.model.report import DRY
+from zborg.model.text.remedy import remedy
+from zborg.model.text.units import counted, moment, size
+from zborg.planning.inventory import orphan_finding, orphaned
+from zborg.planning.rotate.retention import RotatePlan, by_arrival, by_name, plan_rotation, recent
+from zborg.planning.rotate.unreplicated import Judged, Kept, without
+from zborg.state.frozen import Freeze
+from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
+from zborg.steps.inventory import orphans_of
+from zborg.steps.offsite.arrivals import arrivals, first_seen, give_up
+from zborg.steps.offsite.published_report import tell
+from zborg.steps.restore.leftovers import clear_cloned, clear_killed
+from zborg.steps.rotate.freeze import alarmed, keep, mend, told
+from zborg.steps.rotate.target_bases import Bases, bases, behind, give_way, kept_too_long
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What stands beside the plan: what replication needs, what it no longer gets, which hosts are frozen."""
+
+    bases: Bases
+    judged: Judged
+    frozen: Mapping[str, Freeze]  # by dataset
+    orphans: Mapping[str, str]  # by dataset the name that no host has
+
+
+def rotate(context: Context, *, dry_run: bool = False) -> Report:
+    """Apply the policy to the storage's snapshots; busy while one is being taken."""
+    report = attempt(context, "rotate", partial(_rotate, dry_run=dry_run), dry_run=dry_run)
+    return tell(context, report, dry_run=dry_run)
+
+
+def _rotate(begun: Begun, *, dry_run: bool) -> Report:
+    context, root = begun.context, begun.context.config.storage.dataset
+    cleared = [] if dry_run else clear_killed(begun)
+    with context.locks.hold("snapshot"):
+        datasets, snapshots = context.zfs.datasets(root), context.zfs.snapshots(root)
+    if not datasets:
+        raise missing(context.zfs, root, "", "zborg init")
+    if not dry_run and (more := clear_cloned(begun, snapshots)):
+        cleared += more
+        snapshots = context.zfs.snapshots(root)
+    common = bases(datasets)
+    judged = kept_too_long(begun, common, snapshots)
+    vetoes = common.vetoes(snapshots, judged.let_go)
+    frozen = {context.config.storage.dataset_of(host): one for host, one in alarmed(begun).items()}
+    vetoes |= {s.guid: told(frozen[s.dataset]) for s in snapshots if s.dataset in frozen}
+    lost = orphans_of(context.config, [dataset.name for dataset in datasets])
+    config = str(context.config.path)
+    vetoes |= {s.guid: orphaned(lost[s.dataset], config) for s in snapshots if s.dataset in lost}
+    received = context.config.storage.received
+    if received:
+        vetoes |= recent(snapshots, first_seen(begun, snapshots, dry_run=dry_run), begun.started)
+    when = by_arrival if received else by_name
+    free = without(snapshots, judged.let_go)
+    plan = plan_rotation(free, context.config.keep, begun.started, vetoes, when)
+    if dry_run:
+        told_of = [replace(one, data={DRY: True}) for one in behind(begun, common, judged)]
+        return begun.report([*told_of, *_foreseen(begun, plan)], plan.lines())
+    keep(begun, {one.host: one for one in frozen.values()})
+    outcomes = _standstill(begun, plan) or _execute(begun, plan, _Facts(common, judged, frozen, lost))
+    outcomes += [*behind(begun, common, judged), *cleared]
+    if received:
+        outcomes += [*give_up(begun, datasets), arrivals(begun, snapshots, datasets)]
+    return begun.report(outcomes, plan.lines())
+
+
+def _standstill(begun: Begun, plan: RotatePlan) -> list[Outcome]:
+    """Why nothing at all is destroyed: "kept 40" of each dataset would look like all is well, for ever."""
+    if plan.ahead:
+        conflict = Conflict(
+            f"the clock ({moment(begun.started)}) is behind the newest snapshot, {plan.ahead.full}; "
+            "nothing was destroyed",
+            remedy("date -u", first="set this machine's clock; if it is right, rename that snapshot:"),
+        )
+        return [outcome_of("step", "rotate", conflict)]
+    if begun.context.config.keep.empty:
+        words = "no retention rule is set: nothing is ever destroyed"
+        advice = f"set one under [snapshots.keep] in {begun.context.config.path}"
+        return [Outcome("step", "rotate", Status.WARNING, words, advice)]
+    return []
+
+
+def _foreseen(begun: Begun, plan: RotatePlan) -> list[Outcome]:
+    """What a dry run knows besides the plan: the bytes, for one command per dataset that loses something."""
+    outcomes = [_would(begun, dataset, raws) for dataset, raws in plan.destroy.items()]
+    total = sum(one.data.get("freed", 0) for one in outcomes)
+    data = {"freed": total, DRY: True}
+    whole = Outcome("step", "rotate", Status.SKIPPED, f"would free {size(total)} in all", data=data)
+    return [*outcomes, whole] if outcomes else []
+
+
+def _would(begun: Begun, dataset: str, raws: Sequence[str]) -> Outcome:
+    try:
+        freed = begun.context.zfs.freed(dataset, raws)
+    except ZborgError as error:
+        return replace(outcome_of("dataset", dataset, error), data={DRY: True})
+    words = f"would destroy {counted(len(raws), 'snapshot')} and free {size(freed)}"
+    data = {"destroy": list(raws), "freed": freed, DRY: True}
+    return Outcome("dataset", dataset, Status.SKIPPED, words, data=data)
+
+
+def _execute(begun: Begun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
+    by_dataset: dict[str, list[Verdict]] = {}
+    for verdict in plan.verdicts:
+        by_dataset.setdefault(verdict.snapshot.dataset, []).append(verdict)
+    outcomes = []
+    for dataset, verdicts in by_dataset.items():
+        # A single destroy may be too quick to notice the word to stop; all of them take hours.
+        stop = Interrupted("not started: interrupted") if cancelled.is_set() else None
+        if error := stop or facts.bases.unreadable.get(dataset):
+            outcomes.append(outcome_of("dataset", dataset, error))
+        elif dataset in facts.frozen:
+            outcomes.append(_kept(dataset, verdicts, facts.frozen[dataset]))
+        elif dataset in facts.orphans:
+            outcomes.append(_orphan(begun, dataset, len(verdicts), facts.orphans[dataset]))
+        else:
+            outcomes.append(_one(begun, dataset, verdicts, facts.judged.let_go))
+    return outcomes
+
+
+def _kept(dataset: str, verdicts: Sequence[Verdict], freeze: Freeze) -> Outcome:
+    words = f"kept all {len(verdicts)}: {told(freeze)}"
+    return Outcome("dataset", dataset, Status.WARNING, words, mend(freeze), {"destroyed": [], "frozen": True})
+
+
+def _orphan(begun: Begun, dataset: str, number: int, name: str) -> Outcome:
+    """Perhaps all that is left of a host whose table got lost."""
+    found = orphan_finding(name, dataset, str(begun.context.config.path))
+    data = {"destroyed": [], "orphan": name}
+    return Outcome("dataset", dataset, found.level, f"kept all {number}: {found.message}", found.remedy, data)
+
+
+def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequence[Kept]) -> Outcome:
+    doomed = [verdict.snapshot for verdict in verdicts if not verdict.keep]
+    kept = f"kept {len(verdicts) - len(doomed)}"
+    if not doomed:
+        return Outcome("dataset", dataset, Status.OK, kept, data={"destroyed": []})
+    try:
+        with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
+            marked = give_way(begun, doomed, let_go)
+            # Identity is the guid: what was renamed or taken into use since the plan is left alone.
+            names = begun.context.zfs.destroy(dataset, {one.raw: one.guid for one in doomed})
+    except ZborgError as error:
+        return outcome_of("dataset", dataset, error)
+    return Outcome(
+        "dataset",
+        dataset,
+        Status.OK,
+        f"{kept}, destroyed {len(names)}{marked}",
+        data={"destroyed": list(names)},
+    )

@@ -1,0 +1,154 @@
+"""What replication keeps on the storage: the last common snapshot of every target, and what is on its way.
+
+Rotation reads it from the records on the datasets, and gives up what a target kept for too long.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from zborg.errors import ZborgError
+from zborg.model import P_TARGET, Dataset, Outcome, Snapshot, Status, Target
+from zborg.model.text.remedy import command, remedy
+from zborg.model.text.units import counted
+from zborg.planning.replicate.facts import Recorded
+from zborg.planning.rotate.hold_tags import TO
+from zborg.planning.rotate.unreplicated import Judged, Kept, judge
+from zborg.state.runs import ended
+from zborg.steps.context import Begun
+
+
+@dataclass(frozen=True)
+class Bases:
+    """Each target's last common guid, by dataset and target; and whose record says nothing."""
+
+    guids: Mapping[tuple[str, str], str]
+    unreadable: Mapping[str, ZborgError]
+
+    def vetoes(self, snapshots: Iterable[Snapshot], let_go: Iterable[Kept]) -> dict[str, str]:
+        """Why snapshots stay, whatever their holds say: each is the last common one, or could be."""
+        gone = {(one.snapshot.dataset, one.target) for one in let_go if self._is_base(one)}
+        common: dict[tuple[str, str], list[str]] = {}
+        for (dataset, target), guid in self.guids.items():
+            if (dataset, target) not in gone:
+                common.setdefault((dataset, guid), []).append(target)
+        reasons = {}
+        for one in snapshots:
+            if error := self.unreadable.get(one.dataset):
+                reasons[one.guid] = error.message
+            elif targets := common.get((one.dataset, one.guid)):
+                reasons[one.guid] = f"last common snapshot with {', '.join(targets)}"
+        return reasons
+
+    def _is_base(self, kept: Kept) -> bool:
+        return self.guids.get((kept.snapshot.dataset, kept.target)) == kept.snapshot.guid
+
+
+def bases(datasets: Iterable[Dataset]) -> Bases:
+    guids: dict[tuple[str, str], str] = {}
+    unreadable: dict[str, ZborgError] = {}
+    for dataset in datasets:
+        for key, value in dataset.properties.items():
+            if not key.startswith(P_TARGET):
+                continue
+            try:
+                base = Recorded.parse(value).base
+            except ValueError as error:
+                again = remedy(command("zfs", "inherit", key, dataset.name), "zborg replicate")
+                unreadable[dataset.name] = ZborgError(f"{key} cannot be read: {error}", again)
+                continue
+            if base:
+                guids[dataset.name, key.removeprefix(P_TARGET)] = base
+    return Bases(guids, unreadable)
+
+
+def kept_too_long(begun: Begun, known: Bases, snapshots: Sequence[Snapshot]) -> Judged:
+    """Judged by each target's limits. Asks for tags only when something is old: one command per 100."""
+    targets = begun.context.config.targets
+    old = list(_old(begun, snapshots)) if targets else []
+    return judge(_kept(begun, known, old) if old else (), targets, begun.started)
+
+
+def _old(begun: Begun, snapshots: Sequence[Snapshot]) -> Iterator[Snapshot]:
+    """What no replication that is in time still keeps: not the newest, and older than `max_age`."""
+    shortest = timedelta(seconds=min(target.max_age for target in begun.context.config.targets))
+    ours = sorted((one for one in snapshots if one.name), key=lambda one: one.createtxg)
+    newest = {one.dataset: one.guid for one in ours}
+    for one in ours:
+        if one.guid != newest[one.dataset] and begun.started - _at(one) > shortest:
+            yield one
+
+
+def _at(snapshot: Snapshot) -> datetime:
+    return snapshot.name.at if snapshot.name else snapshot.created
+
+
+def _kept(begun: Begun, known: Bases, old: Sequence[Snapshot]) -> Iterator[Kept]:
+    """Not of a target that has nothing yet: without a base no bookmark helps, and a first stream may take
+    months."""
+    # By the records first: a held snapshot of a dataset without one is not replication's.
+    replicated = {dataset for dataset, _ in known.guids}
+    held = [one.full for one in old if one.holds and one.dataset in replicated]
+    tagged = {(hold.snapshot, hold.tag) for hold in begun.context.zfs.holds(held)} if held else set()
+    arrived: Mapping[str, datetime] | None = None
+    for one in old:
+        for target in begun.context.config.targets:
+            is_held = (one.full, TO + target.name) in tagged
+            base = known.guids.get((one.dataset, target.name))
+            if base and (is_held or base == one.guid):
+                arrived = _arrivals(begun, _at(old[0])) if arrived is None else arrived
+                last = arrived.get(_subject(begun, one, target))
+                yield Kept(target.name, one, max(_at(one), last) if last else _at(one), is_held)
+
+
+def _subject(begun: Begun, snapshot: Snapshot, target: Target) -> str:
+    below = snapshot.dataset.removeprefix(begun.context.config.storage.dataset)
+    return f"{target.name}:{target.dataset}{below}"
+
+
+def _arrivals(begun: Begun, since: datetime) -> Mapping[str, datetime]:
+    """When each copy was last seen up to date, by the reports of replications."""
+    found: dict[str, datetime] = {}
+    for report in begun.context.runs.newest_first("replicate"):
+        if report.started < since:
+            break
+        for outcome in report.outcomes:
+            if outcome.kind == "replica" and outcome.status.good:
+                found.setdefault(outcome.subject, ended(report, outcome))
+    return found
+
+
+def behind(begun: Begun, known: Bases, judged: Judged) -> list[Outcome]:
+    late = [Outcome("target", one.subject, one.level, one.message, one.remedy) for one in judged.findings]
+    return [*late, *_of_no_target(begun, known)]
+
+
+def _of_no_target(begun: Begun, known: Bases) -> Iterator[Outcome]:
+    """A record may outlive its target in zborg.toml. It might come back, so only somebody can forget it."""
+    config = begun.context.config
+    targets = Counter(target for _, target in known.guids)
+    for name in sorted(targets.keys() - {target.name for target in config.targets}):
+        words = f"is not in {config.path}, and for it {counted(targets[name], 'dataset')} still hold on to "
+        words += "the last common snapshot, whatever the policy says"
+        forget = command("zfs", "inherit", "-r", f"{P_TARGET}{name}", config.storage.dataset)
+        release = command("zborg", "holds", "release", "--stale")
+        gone = remedy(forget, release, first="if that target is gone for good:")
+        yield Outcome("target", name, Status.WARNING, words, gone)
+
+
+def give_way(begun: Begun, doomed: Sequence[Snapshot], let_go: Iterable[Kept]) -> str:
+    """What is let go and about to be destroyed becomes a bookmark first, then its hold is released.
+
+    Returns what is to be said of it. The dataset's lock must be held.
+    """
+    guids, zfs, said = {one.guid for one in doomed}, begun.context.zfs, []
+    for one in let_go:
+        if one.snapshot.guid in guids:
+            zfs.bookmark(one.snapshot.full, one.snapshot.raw)
+            if one.held:
+                zfs.release(TO + one.target, one.snapshot.full)
+            said.append(f"; @{one.snapshot.raw} stays as a bookmark, for {one.target}")
+    return "".join(said)

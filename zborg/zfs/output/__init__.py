@@ -1,0 +1,1 @@
+"""What zfs and zpool print, read into types. Pure."""
