@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.guests import GUESTS, pytest_runtest_makereport, pytest_runtest_setup  # noqa: F401  # found by name
 from tests.harness.inside import Inside
 from tests.harness.machines.agent import Lab as AgentLab
 from tests.harness.machines.host import BackedUpHost
@@ -128,6 +129,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
     directory = tmp_path_factory.mktemp("lab")
     vault, offsite = up_all([VAULT, OFFSITE])
+    GUESTS.add(vault, offsite)
     for guest in (vault, offsite):
         guest.fresh()
     key = make_key(directory / "id_ed25519")
@@ -146,6 +148,7 @@ def bookworm(tmp_path_factory: pytest.TempPathFactory) -> Inside:
     from tests.lab import up
 
     made = Inside(up(BOOKWORM, "bookworm"))
+    GUESTS.add(made.guest)
     made.guest.fresh()
     made.install(tmp_path_factory.mktemp("bookworm"), tests=True)
     return made

@@ -22,8 +22,8 @@ ZBORG_LAB_CACHE and ZBORG_LAB_RUN move the cache and the folders of running gues
 on after the process that started it; several processes may share one.
 """
 
-from tests.lab.errors import CommandFailed, LabError
+from tests.lab.errors import CommandFailed, GuestDied, LabError
 from tests.lab.fleet import Status, down, status, up, up_all
 from tests.lab.guest import Guest
 
-__all__ = ["CommandFailed", "Guest", "LabError", "Status", "down", "status", "up", "up_all"]
+__all__ = ["CommandFailed", "Guest", "GuestDied", "LabError", "Status", "down", "status", "up", "up_all"]

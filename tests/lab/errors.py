@@ -4,6 +4,8 @@ LabError
     The lab cannot do what was asked; the message says why and what to do.
 CommandFailed(LabError)
     A command ended with a status other than 0, or not in time.
+GuestDied(LabError)
+    The guest's QEMU has ended, and nobody asked for it; the message ends with its console.
 """
 
 from __future__ import annotations
@@ -14,6 +16,13 @@ from collections.abc import Sequence
 
 class LabError(Exception):
     """The lab cannot do what was asked."""
+
+
+class GuestDied(LabError):
+    """A guest that should run does not."""
+
+    def __init__(self, name: str, console: str, how: str = "its QEMU has ended") -> None:
+        super().__init__(f"guest {name}: {how}; its console ends:\n{console or '(empty)'}")
 
 
 class CommandFailed(LabError):

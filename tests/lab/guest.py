@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab import qemu, tools
 from tests.lab.build import image
 from tests.lab.cache import run_dir
-from tests.lab.errors import LabError
+from tests.lab.errors import CommandFailed, GuestDied, LabError
 from tests.lab.remote import Remote
 from tests.lab.rundir import RunDir, check_name, lab_key
 
@@ -18,6 +19,7 @@ BOOT_TIMEOUT = 150.0
 BOOT_TRIES = 3
 # How long a running guest may take to answer before it counts as hung.
 ANSWER_TIMEOUT = 25.0
+_NO_CONNECTION = 255  # ssh's own status
 # How long another process may be at work on the same guest: all its tries.
 LOCK_TIMEOUT = BOOT_TRIES * (BOOT_TIMEOUT + 60)
 
@@ -98,8 +100,19 @@ class Guest:
         timeout: float = 60,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `argv` as root in the guest. CommandFailed carries its error text."""
-        return self.remote().run(argv, input=input, timeout=timeout, check=check)
+        """Run `argv` as root in the guest. CommandFailed carries its error text, GuestDied the console's."""
+        try:
+            done = self.remote().run(argv, input=input, timeout=timeout, check=check)
+        except CommandFailed as error:
+            self._explain(error.returncode, error)
+            raise
+        self._explain(done.returncode)
+        return done
+
+    def _explain(self, status: int | None, cause: Exception | None = None) -> None:
+        """Raise GuestDied where a command failed because there is no guest any more."""
+        if status in (None, _NO_CONNECTION) and not self.is_running:
+            raise GuestDied(self.name, self.console) from cause
 
     def sh(self, script: str, timeout: float = 120) -> str:
         """Run a shell script as root, stopping at the first error; returns what it printed."""
@@ -156,7 +169,9 @@ class Guest:
 
     def _boot(self) -> None:
         reason = ""
-        for _ in range(BOOT_TRIES):
+        for attempt in range(BOOT_TRIES):
+            if attempt:
+                warnings.warn(f"{reason}; booting again. Its console ends:\n{self.console}", stacklevel=3)
             self._kill()
             try:
                 qemu.launch(self.run)
