@@ -426,9 +426,9 @@ def test_any_authorized_keys_is_judged(lines: list[str]) -> None:
 
 @pytest.mark.unit
 def test_our_number_of_the_agent_is_the_scripts() -> None:
-    from zborg.hosts import SCRIPTS
+    from zborg.hosts.agent import script
 
-    assert f'"agent {AGENT}"' in (SCRIPTS / "agent.sh").read_text()
+    assert f'"agent {AGENT}"' in script()
 
 
 def test_a_target_of_ours_without_a_sink_shows_what_its_account_may_do(clinic: Clinic, plant: Plant) -> None:

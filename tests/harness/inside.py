@@ -16,11 +16,11 @@ import tomli_w
 import zborg
 from tests.harness.worlds.world import authorize_root
 from tests.lab import Guest
+from zborg.hosts import agent
 
 _PLACE = "/opt/zborg"
 _SHIM = f'#!/bin/sh\nPYTHONPATH={_PLACE} exec python3 -m zborg.__main__ "$@"\n'
 _CHECKOUT = Path(zborg.__file__).parents[1]
-_HOSTS = _CHECKOUT / "zborg" / "hosts"
 # README, "Setting up": the server, and a host that is the same machine.
 _PREPARE = """
 rm -rf /etc/zborg /var/lib/zborg /run/zborg
@@ -54,7 +54,7 @@ class Inside:
             shutil.copy(_CHECKOUT / "pyproject.toml", tree)
         self._unpack(tree)
         self.guest.write("/usr/local/bin/zborg", _SHIM, mode=0o755)
-        self.guest.write("/usr/local/libexec/zborg-agent", (_HOSTS / "agent.sh").read_text(), mode=0o755)
+        self.guest.write("/usr/local/libexec/zborg-agent", agent.script(), mode=0o755)
 
     def prepare(self, dataset: str, copy: str = "") -> None:
         """The accounts, the agent, and a zborg.toml: the only host is the guest, its target is `copy`."""

@@ -1,4 +1,4 @@
-"""enrol.sh on a host where things go wrong: nobody is shut out, and half a text does nothing."""
+"""The enrolment script on a host where things go wrong: nobody is shut out, and half a text does nothing."""
 
 from __future__ import annotations
 

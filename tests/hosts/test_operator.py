@@ -21,7 +21,7 @@ from zborg.hosts.ssh.connection import Authenticate, SshRunner
 from zborg.model import Endpoint
 from zborg.process import LocalRunner
 
-# As little of enrol.sh as shows that it came, whole, and was given its words.
+# As little of the script as shows that it came, whole, and was given its words.
 SCRIPT = 'main() { printf "uid %s\\nverb %s\\n" "$(id -u)" "$1"; }\nmain "$@" </dev/null\n'
 
 

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from tests.harness.machines.agent import A2, Lab
 from tests.harness.machines.borgs import BORGS, borg_of
-from tests.harness.machines.host import AGENT, BackedUpHost
+from tests.harness.machines.host import BackedUpHost
 from tests.harness.worlds.howto import Shim
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, world
 from zborg.errors import UsageError
+from zborg.hosts.agent import script
 from zborg.hosts.tunnel import quote
 from zborg.model.text import remedy
 from zborg.planning.restore.paths import MOST_BYTES, MOST_PATHS, encoded, is_restorable, restorable
@@ -38,10 +39,10 @@ BAD = [
 
 def agent_takes(paths: list[str]) -> list[bool]:
     """What the script's own is_path says."""
-    (rule,) = re.findall(r"(?m)^is_path\(\) .*$", AGENT.read_text())
-    script = f'newline=\'\n\'\n{rule}\nfor path in "$@"; do is_path "$path" && echo yes || echo no; done'
+    (rule,) = re.findall(r"(?m)^is_path\(\) .*$", script())
+    code = f'newline=\'\n\'\n{rule}\nfor path in "$@"; do is_path "$path" && echo yes || echo no; done'
     done = subprocess.run(
-        ["sh", "-fuc", script, "sh", *map(os.fsencode, paths)],
+        ["sh", "-fuc", code, "sh", *map(os.fsencode, paths)],
         env={"LC_ALL": "C", "PATH": os.defpath},
         capture_output=True,
         text=True,

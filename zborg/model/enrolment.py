@@ -32,9 +32,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What enrol.sh's `probe` says of a host. It changes nothing there."""
+    """What the enrolment script's `probe` says of a host. It changes nothing there."""
 
-    values: Mapping[str, str] = field(default_factory=dict)  # the facts by name, as enrol.sh has them
+    values: Mapping[str, str] = field(default_factory=dict)  # the facts by name, as the script has them
     paths: tuple[str, ...] = ()  # what will be backed up
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -13,14 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.harness.checkout import CHECKOUT
 from tests.harness.machines.join import Joined, Pair
 from tests.harness.machines.keys import KeyPair, make_key
 from tests.harness.machines.sshd import Sshd
 from tests.harness.places import ALONE
 from tests.harness.watch import until
+from zborg.hosts.agent import script
 
-AGENT = CHECKOUT / "zborg" / "hosts" / "agent.sh"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/=@+-")
 
 
@@ -74,7 +73,7 @@ class BackedUpHost:
         *,
         shell: str = "sh",
         sshd_options: Sequence[str] = (),
-        agent: Path = AGENT,
+        agent: str = "",
         key: KeyPair | None = None,
         own_pids: bool = False,
     ) -> None:
@@ -90,7 +89,7 @@ class BackedUpHost:
         if own_pids:
             self.sshd.prefix = ALONE.prefix
         self.key = key or make_key(directory / "id_ed25519")
-        self.agent = self._install(agent, shell)
+        self.agent = self._install(agent or script(), shell)
         self._sh = str(directory / "bin" / "sh") if shell == "busybox" else "/bin/sh"
         command = f"{self._sh} {self.agent} {self.confdir}"
         self.sshd.authorize(f'restrict,command="{command}" {self.key.public}')
@@ -155,15 +154,14 @@ class BackedUpHost:
     ) -> None:
         self.sshd.stop()
 
-    def _install(self, agent: Path, shell: str) -> Path:
+    def _install(self, text: str, shell: str) -> Path:
         """A copy of the agent; for busybox with the two lines changed that name sh and PATH."""
-        text = agent.read_text()
         if shell == "busybox":
             tools = self._busybox_tools()
             text, shells = re.subn(r"(?m)^sh=.*$", f"sh={tools}/sh", text)
             text, paths = re.subn(r"(?m)^safe_path=.*$", f"safe_path={tools}", text)
             if (shells, paths) != (1, 1):
-                raise ValueError("agent.sh has no single line sh= and safe_path=")
+                raise ValueError("the agent has no single line sh= and safe_path=")
         installed = self.directory / "zborg-agent"
         installed.write_text(text)
         installed.chmod(0o755)

@@ -16,7 +16,7 @@ from zborg.planning.doctor.this_machine import borg_fault
 from zborg.planning.hosts.agent_version import answer_of, enrol, faults
 
 AGENT = "1"
-"""What our own agent.sh calls itself."""
+"""What our own agent calls itself."""
 
 # Variables with which a client could run code of its own in the login shell before a forced command begins.
 SENT = ("BASH_ENV", "ENV", "LD_PRELOAD", "PYTHONPATH", "BORG_PASSCOMMAND")

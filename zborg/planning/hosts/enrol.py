@@ -98,7 +98,7 @@ def _before(request: Request, server: ServerFacts) -> Iterator[Change]:
 
 
 def _on_host(request: Request, host: HostFacts) -> Iterator[str]:
-    """In the words of its facts; see enrol.sh."""
+    """In the words of its facts; see zborg/hosts/enrol/."""
     said = host.values
     if said.get("agent") != "same":
         verb = "replace" if said.get("agent") == "other" else "install"

@@ -1,4 +1,4 @@
-"""Which paths a host can be asked to restore: the rule of its agent (agent.sh, is_path), on this side."""
+"""Which paths a host can be asked to restore: the rule of its agent (is_path), on this side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""enrol.sh put together with what it needs, fed through the operator's session, and its answers read.
+"""The script that enrols a host: made whole, fed through the operator's session, its answers read.
 
 The text is whole in itself: `zborg host bundle` prints the same for an owner who alone may enter.
 """
@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from zborg.errors import CommandFailed, TimedOut, Unreachable
-from zborg.hosts import SCRIPTS
+from zborg.hosts import agent, joined
 from zborg.hosts.ssh.connection import SshRunner
 from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.model.enrolment import HostFacts, Problem, Request
@@ -55,9 +55,8 @@ def text(request: Request, url: str = "", settings: Mapping[str, str] | None = N
     server = printable(request.server)
     header = _HEADER.format(name=request.host.name, server=server, fingerprint=shown)
     assigned = "".join(f"{key}={shlex.quote(value)}\n" for key, value in variables.items())
-    agent = (SCRIPTS / "agent.sh").read_text(encoding="utf-8")
-    quoted = f"agent() {{\n    cat <<'{_END}'\n{agent}{_END}\n}}\n"
-    body = (SCRIPTS / "enrol.sh").read_text(encoding="utf-8")
+    quoted = f"agent() {{\n    cat <<'{_END}'\n{agent.script()}{_END}\n}}\n"
+    body = joined("enrol")
     # Its own stdin is this text: nothing that it starts may read from there. In braces, because a connection
     # may break anywhere, and `main` without its words would be what an owner runs.
     return f'{header}{assigned}\n{body}\n{quoted}\n{{ main "$@"; }} </dev/null\n'

@@ -1,0 +1,67 @@
+#!/bin/sh
+# zborg-agent: what a backed-up host lets its backup server do. docs/agent.md is its manual.
+#
+# sshd runs this as the forced command of one key of root's:
+#     restrict,command="/usr/local/libexec/zborg-agent" ssh-ed25519 AAAA...
+# Arguments come from authorized_keys or from root at a terminal and are trusted. SSH_ORIGINAL_COMMAND and
+# every other variable come from the client and are not; nor is what arrives on stdin, which only borg reads.
+#
+#   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version` and `escrow` print text)
+#   stderr          "= TEXT" a line of borg's output; "{...}" a line of borg's log;
+#                   "zborg-agent: TEXT" our words; anything else is borg's, outside its log
+#   exit status     2 refused, 67 it took too long, 68 a broken file of borg's security directory, 69 no room on this
+#                   host, 75 another run is going on, 76 alarm, 77 a path is not there, 78 not now, 79 a hook failed,
+#                   127 no borg; else borg's
+
+sh=/bin/sh
+safe_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+# AcceptEnv in sshd_config lets a client set BORG_PASSCOMMAND and the like, and `restrict` does not stop it. So
+# begin again with nothing but the command. That this was done is an argument: a variable could be sent.
+# Only keywords, special builtins and a full path up to here: bash as sh would import functions.
+case ${1-} in
+--clean) shift ;;
+*) case ${SSH_ORIGINAL_COMMAND+set} in
+    set) exec /usr/bin/env -i PATH="$safe_path" LC_ALL=C COMMAND="$SSH_ORIGINAL_COMMAND" "$sh" "$0" --clean "$@" ;;
+    *) exec /usr/bin/env -i PATH="$safe_path" LC_ALL=C "$sh" "$0" --clean "$@" ;;
+    esac ;;
+esac
+set -f -u
+umask 077
+newline='
+'
+
+say() { printf 'zborg-agent: %s\n' "$1" >&2; }
+note() { logger -t zborg-agent -p auth.notice -- "$1" >/dev/null 2>&1 9>&- || :; }
+die() { # die STATUS TEXT
+    say "$2"
+    note "$2"
+    exit "$1"
+}
+refuse() { die 2 "refused: $1"; }
+
+# --- What words may look like -------------------------------------------------------------------------------
+
+is_name() { case $1 in '' | -* | *[!a-z0-9-]*) false ;; *) [ ${#1} -le 31 ] ;; esac; }
+is_id() { case $1 in '' | -* | *[!A-Za-z0-9-]*) false ;; *) [ ${#1} -le 40 ] ;; esac; }
+is_number() { case $1 in '' | *[!0-9]*) false ;; *) [ ${#1} -le 17 ] ;; esac; }
+is_stamp() { case $1 in [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]Z) ;; *) false ;; esac; }
+# A file name to back up or restore: absolute and with no way up, any other bytes but a line feed, which ends a line
+# of a list. The server applies the same rule before it asks (zborg/planning/restore/paths.py).
+is_path() { case $1 in / | *"$newline"* | *//* | */./* | */../* | */. | */..) false ;; /*) ;; *) false ;; esac; }
+without_slash() { path=${1%/} path=${path:-/}; }
+visible() { printf '%s' "$1" | tr '\001-\037\177' '?'; }
+# A directory of our own: it is put unquoted into BORG_RSH and BORG_PASSCOMMAND, which borg splits as a shell would.
+is_plain_path() { is_path "$1" && case $1 in *[!A-Za-z0-9._/-]*) false ;; esac; }
+
+# Ours and writable by nobody else; with "secret" not readable either. POSIX has no stat(1), but find.
+is_safe() { # is_safe FILE [secret]
+    [ -n "$(find "$1" -prune ! -type l \( -user 0 -o -user "$(id -u)" \) ! -perm -020 ! -perm -002 2>/dev/null)" ] || return 1
+    [ "${2-}" != secret ] || [ -n "$(find "$1" -prune ! -perm -040 ! -perm -004 ! -perm -010 ! -perm -001)" ]
+}
+
+own_directory() { # made if missing, and nobody else's business
+    [ -d "$1" ] || mkdir -p "$1" || die 2 "cannot make $1"
+    is_safe "$1" secret || refuse "$1 must belong to root, with mode 0700"
+}
+
