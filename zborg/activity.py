@@ -1,4 +1,4 @@
-"""Whether a joined pair of processes still moves data, seen from outside: the data path has no Python in it.
+"""Whether two joined processes still move data. It is seen from outside: the data path has no Python in it.
 
 Linux counts in /proc/PID/io (proc(5)) what a process has read and written, sockets and pipes included. What
 lies unread in the pipe between the two, and the state of the one that serves, say which side is silent. Where

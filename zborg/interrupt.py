@@ -1,4 +1,4 @@
-"""One word from outside: stop. The signal handlers set it, every wait looks at it."""
+"""Stopping: the signal handlers set one event, and every wait looks at it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes joined by pipes: a tunnel is two with each other's output as input, a transfer is a chain.
+"""Processes joined by pipes: two in a ring for a tunnel, a chain for a transfer.
 
 No byte of the data passes through Python; what is read here is what they say on stderr. (`pour` copies
 where the kernel cannot.)

@@ -1,1 +1,1 @@
-"""borg's and borgmatic's words, exit states and files, on hosts and on the storage."""
+"""borg's and borgmatic's output, exit codes and files, on hosts and on the storage."""

@@ -1,0 +1,1 @@
+"""Flags in, one step called, its report rendered, an exit code out. The only place that prints."""

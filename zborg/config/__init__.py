@@ -1,4 +1,4 @@
-"""zborg.toml <-> frozen dataclasses.
+"""zborg.toml <-> frozen dataclasses, every mistake in it reported at once.
 
 The file is read in three steps: TOML (files.py), shape (shape.py), sense (names, cross references).
 Every mistake of the first step that has any is shown, each with its file and key path.

@@ -1,4 +1,4 @@
-"""Reaching other machines. The scripts that run on them lie beside this file, two of them in parts."""
+"""Reaching other machines by SSH. The scripts that run on them are beside this file, two of them in parts."""
 
 from pathlib import Path
 

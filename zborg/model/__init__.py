@@ -1,4 +1,4 @@
-"""The few types that all rooms share, and the protocols between them.
+"""The types that all floors share, and the protocols between them.
 
 Everything here is frozen. Times are aware UTC datetimes, sizes bytes, durations seconds.
 """

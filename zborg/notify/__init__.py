@@ -1,4 +1,4 @@
-"""Who tells: one class and one row each. Only cli/command/compose.py asks for them."""
+"""Notification services, one class and one row each. Only cli/command/compose.py asks for them."""
 
 from __future__ import annotations
 

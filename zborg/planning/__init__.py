@@ -1,1 +1,1 @@
-"""Pure decisions: facts in, plans and findings out. No I/O and no clock."""
+"""Pure decisions, without I/O or clock: facts in, plans and findings out."""

@@ -1,0 +1,1 @@
+"""Run files, history, log, locks and marks, on zborg's own machine."""

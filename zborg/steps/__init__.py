@@ -1,0 +1,1 @@
+"""The lifecycle, a package or module per step: gather facts, plan, execute, report."""

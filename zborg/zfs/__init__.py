@@ -1,0 +1,1 @@
+"""ZFS by its commands or libzfs, and what they print."""
