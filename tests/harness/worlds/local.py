@@ -61,9 +61,13 @@ class LocalVault:
         extra_conf: tuple[str, ...] = (),
         sshd_options: tuple[str, ...] = (),
         place: Place | None = None,
+        agent: str = "",
     ) -> BackedUpHost:
-        """A host with a file to back up, its sshd running (in `place`, if given); the caller stops it."""
-        host = BackedUpHost(self.directory / name, key=self.key, sshd_options=sshd_options)
+        """A host with a file to back up, its sshd running (in `place`, if given); the caller stops it.
+
+        `agent` is the text of another agent than this checkout's.
+        """
+        host = BackedUpHost(self.directory / name, key=self.key, sshd_options=sshd_options, agent=agent)
         if place:
             host.sshd.address, host.sshd.prefix = place.address, place.prefix
         (host.data / "file").write_text(f"of {name}")
