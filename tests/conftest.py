@@ -44,6 +44,14 @@ def clock() -> Hours:
     return Hours()
 
 
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration with a state directory and one host at which nothing listens."""
+    from tests.harness.worlds.command_line import write_config
+
+    return write_config(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offsite]:
     with offsite(tmp_path_factory.mktemp("reading")) as made:

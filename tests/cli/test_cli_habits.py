@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import typer
 
-from tests.cli.test_cli import APP, COMMANDS, zborg
-from tests.observe.test_reports import outcome, report
+from tests.harness.builders.reports import outcome, report
+from tests.harness.worlds.command_line import APP, COMMANDS, zborg
 from zborg.cli.command import perform
 from zborg.cli.command.live import Quiet, Way, listener
 from zborg.cli.command.options import Common

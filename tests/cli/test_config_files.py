@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import zborg
 from tests.cli.test_config import HOST, refused, with_drop_ins, write
+from tests.harness.worlds.command_line import zborg
 from zborg.config import drop_in, load
 from zborg.config.salvage import contact, salvage
 from zborg.model.text import remedy

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import python
 from tests.harness.checkout import CHECKOUT
 from tests.harness.fake_zfs.zfs import FakeZfs
+from tests.harness.worlds.command_line import python
 from zborg.errors import Exit, ZborgError
 from zborg.hosts.serve import LocalServe
 from zborg.model import Status, Storage

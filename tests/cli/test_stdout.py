@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import ZBORG, config
+from tests.harness.worlds.world import ZBORG
 from zborg.errors import Exit
 from zborg.model.text.remedy import is_command
 
-__all__ = ["config"]
 FULL, UNREAD = ">/dev/full", "| true"
 
 

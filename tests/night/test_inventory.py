@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import config, zborg
 from tests.harness.worlds.clinic import Clinic
+from tests.harness.worlds.command_line import zborg
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
 from zborg.errors import Exit, UsageError
@@ -32,8 +32,6 @@ from zborg.steps.observe.html_report import gathered, report
 from zborg.steps.observe.status import saved
 from zborg.steps.rotate import freeze
 from zborg.steps.rotate.step import rotate
-
-__all__ = ["config"]  # a fixture
 
 
 def good(context: Context, clock: Hours, *names: str, status: Status = Status.OK) -> None:

@@ -16,11 +16,12 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from tests.cli.test_cli import BUG, ZBORG, config, python, zborg
+from tests.harness.builders.reports import NOON, outcome, report
 from tests.harness.mail import PASSWORD, Mail, dripping_server, mail_server
+from tests.harness.worlds.command_line import BUG, python, zborg
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of
-from tests.observe.test_reports import NOON, outcome, report
+from tests.harness.worlds.world import ZBORG
 from zborg.errors import Exit
 from zborg.interrupt import cancelled
 from zborg.model import CHOSEN, News, Notify, Outcome, Report, Status
@@ -35,8 +36,6 @@ from zborg.steps.observe.status import saved
 
 UUID = "6f1c2f0e-aaaa-bbbb-cccc-0123456789ab"
 LOG = ["Repository check failed", "borg: rc 2", "PASSPHRASE=hunter22 was set"]
-
-__all__ = ["config"]  # a fixture
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.observe.test_reports import NOON, REPORTS, outcome, report
+from tests.harness.builders.reports import NOON, REPORTS, outcome, report
 from zborg.model import CHOSEN, News, Outcome, Report, Status
 from zborg.model.text.units import masked
 from zborg.reporting.notify import counts, message, news_of, recovered

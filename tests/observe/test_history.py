@@ -21,9 +21,9 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.harness.builders.reports import NOON, REPORTS, outcome, report
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, of, scrubbed, world
-from tests.observe.test_reports import NOON, REPORTS, outcome, report
 from zborg.errors import Exit, ZborgError
 from zborg.model import Entry, Outcome, Report, Status
 from zborg.state import history as module

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.builders.reports import NOON, outcome, report
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, scrubbed, world
 from tests.harness.worlds.world import ZBORG
-from tests.observe.test_reports import NOON, outcome, report
 from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model import Event, Status
 from zborg.process import LocalRunner

@@ -16,18 +16,16 @@ import pytest
 from hypothesis import given, settings
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cli.test_cli import config, zborg
+from tests.harness.builders.reports import NOON, OUTCOMES, REPORTS, outcome, report
 from tests.harness.checkout import CHECKOUT
+from tests.harness.worlds.command_line import zborg
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only
-from tests.observe.test_reports import NOON, OUTCOMES, REPORTS, outcome, report
 from zborg.model import Outcome, Report, Status
 from zborg.model.text.units import printable
 from zborg.reporting.metrics import METRICS, Backups, Copies, Facts, text
 from zborg.state.textfile import replace_whole
 from zborg.steps.observe.metrics import facts, publish
-
-__all__ = ["config"]  # a fixture
 
 MONITORING = CHECKOUT / "scripts" / "monitoring"
 NUMBERS = {"files": 12, "original_bytes": 5000, "new_bytes": 70, "seconds": 3.5}

@@ -20,9 +20,9 @@ from selenium.webdriver import Chrome
 
 from tests.bench.year import Year, fill
 from tests.harness.browser import ask, browser, console, looks, requests
+from tests.harness.builders.reports import outcome, report
 from tests.harness.mail import mail_server
 from tests.harness.worlds.world import ZBORG
-from tests.observe.test_reports import outcome, report
 from zborg.config import load
 from zborg.model import Entry, Outcome, Status
 from zborg.model.text.units import size

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.year import Year, fill
+from tests.harness.builders.reports import outcome, report
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, of, scrubbed, world
 from tests.harness.worlds.world import ZBORG
-from tests.observe.test_reports import outcome, report
 from zborg.model import Entry, Outcome, Report, Scrub, Status
 from zborg.planning.observe.nights import nights, trend
 from zborg.reporting.history import table
