@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.zfs.test_zfs_begin import golden
+from tests.harness.builders.begin import golden
 from zborg.errors import ZborgError
 from zborg.model import P_RUN, P_STATE, Policy, Snapshot, SnapshotName, Status
 from zborg.model.storage.zfs import P_ARRIVED

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.builders.begin import LAYOUT, golden
 from tests.harness.checkout import CHECKOUT, GOLDEN_FILES
 from tests.harness.machines.keys import make_key
 from tests.harness.machines.sshd import Sshd
-from tests.zfs.test_zfs_begin import LAYOUT, golden
 from zborg.errors import CommandFailed
 from zborg.hosts.ssh.connection import SshRunner
 from zborg.hosts.ssh.host_keys import write_known_hosts

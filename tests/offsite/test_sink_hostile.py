@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.builders.begin import golden
 from tests.harness.checkout import CHECKOUT
 from tests.harness.machines.keys import KeyPair, make_key
 from tests.harness.machines.sshd import Sshd
 from tests.harness.watch import until
-from tests.zfs.test_zfs_begin import golden
 from zborg.cli.offsite import forced as cli
 from zborg.zfs import argv
 from zborg.zfs.begin import SIZE

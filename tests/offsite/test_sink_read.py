@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.builders.begin import golden
 from tests.harness.checkout import GOLDEN_FILES
 from tests.harness.fake_zfs.child import FakeChild
 from tests.harness.machines.reader import Away, Offsite
@@ -22,7 +23,6 @@ from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, raws, world
 from tests.offsite.test_zfs_sink import REFUSED, ROOT, WEB
 from tests.restore.test_steps_restore_repo import backed_up, content
-from tests.zfs.test_zfs_begin import golden
 from zborg.errors import Exit, KeyRefused, UsageError, ZborgError
 from zborg.model import P_STATE, Child, Report, SnapshotName, Status, Stream
 from zborg.steps.context import Context

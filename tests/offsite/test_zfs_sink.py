@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.zfs.test_zfs_begin import golden
+from tests.harness.builders.begin import golden
 from zborg.errors import ZborgError
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Snapshot, SnapshotName, Stream
 from zborg.model.storage.zfs import P_ARRIVED, P_LABEL

@@ -1,7 +1,4 @@
-"""The first record of a stream: as OpenZFS 2.3.9 writes it (tests/golden/zfs/begin.txt), and anything else.
-
-The golden lines are NAME and the record in hex without the zeros at its end, each captured from `zfs send`.
-"""
+"""The first record of a stream: as OpenZFS 2.3.9 writes it, and anything else."""
 
 from __future__ import annotations
 
@@ -12,20 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness.checkout import GOLDEN_FILES
+from tests.harness.builders.begin import LAYOUT, golden
 from zborg.errors import ZborgError
 from zborg.zfs import begin
 
 pytestmark = pytest.mark.unit
-
-GOLDEN = GOLDEN_FILES / "zfs" / "begin.txt"
-LAYOUT = "IIQQQIIQQ256s"
-
-
-def golden() -> dict[str, bytes]:
-    rows = (line.split() for line in GOLDEN.read_text().splitlines())
-    return {name: bytes.fromhex(text).ljust(begin.SIZE, b"\0") for name, text in rows}
-
 
 SENT = begin.PLAIN & {2, 16, 17, 22}
 
