@@ -1,6 +1,6 @@
 """What the commands adapter makes of a long list: how many commands, how long, and what each names.
 
-The words are those that OpenZFS 2.3.9 answers with; tests/zfs/test_zfs_contract.py asks the real one.
+The words are those that OpenZFS 2.3.9 answers with; tests/zfs/contract asks the real one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FakeZfs: model.Zfs in memory, for tests of the steps. Passes zfs/test_zfs_contract.py as real ZFS does.
+"""FakeZfs: model.Zfs in memory, for tests of the steps. Passes tests/zfs/contract as real ZFS does.
 
 Every dataset has a real directory below `base` (and stays readable there when it is not mounted), so a
 real `borg serve` can serve it; a snapshot is a copy of that directory: small data only. What is sent is
