@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from tests.harness.worlds.local import LocalVault
+from tests.harness.worlds.replicas import cut_next_stream
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
-from tests.replicate.test_steps_replicate import cut_next_stream
 from zborg.errors import Exit
 from zborg.model import Outcome, Policy, Snapshot, SnapshotName, Status
 from zborg.model.storage.zfs import P_ABANDON, P_ARRIVED

@@ -1,7 +1,7 @@
 """Every series of up to five snapshots a side, with bookmarks and holds: planned, simulated, compared.
 
-What ZFS accepts is modelled in test_planning_replication.py, where the series of three and four are. Of
-those of five an ordinary run takes a part, the same each time; all of them are `deep`.
+What ZFS accepts is modelled in replica_model.py; series of three and four are in test_replication_series.py.
+Of those of five an ordinary run takes a part, the same each time; all of them are `deep`.
 """
 
 from __future__ import annotations
@@ -14,25 +14,18 @@ from itertools import product
 
 import pytest
 
-from tests.replicate.test_planning_replication import (
-    ABSENT,
+from tests.harness.builders.replica_model import (
     BOOKMARKED,
-    EPOCH,
     GONE,
-    HERE,
     MARKED,
-    OFFSITE,
     STAYS,
-    THERE,
     Copy,
     check,
     copies,
     cuts,
-    dataset,
     history,
-    mark,
-    snap,
 )
+from tests.harness.builders.replication import ABSENT, EPOCH, HERE, OFFSITE, THERE, dataset, mark, snap
 from zborg.model import Policy, Snapshot
 from zborg.planning.replicate.facts import Divergence, Kind, Pair, Side, newest_common
 from zborg.planning.replicate.plan import plan_dataset
