@@ -15,9 +15,9 @@ from datetime import timedelta
 
 import pytest
 
-from tests.harness import backup_process
 from tests.harness.machines.host import BackedUpHost, find_borg, throttled
 from tests.harness.machines.keys import make_key
+from tests.harness.processes import backup_process
 from tests.harness.watch import assert_all_ended, command_line, descendants, kill, next_second, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import dataset_only, of

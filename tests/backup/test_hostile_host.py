@@ -22,7 +22,7 @@ from tests.harness.machines.borgs import borg_of
 from tests.harness.machines.host import BackedUpHost
 from tests.harness.machines.rpc import Refused, Rpc
 from tests.harness.machines.sshd import Sshd
-from tests.harness.unprivileged import USER, Unprivileged, as_nobody
+from tests.harness.processes.unprivileged import USER, Unprivileged, as_nobody
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, raws, world
 from zborg.errors import Exit

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import backup_process
 from tests.harness.machines.host import throttled
+from tests.harness.processes import backup_process
 from tests.harness.watch import until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, world

@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness.machines.borgs import BORGS, borg_of
 from tests.harness.machines.host import BackedUpHost
-from tests.harness.unprivileged import as_nobody
+from tests.harness.processes.unprivileged import as_nobody
 from zborg.borg.denied import of_errors
 from zborg.borg.log import BorgLog
 from zborg.borg.verdict import judge

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.machines.intruder import BORG, Surroundings, answer, fill, surroundings
-from tests.harness.unprivileged import USER, Unprivileged, as_nobody
+from tests.harness.processes.unprivileged import USER, Unprivileged, as_nobody
 from tests.harness.worlds.local import LocalVault
 from zborg.borg.storage.confine import confine
 from zborg.errors import CommandFailed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_config import HOST, refused, with_drop_ins, write
+from tests.harness.builders.config_files import HOST, refused, with_drop_ins, write
 from tests.harness.worlds.command_line import zborg
 from zborg.config import drop_in, load
 from zborg.config.salvage import contact, salvage

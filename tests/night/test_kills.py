@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Lab
-from tests.harness import backup_process
 from tests.harness.machines.host import BackedUpHost, throttled
+from tests.harness.processes import backup_process
 from tests.harness.watch import assert_all_ended, kill, newest_pair, next_second, passed, streamed, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.world import World, guids, only, outcomes

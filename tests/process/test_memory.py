@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import backup_process
 from tests.harness.checkout import CHECKOUT
 from tests.harness.machines.hosts_that_hold import misbehave
+from tests.harness.processes import backup_process
 from tests.harness.worlds.local import LocalVault
 from zborg.borg.log import LISTING, BorgLog
 from zborg.borg.verdict import judge

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Lab
-from tests.harness import backup_process
 from tests.harness.machines.host import BackedUpHost, throttled
 from tests.harness.places import Network, network
+from tests.harness.processes import backup_process
 from tests.harness.watch import all_pids, command_line, descendants, environment, newest_pair, passed, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.world import World

@@ -1,6 +1,6 @@
 """`backup` on a LocalVault in a process of its own, so that a test can kill it.
 
-    python -m tests.harness.backup_process DIRECTORY
+    python -m tests.harness.processes.backup_process DIRECTORY
 
 DIRECTORY is the vault's; its hosts are in DIRECTORY/hosts.json, their sshd run elsewhere.
 Each event is a line on stderr, the report is JSON on stdout, the exit code is the report's.
@@ -32,7 +32,7 @@ def start(vault: LocalVault) -> subprocess.Popen[str]:
     }
     settings = {"hosts": hosts, "backup": vault.backup}
     (vault.directory / "hosts.json").write_text(json.dumps(settings))
-    argv = [sys.executable, "-m", "tests.harness.backup_process", str(vault.directory)]
+    argv = [sys.executable, "-m", "tests.harness.processes.backup_process", str(vault.directory)]
     with open(vault.directory / "events", "w") as events:
         return subprocess.Popen(
             argv, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=events, text=True
