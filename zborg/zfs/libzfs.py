@@ -1,5 +1,8 @@
 """ZFS of this machine through py-libzfs (Debian's python3-libzfs, the module `libzfs`).
 
+Frozen: fixes only. py-libzfs is deprecated, and the commands' adapter is the reference; what is new goes
+there, and this adapter hands it on (docs/decisions/zfs.md).
+
 What the library has a good word for goes through it, without a process: listing, holds, making, mounting,
 snapshots, properties, destroying snapshots, bookmarks. The rest is done by the commands' adapter it is given:
 
