@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import socket
@@ -14,14 +15,17 @@ from pathlib import Path
 import pytest
 
 from tests.harness.builders.reports import NOON, outcome, report
+from tests.harness.checkout import CHECKOUT
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, scrubbed, world
 from tests.harness.worlds.world import ZBORG
+from zborg.config.shape import DatasetName, Raw, RawStorage
 from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model import Event, Status
 from zborg.process import LocalRunner
-from zborg.state import log as module
-from zborg.state.log import FileSink, JournalSink, Log, lines_of
+from zborg.state import log_file as module
+from zborg.state.log import FileSink, JournalSink, Log
+from zborg.state.log_file import lines_of
 from zborg.state.runs import Runs
 from zborg.steps.night import night
 from zborg.steps.observe.log import log_lines, logged
@@ -42,7 +46,7 @@ def words(path: Path) -> list[str]:
 
 def test_each_event_is_one_line_with_the_id_of_its_run(tmp_path: Path) -> None:
     seen: list[Event] = []
-    log = Log(FileSink(tmp_path / "log"), seen.append)
+    log = Log(FileSink(tmp_path / "log", nobody), seen.append)
     events = [
         begun("one"),
         Event("started", "web1"),
@@ -69,7 +73,7 @@ def test_each_event_is_one_line_with_the_id_of_its_run(tmp_path: Path) -> None:
 
 
 def test_what_another_machine_says_stays_one_printable_line(tmp_path: Path) -> None:
-    log = Log(FileSink(tmp_path / "log"), nobody)
+    log = Log(FileSink(tmp_path / "log", nobody), nobody)
     log(
         Event(
             "warning", "web1\n2026-02-12T12:00:00Z x", "a\nroot logged in\r\x1b[2J\u2028\udce9" + "y" * 9000
@@ -105,7 +109,7 @@ def test_a_large_file_is_turned_over_when_a_run_begins_and_ten_stay(
     monkeypatch.setattr(module, "_LARGEST", 50)
     path = tmp_path / "log"
     for number in range(13):
-        log = Log(FileSink(path), nobody)
+        log = Log(FileSink(path, nobody), nobody)
         for _ in range(3):
             log(begun(f"run{number}"))
     assert sorted(one.name for one in tmp_path.glob("log*")) == sorted(
@@ -114,8 +118,84 @@ def test_a_large_file_is_turned_over_when_a_run_begins_and_ten_stay(
     assert [len(list(lines_of(path, f"run{n}".__eq__))) for n in range(13)] == [0] * 3 + [3] * 10
 
 
+def test_a_file_that_is_renamed_amid_a_run_is_made_again_and_no_line_is_lost(tmp_path: Path) -> None:
+    """As logrotate does it, with compression of the file before, while two runs write."""
+    path, before = tmp_path / "log", tmp_path / "log.1"
+    one, two = (Log(FileSink(path, nobody), nobody) for _ in "ab")
+    for number in range(12):
+        one(begun("one"))
+        two(begun("two"))
+        if before.exists():
+            (tmp_path / f"log.{20 - number}.gz").write_bytes(gzip.compress(before.read_bytes()))
+        path.rename(before)
+        one(begun("one"))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(words(path)) == 1
+    runs = [line.split(" ")[1] for line in lines_of(path, {"one", "two"}.__contains__)]
+    assert runs == ["one", "two", *["one", "one", "two"] * 11, "one"]
+
+
+def test_an_older_file_that_is_cut_off_is_an_error_and_the_whole_one_beside_it_is_read(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log"
+    text = "2026-02-12T12:00:00Z one begun\n" * 100
+    (tmp_path / "log.1").write_text(text)
+    (tmp_path / "log.1.gz").write_bytes(gzip.compress(text.encode())[:-20])
+    assert len(list(lines_of(path, "one".__eq__))) == 100
+    (tmp_path / "log.1").unlink()
+    with pytest.raises(OSError, match=r"log\.1\.gz is no whole gzip file"):
+        list(lines_of(path, "one".__eq__))
+
+
+def test_runs_that_begin_at_once_rotate_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LARGEST", 10_000)
+    path = tmp_path / "log"
+    path.write_text("2026-02-12T12:00:00Z old begun\n" * 1000)
+    logs = [Log(FileSink(path, nobody), nobody) for _ in range(16)]
+    together = threading.Barrier(len(logs))
+
+    def begin(log: Log) -> None:
+        together.wait(60)
+        log(begun("new"))
+
+    threads = [threading.Thread(target=begin, args=(log,)) for log in logs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(one.name for one in tmp_path.glob("log.[0-9]*")) == ["log.1"]
+    assert len(list(lines_of(path, "old".__eq__))) == 1000
+    assert len(list(lines_of(path, "new".__eq__))) == len(logs)
+
+
+def test_a_file_that_cannot_be_rotated_grows_and_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LARGEST", 10)
+    path = tmp_path / "log"
+    path.write_text("2026-02-12T12:00:00Z old begun\n")
+    (tmp_path / "log.lock").mkdir()
+    shown: list[Event] = []
+    log = Log(FileSink(path, shown.append), shown.append)
+    for _ in range(3):
+        log(begun("new"))
+    (warning,) = [event for event in shown if event.kind == "warning"]
+    assert warning.message == f"{path} was not rotated: Is a directory"
+    assert words(path) == ["old begun", *["new backup begun"] * 3]
+
+
+def test_a_full_disk_is_one_warning() -> None:
+    shown: list[Event] = []
+    log = Log(FileSink(Path("/dev/full"), shown.append), shown.append)
+    for _ in range(3):
+        log(begun("one"))
+    (warning,) = [event for event in shown if event.kind == "warning"]
+    assert warning.message == "cannot be written, and nothing more is: No space left on device"
+
+
 def test_lines_of_many_threads_never_mix(tmp_path: Path) -> None:
-    log = Log(FileSink(tmp_path / "log"), nobody)
+    log = Log(FileSink(tmp_path / "log", nobody), nobody)
     log(begun("one"))
 
     def say(name: str) -> None:
@@ -138,7 +218,7 @@ def test_a_log_that_cannot_be_written_is_one_warning_and_no_failed_night(
     dataset_only(vault, "web1")
     scrubbed(vault, clock)
     (vault.state / "log").mkdir()
-    sink = FileSink(vault.state / "log") if kind == "file" else JournalSink(vault.state / "nowhere")
+    sink = FileSink(vault.state / "log", nobody) if kind == "file" else JournalSink(vault.state / "nowhere")
     shown: list[Event] = []
     context = replace(world(vault, clock), emit=Log(sink, shown.append))
     assert night(context, allow_partial=True).exit is Exit.FAILED  # its one host is not there
@@ -220,3 +300,9 @@ def test_the_command_line_shows_what_it_has_logged(tmp_path: Path) -> None:
     assert zborg("log").stdout == shown.stdout
     assert json.loads(zborg("log", "--json").stdout)["outcomes"][0]["data"]["lines"] == lines
     assert len((tmp_path / "zborg.log").read_text().splitlines()) == 4, "a dry run leaves no line"
+
+
+def test_the_file_for_logrotate_names_the_log_of_a_configuration_that_names_none() -> None:
+    text = (CHECKOUT / "scripts/logrotate.conf").read_text()
+    default = Raw(RawStorage(DatasetName("tank/borg")))
+    assert f"\n{default.state_dir}/{default.log.file} {{\n" in text

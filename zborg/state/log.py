@@ -1,23 +1,21 @@
-"""The log: one line for each event, with its run's id, in a file with rotation or in systemd's journal.
+"""The log: one line for each event, with its run's id, in a file (log_file.py) or in systemd's journal.
 
 It is written beside what a person sees. A log that cannot be written is a warning, once, and costs no backup.
 """
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zborg.model import Emit, Event, Outcome, Report, Status
 from zborg.model.text.units import moment, printable
 
-_LARGEST = 10 << 20  # bytes of the file; a night of 30 hosts writes about 20 KiB
-_OLDER = 9  # files that are kept beside it
+if TYPE_CHECKING:
+    from logging import Handler
+
 _LONGEST = 4000  # characters of a line: it may be another machine's word
 _QUIET = ("progress",)  # many a second, and nothing that anybody looks up
 _ERROR, _WARNING, _INFO = 3, 4, 6  # syslog's priorities
@@ -30,30 +28,30 @@ class Sink(Protocol):
 
 
 class FileSink:
-    """A file for its owner alone, opened with the first line; the last ten are kept.
+    """A file for its owner alone, opened with the first line.
 
-    Turned over when a run begins to write, never amid one: two runs at once would turn it over twice.
+    A large one is rotated then and never amid a run: what one run writes stays as it is until its end.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._descriptor = path, -1
+    def __init__(self, path: Path, shown: Emit) -> None:
+        self._path, self._shown = path, shown
+        self._handler: Handler | None = None
 
     def write(self, at: datetime, run: str, priority: int, words: str) -> None:
-        if self._descriptor < 0:
-            self._turn_over()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o600)
-        # In one write, appended: lines of two runs never mix.
-        os.write(self._descriptor, f"{moment(at)} {run} {words}\n".encode("utf-8", "replace"))
+        import logging
 
-    def _turn_over(self) -> None:
-        from filelock import FileLock
+        if self._handler is None:
+            self._handler = self._opened()
+        self._handler.handle(logging.makeLogRecord({"msg": f"{moment(at)} {run} {words}"}))
 
-        with FileLock(f"{self._path}.lock", mode=0o600, timeout=5):
-            if self._path.exists() and self._path.stat().st_size > _LARGEST:
-                for nth in range(_OLDER, 0, -1):
-                    with suppress(FileNotFoundError):
-                        _nth(self._path, nth - 1).replace(_nth(self._path, nth))
+    def _opened(self) -> Handler:
+        from zborg.state.log_file import LogFile, rotate
+
+        try:
+            rotate(self._path)
+        except OSError as error:  # a file that grows is better than lines that are lost
+            self._shown(Event("warning", "log", f"{self._path} was not rotated: {error.strerror or error}"))
+        return LogFile(self._path)
 
 
 class JournalSink:
@@ -133,17 +131,3 @@ def _words(outcome: Outcome) -> str:
     step = f" {outcome.data['step']}" if "step" in outcome.data else ""
     told = "; ".join(text for text in (outcome.message, outcome.remedy and f"-> {outcome.remedy}") if text)
     return f"{outcome.subject}{step} {outcome.status.value}" + (f": {told}" if told else "")
-
-
-def lines_of(path: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
-    """The lines of these runs, out of the file and the older ones, oldest first. Raises OSError."""
-    for nth in range(_OLDER, -1, -1):
-        if _nth(path, nth).exists():
-            with open(_nth(path, nth), encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    if wanted(line.split(" ", 2)[1] if line.count(" ") > 1 else ""):
-                        yield line.rstrip("\n")
-
-
-def _nth(path: Path, nth: int) -> Path:
-    return path.with_name(f"{path.name}.{nth}") if nth else path

@@ -10,7 +10,7 @@ from zborg.config import Config
 from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model import TELLING, Emit, Outcome, Report, Runner, Status
 from zborg.model.text import os_errors
-from zborg.state.log import FileSink, JournalSink, Log, lines_of
+from zborg.state.log import FileSink, JournalSink, Log
 from zborg.state.runs import Runs, new_run
 
 _JOURNALCTL = ("journalctl", "--quiet", "--no-pager", "--output=short-iso", "SYSLOG_IDENTIFIER=zborg")
@@ -30,7 +30,7 @@ def logged(config: Config, shown: Emit) -> Emit:
     to = place(config)
     if to == "none":
         return shown
-    return Log(JournalSink(_JOURNAL) if to == "journal" else FileSink(config.log_file), shown)
+    return Log(JournalSink(_JOURNAL) if to == "journal" else FileSink(config.log_file, shown), shown)
 
 
 def log_lines(config: Config, runs: Runs, local: Runner, run: str, now: datetime) -> Report:
@@ -70,6 +70,8 @@ def _steps(runs: Runs, run: str) -> Iterator[str]:
 
 
 def _of_file(path: Path, wanted: Sequence[str]) -> Iterator[str]:
+    from zborg.state.log_file import lines_of
+
     try:
         yield from lines_of(path, set(wanted).__contains__)
     except OSError as error:
