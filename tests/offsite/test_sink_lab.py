@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Lab
+from tests.harness.builders.sink import REFUSED
 from tests.harness.inside import Inside
 from tests.harness.worlds.world import World, guids, outcomes
-from tests.offsite.test_zfs_sink import REFUSED
 from zborg.hosts.ssh.connection import ssh_argv
 from zborg.hosts.ssh.host_keys import write_known_hosts
 from zborg.model import P_RUN, P_STATE, Endpoint

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.harness.builders.begin import golden
+from tests.harness.builders.sink import REFUSED, ROOT, WEB
 from tests.harness.checkout import GOLDEN_FILES
 from tests.harness.fake_zfs.child import FakeChild
 from tests.harness.machines.reader import Away, Offsite
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, raws, world
-from tests.offsite.test_zfs_sink import REFUSED, ROOT, WEB
 from tests.restore.test_steps_restore_repo import backed_up, content
 from zborg.errors import Exit, KeyRefused, UsageError, ZborgError
 from zborg.model import P_STATE, Child, Report, SnapshotName, Status, Stream

@@ -15,11 +15,6 @@ from tests.harness.machines.agent import A1, A2, Lab
 from tests.harness.machines.borgs import BORGS, borg_of
 
 
-@pytest.fixture
-def lab(agent: Lab) -> Lab:
-    return agent
-
-
 def state(lab: Lab) -> dict[str, str]:
     """The lines of `version` that are about the key."""
     lines = lab.host.call("version").stdout.decode().splitlines()

@@ -1,0 +1,22 @@
+"""What tests of whole nights on real pools look at."""
+
+from __future__ import annotations
+
+from tests.harness.worlds.world import World, guids
+
+MIB = 1 << 20
+
+
+def both_sides(world: World) -> tuple[dict[str, str], dict[str, str]]:
+    """The guids below both roots, without the roots' own: those are never sent."""
+    assert world.offsite is not None
+    sides = guids(world.vault, world.dataset), guids(world.offsite, world.copy)
+    here, there = ({k: v for k, v in side.items() if not k.startswith("@")} for side in sides)
+    return here, there
+
+
+def assert_not_mounted(world: World) -> None:
+    assert world.offsite is not None
+    argv = ["zfs", "get", "-H", "-r", "-t", "filesystem", "-o", "value", "mounted", world.copy]
+    assert set(world.offsite.ssh(argv).stdout.split()) == {"no"}
+    assert f"{world.copy}/" not in world.offsite.sh("cat /proc/mounts")
