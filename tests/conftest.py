@@ -24,7 +24,7 @@ from tests.harness.worlds.world import World, make_parent, prepare_storage, prep
 from tests.lab import Guest
 
 if TYPE_CHECKING:  # what only doctor's tests need
-    from tests.harness.worlds.clinic import Clinic, Plant
+    from tests.harness.doctor.clinic import Clinic, Plant
 
 # Two working copies on one machine: each has guests of its own.
 LAB = os.environ.get("ZBORG_LAB", "test")
@@ -87,7 +87,7 @@ def agent(tmp_path: Path, enrolled: Path) -> Iterator[AgentLab]:
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     """A world that is well, for what doctor looks at; a module's tests share it."""
-    from tests.harness.worlds.clinic import Clinic
+    from tests.harness.doctor.clinic import Clinic
 
     made = Clinic(tmp_path_factory.mktemp("clinic"))
     yield made
@@ -97,7 +97,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
 @pytest.fixture
 def plant(clinic: Clinic) -> Iterator[Plant]:
     """Faults, which go with the test."""
-    from tests.harness.worlds.clinic import planting
+    from tests.harness.doctor.clinic import planting
 
     with planting(clinic) as made:
         yield made

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.doctor.clinic import ZfsWords
 from tests.harness.fake_zfs.zfs import FakeZfs
-from tests.harness.worlds.clinic import ZfsWords
 from zborg.model import Status
 from zborg.steps.doctor.accounts import keys
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.builders.findings import bad, tree
-from tests.harness.worlds.clinic import Clinic, Plant
+from tests.harness.doctor.clinic import Clinic, Plant
 from tests.harness.worlds.world import ZBORG
 from zborg.errors import ConfigError, Exit, TimedOut, UsageError
 from zborg.model import Finding, Notify, Status

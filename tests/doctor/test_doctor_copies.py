@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness.worlds.clinic import Clinic, Plant
-from tests.harness.worlds.faults import BAD, WARN, WEB, Fault, check, configured, settle
+from tests.harness.doctor.clinic import Clinic, Plant
+from tests.harness.doctor.faults import BAD, WARN, WEB, Fault, check, configured, settle
 from zborg.errors import CommandFailed
 from zborg.model import Status
 from zborg.steps.doctor import remote as steps

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.worlds.clinic import Clinic, Plant
-from tests.harness.worlds.faults import BAD, WARN, WEB, Fault, check, configured, settle
-from tests.harness.worlds.planted import (
+from tests.harness.doctor.clinic import Clinic, Plant
+from tests.harness.doctor.faults import BAD, WARN, WEB, Fault, check, configured, settle
+from tests.harness.doctor.planted import (
     drop_in,
     elsewhere,
     limited,

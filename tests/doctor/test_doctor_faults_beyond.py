@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.worlds.clinic import Clinic, Plant
-from tests.harness.worlds.faults import BAD, WARN, WEB, Fault, check, configured, settle
-from tests.harness.worlds.planted import (
+from tests.harness.doctor.clinic import Clinic, Plant
+from tests.harness.doctor.faults import BAD, WARN, WEB, Fault, check, configured, settle
+from tests.harness.doctor.planted import (
     agent_conf,
     agent_says,
     cron,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.worlds.clinic import Clinic, Plant
+from tests.harness.doctor.clinic import Clinic, Plant
 from zborg.model import Endpoint, Host, Outcome, Status
 from zborg.model.text import remedy
 from zborg.planning.hosts.agent_version import answer_of, judge

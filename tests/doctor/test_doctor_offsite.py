@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.harness.builders.findings import LINE, bad, said
 from tests.harness.checkout import CHECKOUT
-from tests.harness.worlds.clinic import DELEGATED, Clinic, Plant, ZfsWords
+from tests.harness.doctor.clinic import DELEGATED, Clinic, Plant, ZfsWords
 from zborg.errors import CommandFailed
 from zborg.model import Report, Status
 from zborg.model.storage.grants import Grant

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.doctor.clinic import Clinic, Plant
 from tests.harness.machines.keys import make_key
 from tests.harness.machines.sshd import Sshd
-from tests.harness.worlds.clinic import Clinic, Plant
 from tests.harness.worlds.world import ZBORG
 from zborg.cli.doctor import doctor as command
 from zborg.errors import KeyRefused, UsageError

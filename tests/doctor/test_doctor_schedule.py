@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.worlds.clinic import Clinic, Plant
+from tests.harness.doctor.clinic import Clinic, Plant
 from zborg.cli.doctor import parsed
 from zborg.model import Endpoint, Finding, Host, Outcome, Status
 from zborg.model.text import remedy

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.worlds.clinic import Clinic
+from tests.harness.doctor.clinic import Clinic
 from tests.harness.worlds.command_line import zborg
+from tests.harness.worlds.inventory import good, status
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
 from zborg.errors import Exit, UsageError
@@ -29,16 +30,8 @@ from zborg.steps.hosts.remove import forget_host
 from zborg.steps.inventory import KIND, known_hosts_of, look
 from zborg.steps.night import night
 from zborg.steps.observe.html_report import gathered, report
-from zborg.steps.observe.status import saved
 from zborg.steps.rotate import freeze
 from zborg.steps.rotate.step import rotate
-
-
-def good(context: Context, clock: Hours, *names: str, status: Status = Status.OK) -> None:
-    """A night's backup of these hosts, as it is saved."""
-    outcomes = tuple(Outcome("host", name, status) for name in names)
-    now = clock.now
-    context.runs.save(Report("backup", new_run(now), "test", now, now, Status.OK, Exit.OK, outcomes))
 
 
 def lose(vault: LocalVault, name: str) -> None:
@@ -48,10 +41,6 @@ def lose(vault: LocalVault, name: str) -> None:
 
 def warned(found: Report) -> dict[str, Outcome]:
     return {one.subject: one for one in found.outcomes if one.kind == KIND}
-
-
-def status(context: Context, clock: Hours) -> Report:
-    return saved(context.config, context.runs, context.locks, clock.now)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 import typer
 
 from tests.harness.worlds.local import LocalVault
+from tests.harness.worlds.small import mounted
 from tests.harness.worlds.steps import Hours, of, scrubbed, world
-from tests.night.test_steps_space import mounted
 from zborg.cli.command import compose, perform
 from zborg.cli.command.options import Common
 from zborg.errors import Busy, Exit, ZborgError

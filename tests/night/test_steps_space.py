@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from tests.harness.worlds.local import LocalVault
+from tests.harness.worlds.small import mounted
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.errors import Exit
 from zborg.model import Report, Status
@@ -18,16 +16,6 @@ from zborg.steps.backup.step import Options, backup
 from zborg.steps.init import init
 
 MIB = 1 << 20
-
-
-@contextmanager
-def mounted(place: Path, megabytes: int) -> Iterator[None]:
-    """A file system of this size there."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}M", "tmpfs", place], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
 
 
 def night(vault: LocalVault, clock: Hours) -> Report:

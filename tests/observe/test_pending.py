@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.worlds.arrivals import offsite
+from tests.harness.worlds.inventory import good, status
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, of, world
-from tests.night.test_inventory import good, status
-from tests.offsite.test_steps_arrivals import offsite
 from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
 from zborg.model.text.units import moment

@@ -16,13 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.harness.builders.begin import golden
-from tests.harness.builders.sink import REFUSED, ROOT, WEB
-from tests.harness.checkout import GOLDEN_FILES
+from tests.harness.builders.sink import ATTACKS, NAME, ROOT, WEB
 from tests.harness.fake_zfs.child import FakeChild
 from tests.harness.machines.reader import Away, Offsite
+from tests.harness.restore.repository import backed_up, content
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, raws, world
-from tests.restore.test_steps_restore_repo import backed_up, content
 from zborg.errors import Exit, KeyRefused, UsageError, ZborgError
 from zborg.model import P_STATE, Child, Report, SnapshotName, Status, Stream
 from zborg.steps.context import Context
@@ -33,7 +32,7 @@ from zborg.zfs import argv
 from zborg.zfs.sink import Give, Show, parse, parse_reading
 
 WEB_HERE = "tank/borg/web1"
-NAME = "zborg_2026-02-12T144933Z"
+
 
 # --- what a reader may ask --------------------------------------------------------------------------
 
@@ -46,35 +45,6 @@ def test_listings_and_one_whole_snapshot_are_all_that_a_reader_gets() -> None:
         assert parse_reading(shlex.join(listing), ROOT) == Show(listing)
     with pytest.raises(ZborgError, match="refused by the sink"):
         parse(shlex.join(whole), ROOT)  # not with the everyday key
-
-
-_TOKEN = (GOLDEN_FILES / "zfs" / "token-full.txt").read_text().strip()
-_SENDING = {
-    "an increment": shlex.join(argv.send(Stream(f"{WEB}@{NAME}", base=f"{WEB}@a"))),
-    "an increment on something outside": shlex.join(argv.send(Stream(f"{WEB}@{NAME}", base="tank/x#a"))),
-    "a token": shlex.join(argv.send(Stream(f"{WEB}@{NAME}", token=_TOKEN))),
-    "an estimate": shlex.join(argv.estimate(Stream(f"{WEB}@{NAME}"))),
-    "the root's": shlex.join(argv.send(Stream(f"{ROOT}@{NAME}"))),
-    "beside": shlex.join(argv.send(Stream(f"vault/other@{NAME}"))),
-    "another pool's": shlex.join(argv.send(Stream(f"tank/borg/web1@{NAME}"))),
-    "a file system": f"zfs send -v -P -L -e -c {WEB}",
-    "a bookmark": f"zfs send -v -P -L -e -c {WEB}#{NAME}",
-    "all below": f"zfs send -v -P -R -L -e -c {WEB}@{NAME}",
-    "with properties": f"zfs send -v -P -p -L -e -c {WEB}@{NAME}",
-    "in other words": f"zfs send {WEB}@{NAME}",
-    "and a pipe": f"zfs send -v -P -L -e -c {WEB}@{NAME} | sh",
-    "and a file": f"zfs send -v -P -L -e -c {WEB}@{NAME} >/etc/passwd",
-    "and a destroy": f"zfs send -v -P -L -e -c {WEB}@{NAME}; zfs destroy {WEB}",
-    "dots": f"zfs send -v -P -L -e -c {ROOT}/../other@{NAME}",
-    "two": f"zfs send -v -P -L -e -c {WEB}@{NAME} {WEB}@{NAME}",
-    "a redaction": f"zfs send -v -P -L -e -c --redact x {WEB}@{NAME}",
-}
-_WRITING = {
-    "receive": shlex.join(argv.receive(WEB)),
-    "a mark": shlex.join(argv.set_properties([f"{WEB}@{NAME}"], {"zborg:state": "ok"})),
-    "give up": shlex.join(argv.abort_receive(WEB)),
-}
-ATTACKS = {name: text for name, text in REFUSED.items() if name != "send"} | _SENDING | _WRITING
 
 
 @pytest.mark.parametrize("name", ATTACKS)

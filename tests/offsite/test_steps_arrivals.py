@@ -4,46 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from tests.harness.worlds.arrivals import ROOT, arrive, offsite
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.replicas import cut_next_stream
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
 from zborg.errors import Exit
-from zborg.model import Outcome, Policy, Snapshot, SnapshotName, Status
+from zborg.model import Outcome, Status
 from zborg.model.storage.zfs import P_ABANDON, P_ARRIVED
-from zborg.model.text.units import moment
 from zborg.steps.context import Context
 from zborg.steps.night import night
 from zborg.steps.observe.status import saved
 from zborg.steps.replicate.step import replicate
 from zborg.steps.rotate.step import rotate
 from zborg.steps.snapshot import snapshot
-
-ROOT = "vault/zborg"
-
-
-def offsite(vault: LocalVault, clock: Hours, keep: Policy | None = None) -> Context:
-    """The far side of the vault, as its own zborg sees it."""
-    context = world(vault, clock)
-    storage = replace(context.config.storage, dataset=ROOT, received=True)
-    config = replace(context.config, storage=storage, keep=keep or Policy(last=1), hosts=(), targets=())
-    return replace(context, zfs=vault.far, config=config)
-
-
-def arrive(vault: LocalVault, clock: Hours, name: str, named: timedelta = timedelta()) -> Snapshot:
-    """A copy that comes now; its name says another time."""
-    dataset = f"{ROOT}/{name}"
-    raw = str(SnapshotName.of(clock.now + named))
-    vault.far.clock = clock
-    if not vault.far.datasets(dataset):
-        vault.far.create(dataset, {})
-    vault.far.snapshot(dataset, raw, {})
-    vault.far.set([f"{dataset}@{raw}"], {P_ARRIVED: moment(clock.now)})
-    return vault.far.snapshots(dataset)[-1]
 
 
 def left(vault: LocalVault, name: str) -> list[str]:

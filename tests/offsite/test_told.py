@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.harness.worlds.arrivals import ROOT, arrive, offsite
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, scrubbed, world
-from tests.offsite.test_steps_arrivals import ROOT, arrive, offsite
 from zborg.errors import Exit, ZborgError
 from zborg.model import Outcome, Report, Status
 from zborg.model.storage.zfs import P_REPORT

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import zborg
+from tests.harness.builders.tar import END, entry
 
 UNPACK = Path(zborg.__file__).parent / "unpack.py"
 
@@ -31,16 +32,6 @@ def to(tmp_path: Path) -> Path:
     return tmp_path / "to"
 
 
-def entry(name: str, kind: bytes = tarfile.REGTYPE, data: bytes = b"", **fields: object) -> bytes:
-    """One header with its data."""
-    made = tarfile.TarInfo(name)
-    made.type, made.size = kind, len(data)
-    for key, value in fields.items():
-        setattr(made, key, value)
-    return made.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
-
-
-END = bytes(1024)
 PAX = b"28 path=../../escaped-by-pax\n"
 
 

@@ -7,7 +7,6 @@ one story and stand in its order.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from tests.conftest import Lab
 from tests.harness.watch import newest_pair, passed, until
+from tests.harness.worlds.lab_night import send
 from tests.harness.worlds.world import World, guids, outcomes
 from tests.lab import Guest
 from zborg.planning.replicate.facts import Recorded
@@ -31,17 +31,6 @@ Report = dict[str, Any]
 
 def stamp(day: int) -> str:
     return f"zborg_2026-01-{day:02d}T030000Z"
-
-
-def send(world: World, stream: str, receive: str) -> None:
-    """What a shell line on the storage prints, into one on the target; either may fail."""
-    assert world.offsite is not None
-    sender, receiver = (
-        guest.remote().argv(["sh", "-c", line])
-        for guest, line in ((world.vault, stream), (world.offsite, receive))
-    )
-    with subprocess.Popen(sender, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as sending:
-        subprocess.run(receiver, stdin=sending.stdout, capture_output=True, timeout=120, check=False)
 
 
 def cut(world: World, name: str, options: str = "") -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Lab
+from tests.harness.worlds.lab_night import send
 from tests.harness.worlds.world import World, guids, outcomes
-from tests.replicate.test_failures_lab import send
 from zborg.model.storage.refusal import Refusal
 from zborg.model.text.remedy import parse
 

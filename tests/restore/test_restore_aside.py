@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness.machines.reader import Away
+from tests.harness.restore.repository import backed_up, clones, content
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, raws, world
-from tests.restore.test_steps_restore_repo import backed_up, clones, content
 from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model.text import remedy
 from zborg.steps.context import Context

@@ -17,12 +17,11 @@ import pytest
 
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.machines.reader import Away, Offsite
+from tests.harness.restore.howto import IN_THE_LAB, Shim, blocks, replaced
 from tests.harness.watch import until
 from tests.harness.worlds.fresh import custodian
-from tests.harness.worlds.howto import Shim, blocks, replaced
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, raws, world
-from tests.restore.test_restore_howto_lab import IN_THE_LAB
 from zborg.interrupt import cancelled
 from zborg.steps.backup.step import Options, backup
 from zborg.steps.snapshot import snapshot

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Lab
+from tests.harness.builders.sink import ATTACKS
 from tests.harness.inside import Inside
 from tests.harness.machines.host import find_borg
 from tests.harness.machines.keys import KeyPair, make_key
-from tests.harness.worlds.howto import blocks, replaced
+from tests.harness.restore.howto import ANEW, IN_THE_LAB, blocks, replaced
 from tests.harness.worlds.world import ZBORG, World, guids
 from tests.lab import Guest
-from tests.offsite.test_sink_read import ATTACKS
 from zborg.hosts.ssh.connection import ssh_argv
 from zborg.hosts.ssh.host_keys import write_known_hosts
 from zborg.model import Endpoint
@@ -42,14 +42,6 @@ done
 zfs destroy -r {SOURCE}
 """
 BEHIND = "A whole repository, out of a snapshot: on vault, the off-site behind a sink"
-ANEW = "The server is gone: on vault, the new one"
-IN_THE_LAB = (
-    ANEW,
-    "Everything is gone but the off-site: on rescue",
-    "Everything is gone but the off-site: on rescue, going on",
-    "Everything is gone but the off-site: on rescue, in the end",
-    "Everything is gone but the off-site: on offsite",
-)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.harness.machines.agent import A2, Lab
 from tests.harness.machines.borgs import BORGS, borg_of
 from tests.harness.machines.host import BackedUpHost
-from tests.harness.worlds.howto import Shim
+from tests.harness.restore.howto import Shim
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, world
 from zborg.errors import UsageError

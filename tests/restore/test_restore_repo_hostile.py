@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.builders.tar import END, entry
+from tests.harness.restore.repository import Instead, backed_up, clones
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours
-from tests.process.test_unpack import END, entry
-from tests.restore.test_steps_restore_repo import Instead, backed_up, clones
 from zborg.errors import Exit
 from zborg.model import Outcome, Status
 from zborg.model.text import remedy

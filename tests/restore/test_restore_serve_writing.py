@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness.machines.borgs import BORGS, borg_of
+from tests.harness.restore.lending import Lending, backed_up, by_hand, lent
 from tests.harness.watch import until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours
-from tests.restore.test_restore_serve import Lending, backed_up, by_hand, lent
 from zborg.borg.storage.repository import forbid_writing
 from zborg.errors import Exit, ZborgError
 from zborg.interrupt import cancelled

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.rotate.test_planning_retention import BORG_RULES, EDGES, GAPS, in_our_words, ours_said, snap
+from tests.harness.builders.retention import BORG_RULES, EDGES, GAPS, in_our_words, ours_said, snap
 from zborg.model import Policy
 from zborg.planning.rotate.retention import keep_reasons
 

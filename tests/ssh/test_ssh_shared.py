@@ -18,12 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.ssh.machine import Machine, master, said, sharing
 from tests.harness.watch import until
-from tests.ssh.test_ssh import Machine, said
 from zborg.hosts.ssh.connection import SshRunner, explain
-from zborg.hosts.ssh.host_keys import write_known_hosts
-from zborg.model import Child, Endpoint
-from zborg.process import LocalRunner
+from zborg.model import Child
 from zborg.streams import pipe, pump
 
 
@@ -39,17 +37,6 @@ def runner(machine: Machine, tmp_path: Path) -> Iterator[SshRunner]:
     made = sharing(machine.endpoint(), tmp_path)
     yield made
     made.close()
-
-
-def sharing(endpoint: Endpoint, directory: Path) -> SshRunner:
-    write_known_hosts(directory / "known_hosts", {"web1": endpoint})
-    return SshRunner("web1", endpoint, directory / "known_hosts", LocalRunner(), share=True)
-
-
-def master(runner: SshRunner) -> int:
-    """The pid of the process that has the connection."""
-    assert runner._shared is not None and runner._shared._master is not None
-    return runner._shared._master.pid
 
 
 def lives(pid: int) -> bool:
@@ -215,7 +202,7 @@ def test_nothing_is_left_of_it(machine: Machine, tmp_path: Path, monkeypatch: py
 _KILLED = """
 import sys, time
 from pathlib import Path
-from tests.ssh.test_ssh_shared import sharing, master, said
+from tests.harness.ssh.machine import master, said, sharing
 from zborg.model import Endpoint
 runner = sharing(Endpoint(*sys.argv[2:4], int(sys.argv[4]), *sys.argv[5:]), Path(sys.argv[1]))
 said(runner, "true")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness.worlds.clinic import DELEGATED
+from tests.harness.doctor.clinic import DELEGATED
 from zborg.errors import ZborgError
 from zborg.model.storage.grants import EVERYONE, Grant
 from zborg.zfs.output.allowed import argv, grants, knows_append

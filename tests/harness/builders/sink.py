@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from tests.harness.checkout import GOLDEN_FILES
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Stream
 from zborg.model.storage.zfs import P_ARRIVED, P_LABEL
 from zborg.zfs import argv
@@ -190,3 +191,32 @@ _TEXTS = {
     "a long command": f"zfs receive -s -u {ROOT}/{'a/' * 5000}a",
 }
 REFUSED = {name: shlex.join(words) for name, words in _OURS.items()} | _TEXTS
+
+
+_TOKEN = (GOLDEN_FILES / "zfs" / "token-full.txt").read_text().strip()
+_SENDING = {
+    "an increment": shlex.join(argv.send(Stream(f"{WEB}@{NAME}", base=f"{WEB}@a"))),
+    "an increment on something outside": shlex.join(argv.send(Stream(f"{WEB}@{NAME}", base="tank/x#a"))),
+    "a token": shlex.join(argv.send(Stream(f"{WEB}@{NAME}", token=_TOKEN))),
+    "an estimate": shlex.join(argv.estimate(Stream(f"{WEB}@{NAME}"))),
+    "the root's": shlex.join(argv.send(Stream(f"{ROOT}@{NAME}"))),
+    "beside": shlex.join(argv.send(Stream(f"vault/other@{NAME}"))),
+    "another pool's": shlex.join(argv.send(Stream(f"tank/borg/web1@{NAME}"))),
+    "a file system": f"zfs send -v -P -L -e -c {WEB}",
+    "a bookmark": f"zfs send -v -P -L -e -c {WEB}#{NAME}",
+    "all below": f"zfs send -v -P -R -L -e -c {WEB}@{NAME}",
+    "with properties": f"zfs send -v -P -p -L -e -c {WEB}@{NAME}",
+    "in other words": f"zfs send {WEB}@{NAME}",
+    "and a pipe": f"zfs send -v -P -L -e -c {WEB}@{NAME} | sh",
+    "and a file": f"zfs send -v -P -L -e -c {WEB}@{NAME} >/etc/passwd",
+    "and a destroy": f"zfs send -v -P -L -e -c {WEB}@{NAME}; zfs destroy {WEB}",
+    "dots": f"zfs send -v -P -L -e -c {ROOT}/../other@{NAME}",
+    "two": f"zfs send -v -P -L -e -c {WEB}@{NAME} {WEB}@{NAME}",
+    "a redaction": f"zfs send -v -P -L -e -c --redact x {WEB}@{NAME}",
+}
+_WRITING = {
+    "receive": shlex.join(argv.receive(WEB)),
+    "a mark": shlex.join(argv.set_properties([f"{WEB}@{NAME}"], {"zborg:state": "ok"})),
+    "give up": shlex.join(argv.abort_receive(WEB)),
+}
+ATTACKS = {name: text for name, text in REFUSED.items() if name != "send"} | _SENDING | _WRITING

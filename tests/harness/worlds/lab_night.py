@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 from tests.harness.worlds.world import World, guids
 
 MIB = 1 << 20
@@ -20,3 +22,14 @@ def assert_not_mounted(world: World) -> None:
     argv = ["zfs", "get", "-H", "-r", "-t", "filesystem", "-o", "value", "mounted", world.copy]
     assert set(world.offsite.ssh(argv).stdout.split()) == {"no"}
     assert f"{world.copy}/" not in world.offsite.sh("cat /proc/mounts")
+
+
+def send(world: World, stream: str, receive: str) -> None:
+    """What a shell line on the storage prints, into one on the target; either may fail."""
+    assert world.offsite is not None
+    sender, receiver = (
+        guest.remote().argv(["sh", "-c", line])
+        for guest, line in ((world.vault, stream), (world.offsite, receive))
+    )
+    with subprocess.Popen(sender, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as sending:
+        subprocess.run(receiver, stdin=sending.stdout, capture_output=True, timeout=120, check=False)

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from tests.harness.doctor.clinic import DELEGATED, Plant
+from tests.harness.doctor.faults import configured
 from tests.harness.machines.keys import make_key
-from tests.harness.worlds.clinic import DELEGATED, Plant
-from tests.harness.worlds.faults import configured
 from zborg.model import Host, Reverse, utc_now
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.harness.worlds.clinic import Clinic, Plant
+from tests.harness.doctor.clinic import Clinic, Plant
 from zborg.errors import Exit
 from zborg.model import Status
 from zborg.model.text import remedy

@@ -95,3 +95,13 @@ class Shim:
             with redirect_stdout(out), redirect_stderr(err):
                 code = guarded(lambda: application(words)(words, standalone_mode=False))
             json.dump([code, out.getvalue(), err.getvalue()], lines)
+
+
+ANEW = "The server is gone: on vault, the new one"
+IN_THE_LAB = (
+    ANEW,
+    "Everything is gone but the off-site: on rescue",
+    "Everything is gone but the off-site: on rescue, going on",
+    "Everything is gone but the off-site: on rescue, in the end",
+    "Everything is gone but the off-site: on offsite",
+)
