@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.guests import GUESTS, pytest_runtest_makereport, pytest_runtest_setup  # noqa: F401  # found by name
-from tests.harness.inside import Inside
+from tests.harness.lab.inside import Inside
 from tests.harness.machines.agent import Lab as AgentLab
 from tests.harness.machines.host import BackedUpHost
 from tests.harness.machines.keys import KeyPair, make_key

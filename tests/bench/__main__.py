@@ -9,7 +9,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
 
-from tests.bench import fleet, plan, replicate, status, tunnel
+from tests.bench import plan, replicate, status, tunnel
+from tests.bench.fleet import fleet
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import tomli_w
 
 from tests.bench.usage import task
-from tests.harness.inside import Inside
+from tests.harness.lab.inside import Inside
 from tests.harness.worlds.world import authorize_root, make_pool
 from tests.lab import Guest, qemu, tools, up_all
 from tests.lab.cache import cache_dir

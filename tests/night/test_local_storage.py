@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.inside import Inside
+from tests.harness.lab.inside import Inside
 from tests.harness.watch import next_second
 from tests.harness.worlds.world import guids, make_parent, only, outcomes
 from zborg.model import NUMBERS

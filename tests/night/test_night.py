@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import Lab
+from tests.harness.lab.night import MIB, assert_not_mounted, both_sides
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.machines.keys import make_key
 from tests.harness.watch import next_second, until
-from tests.harness.worlds.lab_night import MIB, assert_not_mounted, both_sides
 from tests.harness.worlds.world import World, authorize_root, guids, only, outcomes, serve_key_beside
 from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.model.text.remedy import parse

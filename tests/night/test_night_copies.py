@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tests.conftest import Lab
+from tests.harness.lab.night import MIB, assert_not_mounted, both_sides
 from tests.harness.watch import kill, newest_pair, streamed, until
-from tests.harness.worlds.lab_night import MIB, assert_not_mounted, both_sides
 from tests.harness.worlds.world import World, guids, only, outcomes
 
 pytestmark = pytest.mark.lab

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Lab
 from tests.harness.builders.sink import REFUSED
-from tests.harness.inside import Inside
+from tests.harness.lab.inside import Inside
 from tests.harness.worlds.world import World, guids, outcomes
 from zborg.hosts.ssh.connection import ssh_argv
 from zborg.hosts.ssh.host_keys import write_known_hosts

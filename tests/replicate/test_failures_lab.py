@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Lab
+from tests.harness.lab.night import send
 from tests.harness.watch import newest_pair, passed, until
-from tests.harness.worlds.lab_night import send
 from tests.harness.worlds.world import World, guids, outcomes
 from tests.lab import Guest
 from zborg.planning.replicate.facts import Recorded

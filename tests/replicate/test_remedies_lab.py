@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Lab
-from tests.harness.worlds.lab_night import send
+from tests.harness.lab.night import send
 from tests.harness.worlds.world import World, guids, outcomes
 from zborg.model.storage.refusal import Refusal
 from zborg.model.text.remedy import parse

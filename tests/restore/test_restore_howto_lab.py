@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import Lab
 from tests.harness.builders.sink import ATTACKS
-from tests.harness.inside import Inside
+from tests.harness.lab.inside import Inside
 from tests.harness.machines.host import find_borg
 from tests.harness.machines.keys import KeyPair, make_key
 from tests.harness.restore.howto import ANEW, IN_THE_LAB, blocks, replaced

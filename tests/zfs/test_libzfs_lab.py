@@ -7,11 +7,11 @@ import re
 import pytest
 
 from tests.harness.checkout import CHECKOUT
-from tests.harness.inside import Inside
+from tests.harness.lab.inside import Inside
 
 pytestmark = pytest.mark.lab
 
-CONTRACT, INSIDE = "tests/zfs/contract", "tests/harness/inside_libzfs.py"
+CONTRACT, INSIDE = "tests/zfs/contract", "tests/harness/lab/inside_libzfs.py"
 
 
 @pytest.mark.timeout(1000)  # some 45 s on a quiet machine: the inner tests are those of a whole folder

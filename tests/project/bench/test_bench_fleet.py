@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import fleet
-from tests.bench.fleet_tables import (
+from tests.bench.fleet import fleet
+from tests.bench.fleet.tables import (
     KINDS,
     Run,
     by_kind,

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tests.bench.fleet_tables import (
+from tests.bench.fleet.tables import (
     HOSTS,
     KINDS,
     RELAY,
@@ -33,7 +33,7 @@ from tests.bench.fleet_tables import (
     slowest,
     wall_table,
 )
-from tests.bench.fleet_world import FleetWorld, end
+from tests.bench.fleet.world import FleetWorld, end
 from tests.bench.pairs import machine
 from tests.bench.usage import Bill, Watch, available, busy
 
