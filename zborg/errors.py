@@ -8,9 +8,13 @@
     ├── Damage                     13   a check found damage
     ├── Interrupted               130   SIGINT or SIGTERM
     ├── NotSent                     4   a notifier did not take a message (perhaps retryable)
+    ├── Refused                     4   the sink, here, does not do what a key asks for
     └── CommandFailed               4   an external command ended badly
         ├── TimedOut                4   it did not end in time (retryable)
         ├── Stalled                 4   nothing moved between a host and the storage for `stalled_after`
+        ├── SinkRefused             4   the sink of an off-site host, there, did so
+        ├── StreamRefused           4   a receiver did not take a stream (model/storage/refusal.py)
+        ├── HasChildren             4   a dataset stays because others are below it
         └── Unreachable             4   no connection, or it broke (retryable)
             ├── KeyRefused          4   it does not let our key in, or there is none (never retried)
             ├── NoCommonAlgorithm   4   no cipher or the like in common (never retried)
@@ -125,6 +129,27 @@ class Stalled(CommandFailed):
         self.by_storage = by_storage
 
 
+class SinkRefused(CommandFailed):
+    """The sink of an off-site host did not do what our key asked for. `code`: one of model.codes.Sink."""
+
+    def __init__(
+        self,
+        argv: tuple[str, ...],
+        status: int,
+        stderr: str,
+        message: str = "",
+        remedy: str = "",
+        *,
+        code: str,
+    ) -> None:
+        super().__init__(argv, status, stderr, message, remedy)
+        self.code = code
+
+
+class HasChildren(CommandFailed):
+    """A dataset was not destroyed, nor its partial receive, because datasets are below it."""
+
+
 class Unreachable(CommandFailed):
     """A machine could not be reached, or the connection broke."""
 
@@ -147,6 +172,14 @@ class HostKeyChanged(Unreachable):
     """The machine that answered does not have the pinned host key. Nothing was sent to it."""
 
     retryable = False
+
+
+class Refused(ZborgError):
+    """Raised by the sink, about a command or a stream that it refuses. `code`: one of model.codes.Sink."""
+
+    def __init__(self, message: str, remedy: str = "", *, code: str = "E_SINK") -> None:
+        super().__init__(message, remedy)
+        self.code = code
 
 
 class NotSent(ZborgError):

@@ -61,7 +61,7 @@ def test_no_backup_without_its_before(lab: Lab, seen: Path) -> None:
     conf = [*all_three(seen), "before = exit 3", f"before = echo never >>{seen}"]
     result = create(lab, f"echo never >>{seen}\n", *conf)
     assert result.status == 79
-    assert "zborg-agent: hook before number 2 failed with 3: nothing is backed up" in result.stderr
+    assert "zborg-agent: E_HOOK hook before number 2 failed with 3: nothing is backed up" in result.stderr
     # What the first one stopped, `after` starts again.
     assert seen.read_text().splitlines() == [f"before {A1} 0", f"after {A1} 79", f"on_error {A1} 79"]
 
@@ -224,7 +224,8 @@ def test_there_is_a_least_time_between_backups(lab: Lab, seen: Path) -> None:
     refused = create(lab, GOOD, *conf)
     assert refused.status == 78
     assert re.search(
-        r"zborg-agent: not now: .* every 7200 seconds, and the last one began \d+ seconds ago", refused.stderr
+        r"zborg-agent: E_NOT_NOW not now: .* every 7200 seconds, and the last one began \d+ seconds ago",
+        refused.stderr,
     )
     assert (seen.read_text(), record.read_text()) == ("ran\n", first), "what is refused does not count"
     assert lab.verb("list", "web1", "1", serve=("true",)).status == 0, "it is about backups alone"

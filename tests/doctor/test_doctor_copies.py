@@ -12,6 +12,7 @@ from tests.harness.doctor.faults import BAD, WARN, WEB, Fault, check, configured
 from zborg.errors import CommandFailed
 from zborg.model import Status
 from zborg.steps.doctor import remote as steps
+from zborg.zfs.output.messages import explain
 
 
 def unwritable(plant: Plant) -> None:
@@ -38,7 +39,8 @@ def feature(value: str | None) -> Callable[[Plant], None]:
 
 def other_root(plant: Plant) -> None:
     def refuse(method: str, arguments: tuple[object, ...]) -> None:
-        raise CommandFailed(("zfs",), 4, "zborg: refused by the sink: it does not do 'zfs list vault/zborg'")
+        words = "zborg: E_SINK_COMMAND refused by the sink: it does not do 'zfs list vault/zborg'"
+        raise explain(CommandFailed(("zfs",), 4, words), ("zfs", "list"))
 
     plant.attribute(plant.clinic.vault.far, "fail", refuse)
 

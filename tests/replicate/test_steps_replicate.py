@@ -16,6 +16,7 @@ from zborg.steps.context import Context
 from zborg.steps.replicate.step import replicate
 from zborg.steps.restore.listing import list_snapshots
 from zborg.steps.rotate.step import rotate
+from zborg.zfs.output.messages import explain
 
 pytestmark = pytest.mark.usefixtures("one_after_another")
 
@@ -193,7 +194,8 @@ def test_a_mark_that_somebody_has_spoilt_keeps_no_copy_back(vault: LocalVault, c
 
     def sink(method: str, what: object) -> None:
         if method == "set" and "two words" in str(what):
-            raise CommandFailed(("zfs", "set"), 4, "refused by the sink: is no mark of a snapshot")
+            words = "zborg: E_SINK refused by the sink: is no mark"
+            raise explain(CommandFailed(("zfs", "set"), 4, words), ("zfs", "set"))
 
     vault.far.fail = sink
     assert replicate(world(vault, clock)).exit is Exit.OK

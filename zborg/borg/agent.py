@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 
 from zborg.borg.meaning import Meaning
 from zborg.model import Status
+from zborg.model.codes import Agent
+from zborg.model.codes.lines import Reason
 from zborg.model.text.remedy import command, on, quoted, remedy
 
 NO_ROOM, BROKEN = 69, 68  # exit statuses of the agent
 _MOST = 8  # directories
 _LONGEST = 300  # characters of one path or line
 _LEFT = re.compile(r"no room: (.{1,40} left in (/.*))")
-_BROKEN_FILE = re.compile(r"broken: (/.*)")
-_CACHE = re.compile(r"cache set aside: (/.*)")
-_WARNINGS = re.compile(r"warnings are in (/.*)")
-_SIGNED = "archives signed: "
+_PLACE = re.compile(r"[^/]*(/.*)")
 _OUT_OF_MEMORY = "the kernel ended processes for lack of memory meanwhile"
 
 
@@ -35,23 +34,24 @@ class HostReport:
     warnings_log: str = ""
     out_of_memory: bool = False
 
-    def add(self, text: str) -> bool:
-        """Take a line of the agent's, without its prefix; whether it is one of these."""
-        text = text[:_LONGEST]
-        if match := _LEFT.fullmatch(text):
-            self.left = [*self.left, (match[1], match[2])][:_MOST]
-        elif match := _BROKEN_FILE.fullmatch(text):
-            self.broken = match[1]
-        elif match := _CACHE.fullmatch(text):
-            self.cache = match[1]
-        elif match := _WARNINGS.fullmatch(text):
-            self.warnings_log = match[1]
-        elif text.startswith(_SIGNED):
-            self.signed = True
-        elif text == _OUT_OF_MEMORY:
-            self.out_of_memory = True
-        else:
-            return False
+    def add(self, reason: Reason) -> bool:
+        """Take a line of the agent's; whether it is one of these."""
+        text = reason.text[:_LONGEST]
+        match reason.code:
+            case Agent.ROOM if left := _LEFT.fullmatch(text):
+                self.left = [*self.left, (left[1], left[2])][:_MOST]
+            case Agent.BROKEN if place := _PLACE.fullmatch(text):
+                self.broken = place[1]
+            case Agent.CACHE if place := _PLACE.fullmatch(text):
+                self.cache = place[1]
+            case Agent.WARNINGS if place := _PLACE.fullmatch(text):
+                self.warnings_log = place[1]
+            case Agent.SIGNED:
+                self.signed = True
+            case Agent.MEMORY:
+                self.out_of_memory = True
+            case code:
+                return code is Agent.WITHHELD
         return True
 
     def no_room(self, host: str) -> Meaning:

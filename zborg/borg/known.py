@@ -1,4 +1,4 @@
-"""What the agent's refusals and exit statuses, and borg's message ids, mean for a reader.
+"""What the codes and exit statuses of the agent, and borg's message ids, mean for a reader.
 
 Message ids are those of borg's documentation, "Message IDs"; the agent's statuses are docs/agent.md's. Every
 table is made for one host, so that its remedies can be typed.
@@ -11,6 +11,7 @@ from enum import IntEnum
 from zborg.borg import damage
 from zborg.borg.meaning import Meaning
 from zborg.model import Status
+from zborg.model.codes import Agent as Code
 from zborg.model.text.agent_conf import DEFAULT
 from zborg.model.text.remedy import command, on, remedy
 
@@ -32,43 +33,31 @@ _BORGS = command("ps", "-C", "borg", "-o", "pid,lstart,args")
 _KEY_GONE = "restore the key from its safe copy; without it nothing can be read (README, The host is gone)"
 
 
-def of_refusal(text: str, host: str) -> str:
-    """The remedy for a refusal of the agent's; "" for one that is not listed."""
-    return next((advice for part, advice in _refusals(host) if part in text), "")
+def of_refusal(code: Code | None, host: str) -> str:
+    """The remedy for a refusal of the agent's; "" for one that has none."""
+    return _refusals(host).get(code, "") if code else ""
 
 
-def _refusals(host: str) -> tuple[tuple[str, str], ...]:
-    return (
-        (
-            "borg is not installed",
-            remedy(
-                command("apt-get", "install", "borgbackup"),
-                first=f"on {host}, as root, install borg 1.2 or newer, or set borg in {DEFAULT}:",
-            ),
+def _refusals(host: str) -> dict[Code, str]:
+    return {
+        Code.NO_BORG: remedy(
+            command("apt-get", "install", "borgbackup"),
+            first=f"on {host}, as root, install borg 1.2 or newer, or set borg in {DEFAULT}:",
         ),
-        ("/passphrase must be there", on(host, command(_AGENT, "--setup", host))),
-        (
-            "init comes first",
-            "the dataset holds a repository for which the host has no key: README, The host is gone",
+        Code.PASSPHRASE: on(host, command(_AGENT, "--setup", host)),
+        Code.NO_REPOSITORY: (
+            "the dataset holds a repository for which the host has no key: README, The host is gone"
         ),
-        (
-            "a second init needs root",
-            "the host has a key, the dataset no repository: README, The host is gone",
+        Code.REPOSITORY: "the host has a key, the dataset no repository: README, The host is gone",
+        Code.NO_KEY: _KEY_GONE,
+        Code.NO_PATHS: remedy(command("cat", DEFAULT), first=f"on {host}, as root, add a line path = /...:"),
+        Code.NOT_IN_ARCHIVE: remedy(
+            command("zborg", "restore", "list", host), first="look for it in another snapshot:"
         ),
-        ("the key file of this repository is gone", _KEY_GONE),
-        (
-            "no path in",
-            remedy(command("cat", DEFAULT), first=f"on {host}, as root, add a line path = /...:"),
+        Code.RESTORE_LIMIT: remedy(
+            command("df", "-h"), first=f"on {host}, as root, free space, or allow more bytes:"
         ),
-        (
-            "a path is not in the archive",
-            remedy(command("zborg", "restore", "list", host), first="look for it in another snapshot:"),
-        ),
-        (
-            "restore stopped",
-            remedy(command("df", "-h"), first=f"on {host}, as root, free space, or allow more bytes:"),
-        ),
-    )
+    }
 
 
 def of_status(status: int, host: str) -> Meaning | None:

@@ -18,6 +18,7 @@ from zborg.borg import damage
 from zborg.borg.agent import HostReport
 from zborg.borg.warned import Warnings
 from zborg.model import Speaker, utc_now
+from zborg.model.codes.lines import AGENT_PREFIX, Reason, agent_reason, without_codes
 
 STDOUT_PREFIX = "= "
 _LOCK_TIMEOUT = 73  # borg's, of its modern exit codes
@@ -26,12 +27,11 @@ _LAST_LINES, _LAST_LINE = 8, 300  # lines of each side, and characters of each, 
 _LONGEST = 4000  # characters of one message; what a host says may have no end
 _MOST = 1 << 20  # bytes of borg's own output: of `create` it is a few KiB and the paths of agent.conf
 LISTING = 16 << 20  # the same of `list`; parsed, a hostile text of it may take twenty times as much
-AGENT_PREFIX = "zborg-agent: "
 STORAGE_PREFIX = "storage: "  # what people see before a line of `borg serve`
 _HOST = "host: "  # and before one of the host that would look like it
 _GARBLED = "Got unexpected RPC data format from client"  # borg's, of `borg serve`
 _CLOCK = re.compile(r"zborg-agent: clock ([0-9]{1,11})")  # the first line of every verb
-CHATTER = ("zborg-agent: borg ended with",)  # said after every verb
+CHATTER = f"{AGENT_PREFIX}borg ended with"  # said after every verb
 
 
 @dataclass
@@ -46,6 +46,7 @@ class BorgLog:
     # What borg prints. In one piece: of lines with a character each, the objects would take 50 times as much.
     stdout: bytearray = field(default_factory=bytearray)
     plain: list[str] = field(default_factory=list)  # the host's newest lines that are not JSON
+    reasons: list[Reason] = field(default_factory=list)  # those of them that are the agent's
     served: list[str] = field(default_factory=list)  # and the storage's
     broken: str = ""  # the newest line in which `borg serve` tells of damaged files
     clocks: tuple[datetime, datetime] | None = None  # the host's and ours, when the host told its own
@@ -95,7 +96,7 @@ class BorgLog:
 
     def _storage(self, line: str) -> None:
         entry = _json_object(line)
-        text = line if entry is None else str(entry.get("message", "")).strip()
+        text = without_codes(line) if entry is None else str(entry.get("message", "")).strip()
         if entry and damage.is_broken(str(entry.get("levelname", "INFO")), text):
             self.broken = text[-_LONGEST:]
         elif entry is None or entry.get("levelname") in ("ERROR", "CRITICAL"):
@@ -107,17 +108,25 @@ class BorgLog:
         if clock := _CLOCK.fullmatch(line):
             self.clocks = (datetime.fromtimestamp(int(clock[1]), UTC), utc_now())
             self.started = True
+            self.reasons.clear()
             self.plain.clear()  # a banner of sshd's, or of the login shell's: no reason for what comes after
             return
-        self.started = self.started or line.startswith(AGENT_PREFIX)
-        if line.startswith(AGENT_PREFIX) and self.report.add(line[len(AGENT_PREFIX) :]):
-            self.warnings.log = self.report.warnings_log
-            self._remember(line)
-            return
-        self.ran = self.ran or line.startswith(CHATTER)
+        if reason := agent_reason(line):
+            self.started, line = True, reason.line
+            if self.report.add(reason):
+                self.warnings.log = self.report.warnings_log
+                self._remember(line)
+                return
+            self._reason(reason)
         if line.strip():
             self._append(self.plain, line)
             self._remember(line)
+
+    def _reason(self, reason: Reason) -> None:
+        if reason.line.startswith(CHATTER):
+            self.ran = True
+        else:
+            self.reasons = [*self.reasons, reason._replace(text=reason.text[:_LONGEST])][-_KEPT_LINES:]
 
     @staticmethod
     def _append(lines: list[str], line: str) -> None:

@@ -10,16 +10,15 @@ import re
 
 from zborg.borg import agent, damage, denied, known
 from zborg.borg.known import Agent
-from zborg.borg.log import AGENT_PREFIX, CHATTER, STORAGE_PREFIX, BorgLog, of_host
+from zborg.borg.log import CHATTER, STORAGE_PREFIX, BorgLog, of_host
 from zborg.borg.meaning import Meaning
-from zborg.model import Status
+from zborg.model import Status, codes
+from zborg.model.codes.lines import AGENT_PREFIX, SERVE_PREFIX, Reason
 from zborg.model.text import agent_conf
 
 NOT_FOUND = 127  # the agent's, when borg is missing; the shell's, when the agent is
 _MAY_BE_WORSE = (Status.OK, Status.WARNING, Status.FAILED)
-_WITHHELD = "withheld (report_paths = no)"
 
-_SERVE = "zborg-serve: "  # serve.sh
 _CLOSED = "ConnectionClosed"  # and ConnectionClosedWithHint: `borg serve` ended before borg did
 # What borg appends to an error of its own or of `borg serve`: versions, not reasons.
 _PLATFORM = ("Platform: ", "Borg server: Platform: ")
@@ -52,7 +51,8 @@ def _judge(status: int, log: BorgLog) -> Meaning:
     if meaning := known.of_status(status, host):
         if status == Agent.HOOK and log.ran:  # a bad `before` ends the run: this was `after` a good backup
             return Meaning(Status.WARNING, words, meaning.remedy)
-        advice = agent_conf.advice(host, words) or meaning.remedy
+        said = next((one for one in reversed(log.reasons) if one.line == words), None)
+        advice = (said and _conf_advice(host, said)) or meaning.remedy
         return Meaning(meaning.status, words or meaning.message, advice)
     if refused := _refused(log):
         return refused
@@ -68,22 +68,26 @@ def _judge(status: int, log: BorgLog) -> Meaning:
 def _stopped_by_agent(status: int, log: BorgLog, words: str) -> Meaning | None:
     """What counts whatever borg said before."""
     if status == Agent.ALARM:
-        alarms = (line for line in log.plain if line.startswith(f"{AGENT_PREFIX}ALARM"))
+        alarms = (one.line for one in log.reasons if one.code is codes.Agent.ALARM)
         return known.alarm(next(alarms, words), _host(log))
     if status == Agent.TOO_LONG:  # borg's last words are about the signal that ended it
-        lines = (line for line in reversed(log.plain) if line.startswith(AGENT_PREFIX))
-        return known.too_long(next(lines, words), _host(log))
+        return known.too_long(log.reasons[-1].line if log.reasons else words, _host(log))
     if status == agent.BROKEN and log.report.broken:
         return log.report.broken_file(log.host)
     return log.report.no_room(log.host) if status == agent.NO_ROOM else None
 
 
 def _refused(log: BorgLog) -> Meaning | None:
-    refusals = (line for line in log.plain if line.startswith(AGENT_PREFIX) and not _is_chatter(line))
-    refusal = next(refusals, "")
-    host = _host(log)
-    advice = agent_conf.advice(host, refusal) or known.of_refusal(refusal, host)
-    return Meaning(Status.FAILED, refusal, advice) if refusal and (advice or not log.errors) else None
+    if not log.reasons:
+        return None
+    refusal, host = log.reasons[0], _host(log)
+    advice = _conf_advice(host, refusal) or known.of_refusal(refusal.code, host)
+    return Meaning(Status.FAILED, refusal.line, advice) if advice or not log.errors else None
+
+
+def _conf_advice(host: str, reason: Reason) -> str:
+    """The lines of agent.conf that it names; "" where it is about something else."""
+    return agent_conf.advice(host, reason.text) if reason.code in codes.CONF else ""
 
 
 def _unexplained(status: int, log: BorgLog) -> Meaning | None:
@@ -111,7 +115,7 @@ def _host(log: BorgLog) -> str:
 
 
 def _is_chatter(line: str) -> bool:
-    return line.startswith(CHATTER) or line.endswith(_WITHHELD)
+    return line.startswith(CHATTER)
 
 
 def _last_words(log: BorgLog) -> str:
@@ -127,6 +131,6 @@ def _last_words(log: BorgLog) -> str:
         if lines := [line for line in told if mark in line]:
             return of_host(lines[-1])
     if served:
-        refused = [line for line in served if line.startswith(_SERVE)]
+        refused = [line for line in served if line.startswith(SERVE_PREFIX)]
         return f"{STORAGE_PREFIX}{(refused or served)[-1]}"
     return of_host(log.errors[-1][1]) if log.errors else " / ".join(map(of_host, told[-3:]))

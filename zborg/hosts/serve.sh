@@ -20,8 +20,9 @@ esac
 set -f -u
 umask 077
 
-refuse() {
-    printf 'zborg-serve: refused: %s\n' "$1" >&2
+refuse() { # refuse [CODE] TEXT: what no zborg would ask is refused without a code
+    case $# in 2) printf 'zborg-serve: %s refused: %s\n' "$1" "$2" ;; *) printf 'zborg-serve: refused: %s\n' "$1" ;; esac >&2
+    shift $(($# - 1))
     logger -t zborg-serve -p auth.notice -- "refused: $1" >/dev/null 2>&1
     exit 2
 }
@@ -32,9 +33,9 @@ limit() { (ulimit "$1" "$2") 2>/dev/null && ulimit "$1" "$2"; }
 is_name() { case $1 in '' | -* | *[!a-z0-9-]*) false ;; *) [ ${#1} -le 31 ] ;; esac; }
 is_run() { case $1 in '' | -* | *[!A-Za-z0-9-]*) false ;; *) [ ${#1} -le 40 ] ;; esac; }
 
-case $# in 2 | 3) ;; *) false ;; esac || refuse "arguments in authorized_keys: ROOT SCRATCH [BORG]"
+case $# in 2 | 3) ;; *) false ;; esac || refuse E_SETUP "arguments in authorized_keys: ROOT SCRATCH [BORG]"
 root=$1 scratch=$2 borg=${3:-borg}
-case $root:$scratch in /*:/*) ;; *) refuse "ROOT and SCRATCH are absolute" ;; esac
+case $root:$scratch in /*:/*) ;; *) refuse E_SETUP "ROOT and SCRATCH are absolute" ;; esac
 # Only these characters, so that the one unquoted use below splits at spaces and at nothing else.
 case $COMMAND in *[!A-Za-z0-9\ -]*) refuse "a character that no command of ours has" ;; esac
 [ ${#COMMAND} -le 200 ] || refuse "too long"
@@ -48,9 +49,9 @@ esac || refuse "neither serve NAME nor read RUN NAME"
 case $need in '' | require) ;; *) refuse "neither serve NAME nor read RUN NAME" ;; esac
 is_name "$name" || refuse "not a repository name"
 # A missing or unmounted dataset must not become a new repository on the disk below it.
-if [ ! -d "$parent/$name" ] || [ -L "$parent/$name" ]; then refuse "$parent/$name is not a directory"; fi
+if [ ! -d "$parent/$name" ] || [ -L "$parent/$name" ]; then refuse E_NO_DIRECTORY "$parent/$name is not a directory"; fi
 # The client's URL is ./NAME, so that it is the same in ROOT and in a clone.
-cd "$parent" || refuse "cannot enter $parent"
+cd "$parent" || refuse E_NO_DIRECTORY "cannot enter $parent"
 wall=${WALL-} own=${OWN-}
 unset COMMAND OLDPWD WALL OWN
 # borg serve needs no directory of its own besides the repository, and gets none. Its self-test would want one, takes
@@ -70,7 +71,7 @@ if [ -e /proc/self/setgroups ] && [ -x "$python" ]; then # Linux
     [ ! -f "${0%/*}/zborg-wall.py" ] ||
         exec "$python" -I -S "${0%/*}/zborg-wall.py" "$parent/$name" "$own" "$need" "$@"
 fi
-[ "$own" ] || [ ! "$need" ] || refuse "no wall can stand here, and wall = \"require\" asks for one"
+[ "$own" ] || [ ! "$need" ] || refuse E_NO_WALL "no wall can stand here, and wall = \"require\" asks for one"
 # borg serve speaks on stdin and stdout alone. Where an ordinary user may have a network of its own, it gets an empty one.
 network=network
 ! unshare --map-current-user --net true 2>/dev/null || {

@@ -20,6 +20,7 @@ from zborg.hosts.ssh.connection import explain, ssh_argv
 from zborg.hosts.ssh.failure import REFUSED, connection_failed
 from zborg.hosts.ssh.log import SshLog, start_ssh
 from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner, Speaker, Wall
+from zborg.model.codes.lines import without_codes
 from zborg.model.text.units import duration
 from zborg.model.wall import reported
 from zborg.streams import Spare, join, pump
@@ -128,9 +129,8 @@ class SshTunnel:
             words = child.connection.text if status == REFUSED else "\n".join(said)
             raise explain("zborg.storage", self._storage, status, words)
         if status:
-            raise CommandFailed(
-                child.argv[:1], status, "\n".join(said[-_KEPT:]), "borg serve cannot be started"
-            )
+            words = without_codes("\n".join(said[-_KEPT:]))
+            raise CommandFailed(child.argv[:1], status, words, "borg serve cannot be started")
         return self._walls.get(name)
 
     def _is_report(self, name: str, line: str) -> bool:

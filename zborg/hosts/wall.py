@@ -67,14 +67,18 @@ def main(argv: list[str]) -> None:
         _landlock(abi, home, places)
         words.append(f"landlock-{abi}")
     if not words and need:
-        sys.stderr.write('zborg-serve: refused: no wall can stand here, and wall = "require" asks for one\n')
+        _report('E_NO_WALL refused: no wall can stand here, and wall = "require" asks for one')
         sys.exit(REFUSED)
     _say([*(words or ["none"]), "no-network" if alone else "network"])
     _start(command)
 
 
 def _say(words: list[str]) -> None:
-    sys.stderr.write(f"zborg-serve: wall {' '.join(words)}\n")
+    _report(f"wall {' '.join(words)}")
+
+
+def _report(text: str) -> None:
+    sys.stderr.write(f"zborg-serve: {text}\n")
     sys.stderr.flush()
 
 
@@ -82,7 +86,7 @@ def _start(command: list[str]) -> None:
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        sys.stderr.write(f"zborg-serve: {command[0]}: {error.strerror}\n")
+        _report(f"E_NO_BORG {command[0]}: {error.strerror}")
         sys.exit(127)
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from zborg.errors import ZborgError
+from zborg.errors import Refused, ZborgError
 from zborg.model import Snapshot, SnapshotName, Stream
+from zborg.model.codes import Sink
 from zborg.model.storage.zfs import MARKS
 from zborg.model.text.units import moment
 from zborg.zfs import argv, names
@@ -25,7 +26,6 @@ AHEAD = timedelta(hours=1)  # a name may be that far in our future: two clocks n
 MOST_A_DAY = 500
 """Arrivals per dataset in 24 hours. A first filling with more goes on the next day."""
 
-REFUSED = "refused by the sink"  # how each refusal begins
 OTHER_ROOT = "the forced command of this key is for"
 _ONE_ROOT = "`dataset` of the target in the sender's zborg.toml has to be ROOT of the forced command here"
 
@@ -87,8 +87,9 @@ class Hello:
 Request = Show | Take | Mark | GiveUp | Hello
 
 
-def refuse(why: str, remedy: str = "") -> ZborgError:
-    return ZborgError(f"{REFUSED}: {why}", remedy)
+def refuse(why: str, remedy: str = "", code: Sink = Sink.REFUSED) -> Refused:
+    """The error to raise; its text begins as docs/sink.md promises."""
+    return Refused(f"refused by the sink: {why}", remedy, code=code)
 
 
 # --- commands ---------------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ def parse(command: str, root: str) -> Request:
         return Hello()
     if request := _shown(words, root) or _done(words, root) or _marked(words, root):
         return request
-    raise _refusal(words, root, f"it does not do {command[:200]!r}")
+    raise _refusal(words, root, f"it does not do {command[:200]!r}", Sink.COMMAND)
 
 
 def parse_reading(command: str, root: str) -> Show | Give:
@@ -112,13 +113,13 @@ def parse_reading(command: str, root: str) -> Show | Give:
     raise _refusal(words, root, f"this key only reads; it does not do {command[:200]!r}")
 
 
-def _refusal(words: Argv, root: str, why: str) -> ZborgError:
+def _refusal(words: Argv, root: str, why: str, code: Sink = Sink.REFUSED) -> Refused:
     """A command of zborg's own for another place is a mistake in a configuration, and no other version."""
     last = words[-1]
     own = (*_LISTINGS, argv.receive, argv.abort_receive, argv.pool_status, argv.pool_list)
     if last != root and not _is_below(last, root) and any(_wrote(one, last) == words for one in own):
-        return refuse(f"{OTHER_ROOT} {root}, and {last} is not below it", _ONE_ROOT)
-    return refuse(why, "what it does is in docs/sink.md")
+        return refuse(f"{OTHER_ROOT} {root}, and {last} is not below it", _ONE_ROOT, Sink.ROOT)
+    return refuse(why, "what it does is in docs/sink.md", code)
 
 
 def _given(words: Argv, root: str) -> Give | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tests.harness.worlds.steps import Hours, of, world
 from zborg.borg.log import BorgLog
 from zborg.borg.verdict import judge
 from zborg.errors import Exit
+from zborg.hosts.agent import script
 from zborg.model import Outcome, Speaker, Status
 from zborg.steps.backup.step import Options, backup
 from zborg.steps.restore.files import restore_files
@@ -22,6 +26,8 @@ from zborg.steps.snapshot import snapshot
 
 OLDER = (CHECKOUT / "tests" / "golden" / "agents" / "agent-2026-11.sh").read_text(encoding="utf-8")
 DAY = 86400
+CODE = re.compile(r"\b[EN]_[A-Z]")
+Fault = Callable[[BackedUpHost], None]
 
 
 @pytest.fixture
@@ -79,3 +85,106 @@ def test_it_is_backed_up_pruned_sampled_and_restored(
     assert report.exit is Exit.OK, report.outcomes
     restored = Path(f"{report.outcomes[0].data['restored']}{host.data}")
     assert {one.name: one.read_text() for one in restored.iterdir()} == {"file": "of web1", "umläut": "odd"}
+
+
+# --- its reasons -----------------------------------------------------------------------------------------
+
+NO_SPACE = """\
+echo '{"type": "log_message", "time": 1.5, "message": "[Errno 28] No space left on device", \
+"levelname": "ERROR", "name": "borg.archiver", "msgid": "OSError"}' >&2
+exit 2
+"""
+
+
+def conf(*lines: str, borg: str = "exit 0\n") -> Fault:
+    """These lines in agent.conf, and a borg that is this script."""
+
+    def plant(host: BackedUpHost) -> None:
+        program = host.directory / "stand-in"
+        program.write_text(f"#!/bin/sh\n{borg}")
+        program.chmod(0o755)
+        with (host.confdir / "agent.conf").open("a") as file:
+            file.writelines(f"{line}\n" for line in (f"borg = {program}", *lines))
+
+    return plant
+
+
+def lose(path: str) -> Fault:
+    """A file or directory of the agent's is gone."""
+
+    def plant(host: BackedUpHost) -> None:
+        gone = host.directory / path
+        gone.rename(gone.with_name("lost"))
+
+    return plant
+
+
+def spoil_nonce(host: BackedUpHost) -> None:
+    (memory,) = (host.state / "borg/.config/borg/security").iterdir()
+    (memory / "nonce").write_text("")
+
+
+def raise_alarm(host: BackedUpHost) -> None:
+    (host.state / "alarm").write_text("2026-12-01T00:00:00Z the server showed an older state\n")
+
+
+def name_a_link(host: BackedUpHost) -> None:
+    link = host.state / "link"
+    link.symlink_to(host.data)
+    conf(f"path = {link}")(host)
+
+
+FAULTS: dict[str, Fault] = {
+    "no borg": conf("borg = /nonexistent/borg"),
+    "no passphrase": lose("etc/passphrase"),
+    "no repository": lose("state/repository-id"),
+    "no key": lose("state/borg/.config/borg/keys"),
+    "a broken file": spoil_nonce,
+    "an alarm": raise_alarm,
+    "a bad line": conf("paht = /srv"),
+    "a link": name_a_link,
+    "a missing path": conf("path = /nonexistent"),
+    "a failed before": conf("before = false"),
+    "a failed after": conf("after = false"),
+    "not now": conf("min_interval = 20h"),
+    "too long": conf("max_time = 1s", borg="exec sleep 60\n"),
+    "no room": conf(borg=NO_SPACE),
+}
+
+
+@pytest.fixture(scope="module")
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalVault]:
+    """A vault with a host that has a repository."""
+    vault = LocalVault(tmp_path_factory.mktemp("older"))
+    host, clock = vault.add("web1"), Hours()
+    assert night(vault, clock).status is Status.OK
+    for place in (host.state, host.confdir):
+        shutil.copytree(place, vault.directory / "saved" / place.name)
+    yield vault
+    vault.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_reader_sees_of_it_what_today_s_agent_shows(initialised: LocalVault, fault: str) -> None:
+    vault, clock = initialised, Hours()
+    host = vault.hosts["web1"]
+    seen = []
+    for agent in (OLDER, script()):
+        host.agent.write_text(agent)
+        for place in (host.state, host.confdir):
+            shutil.rmtree(place)
+            shutil.copytree(vault.directory / "saved" / place.name, place)
+        (host.state / "last-create").write_text(f"{int(time.time())}\n")
+        FAULTS[fault](host)
+        outcome = night(vault, clock)
+        assert not CODE.search(f"{outcome.message} {outcome.data}")
+        seen.append(_shown(outcome))
+    assert seen[0] == seen[1]
+    assert not seen[0][0].startswith("ok"), "a fault that no agent minds"
+
+
+def _shown(outcome: Outcome) -> list[str]:
+    """Without what differs between any two runs: figures, and the pid in the last words of borg serve."""
+    log = [line for line in outcome.data.get("log", []) if not line.startswith("storage: ")]
+    texts = (f"{outcome.status.value} {outcome.message}", outcome.remedy, *log)
+    return [re.sub(r"\d+ (KiB|seconds)", r"N \1", text) for text in texts]

@@ -142,7 +142,9 @@ def test_a_trick_gets_nothing_and_is_an_alarm(
         lab.configure(borg=lab.script("legacy", f'BORG_EXIT_CODES=legacy exec {find_borg()} "$@"\n'))
     before = server.stored()
     result = server.verb("create", "web1", A3)
-    assert result.status == 76 and "zborg-agent: ALARM: the server showed" in result.stderr, result.stderr
+    assert result.status == 76 and "zborg-agent: E_ALARM ALARM: the server showed" in result.stderr, (
+        result.stderr
+    )
     assert_nothing_was_sent(server, before)
     alarm = lab.host.state / "alarm"
     assert "the server showed" in alarm.read_text() and alarm.stat().st_mode & 0o777 == 0o600

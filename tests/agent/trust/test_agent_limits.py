@@ -58,7 +58,7 @@ def test_a_starving_server_does_not_keep_what_before_stopped(lab: Lab, tmp_path:
         took, status = time.monotonic() - began, pair.left.returncode
         said = pair.left_stderr()
     assert status == 67, said
-    assert "zborg-agent: create stopped: it took longer than 2 seconds (max_time in " in said
+    assert "zborg-agent: E_TOO_LONG create stopped: it took longer than 2 seconds (max_time in " in said
     assert took < 11, "it ended because the server did"
     assert seen.read_text().split("\n") == ["before 0", "after 67", "on_error 67", ""]
     lab.assert_clean()

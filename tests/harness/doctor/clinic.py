@@ -121,7 +121,8 @@ class ZfsWords:
         if words == ("zfs", "version"):
             return Completed(0, self.version, "")
         if self.has_sink and words != argv.dataset_properties(words[-1]):
-            raise CommandFailed(words, 4, f"zborg: refused by the sink: it does not do {words}")
+            refusal = f"zborg: E_SINK_COMMAND refused by the sink: it does not do {words}"
+            raise CommandFailed(words, 4, refusal)
         if words[1] == "allow":
             return Completed(0, self.delegated, "")
         if words == argv.dataset_properties(words[-1]):

@@ -52,6 +52,7 @@ from zborg.model.serial import from_dict, to_dict
 from zborg.process import LocalRunner
 from zborg.state import runs
 from zborg.state.locks import Locks
+from zborg.zfs.output.refusals import of_receiver
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
 _ENVIRONMENT = {"TZ": "UTC", "NO_COLOR": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8", "LOGNAME": "root"}
@@ -145,7 +146,8 @@ class Stage:
                     "target.offsite", Endpoint("root", "offsite.example.net", 22, KEY, "id"), 255, words
                 )
             if method in methods:
-                raise CommandFailed(("zfs", method), status, words)
+                error = CommandFailed(("zfs", method), status, words)
+                raise of_receiver(error) if method == "receive" else error
 
         zfs.fail = fail
 

@@ -12,6 +12,7 @@ from tests.harness.fake_zfs.zfs import FakeZfs
 from tests.harness.worlds.local import LocalVault
 from zborg.errors import CommandFailed
 from zborg.model import Child, Stream
+from zborg.zfs.output.messages import explain
 
 
 def recreate(vault: LocalVault, dataset: str) -> None:
@@ -51,8 +52,8 @@ def marks_are_refused(method: str, _: object) -> None:
 
 def sink_refuses(method: str, _: object) -> None:
     if method == "abort_receive":
-        words = "zborg: refused by the sink: a sender gives nothing up"
-        raise CommandFailed(("zfs", "receive", "-A"), 4, words)
+        words = "zborg: E_SINK refused by the sink: a sender gives nothing up"
+        raise explain(CommandFailed(("zfs", "receive", "-A"), 4, words), ("zfs", "receive", "-A"))
 
 
 def slow_receiver(vault: LocalVault, seconds: float) -> None:

@@ -16,7 +16,7 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from zborg.errors import Exit, ZborgError
+from zborg.errors import Exit, Refused, ZborgError
 
 if TYPE_CHECKING:
     from zborg.model import Completed
@@ -81,8 +81,8 @@ def _admitted(root: str, command: bytes, *, raw: bool, read: bool) -> Completed:
     return serve_reader(place, text, sys.stdout.fileno(), _say)
 
 
-def _refusal(why: str) -> ZborgError:
-    return ZborgError(f"refused by the sink: {why}")
+def _refusal(why: str) -> Refused:
+    return Refused(f"refused by the sink: {why}")
 
 
 def _bound_tasks() -> None:
@@ -130,13 +130,14 @@ def _first_record(root: str, command: str) -> bytes:
 
 
 def _refused(client: str, error: ZborgError) -> int:
-    """On stderr as any other failure of zborg's."""
+    """On stderr as any other failure of zborg's, but that a refusal begins with its code (model/codes)."""
     from zborg.model.text import remedy
     from zborg.model.text.units import printable
 
     _last_words()
     _log(f"{error.message} (from {client or 'no SSH connection'})")
-    _say(f"zborg: {printable(error.message)}")
+    code = f"{error.code} " if isinstance(error, Refused) else ""
+    _say(f"zborg: {code}{printable(error.message)}")
     for line, _ in remedy.lines(error.remedy):
         _say(f"  {printable(line)}")
     return int(error.exit)
@@ -150,7 +151,8 @@ def _broken(client: str, error: Exception) -> int:
     _log(f"failed at a command from {client or 'no SSH connection'}: {type(error).__name__}")
     for line in "".join(traceback.format_exception(error)).splitlines()[-40:]:
         _log(line)
-    _say(f"zborg: refused by the sink: it failed ({type(error).__name__}); its system log has the details")
+    words = f"it failed ({type(error).__name__}); its system log has the details"
+    _say(f"zborg: E_SINK refused by the sink: {words}")
     return int(Exit.BUG)
 
 

@@ -8,7 +8,7 @@
 #
 #   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version` and `escrow` print text)
 #   stderr          "= TEXT" a line of borg's output; "{...}" a line of borg's log;
-#                   "zborg-agent: TEXT" our words; anything else is borg's, outside its log
+#                   "zborg-agent: CODE TEXT" ours; anything else is borg's, outside its log
 #   exit status     2 refused, 67 it took too long, 68 a broken file of borg's security directory, 69 no room on this
 #                   host, 75 another run is going on, 76 alarm, 77 a path is not there, 78 not now, 79 a hook failed,
 #                   127 no borg; else borg's
@@ -31,14 +31,24 @@ umask 077
 newline='
 '
 
-say() { printf 'zborg-agent: %s\n' "$1" >&2; }
-note() { logger -t zborg-agent -p auth.notice -- "$1" >/dev/null 2>&1 9>&- || :; }
-die() { # die STATUS TEXT
-    say "$2"
-    note "$2"
-    exit "$1"
+# The server decides by the code before the words (docs/agent.md, "Codes"). Root at a terminal gets the words alone;
+# what no zborg would ask is refused without a code.
+say() { # say [CODE] TEXT
+    case $#${COMMAND+asked} in
+    2asked) printf 'zborg-agent: %s %s\n' "$1" "$2" ;;
+    *) shift $(($# - 1)) && printf 'zborg-agent: %s\n' "$1" ;;
+    esac >&2
 }
-refuse() { die 2 "refused: $1"; }
+note() { logger -t zborg-agent -p auth.notice -- "$1" >/dev/null 2>&1 9>&- || :; }
+die() { # die STATUS [CODE] TEXT
+    died=$1
+    shift
+    say "$@"
+    shift $(($# - 1))
+    note "$1"
+    exit "$died"
+}
+refuse() { case $# in 2) die 2 "$1" "refused: $2" ;; *) die 2 "refused: $1" ;; esac; } # refuse [CODE] TEXT
 
 # --- What words may look like -------------------------------------------------------------------------------
 
@@ -61,7 +71,7 @@ is_safe() { # is_safe FILE [secret]
 }
 
 own_directory() { # made if missing, and nobody else's business
-    [ -d "$1" ] || mkdir -p "$1" || die 2 "cannot make $1"
-    is_safe "$1" secret || refuse "$1 must belong to root, with mode 0700"
+    [ -d "$1" ] || mkdir -p "$1" || die 2 E_WRITE "cannot make $1"
+    is_safe "$1" secret || refuse E_ACCESS "$1 must belong to root, with mode 0700"
 }
 

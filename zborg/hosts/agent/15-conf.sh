@@ -1,7 +1,7 @@
 # --- agent.conf ---------------------------------------------------------------------------------------------
 
 trim() { trimmed=${1#"${1%%[! ]*}"} trimmed=${trimmed%"${trimmed##*[! ]}"}; }
-wrong() { refuse "$confdir/agent.conf line $number: $1"; }
+wrong() { refuse E_CONF "$confdir/agent.conf line $number: $1"; }
 yes_no() { case $value in yes | no) ;; *) wrong "$key is yes or no" ;; esac; }
 whole() { is_number "$value" || wrong "$key is a number"; }
 plain() { is_plain_path "$value" || wrong "$key is an absolute path of [A-Za-z0-9._/-]"; }
@@ -97,9 +97,9 @@ read_config() { # read, never sourced: a value is text, whatever it holds
     run_dir=/run/zborg retention='' before='' after='' on_error='' hook_timeout=3600 min_interval=0 gently=''
     allowed_from=0 allowed_to=24 max_time=86400
     [ -d /run ] || run_dir=/var/run/zborg # FreeBSD
-    if [ -e "$confdir" ]; then is_safe "$confdir" || refuse "$confdir must belong to root and be writable by nobody else"; fi
+    if [ -e "$confdir" ]; then is_safe "$confdir" || refuse E_ACCESS "$confdir must belong to root and be writable by nobody else"; fi
     [ -e "$confdir/agent.conf" ] || return 0
-    is_safe "$confdir/agent.conf" || refuse "$confdir/agent.conf must belong to root and be writable by nobody else"
+    is_safe "$confdir/agent.conf" || refuse E_ACCESS "$confdir/agent.conf must belong to root and be writable by nobody else"
     number=0 # errors name the line and do not show it: the server reads them, and it may hold a path
     byte_order_mark=$(printf '\357\273\277') utf16_le=$(printf '\377\376') utf16_be=$(printf '\376\377')
     carriage_return=$(printf '\r')
@@ -121,7 +121,7 @@ read_config() { # read, never sourced: a value is text, whatever it holds
 
 defaults_and_environment() {
     [ -n "$name" ] || name=$(hostname -s 2>/dev/null | tr '[:upper:]' '[:lower:]')
-    is_name "$name" || refuse "this host's name is not [a-z0-9-]: set name in agent.conf"
+    is_name "$name" || refuse E_NAME "this host's name is not [a-z0-9-]: set name in agent.conf"
     [ -n "$borg" ] || borg=$(command -v borg) || borg=''
     hooks_log=$state_dir/hooks.log warnings_log=$state_dir/warnings.log base=$state_dir/borg keys=$state_dir/borg/.config/borg/keys
     # Never here: BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK, BORG_RELOCATED_..., BORG_WORKAROUNDS. borg asks,

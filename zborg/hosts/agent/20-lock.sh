@@ -1,6 +1,6 @@
 # --- One run at a time --------------------------------------------------------------------------------------
 
-busy() { die 75 "busy: pid $1 is at work on this host"; }
+busy() { die 75 E_BUSY "busy: pid $1 is at work on this host"; }
 
 take_lock() { # children get 9>&-: a lock that borg or a relay inherits would outlive us
     own_directory "$run_dir"
@@ -28,7 +28,7 @@ take_place() { # take_place CLASS COUNT
             ! hold_link "place.$1.$nth.pid" || return 0
         fi
     done
-    die 75 "busy: $2 sessions with $1 are at work on this host, and no more are let in"
+    die 75 E_BUSY "busy: $2 sessions with $1 are at work on this host, and no more are let in"
 }
 
 is_agent() { # whether process $1 runs this script: a dead one's number may be another's now

@@ -26,9 +26,9 @@ short_of_room() { # short_of_room CACHE_KIB KIB [DIRECTORY]: says which of borg'
         case $place in "$base"/*) wanted=$cache_kib ;; *) wanted=$other_kib ;; esac
         case $kib in -*) kib=0 ;; '' | *[!0-9]*) continue ;; esac
         if [ "$inodes" = 0 ]; then
-            say "no room: no inode left in $place"
+            say N_ROOM "no room: no inode left in $place"
         elif [ "$kib" -lt "$wanted" ]; then
-            say "no room: $kib KiB left in $place"
+            say N_ROOM "no room: $kib KiB left in $place"
         else
             continue
         fi
@@ -40,6 +40,6 @@ short_of_room() { # short_of_room CACHE_KIB KIB [DIRECTORY]: says which of borg'
 enough_room() { # before borg starts: it copies its index of the repository before it changes it
     size=$(du -sk "$base/.cache/borg/${id-}" 2>/dev/null)
     size=${size%%[!0-9]*}
-    ! short_of_room "$((${size:-0} / 2 + floor))" "$floor" || die 69 "no room on this host: borg was not started"
+    ! short_of_room "$((${size:-0} / 2 + floor))" "$floor" || die 69 E_NO_ROOM "no room on this host: borg was not started"
 }
 

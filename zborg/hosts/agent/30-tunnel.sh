@@ -28,7 +28,7 @@ choose_relay() { # sets relay, a command line that goes into rsh too; the code h
     python=$(command -v python3) || python=''
     case $connector:$python in
     cat:* | auto:) return ;;
-    python:) die 127 "connector = python, but there is no python3" ;;
+    python:) die 127 E_NO_PYTHON "connector = python, but there is no python3" ;;
     esac
     if "$python" -I -S -c 'import fcntl' >/dev/null 2>&1; then relay='python'; fi
 }
@@ -47,12 +47,12 @@ RSH
 }
 
 tunnel() { # tunnel BORG-ARGUMENT...: sets rc; missed=yes if a path to restore was not there; suspect, see filter_log
-    [ -x "$borg" ] || die 127 "borg is not installed here (or set borg in agent.conf)"
-    is_safe "$confdir/passphrase" secret || refuse "$confdir/passphrase must be there, belong to root, and have mode 0600"
+    [ -x "$borg" ] || die 127 E_NO_BORG "borg is not installed here (or set borg in agent.conf)"
+    is_safe "$confdir/passphrase" secret || refuse E_PASSPHRASE "$confdir/passphrase must be there, belong to root, and have mode 0600"
     choose_relay
     trouble=''
-    session=$(mktemp -d "$run_dir/session.XXXXXX") || die 2 "cannot make a directory in $run_dir"
-    mkfifo "$session/down" "$session/up" "$session/out" "$session/log" || die 2 "cannot make a FIFO in $run_dir"
+    session=$(mktemp -d "$run_dir/session.XXXXXX") || die 2 E_WRITE "cannot make a directory in $run_dir"
+    mkfifo "$session/down" "$session/up" "$session/out" "$session/log" || die 2 E_WRITE "cannot make a FIFO in $run_dir"
     write_rsh
     export BORG_RSH="$sh $session/rsh"
     # sh gives background jobs /dev/null as stdin, so duplicate it first. Each FIFO is opened once on either
@@ -103,7 +103,7 @@ close_tunnel() { # after borg
         watch_pid=''
     fi
     say "borg ended with $rc"
-    case $rc:$(oom_kills) in 137:"$killed_before") ;; 137:*) say "the kernel ended processes for lack of memory meanwhile" ;; esac
+    case $rc:$(oom_kills) in 137:"$killed_before") ;; 137:*) say N_MEMORY "the kernel ended processes for lack of memory meanwhile" ;; esac
     case $trouble in
     room) short_of_room "$floor" "$floor" /tmp || # a quota that df does not show, or room again meanwhile
         short_of_room "$everything" "$everything" /tmp ;;
@@ -111,7 +111,7 @@ close_tunnel() { # after borg
     esac
 }
 
-stop_without_room() { [ "${trouble-}" != room ] || is_good "${rc:-0}" || die 69 "no room on this host"; }
+stop_without_room() { [ "${trouble-}" != room ] || is_good "${rc:-0}" || die 69 E_NO_ROOM "no room on this host"; }
 
 oom_kills() { # how often the kernel has ended a process for lack of memory, since it started (Linux)
     while read -r word value; do

@@ -48,10 +48,10 @@ hook_failed() {
 finish_hooks() { # at the end of a create, however it came: what `before` stopped must start again
     trap 'end_hook' INT TERM
     run_hooks after "$after" || {
-        say "$failed_hook" && note "$failed_hook"
+        say E_HOOK "$failed_hook" && note "$failed_hook"
         is_good "$status" && status=79
     }
-    is_good "$status" || run_hooks on_error "$on_error" || { say "$failed_hook" && note "$failed_hook"; }
+    is_good "$status" || run_hooks on_error "$on_error" || { say E_HOOK "$failed_hook" && note "$failed_hook"; }
 }
 
 is_good() { case $1 in 0 | 1 | 10[0-9] | 11[0-9] | 12[0-6]) ;; *) false ;; esac; } # borg's warnings are

@@ -87,8 +87,8 @@ filter_log() { # one write per line; status 1: a path to restore was not found, 
         if [ "$report_paths" = yes ]; then shown=$line; else without_names "$line"; fi
         if [ -n "$shown" ]; then printf '%s\n' "$shown" >&2; else withheld=$((withheld + 1)); fi
     done
-    [ "$noted" -eq 0 ] || say "warnings are in $warnings_log"
-    [ "$withheld" -eq 0 ] || say "$withheld log lines withheld (report_paths = no)"
+    [ "$noted" -eq 0 ] || say N_WARNINGS "warnings are in $warnings_log"
+    [ "$withheld" -eq 0 ] || say N_WITHHELD "$withheld log lines withheld (report_paths = no)"
     return "$result"
 }
 

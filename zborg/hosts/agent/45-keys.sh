@@ -2,7 +2,7 @@
 
 alarm() {
     [ -e "$state_dir/alarm" ] || printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >"$state_dir/alarm"
-    die 76 "ALARM: $1. Nothing more will run here until root has looked into it and removed $state_dir/alarm"
+    die 76 E_ALARM "ALARM: $1. Nothing more will run here until root has looked into it and removed $state_dir/alarm"
 }
 
 ids_under() { # the repositories that the base directory $1 has spoken with, one to a line
@@ -11,7 +11,7 @@ ids_under() { # the repositories that the base directory $1 has spoken with, one
     set -f
 }
 
-refuse_alarmed() { [ ! -e "$state_dir/alarm" ] || die 76 "ALARM since $(cat "$state_dir/alarm"): refused until root removes $state_dir/alarm"; }
+refuse_alarmed() { [ ! -e "$state_dir/alarm" ] || die 76 E_ALARM "ALARM since $(cat "$state_dir/alarm"): refused until root removes $state_dir/alarm"; }
 
 no_key='the key file of this repository is gone: put its safe copy back'
 
@@ -32,15 +32,15 @@ only_ours() { # a server that shows an unencrypted or another repository must no
 
 keyed() { # before a verb that uses the key
     refuse_alarmed
-    [ -f "$state_dir/repository-id" ] || refuse "this host has no repository yet: init comes first"
+    [ -f "$state_dir/repository-id" ] || refuse E_NO_REPOSITORY "this host has no repository yet: init comes first"
     must_match "$state_dir/repository-id" '[0-9a-f]\{64\}'
     id=$(cat "$state_dir/repository-id")
     only_ours "$base"
-    own_key >/dev/null || refuse "$no_key" # or borg's word that it has none could not be told from the server's trick
+    own_key >/dev/null || refuse E_NO_KEY "$no_key" # or borg's word that it has none could not be told from the server's trick
 }
 
 must_match() { # must_match FILE PATTERN: nothing here mends what protects against a server that shows an older state
-    [ ! -f "$1" ] || LC_ALL=C grep -q -x "$2" "$1" || die 68 "broken: $1"
+    [ ! -f "$1" ] || LC_ALL=C grep -q -x "$2" "$1" || die 68 E_BROKEN "broken: $1"
 }
 
 look_at_memory() { # what a power cut leaves empty here would pass for a trick of the server's
@@ -56,7 +56,7 @@ set_cache_aside() { # borg makes it anew. What protects against an older state l
     [ -e "$cache" ] || return 0
     rm -rf "$cache.broken"
     mv "$cache" "$cache.broken" || return 0
-    say "cache set aside: $cache.broken"
+    say N_CACHE "cache set aside: $cache.broken"
     forgive_start
 }
 
@@ -78,7 +78,7 @@ writing() { # to this host's repository as it was left. Without its memory borg 
 }
 
 freshly() { # read without borg's memory: an older state of the repository may be read, though never written to
-    fresh=$(mktemp -d "$run_dir/base.XXXXXX") || die 2 "cannot make a directory in $run_dir"
+    fresh=$(mktemp -d "$run_dir/base.XXXXXX") || die 2 E_WRITE "cannot make a directory in $run_dir"
     BORG_BASE_DIR=$fresh
     tunnel --log-json --lock-wait "$lock_wait" "$@"
     only_ours "$fresh"

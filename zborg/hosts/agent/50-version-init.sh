@@ -46,7 +46,7 @@ try_key() { # sets opens to yes, no or unknown. Tried with borg 1.2.4 and 1.4.5.
 init() { # init REPO
     record=$state_dir/repository-id
     refuse_alarmed
-    [ ! -e "$record" ] || refuse "this host has a repository; a second init needs root on this host: remove $record"
+    [ ! -e "$record" ] || refuse E_REPOSITORY "this host has a repository; a second init needs root on this host: remove $record"
     # An init that broke off, or root's removal of the record, leaves ids behind. Their keys are kept.
     [ -z "$(ids_under "$base")" ] || mv "$base/.config/borg/security" "$base/.config/borg/security.before.$(date +%s).$$"
     tunnel --log-json --lock-wait "$lock_wait" init -e keyfile-blake2 "ssh://$1/./$1"
@@ -54,6 +54,6 @@ init() { # init REPO
     [ "$rc" -eq 0 ] || exit "$rc"
     id=$(ids_under "$base")
     case $id in '' | *[!0-9a-f]*) alarm "init left no single repository id" ;; esac
-    if ! printf '%s\n' "$id" >"$record.new" || ! mv "$record.new" "$record"; then die 2 "cannot write $record"; fi
+    if ! printf '%s\n' "$id" >"$record.new" || ! mv "$record.new" "$record"; then die 2 E_WRITE "cannot write $record"; fi
 }
 

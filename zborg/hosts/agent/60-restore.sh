@@ -4,26 +4,26 @@ permit() { # permit ID SNAPSHOT PATH...: sets cap, or refuses. A permission serv
     allow=$state_dir/restore.allow used=$state_dir/restore.used.$1 cap=$restore_max_bytes wanted=$2
     shift 2
     if [ ! -e "$allow" ]; then
-        [ "$restore" = yes ] || refuse "restore is off on this host; root here may allow one with zborg-agent --allow-restore"
+        [ "$restore" = yes ] || refuse E_RESTORE_OFF "restore is off on this host; root here may allow one with zborg-agent --allow-restore"
         return
     fi
-    is_safe "$allow" secret || refuse "$allow must belong to root, with mode 0600"
+    is_safe "$allow" secret || refuse E_ACCESS "$allow must belong to root, with mode 0600"
     allowed_snapshot='' allowed_paths=$newline cap=''
     while IFS= read -r line; do
         case $line in
         'snapshot = '*) allowed_snapshot=${line#*= } ;;
         'path = '*) without_slash "${line#*= }" && allowed_paths=$allowed_paths$path$newline ;;
         'max_bytes = '*) cap=${line#*= } ;;
-        *) refuse "$allow: unknown line" ;;
+        *) refuse E_NOT_ALLOWED "$allow: unknown line" ;;
         esac
     done <"$allow"
-    is_number "$cap" || refuse "$allow: max_bytes"
-    [ "$wanted" = "$allowed_snapshot" ] || refuse "root allowed a restore from another snapshot"
+    is_number "$cap" || refuse E_NOT_ALLOWED "$allow: max_bytes"
+    [ "$wanted" = "$allowed_snapshot" ] || refuse E_NOT_ALLOWED "root allowed a restore from another snapshot"
     for path in "$@"; do
         without_slash "$path"
-        case $allowed_paths in *"$newline$path$newline"*) ;; *) refuse "root did not allow this path: $(visible "$path")" ;; esac
+        case $allowed_paths in *"$newline$path$newline"*) ;; *) refuse E_NOT_ALLOWED "root did not allow this path: $(visible "$path")" ;; esac
     done
-    mv "$allow" "$used" || refuse "cannot use up $allow"
+    mv "$allow" "$used" || refuse E_WRITE "cannot use up $allow"
 }
 
 passed_limit() { # fails while all is well; figures that cannot be had count as passed
@@ -98,11 +98,11 @@ remove_restored() { # sets removed to what became of the destination; what stays
 restore() { # restore REPO ARCHIVE ID SNAPSHOT PATH...
     destination=$state_dir/restore/$3 place=ssh://$1/./$1::$2
     own_directory "$state_dir/restore"
-    if [ -e "$destination" ] || [ -e "$state_dir/restore.used.$3" ]; then refuse "restore $3 has been there before"; fi
+    if [ -e "$destination" ] || [ -e "$state_dir/restore.used.$3" ]; then refuse E_RESTORE_ID "restore $3 has been there before"; fi
     shift 2
     permit "$@"
     shift 2
-    mkdir "$destination" || die 2 "cannot make $destination"
+    mkdir "$destination" || die 2 E_WRITE "cannot make $destination"
     for path in "$@"; do # pp: a plain prefix. Without it borg would take re:... or sh:... for a pattern.
         shift
         set -- "$@" "pp:${path#/}"
@@ -111,10 +111,10 @@ restore() { # restore REPO ARCHIVE ID SNAPSHOT PATH...
     if passed_limit; then limit=passed; else freshly --progress extract --sparse "$place" -- "$@"; fi
     if [ -n "$limit" ] || passed_limit; then
         remove_restored
-        die 2 "restore stopped: over $cap bytes, or too little free space; $removed"
+        die 2 E_RESTORE_LIMIT "restore stopped: over $cap bytes, or too little free space; $removed"
     fi
-    [ "$missed" = no ] || die 101 "restore failed: a path is not in the archive; see $destination"
-    case $rc in 0 | 1 | 1[0-2][0-9]) ;; *) die "$rc" "restore failed; what was extracted is in $destination" ;; esac
+    [ "$missed" = no ] || die 101 E_NOT_IN_ARCHIVE "restore failed: a path is not in the archive; see $destination"
+    case $rc in 0 | 1 | 1[0-2][0-9]) ;; *) die "$rc" E_RESTORE "restore failed; what was extracted is in $destination" ;; esac
     files=$(find "$destination" -type f -exec printf '%.0s.' {} + | wc -c)
     printf '= {"restored": "%s", "files": %d, "bytes": %d}\n' "$destination" "$files" $((in_use * 1024)) >&2
 }

@@ -9,8 +9,8 @@ lend() { # lend REPO: one connection to what the server serves; root's borg take
     set -f
     rm -rf "$run_dir/lend"
     session=$run_dir/lend
-    if ! mkdir "$session" || ! echo $$ >"$session/pid"; then die 2 "cannot make a directory in $run_dir"; fi
-    mkfifo "$session/down" "$session/up" || die 2 "cannot make a FIFO in $run_dir"
+    if ! mkdir "$session" || ! echo $$ >"$session/pid"; then die 2 E_WRITE "cannot make a directory in $run_dir"; fi
+    mkfifo "$session/down" "$session/up" || die 2 E_WRITE "cannot make a FIFO in $run_dir"
     write_rsh
     exec 3<&0 4>&1 </dev/null >/dev/null # as in tunnel
     # Opened for both directions a FIFO does not wait for borg, so it is noticed when the server goes away. All else

@@ -47,7 +47,7 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     case $verb in init) ;; *) keyed ;; esac
     case $verb in init | create | sample | prune) enough_room ;; esac
     case $verb in break-lock) break_borg_lock "$@" ;; *) "$verb" "$@" ;; esac
-    [ -z "$limit" ] || die 67 "$verb stopped: it took longer than $max_time seconds (max_time in $confdir/agent.conf)"
+    [ -z "$limit" ] || die 67 E_TOO_LONG "$verb stopped: it took longer than $max_time seconds (max_time in $confdir/agent.conf)"
     stop_without_room
     exit "${rc:-0}"
 }

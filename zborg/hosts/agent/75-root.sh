@@ -79,13 +79,13 @@ allow_signing() {
 }
 
 key_export() {
-    id=$(cat "$state_dir/repository-id" 2>/dev/null) || refuse "this host has no repository yet: init comes first"
-    is_safe "$confdir/passphrase" secret || refuse "$confdir/passphrase must be there, belong to root, and have mode 0600"
+    id=$(cat "$state_dir/repository-id" 2>/dev/null) || refuse E_NO_REPOSITORY "this host has no repository yet: init comes first"
+    is_safe "$confdir/passphrase" secret || refuse E_PASSPHRASE "$confdir/passphrase must be there, belong to root, and have mode 0600"
     printf '%s\n' "# Key and passphrase of $name's backup, repository $id." \
         "# Who has both can read every backup; without both nobody can." \
         "# Keep this where neither this host nor the backup server can lose or read it." "# Passphrase:"
     cat "$confdir/passphrase"
     printf '\n# Key file:\n'
-    own_key || refuse "$no_key"
+    own_key || refuse E_NO_KEY "$no_key"
 }
 

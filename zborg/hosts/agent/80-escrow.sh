@@ -21,11 +21,11 @@ find_custodians() { # sets recipients: age's public keys, one to a line; or fail
 }
 
 seal() { # prints what --key-export does, sealed and armoured; in the clear it is in memory alone
-    find_custodians || refuse "$lack"
+    find_custodians || refuse E_CUSTODIANS "$lack"
     exported=$(key_export) || exit
     set --
     for recipient in $recipients; do set -- "$@" -r "$recipient"; done
-    sealed=$(printf '%s\n' "$exported" | age -a "$@") || refuse "age could not seal for those in $custodians"
+    sealed=$(printf '%s\n' "$exported" | age -a "$@") || refuse E_SEAL "age could not seal for those in $custodians"
     printf '%s\n' "$sealed"
 }
 

@@ -24,6 +24,8 @@ from zborg.hosts.ssh.identity import check_identity
 from zborg.hosts.ssh.log import start_ssh
 from zborg.hosts.ssh.shared import SharedConnection
 from zborg.model import MOST, Child, Completed, Endpoint, Runner
+from zborg.model.codes import CONF
+from zborg.model.codes.lines import agent_reason, without_codes
 from zborg.model.text import agent_conf
 from zborg.model.text.remedy import command, on, remedy
 
@@ -105,8 +107,8 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
             words = f"the account {endpoint.user} on {shown(alias)} may not log in (status {status})"
             advice = on(shown(alias), command("usermod", "--shell", "/bin/sh", endpoint.user))
         else:
-            advice = agent_conf.advice(shown(alias), stderr)
-        return CommandFailed(argv, status, stderr, words, advice)
+            advice = _conf_advice(shown(alias), stderr)
+        return CommandFailed(argv, status, without_codes(stderr), words, advice)
     own = _REPEATED.split(stderr, maxsplit=1)[0]
     # First: what such a line repeats of the other side's offer may hold the messages below.
     if mismatch := agreement.of_openssh(own, endpoint):
@@ -117,6 +119,12 @@ def explain(alias: str, endpoint: Endpoint, status: int, stderr: str) -> Command
     if "Permission denied" in own:
         return _key_refused(alias, endpoint)
     return unreachable(alias, endpoint, stderr)
+
+
+def _conf_advice(host: str, stderr: str) -> str:
+    """The lines of agent.conf that the agent refuses, "" where it is about something else."""
+    found = filter(None, map(agent_reason, stderr.splitlines()))
+    return next((agent_conf.advice(host, one.text) for one in found if one.code in CONF), "")
 
 
 def unreachable(alias: str, endpoint: Endpoint, stderr: str) -> Unreachable:

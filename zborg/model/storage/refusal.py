@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from zborg.errors import CommandFailed
+
 
 class Refusal(StrEnum):
     """Each value is the reason in words, behind a target's name. Remedies: planning/replicate/refusals.py."""
@@ -25,3 +27,13 @@ class Refusal(StrEnum):
     UNFINISHED = "an earlier receive into it runs, or was left"
     CUT = "the stream ended before it was complete"
     MODIFIED = "the copy was written to since its newest snapshot"
+
+
+class StreamRefused(CommandFailed):
+    """`zfs receive` failed for a reason that is known."""
+
+    def __init__(self, error: CommandFailed, refusal: Refusal) -> None:
+        """`error`: the failure as the adapter explained it."""
+        super().__init__(error.argv, error.status, error.stderr)
+        self.message, self.remedy, self.refusal = error.message, error.remedy, refusal
+        self.args = error.args

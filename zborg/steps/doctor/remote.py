@@ -6,8 +6,9 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from zborg.config import Config
-from zborg.errors import CommandFailed, ZborgError
+from zborg.errors import CommandFailed, SinkRefused, ZborgError
 from zborg.model import Dataset, Endpoint, Finding, Host, Runner, Status, Target
+from zborg.model.codes.lines import sink_code
 from zborg.model.storage.grants import Grant
 from zborg.model.text.remedy import command, on, remedy
 from zborg.planning import clocks
@@ -21,7 +22,7 @@ from zborg.steps.doctor.storage import Stock, features, settings
 from zborg.zfs import argv, delegation
 from zborg.zfs.names import dataset as checked
 from zborg.zfs.output import allowed
-from zborg.zfs.sink import HELLO, HERE, REFUSED
+from zborg.zfs.sink import HELLO, HERE
 
 Knock = Callable[[str, Endpoint, Sequence[str]], tuple[str, ...]]
 
@@ -74,8 +75,8 @@ def target(stock: Stock, one: Target) -> Iterable[Finding]:
     sink = _has_sink(runner)
     try:
         found = {dataset.name: dataset for dataset in zfs.datasets(root)}
-    except CommandFailed as error:
-        if not sink or REFUSED not in error.stderr:
+    except SinkRefused:
+        if not sink:
             raise
         return (_other_root(one),)
     if root not in found:
@@ -115,7 +116,7 @@ def _has_sink(runner: Runner) -> bool:
     try:
         return runner.run(HELLO, timeout=_ASKING, most=_ANSWER).stdout == HERE
     except CommandFailed as error:
-        if REFUSED in error.stderr:
+        if sink_code(error.stderr):
             return True
         raise
 

@@ -6,10 +6,19 @@ has, and only that becomes the base of the next one.
 
 from __future__ import annotations
 
-from zborg.errors import CommandFailed, Conflict, Interrupted, TimedOut, Unreachable, ZborgError
+from zborg.errors import (
+    CommandFailed,
+    Conflict,
+    HasChildren,
+    Interrupted,
+    SinkRefused,
+    TimedOut,
+    Unreachable,
+    ZborgError,
+)
 from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Child, Outcome, Snapshot, Status, Stream
-from zborg.model.storage.refusal import Refusal
+from zborg.model.storage.refusal import Refusal, StreamRefused
 from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import counted
 from zborg.planning.replicate.facts import (
@@ -30,8 +39,6 @@ from zborg.planning.replicate.refusals import Copy, remedy_of
 from zborg.state.locks import Lock
 from zborg.steps.replicate.endpoints import Compared, Ends
 from zborg.steps.replicate.stream import Meter, transfer
-from zborg.zfs.output.messages import says
-from zborg.zfs.output.refusals import refusal
 
 _BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
 
@@ -139,7 +146,7 @@ class _Sending:
         try:
             self.far.abort_receive(self.plan.target)
         except CommandFailed as error:
-            if says(error, "refused by the sink"):
+            if isinstance(error, SinkRefused):
                 raise ZborgError(
                     f"the cut stream of {self.plan.target} can never be finished ({step.reason}), and a "
                     "sink lets no sender give one up",
@@ -148,7 +155,7 @@ class _Sending:
                         first=f"it is noted on {self.ends.target.name}, whose own zborg gives it up by:",
                     ),
                 ) from error
-            if not says(error, "dataset already exists"):  # what ZFS says of children
+            if not isinstance(error, HasChildren):
                 raise
             raise ZborgError(
                 f"the cut first stream of {self.plan.target} cannot be given up: datasets are below it",
@@ -218,19 +225,16 @@ class _Sending:
 
     def _refused(self, step: Resume | Full | Increment, error: CommandFailed) -> ZborgError:
         """The same failure with its reason and what to do about it, where the target's ZFS gave one."""
-        if error.argv[:2] != ("zfs", "receive") or isinstance(error, TimedOut | Unreachable):
+        if not isinstance(error, StreamRefused):
             return error
-        found = refusal(error.stderr)
-        if found is Refusal.MODIFIED:
+        if error.refusal is Refusal.MODIFIED:
             return Diverged(self._modified())
-        if found is None or says(error, "refused by the sink"):
-            return error
         target = self.ends.target
         user = target.endpoint.user
         aside = Pair(self.side, Side(self.plan.target), taken=self.taken).aside
         copy = Copy(target.name, target.dataset, self.plan.target, aside, user, step.stream.raw)
-        words = f"{target.name} did not take the stream: {found}"
-        return CommandFailed(error.argv, error.status, error.stderr, words, remedy_of(found, copy))
+        words = f"{target.name} did not take the stream: {error.refusal}"
+        return CommandFailed(error.argv, error.status, error.stderr, words, remedy_of(error.refusal, copy))
 
     def _modified(self) -> Divergence:
         """Both sides as they are now: streams of this run may have arrived before."""

@@ -15,6 +15,7 @@ from zborg.model.text.units import duration
 from zborg.streams import chain, pump
 from zborg.zfs.output.messages import explain
 from zborg.zfs.output.parse import progress, size
+from zborg.zfs.output.refusals import is_cut, of_receiver
 
 # A first full stream over a slow line takes days; a dead line is noticed by ssh's keepalives.
 _LONGEST = 14 * 86400.0
@@ -24,7 +25,6 @@ _STALLED = 2 * 3600.0
 # transaction group is to come: hours on a slow line or a busy pool.
 _ARRIVING = 6 * 3600.0
 _AGAIN = remedy("zborg replicate", first="what arrived is kept, and the next run goes on from it:")
-_CUT = ("incomplete stream", "failed to read from stream")  # a receiver's words
 _NO_LINE = 255  # ssh's own status, and what it makes of a command that a signal ended
 _WHERE = {"send": "the storage", "receive": "the target"}
 
@@ -43,7 +43,10 @@ class Limit:
 
 
 def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Limit | None = None) -> None:
-    """Send one stream to its end. Raises CommandFailed, of the end that is to blame, or Unreachable."""
+    """Send one stream to its end. Raises CommandFailed of the end that is to blame, or Unreachable.
+
+    A StreamRefused where the receiver gave its reason.
+    """
     said: dict[str, list[str]] = {"send": [], "limit": [], "receive": []}
 
     def listen(who: str, line: str) -> None:
@@ -56,13 +59,14 @@ def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Lim
     statuses = pump(ends, listen, timeout=_LONGEST, adopt=adopt, after=after)
     if any(statuses.values()):
         who = to_blame(statuses, said["receive"])
-        raise _failure(who, ends[who].argv, statuses[who], reason(ends[who], statuses[who], said[who]))
+        error = _failure(who, ends[who].argv, statuses[who], reason(ends[who], statuses[who], said[who]))
+        raise of_receiver(error) if who == "receive" else error
 
 
 def to_blame(statuses: Mapping[str, int], received: Sequence[str]) -> str:
     """A receive that refuses breaks the sender's pipe; one that got a part only does not know why."""
     stopped = statuses["receive"] == -signal.SIGTERM
-    unaware = stopped or any(words in line for line in received for words in _CUT)
+    unaware = stopped or any(map(is_cut, received))
     sender_failed = statuses["send"] not in (0, -signal.SIGPIPE)
     if sender_failed and unaware:
         return "send"

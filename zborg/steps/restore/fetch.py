@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from zborg.errors import CommandFailed, ZborgError
+from zborg.errors import CommandFailed, SinkRefused, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Child, Outcome, Snapshot, Stream, Zfs
 from zborg.model.text.remedy import command, remedy
@@ -24,7 +24,7 @@ from zborg.zfs import argv
 from zborg.zfs.begin import SIZE
 from zborg.zfs.begin import parse as parse_begin
 from zborg.zfs.output.messages import explain
-from zborg.zfs.sink import REFUSED, faults
+from zborg.zfs.sink import faults
 
 _FIRST_BYTES = 900.0  # seconds: a `zfs send` on a busy pool may take minutes to begin
 _LONGEST = 14 * 86400.0
@@ -78,7 +78,7 @@ def _make_parent(zfs: Zfs, made: str) -> None:
 def failed(place: Place, error: Exception) -> Outcome:
     """A restore's error as its outcome. A sink lets the key of replication add copies and nothing else."""
     outcome = outcome_of("host", place.host, error)
-    if not place.target or REFUSED not in outcome.message:
+    if not place.target or not isinstance(error, SinkRefused):
         return outcome
     key = "the key of --identity" if place.reader else "zborg's everyday key"
     message = f"{place.target} lets {key} restore nothing: a sink is in front of it"
@@ -150,4 +150,7 @@ class _Fetch:
         where = f"on {self.place.target}" if who == "send" else "on the storage"
         command = ("zfs", who)
         told = explain(CommandFailed(command, status, words), command)
-        return CommandFailed(command, status, told.stderr, f"zfs {who} {where} failed", told.remedy)
+        message = f"zfs {who} {where} failed"
+        if isinstance(told, SinkRefused):
+            return SinkRefused(command, status, told.stderr, message, told.remedy, code=told.code)
+        return CommandFailed(command, status, told.stderr, message, told.remedy)

@@ -14,6 +14,7 @@ from zborg.borg.log import LISTING, BorgLog, count
 from zborg.borg.verdict import judge
 from zborg.errors import UsageError, ZborgError
 from zborg.model import PREFIX, Event, Host, Outcome, Report, Snapshot, SnapshotName, Speaker, Status
+from zborg.model.codes import Agent
 from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import counted, size
 from zborg.planning.restore.paths import is_restorable, restorable
@@ -24,7 +25,7 @@ from zborg.steps.restore.source import Place, chosen, clone, place_of
 
 _ALLOWED = 10_000_000_000  # bytes proposed in the line that root copies
 _LISTED = "20"  # archives looked at for the newest of ours
-_PERMISSION = ("restore is off on this host", "root allowed a restore", "root did not allow")  # the agent's
+_PERMISSION = {Agent.RESTORE_OFF, Agent.NOT_ALLOWED}  # what root on the host can give
 
 
 def restore_files(
@@ -151,7 +152,7 @@ class _Reading:
         return Outcome("host", self.host.name, Status.FAILED, message, mend)
 
     def _with_permission(self, outcome: Outcome, paths: Sequence[str]) -> Outcome:
-        if not any(words in outcome.message for words in _PERMISSION):
+        if not any(one.code in _PERMISSION for one in self.log.reasons):
             return outcome
         sentence = (
             f"root on {self.host.name} allows one restore with the first line; then run the second here"

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from zborg.config import Config
-from zborg.errors import Busy, ZborgError
+from zborg.errors import Busy, SinkRefused, ZborgError
 from zborg.model import Dataset, Finding, Host, Outcome, Snapshot, Status
 from zborg.state.locks import Locks, Owner
 from zborg.steps.context import Begun, outcome_of
 from zborg.steps.restore.interrupted import REMEDY, killed, restore_lock
 from zborg.steps.restore.source import Place, Source, clear_stale, place_of, scratch_host
-from zborg.zfs.sink import REFUSED
 
 
 def findings(config: Config, locks: Locks, datasets: Sequence[Dataset]) -> Iterator[Finding]:
@@ -70,7 +69,7 @@ def _cleared(begun: Begun, host: Host, places: Sequence[Place]) -> Outcome:
 def _stale(begun: Begun, place: Place) -> list[str]:
     try:
         return clear_stale(begun, place)
-    except ZborgError as error:
-        if place.target and REFUSED in error.message:
+    except SinkRefused:
+        if place.target:
             return []  # behind a sink nothing was made
         raise

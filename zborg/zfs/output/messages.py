@@ -6,28 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from zborg.errors import CommandFailed, TimedOut, Unreachable
+from zborg.errors import CommandFailed, HasChildren, SinkRefused, TimedOut, Unreachable
+from zborg.model.codes import Sink
+from zborg.model.codes.lines import sink_code, without_codes
 from zborg.model.text.remedy import command, on, remedy
 
 # What ZFS answers when a snapshot or dataset cannot go because it is used.
 _IN_USE = ("held by ", "it's being held", "has dependent clones", "dataset is busy")
 # The first that is found in the error text. Several are ZFS's words for more than one cause.
 _REMEDIES = (
-    (
-        "refused by the sink: the forced command of this key is for",
-        remedy(
-            "zborg replicate --dry-run",
-            first="ROOT in the forced command there (authorized_keys of the sink's account) has to be "
-            "`dataset` of the target in zborg.toml here; this shows when it is:",
-        ),
-    ),
-    (
-        "refused by the sink: it does not do",
-        remedy(
-            "zborg doctor --only targets",
-            first="its forced command names another dataset, or another version of zborg answers there:",
-        ),
-    ),
     (
         "pool or dataset is busy",
         remedy("zfs list -o name,mounted,mountpoint", first="a process stands in one of these; end it:"),
@@ -57,6 +44,18 @@ _REMEDIES = (
     ("currently resilvering", remedy("zpool status", first="wait for the resilver:")),
     ("dataset does not exist", "zfs list"),
 )
+_CHILDREN = "dataset already exists"  # where a partial receive cannot go because of them
+_OF_SINK = {
+    Sink.ROOT: remedy(
+        "zborg replicate --dry-run",
+        first="ROOT in the forced command there (authorized_keys of the sink's account) has to be "
+        "`dataset` of the target in zborg.toml here; this shows when it is:",
+    ),
+    Sink.COMMAND: remedy(
+        "zborg doctor --only targets",
+        first="its forced command names another dataset, or another version of zborg answers there:",
+    ),
+}
 _NOT_FOUND = 127  # of a shell, and of zborg's own runners
 
 
@@ -106,7 +105,10 @@ def _users(dataset: str) -> str:
 
 
 def explain(error: CommandFailed, argv: Sequence[str], note: str = "") -> CommandFailed:
-    """The same failure in fewer words, with a remedy. Lost connections and timeouts stay as they are."""
+    """The same failure in fewer words, with a remedy. Lost connections and timeouts stay as they are.
+
+    A SinkRefused or HasChildren where it was that.
+    """
     if isinstance(error, TimedOut | Unreachable):
         return error
     told = f"{note}\n{error.stderr}"
@@ -118,4 +120,9 @@ def explain(error: CommandFailed, argv: Sequence[str], note: str = "") -> Comman
             "zborg doctor --only zfs", first="OpenZFS is not installed there, or not in the PATH:"
         )
     what = " ".join(_command(argv)[:2]) + " failed" + (f" ({note})" if note else "")
+    if _command(argv)[:3] == ["zfs", "receive", "-A"] and _CHILDREN in error.stderr:
+        return HasChildren(tuple(argv), error.status, tidy(error.stderr), what, advice)
+    if code := sink_code(error.stderr):
+        stderr, advice = tidy(without_codes(error.stderr)), _OF_SINK.get(code, advice)
+        return SinkRefused(tuple(argv), error.status, stderr, what, advice, code=code)
     return CommandFailed(tuple(argv), error.status, tidy(error.stderr), what, advice)

@@ -7,7 +7,8 @@ lib/libzfs/libzfs_sendrecv.c, and errors of lib/libzfs/libzfs_util.c). Seen on O
 
 from __future__ import annotations
 
-from zborg.model.storage.refusal import Refusal
+from zborg.errors import CommandFailed, SinkRefused, TimedOut, Unreachable
+from zborg.model.storage.refusal import Refusal, StreamRefused
 
 # The first that is found. One message may mean several things: EDQUOT is also what a snapshot_limit and a
 # filesystem_limit answer.
@@ -35,6 +36,19 @@ _MESSAGES = (
     ("unable to restore to destination", Refusal.NO_PARENT),
     ("must specify -F", Refusal.EXISTS),
 )
+
+
+def is_cut(line: str) -> bool:
+    """Whether a receiver says there that its stream ended too early: then it does not know why."""
+    return any(message in line for message, kind in _MESSAGES if kind is Refusal.CUT)
+
+
+def of_receiver(error: CommandFailed) -> CommandFailed:
+    """The same failure of `zfs receive` as a StreamRefused, where its ZFS gave a reason that is known."""
+    if isinstance(error, SinkRefused | TimedOut | Unreachable):
+        return error
+    found = refusal(error.stderr)
+    return StreamRefused(error, found) if found else error
 
 
 def refusal(stderr: str) -> Refusal | None:
