@@ -61,13 +61,18 @@ class UsageError(ZborgError):
 
 
 class ConfigError(ZborgError):
-    """zborg.toml cannot be used; `problems` holds every mistake found, one line each."""
+    """zborg.toml cannot be used; `problems` holds every mistake found, one line each.
+
+    `file` is the one that is to be corrected, the first of several; "" where it is none.
+    """
 
     exit = Exit.CONFIG
 
-    def __init__(self, message: str, remedy: str = "", problems: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, message: str, remedy: str = "", problems: tuple[str, ...] = (), *, file: str = ""
+    ) -> None:
         super().__init__(message, remedy)
-        self.problems = problems
+        self.problems, self.file = problems, file
 
 
 class Busy(ZborgError):

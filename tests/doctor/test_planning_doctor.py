@@ -122,14 +122,14 @@ def test_a_program_that_zborg_knows_or_cannot_judge_is_fine(name: str, said: str
 
 def test_a_mistake_stands_under_its_file_and_all_others_under_config() -> None:
     errors = [
-        ConfigError("/etc/z.toml: two mistakes", problems=("one", "two")),
-        ConfigError("nothing names a file"),
+        ConfigError("/etc/my z.toml: two mistakes", problems=("one", "two"), file="/etc/my z.toml"),
+        ConfigError("/etc/my z.toml is not what it is about"),
     ]
-    found = list(this_machine.mistakes(errors, ["/etc/z.toml"]))
+    found = list(this_machine.mistakes(errors, ["/etc/my z.toml"]))
     assert [(one.subject, one.message) for one in found] == [
-        ("/etc/z.toml", "one"),
-        ("/etc/z.toml", "two"),
-        ("config", "nothing names a file"),
+        ("/etc/my z.toml", "one"),
+        ("/etc/my z.toml", "two"),
+        ("config", "/etc/my z.toml is not what it is about"),
     ]
 
 

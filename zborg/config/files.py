@@ -47,7 +47,8 @@ class Mistakes(ConfigError):
             by_file.setdefault(one.file, []).append(one)
         words = [f"{file} has {counted(len(some), 'mistake')}" for file, some in by_file.items()]
         lines = [str(one) if len(by_file) == 1 else f"{one.file}: {one}" for one in found]
-        super().__init__(", ".join(words), look_again(main), tuple(lines))
+        first = str(next(iter(by_file), main))
+        super().__init__(", ".join(words), look_again(main), tuple(lines), file=first)
 
 
 @dataclass
@@ -115,10 +116,10 @@ def read_toml(path: Path, main: Path) -> dict[str, Any]:
         raise _lost(path, main) from None
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror}", "run zborg as the file's owner, usually root"
+            f"{path}: {error.strerror}", "run zborg as the file's owner, usually root", file=str(path)
         ) from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of 5000 digits
-        raise ConfigError(f"{path}: {error}", look_again(main)) from error
+        raise ConfigError(f"{path}: {error}", look_again(main), file=str(path)) from error
 
 
 def parse(path: Path) -> dict[str, Any]:
@@ -138,11 +139,13 @@ def _lost(path: Path, main: Path) -> ConfigError:
             remedy.command("ls", "-l", str(path)),
             first="restore the file it points to, or remove the link if nothing is to be read from there:",
         )
-        return ConfigError(words, mend)
+        return ConfigError(words, mend, file=str(path))
     if path != main:
-        return ConfigError(f"{path} vanished while it was read", look_again(main))
+        return ConfigError(f"{path} vanished while it was read", look_again(main), file=str(path))
     return ConfigError(
-        f"{path} does not exist", "write one after the sample zborg.toml, or name it with --config"
+        f"{path} does not exist",
+        "write one after the sample zborg.toml, or name it with --config",
+        file=str(path),
     )
 
 
@@ -166,6 +169,7 @@ def _refuse_link(link: Path) -> None:
     raise ConfigError(
         f"{link} is a link to {link.readlink()}, {whose}",
         remedy.remedy(remedy.command("ls", "-l", str(link)), remedy.command("rm", str(link)), first=first),
+        file=str(link),
     )
 
 
@@ -175,11 +179,11 @@ def _refuse_strangers(path: Path) -> None:
         _refuse_link(link)
     facts = path.stat()
     if facts.st_mode & 0o022:
-        raise ConfigError(f"{path} can be written by others", remedy.command("chmod", "go-w", str(path)))
+        advice = remedy.command("chmod", "go-w", str(path))
+        raise ConfigError(f"{path} can be written by others", advice, file=str(path))
     if facts.st_uid not in (0, os.geteuid()):
-        raise ConfigError(
-            f"{path} belongs to user {facts.st_uid}", remedy.command("chown", "root", str(path))
-        )
+        advice = remedy.command("chown", "root", str(path))
+        raise ConfigError(f"{path} belongs to user {facts.st_uid}", advice, file=str(path))
 
 
 def patterns(table: Mapping[str, Any]) -> list[str]:

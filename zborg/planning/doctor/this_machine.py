@@ -74,10 +74,9 @@ def or_fine(bad: Iterable[Finding], subject: str, words: str) -> tuple[Finding, 
 
 
 def mistakes(errors: Iterable[ConfigError], files: Collection[str]) -> Iterator[Finding]:
-    """Every mistake as a finding of its own. Its subject is the file with which its error begins."""
+    """Every mistake as a finding of its own. Its subject is its error's file, if it is one of `files`."""
     for error in errors:
-        file = error.message.partition(" ")[0].rstrip(":")
-        subject = file if file in files else "config"
+        subject = error.file if error.file in files else "config"
         for problem in error.problems or (error.message,):
             yield Finding(subject, Status.FAILED, problem, error.remedy)
 
