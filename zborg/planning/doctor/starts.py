@@ -139,14 +139,14 @@ def _of_table(table: Table, found: Found, parser: Parser) -> Iterator[Start]:
     name = table.path.rpartition("/")[2]
     if not ours or (table.path.startswith("/") and _LEFTOVER.search(name)):
         return
-    refused = _refused(table, name) or _broken(table, lines)
+    why, mend = _refused(table, name) or _broken(table, lines) or ("", "")
     for line, words in ours:
         place = f"{table.path}, line {line.number}"
         for one in words:
             parsed = parser(one[1:])
-            if refused:
-                yield Start(place, parsed, 0, *refused)
-            elif isinstance(line, Job):
+            if why or isinstance(line, Bad):  # one bad line is reason enough to refuse the whole file
+                yield Start(place, parsed, 0, why, mend)
+            else:
                 yield _of_job(place, line, one, parsed, table, found)
 
 
