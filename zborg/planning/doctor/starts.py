@@ -243,7 +243,7 @@ def _of_script(script: Script, found: Found, parser: Parser) -> Iterator[Start]:
         parsed = parser(words[1:])
         if not is_read(name):
             why = f"run-parts runs no file with a dot in its name: {script.path}"
-            mend = command("mv", script.path, script.path.partition(".")[0])
+            mend = command("mv", script.path, script.path.removesuffix(name) + name.partition(".")[0])
             if _LEFTOVER.search(name):
                 return
         elif not script.mode & 0o111:
