@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,13 @@ from tests.lab import Guest
 
 if TYPE_CHECKING:  # what only doctor's tests need
     from tests.harness.doctor.clinic import Clinic, Plant
+
+with suppress(ImportError):  # a guest that runs some of the tests has none
+    from hypothesis import settings
+
+    # An example that takes long shows a busy machine, and no fault.
+    settings.register_profile("zborg", deadline=None)
+    settings.load_profile("zborg")
 
 # Two working copies on one machine: each has guests of its own.
 LAB = os.environ.get("ZBORG_LAB", "test")

@@ -164,3 +164,48 @@ def test_the_missing_half_of_a_key_that_was_brought_along_is_to_be_made_of_it(tm
     with pytest.raises(ConfigError) as caught:
         public_key(str(identity))
     assert caught.value.remedy == f"ssh-keygen -y -f {identity} >{identity}.pub"
+
+
+FINGERPRINT = "SHA256:" + "a" * 43
+LINE = f"zborg-accept 1 web1 ssh://root@web1.example.net:22 {KEY} agent 1 borg 1.4.5 server {FINGERPRINT}"
+
+
+def test_a_bundles_line_is_taken_for_the_server_that_made_the_bundle_alone() -> None:
+    found = parse(f"  {LINE}\n", FINGERPRINT)
+    assert (found.name, found.url, found.host_key) == ("web1", "ssh://root@web1.example.net:22", KEY)
+    assert found.borg == "1.4.5"
+    with pytest.raises(UsageError, match="this line is for the server with the key SHA256:aaa"):
+        parse(LINE, "SHA256:" + "b" * 43)
+    with pytest.raises(UsageError, match="this is no line of a bundle's"):
+        parse(LINE.replace("zborg-accept 1", "zborg-accept 2"), FINGERPRINT)
+
+
+@pytest.mark.parametrize("pattern", ["", " /a", "/a ", "/a\nb"])
+def test_a_pattern_that_agent_conf_could_not_hold_is_a_problem(pattern: str) -> None:
+    (problem,) = path_problems(replace(REQUEST, excludes=(pattern,)))
+    assert problem.message.startswith(f"--exclude {pattern!r}: must be one line")
+    assert list(path_problems(replace(REQUEST, excludes=("/a b", "*.iso")))) == []
+
+
+def test_what_a_host_has_already_is_not_made_again() -> None:
+    values = {"agent": "same", "conf": "there", "custodians": "some", "passphrase": "yes", "line": "yes"}
+    clock = {"clock": str(int(NOW.timestamp()))}
+    server = replace(SERVER, dataset_there=True, written=True, repository=True, sealed=True)
+    assert plan(REQUEST, server, HostFacts(values | clock), NOW).lines() == ["nothing is missing"]
+    new = {"agent": "other", "custodians": "none", "keepalive": "no"}
+    lines = "\n".join(plan(REQUEST, SERVER, HostFacts(new | clock), NOW).lines())
+    for words in (
+        "replace /usr/local/libexec",
+        "write /etc/zborg/custodians: age1abc",
+        "ClientAliveInterval 15",
+    ):
+        assert words in lines
+    assert "install /usr/local/libexec" in "\n".join(plan(REQUEST, SERVER, HostFacts(clock), NOW).lines())
+
+
+def test_paths_that_the_hosts_own_file_overrules_are_noted() -> None:
+    request = replace(REQUEST, paths=("/srv",), custodians=())
+    planned = plan(request, SERVER, HostFacts({"conf": "there"}, paths=("/etc",)), NOW)
+    assert "/etc/zborg/agent.conf is there and stays: --path and --exclude change nothing" in planned.remarks
+    assert "web1 will back up /etc" in planned.remarks
+    assert any(words.startswith("no escrow: ") for words in planned.remarks)

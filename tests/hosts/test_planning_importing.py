@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zborg.planning.hosts.import_qb_backup import Left, Pinned, Source, Verdict, once, plan, url
+from zborg.planning.hosts.import_qb_backup import Left, Pinned, Source, Verdict, is_address, once, plan, url
 
 pytestmark = pytest.mark.unit
 
@@ -70,3 +70,24 @@ def test_a_setting_that_each_host_has_is_told_once_with_a_count() -> None:
     (found,) = once(left)
     assert found.key == "timeout" and found.words == "has no place, like 2 others"
     assert found.line().startswith("leave timeout (hosts[0]")
+
+
+def test_an_address_of_which_no_name_can_be_made_is_refused_with_the_way_by_hand() -> None:
+    web = source("a" * 64)
+    (found,) = plan([web], pinned(web), {})
+    assert found.verdict is Verdict.REFUSE and "no name of a-z, 0-9 and -" in found.message
+    assert f'write hosts.d/NAME.toml by hand: ssh = "{url(web)}"' in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("hostname", "good"),
+    [
+        ("10.0.0.1", True),
+        ("fe80::1", True),
+        ("fe80::1%eth0", True),
+        ("fe80::1%a b", False),
+        ("-oProxy", False),
+    ],
+)
+def test_what_can_be_part_of_a_url_is_an_address(hostname: str, good: bool) -> None:
+    assert is_address(hostname) is good

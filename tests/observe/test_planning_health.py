@@ -14,7 +14,13 @@ from zborg.model.machines import Fullness
 from zborg.model.text.remedy import parse
 from zborg.model.text.units import duration, size
 from zborg.planning.observe.damage import damaged_in
-from zborg.planning.observe.health import SKEW, capacity_findings, host_findings, scrub_findings
+from zborg.planning.observe.health import (
+    SKEW,
+    arrival_finding,
+    capacity_findings,
+    host_findings,
+    scrub_findings,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -227,3 +233,22 @@ def test_damage_and_ailing_devices_are_named_and_long_lists_are_cut() -> None:
         "7 data errors, in h0 (1 file), h1 (1 file), h2 (1 file), h3 (1 file), h4 (1 file) and 2 more"
     )
     assert "(sda FAULTED, 3 errors)" in device.message
+
+
+def test_what_was_never_done_is_pending_until_it_is_due() -> None:
+    limit = 86_400
+    for first, level in (
+        (NOW, Status.PENDING),
+        (ago(seconds=limit - 1), Status.PENDING),
+        (ago(seconds=limit), Status.FAILED),
+        (NOW + timedelta(seconds=SKEW + 1), Status.FAILED),
+        (None, Status.FAILED),
+    ):
+        (host,) = host_findings({}, {"web1": limit}, {"web1": first}, NOW)
+        arrived = arrival_finding("vault/zborg", {}, limit, NOW, first)
+        assert (host.level, arrived.level) == (level, level)
+        if level is Status.PENDING:
+            assert "due by 2026-02-1" in host.message and "due by 2026-02-1" in arrived.message
+            assert host.remedy == arrived.remedy == ""
+        else:
+            assert (host.message, arrived.message) == ("never backed up", "nothing ever arrived")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zborg.model import Entry, Outcome, Status
-from zborg.planning.observe.nights import nights
+from zborg.planning.observe.nights import nights, trend
 
 pytestmark = pytest.mark.unit
 
@@ -36,3 +37,31 @@ def test_the_day_between_two_runs_is_not_what_they_took() -> None:
 def test_each_second_counts_once(some: list[tuple[int, int]]) -> None:
     by_hand = {second for begun, seconds in some for second in range(begun, begun + seconds)}
     assert took(*(entry(f"h{n}", *one) for n, one in enumerate(some))) == len(by_hand)
+
+
+def told(name: str, begun: int, status: Status, **data: object) -> Entry:
+    one = entry(name, begun, 10)
+    return replace(one, outcome=replace(one.outcome, status=status, data=data))
+
+
+@pytest.mark.parametrize("last", [Status.FAILED, Status.PARTIAL])
+def test_a_good_backup_stays_a_nights_word_whatever_fails_after_it(last: Status) -> None:
+    (night,) = nights(
+        [told("web1", 0, Status.FAILED), told("web1", 60, Status.OK), told("web1", 120, last)], UTC
+    )
+    assert night.hosts["web1"].status is (last if last.good else Status.OK)
+
+
+def test_a_trend_is_of_good_backups_alone_and_leaves_out_what_they_do_not_tell() -> None:
+    assert trend([]) == {"good": 0, "of": 0}
+    bare = [told("web1", 0, Status.OK, seconds=True), told("web1", 60, Status.FAILED, original_bytes=9)]
+    assert trend(bare) == {"good": 1, "of": 2, "usual_seconds": True}
+    grown = [told("web1", at, Status.OK, seconds=at, original_bytes=100 + at) for at in (0, 10, 50)]
+    assert trend(grown) == {
+        "good": 3,
+        "of": 3,
+        "usual_seconds": 10,
+        "since": grown[0].ended,
+        "original_bytes": 150,
+        "growth": 0.5,
+    }

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.harness.builders.retention import BORG_RULES, EDGES, GAPS, in_our_words, ours_said, snap
 from tests.harness.checkout import GOLDEN_FILES
 from zborg.model import P_STATE, Policy, Snapshot, Verdict
+from zborg.model.storage.zfs import P_LABEL
 from zborg.planning.rotate.retention import RotatePlan, by_name, keep_reasons, plan_rotation, rotate
 
 pytestmark = pytest.mark.unit
@@ -354,3 +355,10 @@ def test_the_plan_reads_like_its_golden_file() -> None:
     policy = Policy(last=1, daily=3, weekly=1, monthly=2, yearly=3, within=86_401)
     plan = plan_rotation([*web, *mail], policy, now, vetoes)
     assert list(plan.lines()) == (GOLDEN / "rotate_plan.txt").read_text().splitlines()
+
+
+def test_a_plan_shows_what_a_snapshot_was_called() -> None:
+    now = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
+    named = replace(snap(now, 1, state="ok"), properties={P_STATE: "ok", P_LABEL: "before-upgrade"})
+    (_, line) = plan_rotation([named], Policy(last=1), now, {}).lines()
+    assert line.endswith(" (labelled before-upgrade)")

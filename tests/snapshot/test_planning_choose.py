@@ -210,6 +210,7 @@ def test_foreign_snapshots_are_never_chosen() -> None:
             utc("2026-03-01"),
             "none of 1 snapshot is good, the newest: zborg_2026-02-10T020000Z",
         ),
+        (series("failed", "ok"), utc("2026-01-01"), "of 2 snapshots only zborg_2026-02-11T020000Z is good"),
         ([], utc("2026-03-01"), "there is none at all"),
     ],
 )

@@ -145,3 +145,26 @@ def test_whose_key_is_sealed(tmp_path: Path) -> None:
     assert not escrow.is_sealed("web1", "another")
     kept.write_text("half of it")
     assert escrow.sealed_for("web1") == ""
+
+
+@pytest.mark.unit
+def test_a_pool_is_as_its_scrubs_saw_it() -> None:
+    def seen(day: int, name: str, command: str = "scrub", **data: int) -> Entry:
+        return entry(day, Outcome("pool", name, Status.OK, data=data), command)
+
+    found = figures(
+        told(
+            9,
+            pools=[
+                *(seen(day, "tank", size=1000, free=900 - 10 * day) for day in range(10)),
+                seen(3, "tank", "status", size=7, free=1),
+                seen(4, "blind"),
+                seen(5, "vault", size=500),
+            ],
+        )
+    ).pools
+    assert [one.name for one in found] == ["tank", "vault"]
+    tank, vault = found
+    assert (tank.size, tank.used[0][1], tank.used[-1][1]) == (1000, 100, 190)
+    assert tank.forecast is not None and tank.forecast.bytes_a_day == pytest.approx(10)
+    assert (vault.used[0][1], vault.forecast) == (500, None)

@@ -25,6 +25,7 @@ from tests.harness.builders.replication import (
 from tests.harness.checkout import GOLDEN_FILES
 from zborg.model import Bookmark
 from zborg.planning.replicate.facts import (
+    SHOWN,
     Kind,
     Recorded,
     Resume,
@@ -64,6 +65,13 @@ def test_one_conflict_leaves_the_other_datasets_their_plans() -> None:
     assert [p.target for p in plan.datasets] == ["vault/zborg/db", "vault/zborg/new", "vault/zborg/web1"]
     assert [(c.kind, c.source.name) for c in plan.conflicts] == [(Kind.FOREIGN, "tank/borg/mail")]
     assert plan.kept == ("vault/zborg/old",)
+
+
+def test_of_many_copies_that_are_kept_a_plan_shows_some_and_counts_the_others() -> None:
+    gone = {f"old{number}": target(0) for number in range(SHOWN + 2)}
+    plan = plan_all(Tree("tank/borg", {}), Tree("vault/zborg", gone), {}, {}, OFFSITE)
+    assert plan.lines()[-1] == "2 more: no longer on the source; kept"
+    assert len(plan.lines()) == SHOWN + 1
 
 
 def test_records_and_tokens_reach_their_datasets() -> None:

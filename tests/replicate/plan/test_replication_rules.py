@@ -25,6 +25,7 @@ from tests.harness.builders.replication import (
 )
 from zborg.model import P_RUN, P_STATE, ResumeToken
 from zborg.model.text.remedy import parse
+from zborg.planning.replicate.divergence import destroy_foreign
 from zborg.planning.replicate.facts import (
     Abandon,
     DatasetPlan,
@@ -221,3 +222,17 @@ def test_marks_that_a_killed_run_did_not_set_are_set_first() -> None:
 def test_nothing_on_either_side_is_nothing_to_do() -> None:
     assert steps(Pair(source(), ABSENT)) == ()
     assert steps(Pair(source(), target())) == ()
+
+
+def test_foreign_snapshots_go_after_their_makers_holds() -> None:
+    foreign = [
+        replace(snap(day), dataset=target(0).name, raw=f"by-hand-{day}", guid=f"x{day}", holds=day)
+        for day in (1, 2)
+    ]
+    there = replace(target(0), snapshots=(*target(0).snapshots, *foreign))
+    _, commands = parse(destroy_foreign(Pair(source(0), there), foreign))
+    assert list(commands) == [
+        f"zfs holds -H {there.name}@by-hand-{day} | cut -f 2 | while IFS= read -r tag; do "
+        f'zfs release "$tag" {there.name}@by-hand-{day}; done'
+        for day in (1, 2)
+    ] + [f"zfs destroy {there.name}@by-hand-1,by-hand-2"]
