@@ -91,7 +91,7 @@ def _ssh(arguments: argparse.Namespace) -> None:
     words: list[str] = arguments.command
     # One word is shell text ('zpool list | wc -l'); several are a command, quoted as they are.
     command = ["sh", "-c", *words] if len(words) == 1 else words
-    argv = guest.remote().argv(command, terminal=not command)
+    argv = guest.remote().argv(command or ["bash", "-l"], terminal=not command)
     sys.stdout.flush()
     os.execvp(argv[0], argv)
 
