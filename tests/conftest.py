@@ -119,6 +119,15 @@ class Lab:
     vault: Guest
     offsite: Guest
     hosts: list[BackedUpHost] = field(default_factory=list)
+    _installed: dict[str, Inside] = field(default_factory=dict)
+
+    def inside(self, guest: Guest) -> Inside:
+        """zborg with its tests in one of the guests; installed once in a session."""
+        if guest.name not in self._installed:
+            made = Inside(guest)
+            made.install(self.directory / f"inside-{guest.name}", tests=True)
+            self._installed[guest.name] = made
+        return self._installed[guest.name]
 
     def world(self, name: str, dataset: str = "tank/borg", copy: str = "vault/zborg") -> World:
         """A world of one test's own: its directory and state, and on the guests what it names."""

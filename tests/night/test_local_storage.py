@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Lab
 from tests.harness.lab.inside import Inside
 from tests.harness.watch import next_second
 from tests.harness.worlds.world import guids, make_parent, only, outcomes
@@ -21,13 +22,13 @@ DATASET, COPY = "self/borg", "away/zborg"
 
 
 @pytest.fixture(scope="module", params=["commands", "libzfs"])
-def inside(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Inside:
+def inside(request: pytest.FixtureRequest) -> Inside:
     """zborg.toml does not say which adapter: trixie has no python3-libzfs."""
     if request.param == "libzfs":
         made: Inside = request.getfixturevalue("bookworm")
     else:
-        made = Inside(request.getfixturevalue("lab").vault)
-        made.install(tmp_path_factory.mktemp("inside"))
+        lab: Lab = request.getfixturevalue("lab")
+        made = lab.inside(lab.vault)
     made.prepare(DATASET, COPY)
     made.admit_sender()
     guest = made.guest

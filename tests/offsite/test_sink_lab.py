@@ -16,7 +16,6 @@ import pytest
 
 from tests.conftest import Lab
 from tests.harness.builders.sink import REFUSED
-from tests.harness.lab.inside import Inside
 from tests.harness.worlds.world import World, guids, outcomes
 from zborg.hosts.ssh.connection import ssh_argv
 from zborg.hosts.ssh.host_keys import write_known_hosts
@@ -52,8 +51,8 @@ zfs snapshot -o {P_STATE}=failed {SOURCE}/web1@{SECOND}
 
 
 @pytest.fixture(scope="module")
-def sunk(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    Inside(lab.offsite).install(tmp_path_factory.mktemp("sunk"))
+def sunk(lab: Lab) -> Iterator[World]:
+    lab.inside(lab.offsite)
     lab.offsite.sh(_OFFSITE)
     lab.offsite.sh(f"zborg sink {ROOT} 2>/dev/null || :")  # as root, who can keep what Python compiles
     lab.vault.sh(_SOURCE)

@@ -18,7 +18,6 @@ import pytest
 
 from tests.conftest import Lab
 from tests.harness.builders.sink import ATTACKS
-from tests.harness.lab.inside import Inside
 from tests.harness.machines.host import find_borg
 from tests.harness.machines.keys import KeyPair, make_key
 from tests.harness.restore.howto import ANEW, IN_THE_LAB, blocks, replaced
@@ -97,7 +96,7 @@ def page(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """web1's repository on the vault and off-site; the off-site's second account, as docs/sink.md has it; and
     the stick."""
     base = tmp_path_factory.mktemp("howto")
-    Inside(lab.offsite).install(base / "offsite")
+    lab.inside(lab.offsite)
     lab.vault.sh(f"zfs create {SOURCE}; zfs create {SOURCE}/web1")
     page = Page(lab, lab.world("howto", dataset=SOURCE, copy=ROOT), make_key(base / "offsite-read"))
     _account(page)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+import tempfile
+from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ import tomli_w
 
 import zborg
 from tests.harness.worlds.world import authorize_root
-from tests.lab import Guest
+from tests.lab import Guest, tools
+from tests.lab.cache import cache_dir
 from zborg.hosts import agent
 
 _PLACE = "/opt/zborg"
+_TOOLS = ("pytest", "pytest-timeout")
 _SHIM = f'#!/bin/sh\nPYTHONPATH={_PLACE} exec python3 -m zborg.__main__ "$@"\n'
 _CHECKOUT = Path(zborg.__file__).parents[1]
 # README, "Setting up": the server, and a host that is the same machine.
@@ -41,18 +45,15 @@ class Inside:
         self.guest = guest
 
     def install(self, directory: Path, *, tests: bool = False) -> None:
-        """zborg with its dependencies for the guest's Python; the guest itself reaches no network.
-
-        With `tests` its tests and pytest too.
-        """
+        """zborg and its dependencies for the guest's Python, as it reaches no network; `tests`: those too."""
         version = self.guest.sh("python3 -c 'import sys; print(*sys.version_info[:2], sep=\".\")'").strip()
+        packages = _packages(version)
         tree = directory / "tree"
-        _packages(tree, version, ("pytest", "pytest-timeout") if tests else ())
         shutil.copytree(_CHECKOUT / "zborg", tree / "zborg", ignore=_no_caches)
         if tests:
             shutil.copytree(_CHECKOUT / "tests", tree / "tests", ignore=_no_caches)
             shutil.copy(_CHECKOUT / "pyproject.toml", tree)
-        self._unpack(tree)
+        self._unpack(packages, tree)
         self.guest.write("/usr/local/bin/zborg", _SHIM, mode=0o755)
         self.guest.write("/usr/local/libexec/zborg-agent", agent.script(), mode=0o755)
 
@@ -87,25 +88,45 @@ class Inside:
         table: dict[str, Any] = json.loads(done.stdout)
         return table
 
+    def python(self, code: str) -> str:
+        """What this code prints in the guest."""
+        return self.guest.ssh(["env", "-C", _PLACE, "python3", "-c", code]).stdout
+
     def pytest(self, *words: str, timeout: float) -> str:
         """The outcome of zborg's own tests in the guest: all that pytest says."""
         argv = ["env", "-C", _PLACE, "ZBORG_INSIDE=1", "python3", "-m", "pytest", "-p", "no:cacheprovider"]
         done = self.guest.ssh([*argv, *words], check=False, timeout=timeout)
         return f"{done.stdout}\n{done.stderr}"
 
-    def _unpack(self, tree: Path) -> None:
+    def _unpack(self, *trees: Path) -> None:
         self.guest.sh(f"rm -rf {_PLACE}; mkdir -p {_PLACE}")
-        with subprocess.Popen(["tar", "-C", str(tree), "-c", "."], stdout=subprocess.PIPE) as packing:
+        words = [word for tree in trees for word in ("-C", str(tree), ".")]
+        with subprocess.Popen(["tar", "-c", *words], stdout=subprocess.PIPE) as packing:
             argv = self.guest.remote().argv(
                 ["tar", "-C", _PLACE, "-x", "--no-same-owner", "--warning=no-timestamp"]
             )
             subprocess.run(argv, stdin=packing.stdout, check=True, timeout=120)
 
 
-def _packages(tree: Path, version: str, tools: Collection[str] = ()) -> None:
-    """zborg's dependencies and these tools of its tests, as wheels of any Linux on this processor."""
+def _packages(version: str) -> Path:
+    """A folder with zborg's dependencies and tools of its tests; made again when they or the lock change."""
     listed = [line.partition(";")[::2] for line in requires("zborg") or ()]
-    wanted = [name.strip() for name, extra in listed if not extra or name.partition("==")[0].strip() in tools]
+    wanted = [
+        name.strip() for name, extra in listed if not extra or name.partition("==")[0].strip() in _TOOLS
+    ]
+    recipe = "\n".join((version, *wanted, (_CHECKOUT / "requirements.lock").read_text()))
+    made = cache_dir() / f"packages-{version}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    with tools.locked(cache_dir() / "packages.lock", timeout=900):
+        if not made.is_dir():
+            part = Path(tempfile.mkdtemp(prefix=f"{made.name}.part-", dir=made.parent))
+            part.chmod(0o755)
+            _download(part, version, wanted)
+            part.rename(made)
+    return made
+
+
+def _download(tree: Path, version: str, wanted: Sequence[str]) -> None:
+    """As wheels of any Linux on this processor."""
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(39, 16, -1)] + ["manylinux2014_x86_64"]
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     argv += ["--target", str(tree), "--python-version", version, "--only-binary=:all:"]
