@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.guests import GUESTS, pytest_runtest_makereport, pytest_runtest_setup  # noqa: F401  # found by name
+from tests.harness.lab.guests import (  # noqa: F401  # hooks, found by name
+    GUESTS,
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+    pytest_xdist_make_scheduler,
+)
 from tests.harness.lab.inside import Inside
 from tests.harness.machines.agent import Lab as AgentLab
 from tests.harness.machines.host import BackedUpHost
@@ -33,8 +38,8 @@ with suppress(ImportError):  # a guest that runs some of the tests has none
     settings.register_profile("zborg", deadline=None)
     settings.load_profile("zborg")
 
-# Two working copies on one machine: each has guests of its own.
-LAB = os.environ.get("ZBORG_LAB", "test")
+# Two working copies on one machine: each has guests of its own. So has each worker of xdist: test-gw0-vault.
+LAB = "-".join(filter(None, (os.environ.get("ZBORG_LAB", "test"), os.environ.get("PYTEST_XDIST_WORKER"))))
 VAULT, OFFSITE, BOOKWORM = f"{LAB}-vault", f"{LAB}-offsite", f"{LAB}-bookworm"
 
 

@@ -12,7 +12,7 @@ import tests
 
 _SESSION = '''
 import pytest
-from tests.harness.guests import GUESTS, pytest_runtest_makereport, pytest_runtest_setup
+from tests.harness.lab.guests import GUESTS, pytest_runtest_makereport, pytest_runtest_setup
 
 class Guest:
     """A guest whose console is all that is real."""

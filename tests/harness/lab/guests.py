@@ -70,10 +70,30 @@ class Watch:
 
 
 GUESTS = Watch()
+IN_BOOKWORM = (
+    "tests/borg/test_walls_lab.py",
+    "tests/night/test_local_storage.py",
+    "tests/zfs/test_libzfs_lab.py",
+)
 
 
 def _in_lab(item: pytest.Item) -> bool:
     return item.get_closest_marker("lab") is not None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """For `-n 2 --dist loadfile`: those files stay on one worker that share a guest no other test uses."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]  # it has no types
+
+    class ByGuest(LoadFileScheduling):  # type: ignore[misc]  # as above
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "bookworm" if file in IN_BOOKWORM else file
+
+    return ByGuest(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
