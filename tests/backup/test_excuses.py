@@ -14,6 +14,7 @@ from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.errors import Exit
 from zborg.model import Endpoint, Host, Outcome, Report, Status
+from zborg.model.results import Result
 from zborg.model.text import remedy
 from zborg.planning.backup.excuses import judged
 from zborg.steps.backup.step import Options, backup
@@ -100,7 +101,7 @@ def test_a_lock_of_another_run_is_no_word_of_the_host(vault: LocalVault, clock: 
 )
 def test_only_excuses_are_judged_and_only_by_age(status: Status, age: int | None, max_age: int) -> None:
     host = Host("web1", Endpoint("root", "web1", 22, "ssh-ed25519 AAAA", "/id"), max_age, 60)
-    outcome = Outcome("host", "web1", status, "said", "do", {"log": ["x"]})
+    outcome = Outcome("host", "web1", status, "said", "do", Result(log=("x",)))
     since = None if age is None else NOW - timedelta(seconds=age)
     found = judged(host, outcome, since, NOW)
     if status in (Status.SKIPPED, Status.BUSY) and age is not None and age > max_age:

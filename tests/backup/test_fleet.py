@@ -15,6 +15,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.harness.builders.reports import result
 from tests.harness.machines.host import BackedUpHost, find_borg, throttled
 from tests.harness.machines.keys import make_key
 from tests.harness.processes import backup_process
@@ -24,6 +25,7 @@ from tests.harness.worlds.steps import dataset_only, of
 from zborg.errors import Exit
 from zborg.interrupt import cancelled
 from zborg.model import Emit, Event, Outcome, Report, Status, utc_now
+from zborg.model.events import Planned, Waiting
 from zborg.planning.backup import schedule
 from zborg.steps.backup.step import Options, backup
 
@@ -73,18 +75,18 @@ def test_hosts_start_longest_first_by_their_history(vault: LocalVault) -> None:
     vault.backup["parallel"] = 1
     context = vault.context()
     known = {"short": 10, "long": 3000, "middle": 600}
-    outcomes = [Outcome("host", name, Status.OK, data={"seconds": s}) for name, s in known.items()]
+    outcomes = [
+        Outcome("host", name, Status.OK, result=result("host", {"seconds": s})) for name, s in known.items()
+    ]
     yesterday = backup(context, Options(dry_run=True))
     yesterday = replace(yesterday, finished=utc_now() - timedelta(days=1), outcomes=tuple(outcomes))
     context.runs.save(yesterday)
     backup(context, Options())
     started = [event.subject for event in vault.events if event.kind == "started"]
     assert started == ["new", "long", "middle", "short"]
-    (planned,) = [event for event in vault.events if event.kind == "planned"]
-    assert planned.data == {
-        "parallel": 1,
-        "expected": {"new": None, "long": 3000, "middle": 600, "short": 10},
-    }
+    (planned,) = [event for event in vault.events if isinstance(event, Planned)]
+    assert planned.parallel == 1
+    assert planned.expected == {"new": None, "long": 3000, "middle": 600, "short": 10}
 
 
 # --- again after a connection error, and only then ----------------------------------------------------
@@ -237,7 +239,7 @@ def test_each_host_waits_by_chance_before_its_connection(vault: LocalVault) -> N
     dataset_only(vault, *"abcdef")
     vault.backup |= {"parallel": 6, "jitter": 1}
     backup(vault.context(), Options())
-    waits = [event.data["seconds"] for event in vault.events if event.kind == "waiting"]
+    waits = [event.seconds for event in vault.events if isinstance(event, Waiting)]
     assert len(set(waits)) == 6
     assert all(0 < seconds <= 1 for seconds in waits)
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import typer
 
+from tests.harness.builders.reports import result
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.machines.hosts_that_hold import DRIPS, HANGS, LIES, end_stopped, misbehave
 from tests.harness.watch import next_second
@@ -148,7 +149,7 @@ def test_an_end_just_before_a_snapshot_that_found_the_host_busy_is_in_the_next(
     dataset_only(vault, "web1")
     context = world(vault, clock)
     written = clock.now - timedelta(seconds=2)
-    outcome = Outcome("host", "web1", Status.FAILED, data={"finished": moment(written)})
+    outcome = Outcome("host", "web1", Status.FAILED, result=result("host", {"finished": moment(written)}))
     with context.locks.hold("host-web1"):
         backup_report = backup(context, Options(dry_run=True))
         context.runs.save(replace(backup_report, outcomes=(outcome,)))

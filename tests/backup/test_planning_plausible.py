@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zborg.model.results import backup_of
+from zborg.model.serial.results import from_table
 from zborg.planning.backup.plausible import Doubt, doubt
 
 pytestmark = pytest.mark.unit
@@ -23,7 +25,9 @@ ANYTHING = st.dictionaries(st.sampled_from(["files", "original_bytes", "x"]), JS
 def judge(
     found: dict[str, Any], earlier: list[dict[str, Any]], min_files: int = 1, shrink: int = 50
 ) -> Doubt | None:
-    return doubt("web1", found, earlier, min_files=min_files, shrink=shrink)
+    before = [backup_of(from_table("backup", "host", one)) for one in earlier]
+    now = backup_of(from_table("backup", "host", found))
+    return doubt("web1", now, before, min_files=min_files, shrink=shrink)
 
 
 @pytest.mark.parametrize(

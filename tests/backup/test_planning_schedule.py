@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.harness.builders.reports import result
 from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
 from zborg.model.text.units import moment
@@ -133,7 +134,7 @@ def night(runs: Runs, days_ago: float, *outcomes: Outcome) -> None:
 
 
 def host(name: str, status: Status = Status.OK, **data: Any) -> Outcome:
-    return Outcome("host", name, status, data=data)
+    return Outcome("host", name, status, result=result("host", data))
 
 
 def test_good_nights_of_a_week_count(tmp_path: Path) -> None:

@@ -20,9 +20,11 @@ from typing import Any
 
 import tomli_w
 
+from tests.harness.builders.reports import result
 from tests.harness.machines.keys import make_key
 from zborg.model import Outcome, Report, Status
-from zborg.model.serial import to_dict
+from zborg.model.results import Replicated, backup_of
+from zborg.model.serial.report import to_dict
 from zborg.model.text.units import moment
 from zborg.state.history import History
 from zborg.steps.context import conclude, inspect
@@ -100,10 +102,10 @@ class _Night:
         outcomes = []
         for host in self.hosts:
             outcome = self._host(host)
-            seconds = outcome.data.get("seconds", self.chance.uniform(5, 120))
+            seconds = backup_of(outcome.result).seconds or self.chance.uniform(5, 120)
             slot = ends.index(min(ends))
             ends[slot] += timedelta(seconds=seconds + 3)
-            outcomes.append(replace(outcome, data={**outcome.data, "finished": moment(ends[slot])}))
+            outcomes.append(replace(outcome, result=backup_of(outcome.result).replace(finished=ends[slot])))
         return self._report("backup", self.began, max(ends), outcomes)
 
     def _host(self, host: _Host) -> Outcome:
@@ -135,7 +137,7 @@ class _Night:
             "transaction": 1000 - self.ago,
         }
         doubt = {"doubt": "its archive shrank"} if status is Status.WARNING else {}
-        return Outcome("host", host.name, status, data=data | doubt)
+        return Outcome("host", host.name, status, result=result("host", data | doubt))
 
     def _season(self) -> float:
         """Less at weekends and in summer, more at the end of a month."""
@@ -146,20 +148,35 @@ class _Night:
     def _snapshot(self, backup: Outcome, taken: str) -> Outcome:
         dataset, state = f"tank/borg/{backup.subject}", "ok" if backup.status.good else "failed"
         data = {"snapshot": f"{dataset}@{taken}", "state": state, "transaction": 1000 - self.ago}
-        return Outcome("dataset", dataset, Status.OK, f"{taken}, marked {state}", data=data)
+        return Outcome(
+            "dataset", dataset, Status.OK, f"{taken}, marked {state}", result=result("dataset", data)
+        )
 
     def _rotated(self, host: _Host) -> Outcome:
         old = f"zborg_{self.began - timedelta(days=14):%Y-%m-%dT%H%M%SZ}"
         gone = [old] if self.year.nights - self.ago > 14 else []
         words = f"kept 28, destroyed {len(gone)}" if gone else "kept 28"
-        return Outcome("dataset", f"tank/borg/{host.name}", Status.OK, words, data={"destroyed": gone})
+        return Outcome(
+            "dataset",
+            f"tank/borg/{host.name}",
+            Status.OK,
+            words,
+            result=result("dataset", {"destroyed": gone}),
+        )
 
     def _sent(self, backup: Outcome, taken: str) -> Outcome:
         subject = f"{_TARGET}:vault/zborg/{backup.subject}"
         if 200 <= self.ago < 207:
             return Outcome("replica", subject, Status.FAILED, "offsite cannot be reached: timed out", "ping")
-        data = {"streams": 1, "bytes": backup.data.get("new_bytes", 0), "lost_bytes": 0, "snapshot": taken}
-        return Outcome("replica", subject, Status.OK, f"now at {taken}, 1 stream", data=data)
+        data = {
+            "streams": 1,
+            "bytes": backup_of(backup.result).new_bytes or 0,
+            "lost_bytes": 0,
+            "snapshot": taken,
+        }
+        return Outcome(
+            "replica", subject, Status.OK, f"now at {taken}, 1 stream", result=result("replica", data)
+        )
 
     def _pool(self, name: str, begun: float) -> Outcome:
         """It fills up by a third of itself in the year; scrubbed once a month."""
@@ -172,13 +189,13 @@ class _Night:
             "size": size, "free": int(size * (1 - used)),
         }  # fmt: skip
         words = f"scrubbed {self.began.day - 1} days ago"
-        return Outcome("pool", name, Status.OK, words, data=data)
+        return Outcome("pool", name, Status.OK, words, result=result("pool", data))
 
     # --- reports ---
 
     def _after(self, before: Report, command: str, outcomes: list[Outcome]) -> Report:
         began = before.finished + timedelta(seconds=5)
-        sent = sum(one.data.get("bytes", 0) for one in outcomes)
+        sent = sum(one.result.bytes for one in outcomes if isinstance(one.result, Replicated))
         return self._report(command, began, began + timedelta(seconds=4 + sent / (40 * _MIB)), outcomes)
 
     def _report(self, command: str, began: datetime, ended: datetime, outcomes: list[Outcome]) -> Report:
@@ -191,9 +208,7 @@ class _Night:
 
     def _whole(self, steps: list[Report]) -> Report:
         worst = max(steps, key=lambda one: int(one.exit))
-        outcomes = [
-            replace(one, data={**one.data, "step": step.command}) for step in steps for one in step.outcomes
-        ]
+        outcomes = [one.noting(step=step.command) for step in steps for one in step.outcomes]
         whole = self._report("run", self.began, steps[-1].finished, outcomes)
         return replace(whole, status=worst.status, exit=worst.exit)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.harness.machines.host import find_borg
 from zborg.borg.known import by_msgid
-from zborg.borg.log import BorgLog, lock_is_held, statistics
+from zborg.borg.log import BorgLog, Counts, lock_is_held, statistics
 from zborg.borg.verdict import judge
 from zborg.model import Speaker, Status
 
@@ -248,9 +248,9 @@ def test_only_the_newest_plain_lines_are_kept() -> None:
 def test_progress_gives_counts_and_nothing_else_does() -> None:
     log = BorgLog()
     line = json.dumps({"type": "archive_progress", "nfiles": 12, "original_size": 3456, "path": "/secret"})
-    assert log.feed(line) == {"files": 12, "bytes": 3456, "path": "/secret"}  # if the host lets it out
+    assert log.feed(line) == Counts(12, 3456, "/secret")  # if the host lets it out
     assert log.feed(json.dumps({"type": "archive_progress", "finished": True})) is None, "it has no counts"
-    assert log.feed('{"type": "archive_progress", "nfiles": "many"}') == {"files": 0, "bytes": 0}
+    assert log.feed('{"type": "archive_progress", "nfiles": "many"}') == Counts(0, 0)
     for other in (message("INFO", "x"), "= text", "text", "", "{", "[1]", '{"type": "later"}'):
         assert log.feed(other) is None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.builders.reports import result
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.errors import Exit
@@ -78,7 +79,7 @@ def test_a_good_backup_without_a_wall_is_of_an_older_version_and_ends_the_search
     vault.add("web1")
     context = world(vault, clock)
     for run, data in (("20260101T000000Z-0001", {"wall": BOTH.words}), ("20260102T000000Z-0002", {})):
-        good = Outcome("backup", "web1", Status.OK, "", data=data)
+        good = Outcome("host", "web1", Status.OK, "", result=result("host", data))
         context.runs.save(Report("backup", run, "vault", clock(), clock(), Status.OK, Exit.OK, (good,)))
     assert standing(context.config, context.runs) == []
 
@@ -100,7 +101,7 @@ def test_no_wall_and_an_open_network_are_findings_for_all_hosts_in_one_line() ->
 def test_the_report_shows_it_beside_each_host(clock: Hours) -> None:
     now = clock()
     status = Report("status", "r", "vault", now, now, Status.OK, Exit.OK, tuple(walls({"web1": BOTH.words})))
-    nothing: dict[str, Any] = dict.fromkeys(("hosts", "datasets", "replicas", "pools", "targets"), ())
+    nothing: dict[str, Any] = dict.fromkeys(("hosts", "datasets", "replicas", "pools"), ())
     told = Told(first=now.date(), last=now.date(), names=["web1", "web2"], sealed=frozenset(), **nothing)
     page = html(figures(told), status)
     assert page.count("Around its last borg serve") == 1

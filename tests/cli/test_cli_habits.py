@@ -16,7 +16,8 @@ from zborg.cli.command import perform
 from zborg.cli.command.live import Quiet, Way, listener
 from zborg.cli.command.options import Common
 from zborg.cli.main import application
-from zborg.model import TOLD, Event, Report, Status
+from zborg.model import TOLD, Report, Status
+from zborg.model.events import Finished, Planned, Progress, Started, Warned
 from zborg.state.runs import Runs
 
 QUIET = Common("run", "", json=False, verbose=False, dry_run=False, quiet=True)
@@ -104,14 +105,14 @@ def test_what_cron_runs_can_be_quiet(command: str, monkeypatch: pytest.MonkeyPat
 
 def test_while_it_runs_only_warnings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with listener(Way.QUIET, verbose=True) as emit:
-        emit(Event("planned", "backup", data={"parallel": 2, "expected": {"web1": 1.0, "web2": 1.0}}))
+        emit(Planned("backup", parallel=2, expected={"web1": 1.0, "web2": 1.0}))
         for name in ("web1", "web2"):
-            emit(Event("started", name))
-            emit(Event("warning", name, f"{name}: the connection was lost, another try in 30 s"))
-            emit(Event("progress", name, data={"files": 1, "bytes": 1}))
-        emit(Event("warning", "log", "cannot be written, and nothing more is: No space left on device"))
-        emit(Event("finished", "web1", data={"status": "ok"}))
-        emit(Event("finished", "web2", data={"status": "failed"}))
+            emit(Started(name))
+            emit(Warned(name, f"{name}: the connection was lost, another try in 30 s"))
+            emit(Progress(name, files=1, bytes=1))
+        emit(Warned("log", "cannot be written, and nothing more is: No space left on device"))
+        emit(Finished("web1", status=Status.OK))
+        emit(Finished("web2", status=Status.FAILED))
     out, err = capsys.readouterr()
     assert not out
     assert err.splitlines() == [
@@ -121,7 +122,7 @@ def test_while_it_runs_only_warnings_are_shown(capsys: pytest.CaptureFixture[str
 
 
 def test_a_warning_before_anything_began_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    Quiet()(Event("warning", "history", "was broken, and made anew"))
+    Quiet()(Warned("history", "was broken, and made anew"))
     assert capsys.readouterr().err == "history: was broken, and made anew\n"
 
 

@@ -119,7 +119,7 @@ def test_a_command_that_ignores_signals_ends_before_zborg_does(told_night: Path,
     done = zborg("scrub", "--config", str(told_night))
     pid = int((tmp_path / "pid").read_text())
     assert not Path(f"/proc/{pid}").exists()
-    assert f"{hook}: it was ended: no end within 2.0 s" in done.stderr
+    assert f"{hook}: it was ended: no end within" in done.stderr
 
 
 def test_a_command_that_fails_is_told_with_its_words_and_not_repeated(tmp_path: Path) -> None:

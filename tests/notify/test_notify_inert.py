@@ -22,6 +22,7 @@ from werkzeug import Request
 from tests.harness.mail import Mail, mail_server
 from zborg.errors import Exit
 from zborg.model import Message, Notify, Outcome, Report, Status
+from zborg.model.results import Result
 from zborg.notify.by_apprise import ByApprise
 from zborg.notify.inert import commands, inert, inert_html
 from zborg.notify.secrets import Secrets
@@ -80,7 +81,7 @@ URLS = (
 
 def told_by(text: str) -> Message:
     """A night in which web1 printed `text`."""
-    bad = Outcome("host", "web1", Status.FAILED, text, f"look:\n{COMMAND}", {"log": [text, *LOGGED]})
+    bad = Outcome("host", "web1", Status.FAILED, text, f"look:\n{COMMAND}", Result(log=(text, *LOGGED)))
     return message(
         Report("backup", "20260301T120000Z-ab", "srv1", NOON, NOON, Status.FAILED, Exit.FAILED, (bad,)),
         (),

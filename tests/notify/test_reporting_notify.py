@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.harness.builders.reports import NOON, REPORTS, outcome, report
+from tests.harness.builders.reports import NOON, REPORTS, outcome, report, result
 from zborg.model import CHOSEN, News, Outcome, Report, Status
+from zborg.model.results import Contradiction
+from zborg.model.serial.results import from_table
 from zborg.model.text.units import masked
 from zborg.reporting.notify import counts, message, news_of, recovered
 from zborg.reporting.notify_digest import digest, is_due, rows, week_of
@@ -46,8 +48,8 @@ HOSTILE = (
 
 
 def full_of(text: str) -> Report:
-    data = {"log": [text], "step": text, "sides": [text], "commands": [text], "warnings": 1}
-    one = Outcome("host", text, Status.FAILED, text, text, data)
+    made = Contradiction(log=(text,), step=text, sides=(text,), commands=(text,), conflict=text)
+    one = Outcome("host", text, Status.FAILED, text, text, made)
     return report(one, replace(one, status=Status.WARNING), server=text, command=text)
 
 
@@ -84,7 +86,8 @@ def test_every_report_can_be_told(one: Report) -> None:
 def test_a_log_that_is_none_is_not_shown() -> None:
     """Run files may hold anything."""
     for log in ("text", 7, None, {"a": 1}, [None, 3]):
-        assert message(report(outcome(Status.FAILED, data={"log": log})), (), SUBJECT).text
+        odd = Outcome("host", "web1", Status.FAILED, result=from_table("backup", "host", {"log": log}))
+        assert message(report(odd), (), SUBJECT).text
 
 
 @pytest.mark.parametrize(
@@ -127,8 +130,8 @@ def test_of_a_night_its_hosts_count_and_what_failed_besides() -> None:
     night = report(
         outcome(Status.OK, "web1", data={"step": "backup"}),
         outcome(Status.OK, "web2", data={"step": "backup"}),
-        Outcome("dataset", "web1", Status.OK, data={"step": "snapshot"}),
-        Outcome("target", "offsite", Status.FAILED, data={"step": "replicate"}),
+        Outcome("dataset", "web1", Status.OK, result=result("dataset", {"step": "snapshot"})),
+        Outcome("target", "offsite", Status.FAILED, result=result("target", {"step": "replicate"})),
     )
     assert str(counts(night)) == "2 good, 1 failed, 0 skipped"
 

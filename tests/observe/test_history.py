@@ -97,10 +97,10 @@ def test_what_a_night_gathered_is_told_once(history: History) -> None:
 
 
 def test_words_that_are_no_utf8_cost_their_odd_bytes_only(history: History) -> None:
-    history.record(at(0, outcome(Status.FAILED, message="caf\udce9", data={"raw": "caf\udce9"})))
+    history.record(at(0, outcome(Status.FAILED, message="caf\udce9", data={"doubt": "caf\udce9"})))
     (entry,) = history.outcomes("host")
     assert entry.outcome.message == "caf?"
-    assert entry.outcome.data["raw"] == "caf\udce9"
+    assert entry.outcome.data["doubt"] == "caf\udce9"
 
 
 def test_nothing_there_reads_as_empty_and_makes_nothing(history: History) -> None:

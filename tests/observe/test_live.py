@@ -9,7 +9,6 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +19,8 @@ from rich.cells import cell_len
 from zborg.cli.command.live import Plain
 from zborg.cli.command.screen import Screen
 from zborg.cli.command.tally import Tally
-from zborg.model import Event
+from zborg.model import Event, Status
+from zborg.model.events import Finished, Planned, Progress, Started, Waiting, Warned
 from zborg.steps.replicate.stream import Meter
 
 GIB = 1 << 30
@@ -37,15 +37,15 @@ class Seconds:
 
 
 def planned(parallel: int, **expected: float | None) -> Event:
-    return Event("planned", "backup", data={"parallel": parallel, "expected": expected})
+    return Planned("backup", parallel=parallel, expected=expected)
 
 
 def progress(name: str, files: int, size: int, **more: Any) -> Event:
-    return Event("progress", name, data={"files": files, "bytes": size, **more})
+    return Progress(name, files=files, bytes=size, **more)
 
 
 def ended(name: str, status: str = "ok") -> Event:
-    return Event("finished", name, data={"status": status})
+    return Finished(name, status=Status(status))
 
 
 def feed(take: Callable[[Event], None], *events: Event) -> None:
@@ -66,8 +66,8 @@ def test_a_row_for_each_at_work_and_one_for_all() -> None:
         "web3": 60.0,
     }
     feed(screen.take, planned(3, **expected))
-    feed(screen.take, *(Event("started", name) for name in list(expected)[:3]))
-    feed(screen.take, Event("waiting", "web2", data={"seconds": 9.0}))
+    feed(screen.take, *(Started(name) for name in list(expected)[:3]))
+    feed(screen.take, Waiting("web2", seconds=9.0))
     feed(screen.take, progress("web1", 10, GIB), progress("production-database-01", 1, GIB))
     clock.now += 4
     feed(screen.take, progress("web1", 120_000, 3 * GIB, path="/srv/www/example.net/static/logo.svg"))
@@ -78,7 +78,7 @@ def test_a_row_for_each_at_work_and_one_for_all() -> None:
         "0 of 4 hosts, 3 at work, 4.0 GiB, about 59 minutes left",
     ]
     feed(screen.take, ended("web1"), ended("web2", "failed"), ended("production-database-01"))
-    feed(screen.take, Event("started", "web3"))
+    feed(screen.take, Started("web3"))
     assert screen.rows(80, 24)[-1] == "3 of 4 hosts, 1 not good, 1 at work, 4.0 GiB, about 60 seconds left"
     feed(screen.take, ended("web3"))
     assert screen.rows(80, 24) == []
@@ -109,8 +109,8 @@ def test_a_stream_tells_its_bytes_its_rate_and_what_is_left(capsys: pytest.Captu
     for line in ("full\ttank/borg/web1@a\t20971520", "size\t20971520", "12:00:01\t5242880\ttank/borg/web1@a"):
         assert meter.feed(line)
     (event,) = seen
-    event = replace(event, data={**event.data, "rate": 1 << 20, "remaining": 15.0})  # its own is by the clock
-    assert seen[0].data["rate"] > 0 and seen[0].data["remaining"] > 0
+    assert isinstance(event, Progress) and event.rate and event.remaining
+    event = event.replace(rate=1 << 20, remaining=15.0)  # its own is by the clock
     feed(screen.take, event)
     plain(event)
     told = "5.0 MiB of 20.0 MiB, 1.0 MiB/s, 15.0 s left"
@@ -121,7 +121,7 @@ def test_a_stream_tells_its_bytes_its_rate_and_what_is_left(capsys: pytest.Captu
 def test_of_more_than_fit_the_rest_is_counted() -> None:
     screen = Screen(Seconds())
     names = [f"h{number}" for number in range(200)]
-    feed(screen.take, planned(200, **dict.fromkeys(names)), *(Event("started", name) for name in names))
+    feed(screen.take, planned(200, **dict.fromkeys(names)), *(Started(name) for name in names))
     rows = screen.rows(80, 24)
     assert len(rows) == 23
     assert rows[-2:] == ["and 179 more at work", "0 of 200 hosts, 200 at work, 0 bytes"]
@@ -138,10 +138,10 @@ NAMES = st.sampled_from(["a", "web1", "production-database-server-0001"])
 EVENTS = st.one_of(
     st.builds(progress, NAMES, st.integers(0, 10**8 - 1), st.integers(0, 2**50), path=st.text(max_size=300)),
     st.builds(progress, NAMES, st.integers(0, 9), st.integers(0, 2**50)),
-    st.builds(lambda name: Event("started", name), NAMES),
+    st.builds(lambda name: Started(name), NAMES),
     st.builds(ended, NAMES, st.sampled_from(["ok", "failed"])),
-    st.builds(lambda name, s: Event("waiting", name, data={"seconds": s}), NAMES, st.floats(0, 1e6)),
-    st.just(Event("progress", "offsite:vault/zborg/web1", data={"bytes": 5, "total": 9, "rate": 1})),
+    st.builds(lambda name, s: Waiting(name, seconds=s), NAMES, st.floats(0, 1e6)),
+    st.just(Progress("offsite:vault/zborg/web1", bytes=5, total=9, rate=1)),
     st.builds(lambda n: planned(n, a=None, web1=60.0), st.integers(1, 9)),
 )
 
@@ -160,13 +160,13 @@ def test_no_row_is_too_wide_and_there_never_are_too_many(
 TERMINAL = """
 import time
 from zborg.cli.command.live import Way, listener
-from zborg.model import Event
+from zborg.model.events import Planned, Progress, Started, Warned
 from zborg.steps.replicate.stream import Meter
 with listener(Way.USUAL, verbose=False) as emit:
-    emit(Event("planned", "backup", data={"parallel": 1, "expected": {"web1": 5.0}}))
-    emit(Event("started", "web1"))
-    emit(Event("warning", "web1", "no connection [bold]"))
-    emit(Event("progress", "web1", data={"files": 7, "bytes": 1 << 20, "path": "/etc/motd"}))
+    emit(Planned("backup", parallel=1, expected={"web1": 5.0}))
+    emit(Started("web1"))
+    emit(Warned("web1", "no connection [bold]"))
+    emit(Progress("web1", files=7, bytes=1 << 20, path="/etc/motd"))
     time.sleep(1.2)
 print("the report")
 """
@@ -212,15 +212,15 @@ def test_a_dumb_terminal_gets_plain_lines() -> None:
 def test_plain_lines_now_and_then_and_one_for_all(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Seconds()
     plain = Plain(60.0, clock)
-    feed(plain, planned(1, web1=600.0, web2=None), Event("started", "web1"))
+    feed(plain, planned(1, web1=600.0, web2=None), Started("web1"))
     for _ in range(130):
         clock.now += 1
         plain(progress("web1", 5, GIB, path="/etc/motd"))
     feed(
         plain,
         ended("web1", "failed"),
-        Event("started", "web2"),
-        Event("warning", "web2", "tried\x1b[1m again"),
+        Started("web2"),
+        Warned("web2", "tried\x1b[1m again"),
     )
     out, err = capsys.readouterr()
     assert out == ""

@@ -22,6 +22,7 @@ from tests.harness.worlds.world import ZBORG
 from zborg.config.shape import DatasetName, Raw, RawStorage
 from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model import Event, Status
+from zborg.model.events import Finished, Progress, Reported, Started, StepBegun, Warned
 from zborg.process import LocalRunner
 from zborg.state import log_file as module
 from zborg.state.log import FileSink, JournalSink, Log
@@ -36,7 +37,7 @@ def nobody(_: Event) -> None:
 
 
 def begun(run: str, command: str = "backup") -> Event:
-    return Event("begun", command, run)
+    return StepBegun(command, run=run)
 
 
 def words(path: Path) -> list[str]:
@@ -49,16 +50,16 @@ def test_each_event_is_one_line_with_the_id_of_its_run(tmp_path: Path) -> None:
     log = Log(FileSink(tmp_path / "log", nobody), seen.append)
     events = [
         begun("one"),
-        Event("started", "web1"),
-        Event("progress", "web1", data={"files": 3}),
-        Event("warning", "web1", "odd"),
-        Event("finished", "web1", "good"),
+        Started("web1"),
+        Progress("web1", files=3),
+        Warned("web1", "odd"),
+        Finished("web1", "good"),
         begun("two", "snapshot"),
     ]
     for event in events:
         log(event)
     bad = outcome(Status.FAILED, "web2", message="no way", remedy="look")
-    log(Event("report", "snapshot", data={"report": report(bad, command="snapshot", run="two")}))
+    log(Reported("snapshot", report=report(bad, command="snapshot", run="two")))
     assert seen == events, "who draws gets all of them"
     assert words(tmp_path / "log") == [
         "one backup begun",
@@ -74,11 +75,7 @@ def test_each_event_is_one_line_with_the_id_of_its_run(tmp_path: Path) -> None:
 
 def test_what_another_machine_says_stays_one_printable_line(tmp_path: Path) -> None:
     log = Log(FileSink(tmp_path / "log", nobody), nobody)
-    log(
-        Event(
-            "warning", "web1\n2026-02-12T12:00:00Z x", "a\nroot logged in\r\x1b[2J\u2028\udce9" + "y" * 9000
-        )
-    )
+    log(Warned("web1\n2026-02-12T12:00:00Z x", "a\nroot logged in\r\x1b[2J\u2028\udce9" + "y" * 9000))
     (line,) = (tmp_path / "log").read_text().splitlines()
     assert line.isprintable()
     assert len(line) < 5000
@@ -90,7 +87,7 @@ def test_the_journal_gets_a_datagram_with_the_run_as_a_field(tmp_path: Path) -> 
         journal.settimeout(10)
         log = Log(JournalSink(tmp_path / "socket"), nobody)
         log(begun("one"))
-        log(Event("warning", "web1", "a\nMESSAGE=forged"))
+        log(Warned("web1", "a\nMESSAGE=forged"))
         told = [dict(line.split("=", 1) for line in journal.recv(65536).decode().splitlines()) for _ in "ab"]
     assert told == [
         {"SYSLOG_IDENTIFIER": "zborg", "PRIORITY": "6", "ZBORG_RUN": "one", "MESSAGE": "backup begun"},
@@ -200,7 +197,7 @@ def test_lines_of_many_threads_never_mix(tmp_path: Path) -> None:
 
     def say(name: str) -> None:
         for _ in range(200):
-            log(Event("warning", name, name * 50))
+            log(Warned(name, name * 50))
 
     threads = [threading.Thread(target=say, args=(name,)) for name in "abcd"]
     for thread in threads:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.harness.builders.reports import NOON, OUTCOMES, REPORTS, outcome, report
+from tests.harness.builders.reports import NOON, OUTCOMES, REPORTS, outcome, report, result
 from tests.harness.checkout import CHECKOUT
 from tests.harness.worlds.command_line import zborg
 from tests.harness.worlds.local import LocalVault
@@ -30,9 +30,18 @@ from zborg.steps.observe.metrics import facts, publish
 MONITORING = CHECKOUT / "scripts" / "monitoring"
 NUMBERS = {"files": 12, "original_bytes": 5000, "new_bytes": 70, "seconds": 3.5}
 POOL = {
-    "health": "ONLINE", "size": 1000, "free": 400, "errors": 0, "device_errors": 2,
+    "health": "ONLINE",
+    "scrub": "finished",
     "scrub_finished": "2026-02-10T00:00:00Z",
-}  # fmt: skip
+    "scan_ended": "2026-02-10T00:00:00Z",
+    "errors": 0,
+    "repaired": 0,
+    "device_errors": 2,
+    "devices": [],
+    "damaged": [],
+    "size": 1000,
+    "free": 400,
+}
 
 
 def promtool(*words: str, stdin: str = "", cwd: Path | None = None) -> None:
@@ -62,7 +71,7 @@ def some_facts(**changes: Any) -> Facts:
     }
     targets = {"far": Copies(7200, NOON, 99), "new": Copies(7200, None, None)}
     status = report(outcome(Status.OK), outcome(Status.WARNING), outcome(Status.FAILED, "web2"))
-    pools = [Outcome("pool", "tank", Status.OK, data=POOL)]
+    pools = [Outcome("pool", "tank", Status.OK, result=result("pool", POOL))]
     whole = Facts(NOON + timedelta(hours=1), status, hosts, targets, [report(good)], pools)
     return replace(whole, **changes)
 
@@ -104,7 +113,7 @@ def test_every_fact_has_its_line() -> None:
 
 def test_promtool_takes_it() -> None:
     promtool("check", "metrics", stdin=text(some_facts()))
-    hostile = outcome(Status.FAILED, 'web"1\\\n{x="y"} 1\n# HELP\udcff', data={"files": "x", "seconds": None})
+    hostile = outcome(Status.FAILED, 'web"1\\\n{x="y"} 1\n# HELP\udcff', data={"log": ["\x1b"]})
     odd = some_facts(
         status=report(hostile), hosts={hostile.subject: Backups(1, (NOON, hostile), hostile)}, pools=[hostile]
     )
@@ -131,8 +140,12 @@ def test_it_is_gathered_from_the_last_runs(vault: LocalVault, clock: Hours, tmp_
     context.runs.save(report(outcome(Status.OK, "web1", data=NUMBERS), run="20260211T120000Z-0001"))
     context.runs.save(
         report(
-            Outcome("replica", "offsite:web1", Status.OK, data={"bytes": 5}),
-            Outcome("replica", "offsite:web2", Status.OK, data={"bytes": 6}),
+            Outcome(
+                "replica", "offsite:web1", Status.OK, result=result("replica", {"streams": 1, "bytes": 5})
+            ),
+            Outcome(
+                "replica", "offsite:web2", Status.OK, result=result("replica", {"streams": 1, "bytes": 6})
+            ),
             command="replicate",
             run="20260211T130000Z-0001",
             finished=NOON,
@@ -140,14 +153,20 @@ def test_it_is_gathered_from_the_last_runs(vault: LocalVault, clock: Hours, tmp_
     )
     context.runs.save(
         report(
-            Outcome("replica", "offsite:web1", Status.OK, data={"bytes": 7}),
+            Outcome(
+                "replica", "offsite:web1", Status.OK, result=result("replica", {"streams": 1, "bytes": 7})
+            ),
             Outcome("replica", "offsite:web2", Status.FAILED),
             command="replicate",
             run="20260212T130000Z-0001",
         )
     )
     context.runs.save(
-        report(Outcome("pool", "tank", Status.OK, data=POOL), command="scrub", run="20260212T140000Z-0001")
+        report(
+            Outcome("pool", "tank", Status.OK, result=result("pool", POOL)),
+            command="scrub",
+            run="20260212T140000Z-0001",
+        )
     )
     told = values(text(facts(context)))
     assert told["host_files", "web1"] == 12

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zborg.model import Entry, Outcome, Status
+from zborg.model.results import Trend
+from zborg.model.serial.results import from_table
 from zborg.planning.observe.nights import nights, trend
 
 pytestmark = pytest.mark.unit
@@ -41,7 +43,8 @@ def test_each_second_counts_once(some: list[tuple[int, int]]) -> None:
 
 def told(name: str, begun: int, status: Status, **data: object) -> Entry:
     one = entry(name, begun, 10)
-    return replace(one, outcome=replace(one.outcome, status=status, data=data))
+    made = from_table("backup", "host", data)
+    return replace(one, outcome=replace(one.outcome, status=status, result=made))
 
 
 @pytest.mark.parametrize("last", [Status.FAILED, Status.PARTIAL])
@@ -53,15 +56,10 @@ def test_a_good_backup_stays_a_nights_word_whatever_fails_after_it(last: Status)
 
 
 def test_a_trend_is_of_good_backups_alone_and_leaves_out_what_they_do_not_tell() -> None:
-    assert trend([]) == {"good": 0, "of": 0}
+    assert trend([]) == Trend(good=0, of=0)
     bare = [told("web1", 0, Status.OK, seconds=True), told("web1", 60, Status.FAILED, original_bytes=9)]
-    assert trend(bare) == {"good": 1, "of": 2, "usual_seconds": True}
+    assert trend(bare) == Trend(good=1, of=2), "true is no number"
     grown = [told("web1", at, Status.OK, seconds=at, original_bytes=100 + at) for at in (0, 10, 50)]
-    assert trend(grown) == {
-        "good": 3,
-        "of": 3,
-        "usual_seconds": 10,
-        "since": grown[0].ended,
-        "original_bytes": 150,
-        "growth": 0.5,
-    }
+    assert trend(grown) == Trend(
+        good=3, of=3, usual_seconds=10, since=grown[0].ended, original_bytes=150, growth=0.5
+    )

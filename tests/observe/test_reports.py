@@ -13,13 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness.builders.reports import NOON, REPORTS, SCALARS, outcome, report
+from tests.harness.builders.reports import NOON, REPORTS, outcome, report
 from tests.harness.checkout import GOLDEN_FILES
 from zborg.cli.command.perform import _coloured
 from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
-from zborg.model.serial import from_dict, to_dict
+from zborg.model.results import NOTHING, Contradiction
+from zborg.model.serial.report import from_dict, to_dict
+from zborg.model.serial.results import from_table
 from zborg.model.text import remedy
+from zborg.model.text.units import moment
 from zborg.reporting.text import render
 from zborg.state.runs import Runs, ended, new_run
 from zborg.steps.context import conclude, inspect
@@ -48,6 +51,9 @@ def test_the_form_is_versioned_and_fixed() -> None:
     assert list(table["outcomes"][0]) == ["kind", "subject", "status", "message", "remedy", "data"]
     with pytest.raises(ValueError, match="version 2"):
         from_dict(table | {"zborg": 2})
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=10)
 
 
 @given(key=st.sampled_from(sorted(to_dict(report()))), value=SCALARS | st.lists(SCALARS) | st.just({"a": 1}))
@@ -132,15 +138,16 @@ def test_an_outcome_counts_by_its_own_end(tmp_path: Path) -> None:
     """web1 was done, and snapshotted, hours before the run with a slow host ended: it is not new again."""
     runs = Runs(tmp_path)
     quick, slow = NOON + timedelta(hours=1), NOON + timedelta(hours=8)
-    one = replace(outcome(Status.OK, "web1"), data={"finished": quick.isoformat()})
-    other = replace(outcome(Status.OK, "big"), data={"finished": slow.isoformat()})
+    one = outcome(Status.OK, "web1", data={"finished": moment(quick)})
+    other = outcome(Status.OK, "big", data={"finished": moment(slow)})
     saved(runs, 0, one, other, lasting=8)
     assert runs.outcomes_since("backup", NOON + timedelta(hours=2)).keys() == {"big"}
 
 
 @pytest.mark.parametrize("wrong", [None, 7, "yesterday", "2026-02-12T12:00:00"])
 def test_an_end_that_cannot_be_read_is_that_of_the_run(wrong: object) -> None:
-    one = report(replace(outcome(Status.OK), data={"finished": wrong}))
+    made = from_table("backup", "host", {"finished": wrong})
+    one = report(replace(outcome(Status.OK), result=made))
     assert ended(one, one.outcomes[0]) == one.finished
 
 
@@ -235,12 +242,10 @@ TEXTS = {
                 "zborg replicate",
                 first="set the copy aside on the target, then send it in full:",
             ),
-            {
-                "sides": [
-                    "source: tank/borg/web1@zborg_2026-02-11T000000Z",
-                    "target: vault/zborg/web1 +12 KiB",
-                ]
-            },
+            Contradiction(
+                conflict="modified",
+                sides=("source: tank/borg/web1@zborg_2026-02-11T000000Z", "target: vault/zborg/web1 +12 KiB"),
+            ),
         ),
         command="replicate",
     ),
@@ -269,7 +274,7 @@ def test_the_plan_is_shown_when_asked_for() -> None:
 
 @given(one=REPORTS)
 def test_no_report_breaks_the_text_or_steers_the_terminal(one: Report) -> None:
-    clean = replace(one, outcomes=tuple(replace(o, data={}) for o in one.outcomes))
+    clean = replace(one, outcomes=tuple(replace(o, result=NOTHING) for o in one.outcomes))
     for line in render(clean, verbose=True)[:-1]:  # the last one holds our own words only
         assert all(" " <= char != "\x7f" and not "\x80" <= char <= "\x9f" for char in line.text)
 

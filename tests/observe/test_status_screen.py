@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.year import Year, fill
-from tests.harness.builders.reports import outcome, report
+from tests.harness.builders.reports import outcome, report, result
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, of, scrubbed, world
 from tests.harness.worlds.world import ZBORG
-from zborg.model import Entry, Outcome, Report, Scrub, Status
+from zborg.model import Endpoint, Entry, Outcome, Report, Scrub, Status, Target
+from zborg.model.results import SnapshotTaken, Trend
+from zborg.model.serial.results import from_table
 from zborg.planning.observe.nights import nights, trend
 from zborg.reporting.history import table
 from zborg.reporting.status import one_line, screen
@@ -26,7 +29,7 @@ from zborg.state.history import History
 from zborg.state.runs import Runs, new_run
 from zborg.steps.night import night
 from zborg.steps.observe.status import live
-from zborg.steps.replicate.lag import lag_of
+from zborg.steps.replicate.lag import Lag, lag_of
 
 TODAY = datetime(2026, 2, 12, 9, 0, tzinfo=UTC)
 
@@ -78,9 +81,13 @@ def test_status_as_json_has_the_numbers_of_the_screen(year: Path) -> None:
 
 def test_what_needs_a_look_is_below_the_table_with_its_mend() -> None:
     numbers = {"age": 3600, "max_age": 7200, "seconds": 310.0, "usual_seconds": 100.0, "original_bytes": 2048}
-    good = outcome(Status.OK, "web1", message="last good backup 60 minutes ago", data=numbers)
+    good = outcome(
+        Status.OK, "web1", message="last good backup 60 minutes ago", data=numbers, command="status"
+    )
     mend = "zborg backup web2"
-    bad = outcome(Status.FAILED, "web2", message="never backed up", remedy=mend, data={"max_age": 1})
+    bad = outcome(
+        Status.FAILED, "web2", message="never backed up", remedy=mend, data={"max_age": 1}, command="status"
+    )
     told = "\n".join(texts(screen(report(good, bad))))
     assert told.splitlines()[1:3] == [
         "web1 ok            1/2 h    2.0 KiB          -      5 min     3.1x",
@@ -105,7 +112,7 @@ def test_no_host_is_wider_than_the_screen(
     data = {"age": age, "max_age": limit, "seconds": seconds, "usual_seconds": usual}
     data |= {"original_bytes": size, "new_bytes": size}
     for status in (Status.OK, Status.CONFLICT):
-        lines = texts(screen(report(outcome(status, subject, data=data))))
+        lines = texts(screen(report(outcome(status, subject, data=data, command="status"))))
         assert max(map(len, lines[:2])) <= 80
 
 
@@ -122,7 +129,7 @@ def test_numbers_say_what_they_are_compared_with(
     age: int, limit: int, seconds: float, shown: list[str]
 ) -> None:
     data = {"age": age, "max_age": limit, "seconds": seconds, "usual_seconds": 100.0}
-    head, row, *_ = texts(screen(report(outcome(Status.OK, "web1", data=data))))
+    head, row, *_ = texts(screen(report(outcome(Status.OK, "web1", data=data, command="status"))))
     assert head.split() == ["host", "age/limit", "size", "new", "took", "vs", "usual"]
     assert [word for word in row.split()[2:] if word != "-"] == shown
     assert len(row) <= 80
@@ -185,33 +192,56 @@ def saved(runs: Runs, hours: float, command: str, *outcomes: Outcome) -> Report:
 
 
 def taken(name: str, raw: str) -> Outcome:
-    return Outcome("dataset", f"tank/borg/{name}", Status.OK, data={"snapshot": f"tank/borg/{name}@{raw}"})
+    dataset = f"tank/borg/{name}"
+    return Outcome(
+        "dataset", dataset, Status.OK, result=SnapshotTaken(snapshot=f"{dataset}@{raw}", state="ok")
+    )
+
+
+OFFSITE = Target("offsite", Endpoint("root", "offsite", 22, "ssh-ed25519 AAAA", "id"), "vault", 86400)
 
 
 def sent(name: str, raw: str = "", status: Status = Status.OK) -> Outcome:
     data = {"streams": 1, "bytes": 5} | ({"snapshot": raw} if raw else {})
-    return Outcome("replica", f"offsite:vault/{name}", status, data=data if status.good else {})
+    return Outcome(
+        "replica", f"offsite:vault/{name}", status, result=result("replica", data if status.good else {})
+    )
 
 
 def test_lag_is_told_from_the_last_good_replication_of_each_dataset(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
-    assert lag_of(runs, "offsite", TODAY) is None
+    assert lag_of(runs, "tank/borg", OFFSITE, TODAY) is None
     saved(runs, 0, "snapshot", taken("a", "one"), taken("b", "one"))
     now = TODAY + timedelta(hours=40)
-    never = lag_of(runs, "offsite", now)
+    never = lag_of(runs, "tank/borg", OFFSITE, now)
     assert never is not None
     assert (never.datasets, never.seconds) == (("a", "b"), None)
     saved(runs, 1, "replicate", sent("a", "one"), sent("b"))  # b was up to date, and tells no name
-    assert str(lag_of(runs, "offsite", now)) == "nothing behind"
-    assert str(lag_of(runs, "other", now)) == "2 datasets behind the newest snapshot, never sent"
+    assert str(lag_of(runs, "tank/borg", OFFSITE, now)) == "nothing behind"
+    assert (
+        str(lag_of(runs, "tank/borg", replace(OFFSITE, name="other"), now))
+        == "2 datasets behind the newest snapshot, never sent"
+    )
     for name in ("a", "b"):
         saved(runs, 23, "backup", outcome(Status.OK, name, data={"new_bytes": 3 << 20}))
     saved(runs, 24, "snapshot", taken("a", "two"), taken("b", "two"))
     saved(runs, 24, "replicate", sent("a", "two"), sent("b", status=Status.FAILED))
-    late = lag_of(runs, "offsite", now)
+    late = lag_of(runs, "tank/borg", OFFSITE, now)
     assert late is not None
-    assert late.facts() == {"behind": ["b"], "lag": (39 * 60 - 1) * 60.0, "lag_bytes": 3 << 20}
+    assert late == Lag(("b",), (39 * 60 - 1) * 60.0, 3 << 20)
     assert str(late) == "1 dataset behind the newest snapshot, up to 38 hours, about 3.0 MiB"
+
+
+def test_lag_of_a_dataset_below_a_host_s_is_its_own(tmp_path: Path) -> None:
+    """web1/db was sent, and host db never was: once that read as "nothing behind"."""
+    runs = Runs(tmp_path)
+    saved(runs, 0, "snapshot", taken("db", "one"), taken("web1", "one"), taken("web1/db", "one"))
+    saved(runs, 1, "replicate", sent("web1", "one"), sent("web1/db", "one"))
+    found = lag_of(runs, "tank/borg", OFFSITE, TODAY + timedelta(hours=2))
+    assert found is not None
+    assert (found.datasets, found.seconds) == (("db",), None)
+    saved(runs, 2, "replicate", sent("db", "one"))
+    assert str(lag_of(runs, "tank/borg", OFFSITE, TODAY + timedelta(hours=3))) == "nothing behind"
 
 
 # --- history ------------------------------------------------------------------------------------------
@@ -220,7 +250,8 @@ def test_lag_is_told_from_the_last_good_replication_of_each_dataset(tmp_path: Pa
 def entry(hours: float, name: str, status: Status, minutes: float = 1, **data: object) -> Entry:
     began = TODAY + timedelta(hours=hours)
     ended = began + timedelta(minutes=minutes)
-    return Entry(began, ended, "vault", f"{hours}", "backup", outcome(status, name, data=data))
+    made = Outcome("host", name, status, result=from_table("backup", "host", data))
+    return Entry(began, ended, "vault", f"{hours}", "backup", made)
 
 
 def test_a_night_is_the_day_on_which_its_backups_began() -> None:
@@ -233,7 +264,7 @@ def test_a_night_is_the_day_on_which_its_backups_began() -> None:
         entry(48, "web1", Status.DAMAGED),
     ]
     first, between, last = nights(some, UTC)
-    assert (first.good, first.bad, first.total("original_bytes")) == (("web1", "web2"), {}, 15)
+    assert (first.good, first.bad, first.total(lambda one: one.original_bytes)) == (("web1", "web2"), {}, 15)
     assert first.seconds == 20 * 3600
     assert (between.hosts, between.seconds) == ({}, 0)
     assert last.bad == {"web1": "damaged"}
@@ -249,10 +280,10 @@ def test_the_trend_counts_good_ones_alone_and_survives_odd_numbers() -> None:
         entry(72, "web1", Status.OK, original_bytes=150, seconds=30, new_bytes="many"),
     ]
     found = trend(some)
-    assert (found["good"], found["of"]) == (2, 3)
-    assert (found["usual_seconds"], found["usual_new_bytes"], found["growth"]) == (20, 5, 0.5)
-    assert found["since"] == some[0].ended
-    assert trend([]) == {"good": 0, "of": 0}
+    assert (found.good, found.of) == (2, 3)
+    assert (found.usual_seconds, found.usual_new_bytes, found.growth) == (20, 5, 0.5)
+    assert found.since == some[0].ended
+    assert trend([]) == Trend(good=0, of=0)
 
 
 def test_history_tells_nights_and_a_host_s_backups(year: Path) -> None:
@@ -309,7 +340,7 @@ def test_a_broken_history_is_told_with_its_mend_and_made_anew(year: Path) -> Non
 def test_what_a_host_said_stays_in_its_line() -> None:
     words = "no\nway\x1b[31m " + "x" * 200
     data = {"ended_here": "2026-02-12 03:00"}
-    bad = outcome(Status.FAILED, message=words, data=data)
-    shown = texts(table(report(bad, Outcome("trend", "web1", Status.OK, data=trend([])))))
+    bad = outcome(Status.FAILED, message=words, data=data, command="history")
+    shown = texts(table(report(bad, Outcome("trend", "web1", Status.OK, result=trend([])))))
     assert max(map(len, shown)) <= 80
     assert all(line.isprintable() for line in shown)

@@ -18,7 +18,8 @@ from tests.harness.worlds.local import LocalVault
 from zborg.borg.log import LISTING, BorgLog
 from zborg.borg.verdict import judge
 from zborg.cli.command.tally import Tally
-from zborg.model import Event, Status
+from zborg.model import Status
+from zborg.model.events import Progress, Started
 from zborg.planning.doctor.memory import SERVE_LIMIT, memory_finding
 
 MIB = 1 << 20
@@ -90,10 +91,10 @@ def test_a_live_view_samples_a_flood_of_progress() -> None:
     tally = Tally(lambda: now[0])
 
     def work() -> None:
-        tally.take(Event("started", "web1"))
+        tally.take(Started("web1"))
         for n in range(LINES):
             now[0] += 0.0002
-            tally.take(Event("progress", "web1", data={"bytes": n * 1000}))
+            tally.take(Progress("web1", bytes=n * 1000))
 
     assert peak(work) < MIB
     assert tally.running["web1"].rate(now[0]) == pytest.approx(1000 / 0.0002, rel=0.1)

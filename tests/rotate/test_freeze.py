@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.harness.builders.reports import result
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
 from zborg.errors import Exit, UsageError
@@ -31,7 +32,7 @@ def kept(vault: LocalVault, clock: Hours) -> LocalVault:
 def backed_up(context: Context, clock: Hours, status: Status, message: str = "ALARM: older state") -> None:
     """The report of a backup of web1."""
     data = {"finished": moment(clock.now)}
-    outcome = Outcome("host", "web1", status, message, data=data)
+    outcome = Outcome("host", "web1", status, message, result=result("host", data))
     run = f"{clock.now:%Y%m%dT%H%M%SZ}-test"
     context.runs.save(Report("backup", run, "test", clock.now, clock.now, status, Exit.CONFLICT, (outcome,)))
     clock.tick()

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from zborg.borg import damage
 from zborg.borg.agent import HostReport
@@ -59,7 +59,7 @@ class BorgLog:
     most: int = _MOST  # of stdout; whoever prints more has printed nothing
     _size: int = 0
 
-    def feed(self, line: str, speaker: Speaker = Speaker.HOST) -> dict[str, Any] | None:
+    def feed(self, line: str, speaker: Speaker = Speaker.HOST) -> Counts | None:
         """Take a line in; returns the counts if it was a progress line of the host's."""
         if speaker is Speaker.STORAGE:
             self._storage(line)
@@ -168,11 +168,18 @@ def count(entry: Mapping[str, Any], key: str) -> int:
     return value if isinstance(value, int) and _is_count(value) else 0
 
 
-def _progress(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The counts, and the path where the host lets it out."""
-    told: dict[str, Any] = {"files": count(entry, "nfiles"), "bytes": count(entry, "original_size")}
+class Counts(NamedTuple):
+    """How far borg is: files and their bytes, and the path where the host lets it out."""
+
+    files: int
+    bytes: int
+    path: str = ""
+
+
+def _progress(entry: Mapping[str, Any]) -> Counts:
     path = entry.get("path")
-    return {**told, "path": path[:_LONGEST]} if isinstance(path, str) and path else told
+    shown = path[:_LONGEST] if isinstance(path, str) else ""
+    return Counts(count(entry, "nfiles"), count(entry, "original_size"), shown)
 
 
 def _is_count(value: float) -> bool:
@@ -184,7 +191,7 @@ def lock_is_held(status: int, log: BorgLog) -> bool:
     return any(msgid == "LockTimeout" for msgid, _ in log.errors) or (log.ran and status == _LOCK_TIMEOUT)
 
 
-def statistics(created: dict[str, Any]) -> dict[str, int | float]:
+def statistics(created: dict[str, Any]) -> dict[str, Any]:
     """The numbers of `borg create --json`: bytes, seconds and counts; {} where they are missing."""
     archive = created.get("archive")
     stats = archive.get("stats") if isinstance(archive, dict) else None

@@ -3,9 +3,10 @@
 Everything here is frozen. Times are aware UTC datetimes, sizes bytes, durations seconds.
 """
 
+from zborg.model.events import Emit, Event
 from zborg.model.machines import NAME_PATTERN, Endpoint, Host, Policy, Reverse, Storage, Target
 from zborg.model.notify import CHOSEN, SUBJECT_WORDS, TELLING, TOLD, Message, News, Notifier, Notify
-from zborg.model.report import Emit, Entry, Event, Finding, Outcome, Report, Status, Verdict
+from zborg.model.report import Entry, Finding, Outcome, Report, Status, Verdict
 from zborg.model.running import (
     MOST,
     Adopt,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from zborg.model.report import Outcome
+from zborg.model.results import Trend
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,11 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class HostFigures:
-    """`trend` is planning.observe.nights.trend's."""
+    """What is shown of one host."""
 
     name: str
     backups: Sequence[Backups]
-    trend: Mapping[str, Any]
+    trend: Trend
     proof: Proof
 
 

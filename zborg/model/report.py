@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from zborg.errors import Exit
+from zborg.model.results import NOTHING, Result
+from zborg.model.serial.results import to_table
 from zborg.model.storage.zfs import Snapshot
 
 
@@ -55,20 +56,25 @@ class Status(StrEnum):
         return self not in (Status.OK, Status.WARNING, Status.SKIPPED, Status.PENDING, Status.PARTIAL)
 
 
-DRY = "dry_run"
-"""In an outcome's data: it says what would be, and belongs to the plan."""
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one subject (a host, a dataset, a pool)."""
+    """What became of one subject (a host, a dataset, a pool); `result`: what is known of it besides."""
 
     kind: str
     subject: str
     status: Status
     message: str = ""
     remedy: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    result: Result = NOTHING
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The result as the JSON form has it."""
+        return to_table(self.result)
+
+    def noting(self, **facts: object) -> Outcome:
+        """The same, with these facts in its result. Raises TypeError for one that its class does not have."""
+        return replace(self, result=self.result.replace(**facts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +112,3 @@ class Finding:
     level: Status
     message: str
     remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happens while a step works; `data` holds counts (bytes, files, total)."""
-
-    # started, progress, warning, finished; of a step begun (its run is the message) and report (in data)
-    kind: str
-    subject: str
-    message: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-
-Emit = Callable[[Event], None]

@@ -7,7 +7,7 @@ import json
 from zborg.errors import NotSent, TimedOut, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Message, News, Notify
-from zborg.model.serial import to_dict
+from zborg.model.serial.report import to_dict
 from zborg.process import LocalRunner
 
 _GRACE = 2.0  # seconds of its time that are kept to end it: a shell may ignore the first signal

@@ -42,7 +42,7 @@ _TEXT_NODE = re.compile(r"(?<=>)[^<>]+(?=<)")
 def commands(report: Report) -> frozenset[str]:
     """The lines of a report that are there to be copied and typed: their host and file names stay whole."""
     remedies = (line for one in report.outcomes for line in parse(one.remedy)[1])
-    listed = (line for one in report.outcomes for line in one.data.get("commands", ()))
+    listed = (line for one in report.outcomes for line in one.result.commands)
     return frozenset(map(printable, (*remedies, *listed)))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from zborg.model import Outcome, Report
-from zborg.model.text.units import counted, printable, size, span
+from zborg.model.results import HostBackup, Night, RecordedBackup, Trend
+from zborg.model.text.units import counted, moment, printable, size, span
 from zborg.reporting.text import Line
 
 _NAMES = 24  # columns for the hosts that were not good
@@ -27,34 +27,42 @@ def table(report: Report) -> list[Line]:
 def _nights(rows: Sequence[Outcome]) -> Iterator[Line]:
     yield Line(f"{'night':<10} {'good':>4} {'bad':>4} {'size':>10} {'new':>10} {'took':>10}  not good")
     for one in rows:
-        data = one.data
-        numbers = (size(data["original_bytes"]), size(data["new_bytes"]), span(data["seconds"]))
-        cells = " ".join(f"{cell:>10}" for cell in (numbers if data["good"] else ("-", "-", "-")))
+        night = one.result
+        if not isinstance(night, Night):
+            continue
+        numbers = (size(night.original_bytes), size(night.new_bytes), span(night.seconds))
+        cells = " ".join(f"{cell:>10}" for cell in (numbers if night.good else ("-", "-", "-")))
         names = textwrap.shorten(one.message, _NAMES, placeholder=" ...")
-        text = f"{one.subject} {data['good']:>4} {len(data['bad']):>4} {cells}  {printable(names)}"
+        text = f"{one.subject} {night.good:>4} {len(night.bad):>4} {cells}  {printable(names)}"
         yield Line(text.rstrip())
 
 
 def _backups(rows: Sequence[Outcome]) -> Iterator[Line]:
     yield Line(f"{'ended':<16} {'status':<8} {'files':>10} {'size':>10} {'new':>10} {'took':>10}")
     for one in rows:
-        head = f"{one.data['ended_here']} {one.status.value:<8} "
-        if one.status.good and "files" in one.data:
-            text = head + " ".join(f"{cell:>10}" for cell in _cells(one.data))
+        made = one.result
+        if not isinstance(made, RecordedBackup):
+            continue
+        head = f"{made.ended_here} {one.status.value:<8} "
+        if one.status.good and made.files is not None:
+            text = head + " ".join(f"{cell:>10}" for cell in _cells(made))
         else:
             text = head + textwrap.shorten(printable(one.message), _WORDS, placeholder=" ...")
         yield Line(text.rstrip(), one.status, one.status.value)
 
 
-def _cells(data: Mapping[str, Any]) -> tuple[str, ...]:
-    sizes = (size(data[key]) if key in data else "-" for key in ("original_bytes", "new_bytes"))
-    return (str(data["files"]), *sizes, span(data["seconds"]) if "seconds" in data else "-")
+def _cells(made: HostBackup) -> tuple[str, ...]:
+    sizes = (size(one) if one is not None else "-" for one in (made.original_bytes, made.new_bytes))
+    return (str(made.files), *sizes, span(made.seconds) if made.seconds is not None else "-")
 
 
 def _trend(one: Outcome) -> Iterator[Line]:
-    data = one.data
-    yield Line(f"{data['good']} of {counted(data['of'], 'backup')} good")
-    if "growth" in data:
-        yield Line(f"size {size(data['original_bytes'])}, {data['growth']:+.1%} since {data['since'][:10]}")
-    if "usual_seconds" in data:
-        yield Line(f"usually {span(data['usual_seconds'])}, {size(data.get('usual_new_bytes', 0))} new")
+    found = one.result
+    if not isinstance(found, Trend):
+        return
+    yield Line(f"{found.good} of {counted(found.of, 'backup')} good")
+    if found.growth is not None and found.since:
+        since = moment(found.since)[:10]
+        yield Line(f"size {size(found.original_bytes or 0)}, {found.growth:+.1%} since {since}")
+    if found.usual_seconds is not None:
+        yield Line(f"usually {span(found.usual_seconds)}, {size(found.usual_new_bytes or 0)} new")

@@ -6,13 +6,13 @@ Prometheus subtracts, and a textfile that nobody writes any more grows old by it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from zborg.model import Outcome, Report, Status
-from zborg.model.text.units import moment_of, printable
+from zborg.model.results import PoolState, backup_of
+from zborg.model.text.units import printable
 
 # name -> (labels, help). Whatever alerts and dashboards read stands here.
 METRICS = {
@@ -38,18 +38,6 @@ METRICS = {
     "pool_errors": (("pool",), "Data errors"),
     "pool_device_errors": (("pool",), "Errors of the device that has most"),
     "pool_scrub_timestamp_seconds": (("pool",), "When its last finished scrub ended"),
-}
-_NUMBERS = {
-    "host_duration_seconds": "seconds",
-    "host_files": "files",
-    "host_original_bytes": "original_bytes",
-    "host_new_bytes": "new_bytes",
-}
-_POOLS = {
-    "pool_size_bytes": "size",
-    "pool_free_bytes": "free",
-    "pool_errors": "errors",
-    "pool_device_errors": "device_errors",
 }
 
 
@@ -143,7 +131,14 @@ def _host(name: str, backups: Backups) -> Iterator[Sample]:
     if backups.good:
         at, outcome = backups.good
         yield "host_last_success_timestamp_seconds", (name,), at.timestamp()
-        yield from _numbers(_NUMBERS, name, outcome.data)
+        made = backup_of(outcome.result)
+        numbers = {
+            "host_duration_seconds": made.seconds,
+            "host_files": made.files,
+            "host_original_bytes": made.original_bytes,
+            "host_new_bytes": made.new_bytes,
+        }
+        yield from ((metric, (name,), value) for metric, value in numbers.items() if value is not None)
 
 
 def _target(name: str, copies: Copies) -> Iterator[Sample]:
@@ -154,16 +149,14 @@ def _target(name: str, copies: Copies) -> Iterator[Sample]:
         yield "target_sent_bytes", (name,), copies.sent
 
 
-def _pool(pool: Outcome) -> Iterator[Sample]:
-    yield from _numbers(_POOLS, pool.subject, pool.data)
-    if "health" in pool.data:
-        yield "pool_online", (pool.subject,), pool.data["health"] == "ONLINE"
-    if ended := moment_of(pool.data.get("scrub_finished")):
-        yield "pool_scrub_timestamp_seconds", (pool.subject,), ended.timestamp()
-
-
-def _numbers(names: Mapping[str, str], label: str, data: Mapping[str, Any]) -> Iterable[Sample]:
-    """Those that are numbers: the data come from files, and from hosts before that."""
-    for name, key in names.items():
-        if isinstance(data.get(key), int | float):
-            yield name, (label,), data[key]
+def _pool(outcome: Outcome) -> Iterator[Sample]:
+    pool, labels = outcome.result, (outcome.subject,)
+    if not isinstance(pool, PoolState):
+        return
+    yield "pool_size_bytes", labels, pool.size
+    yield "pool_free_bytes", labels, pool.free
+    yield "pool_errors", labels, pool.errors
+    yield "pool_device_errors", labels, pool.device_errors
+    yield "pool_online", labels, pool.health == "ONLINE"
+    if pool.scrub_finished:
+        yield "pool_scrub_timestamp_seconds", labels, pool.scrub_finished.timestamp()

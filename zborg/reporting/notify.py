@@ -9,7 +9,7 @@ from string import Template
 from zborg.model import Message, News, Outcome, Report, Status
 from zborg.model.text.units import moment, printable, span
 from zborg.reporting.notify_html import Block, Page, clean, html, tone_of
-from zborg.reporting.text import numbers, outcome_lines, render
+from zborg.reporting.text import numbers, outcome_lines, render, sides_of
 
 _LONGEST_SUBJECT = 200  # characters
 _QUIET = (Status.OK, Status.SKIPPED, Status.PENDING)
@@ -55,7 +55,7 @@ def _begun_again(report: Report, before: Report) -> list[str]:
 
 
 def _key(outcome: Outcome) -> tuple[object, str, str]:
-    return outcome.data.get("step"), outcome.kind, outcome.subject
+    return outcome.result.step, outcome.kind, outcome.subject
 
 
 def news_of(report: Report, again: Sequence[str]) -> frozenset[News]:
@@ -95,7 +95,7 @@ def _is_bad(outcome: Outcome) -> bool:
 
 
 def _step(outcome: Outcome) -> str:
-    return str(outcome.data.get("step", ""))
+    return outcome.result.step
 
 
 # --- how it is told ---------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def message(report: Report, again: Sequence[str], subject: str) -> Message:
 
 def _block(outcome: Outcome) -> Block:
     words = "; ".join(filter(None, (outcome.message, numbers(outcome))))
-    lines = [*map(str, outcome.data.get("sides", ())), *log_of(outcome)]
+    lines = [*sides_of(outcome), *log_of(outcome)]
     return Block(_step(outcome), outcome.subject, outcome.status, words, outcome.remedy, lines)
 
 
@@ -177,5 +177,5 @@ def _look(outcome: Outcome) -> Iterable[str]:
 
 def log_of(outcome: Outcome) -> list[str]:
     """The last lines that the host said, or none: they come from files and from other machines."""
-    said = outcome.data.get("log", ())
+    said = outcome.result.log
     return [printable(str(line)) for line in said] if isinstance(said, list | tuple) else []

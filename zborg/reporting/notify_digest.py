@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from zborg.errors import Exit
 from zborg.model import Message, News, Outcome, Report, Status
+from zborg.model.results import Week, backup_of
 from zborg.model.text.units import counted, moment, printable, size
 from zborg.reporting.notify_html import Page, clean, html, tone_of
 
@@ -65,8 +66,7 @@ def rows(reports: Iterable[Report]) -> list[Row]:
 
 
 def _bytes(outcome: Outcome) -> int:
-    new = outcome.data.get("new_bytes", 0)
-    return int(new) if isinstance(new, int | float) and outcome.status.good else 0
+    return (backup_of(outcome.result).new_bytes or 0) if outcome.status.good else 0
 
 
 def digest(reports: Sequence[Report], server: str, since: datetime, now: datetime) -> Message:
@@ -117,5 +117,5 @@ def _now(row: Row) -> str:
 
 def _outcomes(found: Sequence[Row]) -> Iterable[Outcome]:
     for row in found:
-        data = {"step": row.step, "good": row.good, "bad": row.bad, "new_bytes": row.new_bytes}
-        yield replace(row.last, data=data)
+        week = Week(step=row.step, good=row.good, bad=row.bad, new_bytes=row.new_bytes)
+        yield replace(row.last, result=week)

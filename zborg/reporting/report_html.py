@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from zborg.model import Outcome, Report, Status
 from zborg.model.figures import Backups, Day, Figures, HostFigures, PoolFigures, TargetFigures
+from zborg.model.results import NOTHING, Walls
 from zborg.model.text.units import counted, size, span
 from zborg.model.wall import parse
 from zborg.reporting.notify_html import clean
@@ -147,7 +148,8 @@ def _few(points: Points) -> bool:
 
 
 def _host(key: str, one: HostFigures, now: Mapping[str, Outcome], figures: Figures) -> _Host:
-    found = now[WALLS].data.get(one.name, "") if WALLS in now else ""
+    walls = now[WALLS].result if WALLS in now else NOTHING
+    found = walls.walls.get(one.name, "") if isinstance(walls, Walls) else ""
     wall = str(parse(found)) if found else ""
     return _Host(key, one, now.get(one.name), list(_plots(key, one, figures)), wall)
 

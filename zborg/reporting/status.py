@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from zborg.model import Outcome, Report, Status
+from zborg.model.results import HostState
 from zborg.model.text.units import counted, duration, printable, size, span
 from zborg.reporting.text import SUBJECT, Line, outcome_lines, summary
 
@@ -33,14 +33,14 @@ def screen(report: Report) -> list[Line]:
     width = min(max((len(one.subject) for one in others), default=0), SUBJECT)
     lines = list(_table(hosts))
     for one in hosts:
-        if one.status is not Status.OK or "running" in one.data:
+        if one.status is not Status.OK or _state(one).running:
             lines += outcome_lines(one, width)
     lines += [line for one in others for line in outcome_lines(one, width)]
     return [*lines, summary(report)]
 
 
 def _table(hosts: Sequence[Outcome]) -> Iterator[Line]:
-    if any("max_age" in one.data for one in hosts):
+    if any(isinstance(one.result, HostState) for one in hosts):
         name = min(max(len(one.subject) for one in hosts), _NAME)
         yield Line(_row("host", "", name, _HEAD))
         for one in hosts:
@@ -53,10 +53,14 @@ def _row(subject: str, word: str, width: int, cells: Sequence[str]) -> str:
 
 
 def _cells(host: Outcome) -> tuple[str, ...]:
-    data = host.data
-    last = _age(max(data["age"], 0), data["max_age"]) if "age" in data else "never"
-    took = span(data["seconds"]).replace("minutes", "min") if "seconds" in data else "-"
-    return (last, _size(data, "original_bytes"), _size(data, "new_bytes"), took, _change(data))
+    state = _state(host)
+    last = _age(max(state.age, 0), state.max_age) if state.age is not None else "never"
+    took = span(state.seconds).replace("minutes", "min") if state.seconds is not None else "-"
+    return (last, _size(state.original_bytes), _size(state.new_bytes), took, _change(state))
+
+
+def _state(host: Outcome) -> HostState:
+    return host.result if isinstance(host.result, HostState) else HostState()
 
 
 def _age(age: float, limit: float) -> str:
@@ -68,16 +72,15 @@ def _age(age: float, limit: float) -> str:
     return f"{passed or '<1'}/{number} {unit[0]}"
 
 
-def _size(data: Mapping[str, Any], key: str) -> str:
-    return size(data[key]) if key in data else "-"
+def _size(number: int | None) -> str:
+    return size(number) if number is not None else "-"
 
 
-def _change(data: Mapping[str, Any]) -> str:
+def _change(state: HostState) -> str:
     """More or less than its usual duration, +12%; from twice as long on how many times that, 3.1x."""
-    usual = data.get("usual_seconds")
-    if not usual or "seconds" not in data:
+    if not state.usual_seconds or state.seconds is None:
         return "-"
-    times = data["seconds"] / usual
+    times = state.seconds / state.usual_seconds
     if times >= 2:
         return f"{times:.1f}x" if times < _FAR else f"> {_FAR}x"
     return f"{round(100 * (times - 1)):+}%"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from zborg.model import Outcome, Report, Status
-from zborg.model.report import DRY
+from zborg.model.results import Contradiction
 from zborg.model.text import remedy
 from zborg.model.text.units import counted, printable, size, span
 
@@ -28,13 +29,13 @@ class Line:
 
 def render(report: Report, *, verbose: bool = False) -> list[Line]:
     """The whole report. `verbose` also shows the plan (as a dry run does) and every outcome's facts."""
-    dry = bool(report.plan) and all(outcome.data.get(DRY) for outcome in report.outcomes)
+    dry = bool(report.plan) and all(outcome.result.dry_run for outcome in report.outcomes)
     lines = [Line(printable(text)) for text in report.plan] if dry or verbose else []
     width = min(max((len(outcome.subject) for outcome in report.outcomes), default=0), SUBJECT)
     step = ""
     for outcome in report.outcomes:
-        if outcome.data.get("step", step) != step:  # a whole night: each step under its own heading
-            step = str(outcome.data["step"])
+        if outcome.result.step and outcome.result.step != step:  # a whole night: each step has a heading
+            step = outcome.result.step
             lines.append(Line(f"{printable(step)}:"))
         lines += outcome_lines(outcome, width)
         if verbose:
@@ -46,7 +47,7 @@ def _not_good(report: Report) -> Iterator[Line]:
     """Who needs a look, once more before the verdict: in a long report they stand in the middle."""
     bad = [outcome for outcome in report.outcomes if outcome.status.bad]
     if bad and len(report.outcomes) > _MANY:
-        names = ", ".join(f"{one.subject} ({one.data.get('step', one.status.value)})" for one in bad)
+        names = ", ".join(f"{one.subject} ({one.result.step or one.status.value})" for one in bad)
         yield from (Line(text) for text in _wrapped(printable(names), "not good: "))
 
 
@@ -70,15 +71,20 @@ def outcome_lines(outcome: Outcome, width: int) -> Iterator[Line]:
     yield Line(first.rstrip(), outcome.status, word)
     yield from (Line(text) for text in rest)
     indent = " " * min(len(head), _INDENT)
-    for side in outcome.data.get("sides", ()):
+    for side in sides_of(outcome):
         yield from (Line(text) for text in _wrapped(printable(side).strip(), indent))
     for text in remedy_lines(outcome.remedy, indent):
         yield Line(text)
     shown = remedy.parse(outcome.remedy)[1]
-    for command in outcome.data.get("commands", ()):  # to be copied: never broken into lines
+    for command in outcome.result.commands:  # to be copied: never broken into lines
         if command in shown:
             continue
         yield Line(f"    {printable(command)}")
+
+
+def sides_of(outcome: Outcome) -> tuple[str, ...]:
+    """Both sides of a contradiction, a line each."""
+    return outcome.result.sides if isinstance(outcome.result, Contradiction) else ()
 
 
 def remedy_lines(text: str, indent: str) -> Iterator[str]:
@@ -95,7 +101,7 @@ def _facts(outcome: Outcome) -> Iterator[Line]:
     for key, value in outcome.data.items():
         if key == "log":
             yield from (Line(f"{'':<{_INDENT}}| {line}") for line in map(printable, value))
-        elif key not in ("step", "sides", "commands", DRY) and value not in (None, "", [], ()):
+        elif key not in ("step", "sides", "commands", "dry_run") and value not in (None, "", [], ()):
             told = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             yield from (Line(text) for text in _wrapped(printable(f"{key}: {told}"), " " * _INDENT))
 
@@ -115,17 +121,13 @@ def _wrapped(text: str, head: str) -> list[str]:
 
 
 def numbers(outcome: Outcome) -> str:
-    """The counts that borg or zfs gave, in a few words."""
-    data = outcome.data
-    words = []
-    if "files" in data:
-        words.append(counted(data["files"], "file"))
-    if "original_bytes" in data:
-        words.append(f"{size(data['original_bytes'])}")
-    if "new_bytes" in data:
-        words.append(f"{size(data['new_bytes'])} new")
-    if "seconds" in data:
-        words.append(span(data["seconds"]))
-    if data.get("warnings"):
-        words.append(counted(data["warnings"], "warning"))
-    return ", ".join(words)
+    """The counts that borg gave, in a few words: those that its result has."""
+    shown: tuple[tuple[str, Callable[[Any], str]], ...] = (
+        ("files", lambda number: counted(number, "file")),
+        ("original_bytes", size),
+        ("new_bytes", lambda number: f"{size(number)} new"),
+        ("seconds", span),
+        ("warnings", lambda number: counted(number, "warning") if number else ""),
+    )
+    found = ((getattr(outcome.result, name, None), words) for name, words in shown)
+    return ", ".join(filter(None, (words(number) for number, words in found if number is not None)))

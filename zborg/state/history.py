@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zborg.errors import ZborgError
 from zborg.model import Entry, Report
-from zborg.model.serial import VERSION, from_dict, outcome_from_dict, to_dict
+from zborg.model.serial.report import VERSION, from_dict, outcome_from_dict, to_dict
 from zborg.model.text import os_errors
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import moment, moment_of
@@ -303,7 +303,7 @@ def _report(head: tuple[Any, ...], outcomes: list[dict[str, Any]]) -> Report:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    outcome = outcome_from_dict(_table(row[5:]))
+    outcome = outcome_from_dict(row[4], _table(row[5:]))
     started, ended = map(datetime.fromisoformat, row[:2])
     server, run, command = row[2:5]
     return Entry(started, ended, server, run, command, outcome)

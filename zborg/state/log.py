@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from zborg.model import Emit, Event, Outcome, Report, Status
+from zborg.model.events import Failed, Finished, Progress, Reported, Started, StepBegun, Warned
 from zborg.model.text.units import moment, printable
 
 if TYPE_CHECKING:
     from logging import Handler
 
 _LONGEST = 4000  # characters of a line: it may be another machine's word
-_QUIET = ("progress",)  # many a second, and nothing that anybody looks up
 _ERROR, _WARNING, _INFO = 3, 4, 6  # syslog's priorities
 
 
@@ -50,7 +50,7 @@ class FileSink:
         try:
             rotate(self._path)
         except OSError as error:  # a file that grows is better than lines that are lost
-            self._shown(Event("warning", "log", f"{self._path} was not rotated: {error.strerror or error}"))
+            self._shown(Warned("log", f"{self._path} was not rotated: {error.strerror or error}"))
         return LogFile(self._path)
 
 
@@ -83,23 +83,26 @@ class Log:
         self._failed = False
 
     def __call__(self, event: Event) -> None:
-        if event.kind == "report":
-            self._report(event.data["report"])
+        if isinstance(event, Reported):
+            if event.report:
+                self._report(event.report)
             return
         self._shown(event)
-        if event.kind == "begun":  # steps come one after the other, so what follows is of this run
-            self._run = event.message
+        if isinstance(event, StepBegun):  # steps come one after the other, so what follows is of this run
+            self._run = event.run
             self._write(_INFO, f"{event.subject} begun")
-        elif event.kind not in _QUIET:
+        elif not isinstance(event, Progress):  # many a second, and nothing that anybody looks up
             words = f": {event.message}" if event.message else ""
-            priority = {"error": _ERROR, "warning": _WARNING}.get(event.kind, _INFO)
+            priority = (
+                _ERROR if isinstance(event, Failed) else _WARNING if isinstance(event, Warned) else _INFO
+            )
             self._write(priority, f"{event.subject} {event.kind}{words}", self._run_of(event))
 
     def _run_of(self, event: Event) -> str:
-        if event.kind == "started":
+        if isinstance(event, Started):
             self._runs[event.subject] = self._run
         known = self._runs.get(event.subject, self._run)
-        if event.kind == "finished":
+        if isinstance(event, Finished):
             self._runs.pop(event.subject, None)
         return known
 
@@ -120,7 +123,7 @@ class Log:
         except OSError as error:
             self._failed = True
             words = f"cannot be written, and nothing more is: {error.strerror or error}"
-            self._shown(Event("warning", "log", words))
+            self._shown(Warned("log", words))
 
 
 def _priority(status: Status) -> int:
@@ -128,6 +131,6 @@ def _priority(status: Status) -> int:
 
 
 def _words(outcome: Outcome) -> str:
-    step = f" {outcome.data['step']}" if "step" in outcome.data else ""
+    step = f" {outcome.result.step}" if outcome.result.step else ""
     told = "; ".join(text for text in (outcome.message, outcome.remedy and f"-> {outcome.remedy}") if text)
     return f"{outcome.subject}{step} {outcome.status.value}" + (f": {told}" if told else "")

@@ -20,8 +20,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from zborg.model import Outcome, Report
-from zborg.model.serial import from_dict, to_dict
-from zborg.model.text.units import moment_of
+from zborg.model.results import backup_of
+from zborg.model.serial.report import from_dict, to_dict
 from zborg.state.textfile import save_whole
 
 _KEEP = 10_000  # files of a command; a month of backups of 300 hosts that have a cron line each
@@ -182,7 +182,7 @@ def _last_ended_first(dated: list[tuple[datetime, Outcome]]) -> list[Outcome]:
 
 def ended(report: Report, outcome: Outcome) -> datetime:
     """When the work on this subject ended: the hosts of a long run end hours apart."""
-    return moment_of(outcome.data.get("finished")) or report.finished
+    return backup_of(outcome.result).finished or report.finished
 
 
 def _by_age(directory: Path, names: Iterable[str]) -> Iterator[Path]:

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 from zborg.errors import ZborgError
 from zborg.model import Clock, Dataset, Host, Outcome, Status, Storage, Zfs
+from zborg.model.results import backup_of
 from zborg.model.text.remedy import command, remedy
-from zborg.model.text.units import moment_of, size
+from zborg.model.text.units import size
 from zborg.planning import clocks
 from zborg.planning.backup.plausible import doubt
 from zborg.steps.context import Begun
@@ -53,9 +54,10 @@ class Checks:
         """The outcome of one backup, less good if its archive is not plausible or the clocks differ."""
         if not outcome.status.good:
             return outcome
-        earlier = [one.data for one in self.earlier.get(host.name, ())]
-        found = doubt(host.name, outcome.data, earlier, min_files=host.min_files, shrink=host.shrink)
-        skew = _skew(host, outcome)
+        made = backup_of(outcome.result)
+        earlier = [backup_of(one.result) for one in self.earlier.get(host.name, ())]
+        found = doubt(host.name, made, earlier, min_files=host.min_files, shrink=host.shrink)
+        skew = clocks.apart(host.name, *made.clocks) if len(made.clocks) == 2 else ""
         told = [found.message if found else "", skew]
         if not any(told):
             return outcome
@@ -63,14 +65,9 @@ class Checks:
         words = "; ".join(filter(None, told))
         message = "; ".join(filter(None, [words, outcome.message]))
         remedy = found.remedy if found else clocks.REMEDY
-        data = {**outcome.data, "doubt": words}
-        return replace(outcome, status=status, message=message, remedy=remedy, data=data)
-
-
-def _skew(host: Host, outcome: Outcome) -> str:
-    read = [moment_of(text) for text in outcome.data.get("clocks", ())]
-    there, here = read if len(read) == 2 else (None, None)
-    return clocks.apart(host.name, there, here) if there and here else ""
+        return replace(
+            outcome, status=status, message=message, remedy=remedy, result=made.replace(doubt=words)
+        )
 
 
 def clock_warning(whose: str, there: datetime, here: datetime) -> list[Outcome]:

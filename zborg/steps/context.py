@@ -12,7 +12,6 @@ from zborg.errors import Busy, Conflict, Damage, Exit, Interrupted, UsageError, 
 from zborg.model import (
     Clock,
     Emit,
-    Event,
     Host,
     Notifier,
     Outcome,
@@ -24,6 +23,8 @@ from zborg.model import (
     Tunnel,
     Zfs,
 )
+from zborg.model.events import StepBegun
+from zborg.model.results import Result
 from zborg.model.text import os_errors
 from zborg.model.text.remedy import command, remedy
 from zborg.state.frozen import Frozen
@@ -78,7 +79,7 @@ class Begun:
 
 def begin(context: Context, command: str) -> Begun:
     begun = quietly(context, command)
-    context.emit(Event("begun", command, begun.run))
+    context.emit(StepBegun(command, run=begun.run))
     return begun
 
 
@@ -148,8 +149,8 @@ def outcome_of(kind: str, subject: str, error: Exception) -> Outcome:
         return Outcome(kind, subject, Status.FAILED, *os_errors.describe(error))
     if not isinstance(error, ZborgError):
         words = f"this is a bug in zborg: {type(error).__name__}: {error}"
-        data = {"traceback": "".join(traceback.format_exception(error))}
-        return Outcome(kind, subject, Status.FAILED, words, _BUG, data)
+        result = Result(traceback="".join(traceback.format_exception(error)))
+        return Outcome(kind, subject, Status.FAILED, words, _BUG, result)
     kinds: tuple[tuple[type[ZborgError], Status], ...] = (
         (Busy, Status.BUSY),
         (Conflict, Status.CONFLICT),

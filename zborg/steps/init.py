@@ -13,7 +13,9 @@ from pathlib import Path
 
 from zborg.borg.storage.confine import confine
 from zborg.errors import Busy, ZborgError
-from zborg.model import Dataset, Endpoint, Event, Host, Outcome, Report, Runner, Status, Storage
+from zborg.model import Dataset, Endpoint, Host, Outcome, Report, Runner, Status, Storage
+from zborg.model.events import Warned
+from zborg.model.results import KeyMade, Result
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import size
 from zborg.planning.doctor import walls
@@ -48,11 +50,12 @@ def init(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) 
 def _init(begun: Begun, hosts: Sequence[Host]) -> Report:
     context = begun.context
     # Who sits in a folder with another zborg.toml must see that before a dataset is made.
-    context.emit(Event("warning", "config", f"this is what {context.config.path} asks for"))
+    context.emit(Warned("config", f"this is what {context.config.path} asks for"))
     outcomes = [make_key(context.local, identity, context.config.name) for identity in identities(context)]
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         return begun.report(outcomes)
-    made = {one.subject: one.data["public"] for one in outcomes if one.data["made"]}
+    keys = {one.subject: one.result for one in outcomes if isinstance(one.result, KeyMade)}
+    made = {identity: key.public for identity, key in keys.items() if key.made}
     if lines := _lines(context.config.storage, made):
         return begun.report([*outcomes, _hand_out(context.config.storage, lines)])
     try:
@@ -119,7 +122,7 @@ def _hand_out(storage: Storage, lines: Mapping[Endpoint, str]) -> Outcome:
             "zborg init",
             first=f"append to authorized_keys there: {whose}; with the datasets' mountpoints in it; then:",
         ),
-        {"commands": list(lines.values())},
+        Result(commands=tuple(lines.values())),
     )
 
 
@@ -148,7 +151,9 @@ def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
 def make_key(local: Runner, identity: str, server: str) -> Outcome:
     public = Path(f"{identity}.pub")
     if Path(identity).exists():
-        return Outcome("key", identity, Status.OK, "is there", data={"public": _text(public), "made": False})
+        return Outcome(
+            "key", identity, Status.OK, "is there", result=KeyMade(public=_text(public), made=False)
+        )
     try:
         Path(identity).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         local.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"zborg@{server}", "-f", identity])
@@ -156,7 +161,7 @@ def make_key(local: Runner, identity: str, server: str) -> Outcome:
         return Outcome("key", identity, Status.FAILED, f"cannot make the key: {error}")
     text = _text(public)
     message = f"made; its public half is in {public}"
-    return Outcome("key", identity, Status.OK, message, data={"public": text, "made": True})
+    return Outcome("key", identity, Status.OK, message, result=KeyMade(public=text, made=True))
 
 
 def _text(path: Path) -> str:

@@ -10,7 +10,7 @@ from math import inf
 from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status
-from zborg.model.report import DRY
+from zborg.model.results import SnapshotTaken
 from zborg.steps.backup.step import Backup, Options
 from zborg.steps.context import Begun, Context, begin, outcome_of
 from zborg.steps.inventory import vanished
@@ -84,14 +84,18 @@ def _stragglers(begun: Begun, work: Backup, reports: list[Report]) -> Report:
 
 def _telling(report: Report) -> Report:
     """A snapshot between others: without the datasets of hosts that had no backup since the last one."""
-    some = tuple(one for one in report.outcomes if one.data.get("state") or not one.status.good)
+    some = tuple(one for one in report.outcomes if _is_marked(one) or not one.status.good)
     return replace(report, outcomes=some)
+
+
+def _is_marked(outcome: Outcome) -> bool:
+    return isinstance(outcome.result, SnapshotTaken) and bool(outcome.result.state)
 
 
 def _inventory(begun: Begun, *, dry_run: bool) -> Report:
     """Hosts that zborg.toml names no more: a night without them is no good night."""
     lost = vanished(begun.context.config)
-    told = [replace(one, data={DRY: True}) for one in lost] if dry_run else lost
+    told = [one.noting(dry_run=True) for one in lost] if dry_run else lost
     return replace(begun.report(told), command="inventory")
 
 
@@ -123,4 +127,4 @@ def _rank(code: Exit) -> int:
 
 def _named(report: Report) -> Iterator[Outcome]:
     for outcome in report.outcomes:
-        yield replace(outcome, data={**outcome.data, "step": report.command})
+        yield outcome.noting(step=report.command)

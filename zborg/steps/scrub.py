@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from zborg.config import Config
 from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import Event, Finding, Outcome, Pool, Report, Scrub, Status, Zfs
+from zborg.model import Finding, Outcome, Pool, Report, Scrub, Status, Zfs
+from zborg.model.events import Finished, Progress, Started
+from zborg.model.results import PoolState, Result
 from zborg.model.text.remedy import parse, remedy
-from zborg.model.text.units import moment, moment_of
 from zborg.planning.observe.damage import damaged_in
 from zborg.planning.observe.health import capacity_findings, scrub_findings, start_scrub
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, quietly
@@ -65,12 +65,12 @@ def _start(context: Context, pool: str) -> None:
 
 def _wait(begun: Begun, name: str) -> None:
     """Scrubs take hours; nothing but an interruption ends the waiting early."""
-    begun.context.emit(Event("started", name))
+    begun.context.emit(Started(name))
     while (pool := begun.context.zfs.pool(name)).scrub is Scrub.RUNNING:
-        begun.context.emit(Event("progress", name, data={"percent": pool.done * 100}))
+        begun.context.emit(Progress(name, percent=pool.done * 100))
         if cancelled.wait(_LOOK_EVERY):
             raise Interrupted(f"stopped waiting; the scrub of {name} goes on")
-    begun.context.emit(Event("finished", name))
+    begun.context.emit(Finished(name))
 
 
 def _pools(begun: Begun) -> Iterator[tuple[str, Zfs, str]]:
@@ -114,7 +114,7 @@ def judged(subject: str, pool: Pool, config: Config, now: datetime) -> Outcome:
         worst.level,
         "; ".join(finding.message for finding in told),
         _remedy(worst, target),
-        pool_facts(pool),
+        pool_state(pool),
     )
 
 
@@ -131,39 +131,41 @@ def _severity(finding: Finding) -> int:
     return (Status.OK, Status.WARNING, Status.FAILED, Status.DAMAGED).index(finding.level)
 
 
-def pool_of_facts(name: str, facts: Mapping[str, Any]) -> Pool | None:
-    """The pool that pool_facts() wrote down, None for anything else."""
-    try:
-        return Pool(
-            name=name,
-            health=str(facts["health"]),
-            scrub=Scrub(facts["scrub"]),
-            finished=moment_of(facts["scan_ended"]),
-            errors=int(facts["errors"]),
-            repaired=int(facts["repaired"]),
-            done=0.0,
-            size=int(facts["size"]),
-            free=int(facts["free"]),
-            device_errors=int(facts["device_errors"]),
-            devices=tuple(map(str, facts.get("devices", ()))),
-            damaged=tuple(map(str, facts.get("damaged", ()))),
-        )
-    except (KeyError, TypeError, ValueError):
+def pool_of_result(name: str, result: Result) -> Pool | None:
+    """The pool that pool_state() wrote down, None for anything else."""
+    if not isinstance(result, PoolState):
         return None
+    try:
+        scrub = Scrub(result.scrub)
+    except ValueError:
+        return None
+    return Pool(
+        name=name,
+        health=result.health,
+        scrub=scrub,
+        finished=result.scan_ended,
+        errors=result.errors,
+        repaired=result.repaired,
+        done=0.0,
+        size=result.size,
+        free=result.free,
+        device_errors=result.device_errors,
+        devices=result.devices,
+        damaged=result.damaged,
+    )
 
 
-def pool_facts(pool: Pool) -> dict[str, object]:
-    ended = moment(pool.finished) if pool.finished else None
-    return {
-        "health": pool.health,
-        "scrub": pool.scrub.value,
-        "scrub_finished": ended if pool.scrub is Scrub.FINISHED else None,
-        "scan_ended": ended,
-        "errors": pool.errors,
-        "repaired": pool.repaired,
-        "device_errors": pool.device_errors,
-        "devices": list(pool.devices),
-        "damaged": list(pool.damaged),
-        "size": pool.size,
-        "free": pool.free,
-    }
+def pool_state(pool: Pool) -> PoolState:
+    return PoolState(
+        health=pool.health,
+        scrub=pool.scrub.value,
+        scrub_finished=pool.finished if pool.scrub is Scrub.FINISHED else None,
+        scan_ended=pool.finished,
+        errors=pool.errors,
+        repaired=pool.repaired,
+        device_errors=pool.device_errors,
+        devices=pool.devices,
+        damaged=pool.damaged,
+        size=pool.size,
+        free=pool.free,
+    )

@@ -7,9 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
-from zborg.borg.log import count
 from zborg.borg.storage.repository import last_transactions
 from zborg.errors import Conflict, ZborgError
 from zborg.model import (
@@ -24,6 +22,7 @@ from zborg.model import (
     State,
     Status,
 )
+from zborg.model.results import Labelled, NoSnapshot, SnapshotTaken, backup_of
 from zborg.model.storage.zfs import P_LABEL
 from zborg.model.text.remedy import command, remedy
 from zborg.planning import clocks
@@ -130,7 +129,7 @@ def _state(outcomes: Sequence[Outcome], committed: int, *, busy: bool) -> State 
         return None
     if not decided or not decided[0].status.good:
         return State.FAILED
-    return State.OK if 0 < count(decided[0].data, "transaction") <= committed else State.FAILED
+    return State.OK if 0 < (backup_of(decided[0].result).transaction or 0) <= committed else State.FAILED
 
 
 def _transactions(context: Context, datasets: Sequence[Dataset]) -> dict[str, int]:
@@ -167,7 +166,7 @@ def _skip(begun: Begun, facts: _Facts) -> list[Outcome]:
     root = begun.context.config.storage.dataset
     present = {dataset.name for dataset in facts.datasets}
     homes = [begun.context.config.storage.dataset_of(host) for host in facts.states]
-    skipped = Outcome("dataset", root, Status.SKIPPED, _unchanged(facts), data={"snapshot": None})
+    skipped = Outcome("dataset", root, Status.SKIPPED, _unchanged(facts), result=NoSnapshot(snapshot=None))
     return [skipped, *(_without_dataset(name) for name in homes if name not in present)]
 
 
@@ -222,7 +221,7 @@ def _take(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[O
 def _labelled(root: str, label: str) -> Outcome:
     words = f"labelled {label}, which names it and does not keep it: the policy rotates it like any other"
     place = remedy(command("zborg", "holds", "place", label), first="to hold it until you release it:")
-    return Outcome("dataset", root, Status.OK, words, place, {"label": label})
+    return Outcome("dataset", root, Status.OK, words, place, Labelled(label=label))
 
 
 def _without_dataset(name: str) -> Outcome:
@@ -245,8 +244,10 @@ def _grouped(begun: Begun, facts: _Facts, present: set[str]) -> dict[tuple[tuple
 
 
 def _outcome(facts: _Facts, dataset: str, state: State | None, name: SnapshotName) -> Outcome:
-    data: dict[str, Any] = {"snapshot": f"{dataset}@{name}", "state": state.value if state else None}
-    if dataset in facts.transactions:
-        data["transaction"] = facts.transactions[dataset]
+    result = SnapshotTaken(
+        snapshot=f"{dataset}@{name}",
+        state=state.value if state else None,
+        transaction=facts.transactions.get(dataset),
+    )
     words = f"{name}, marked {state.value}" if state else f"{name}, no backup since the last snapshot"
-    return Outcome("dataset", dataset, Status.OK, words, data=data)
+    return Outcome("dataset", dataset, Status.OK, words, result=result)

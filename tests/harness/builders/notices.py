@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_httpserver import HTTPServer
 
-from tests.harness.builders.reports import outcome, report
+from tests.harness.builders.reports import outcome, report, result
 from tests.harness.worlds.local import LocalVault
 from zborg.model import Notify, Outcome, Report, Status
 from zborg.notify import notifiers
@@ -24,7 +24,7 @@ def bad_night(**changes: object) -> Report:
     data = {"step": "backup", "log": LOG}
     failed = outcome(Status.FAILED, "db1", message="the storage is full", remedy="free space", data=data)
     skipped = outcome(Status.SKIPPED, "old1", data={"step": "backup"})
-    pool = Outcome("pool", "tank", Status.OK, data={"step": "scrub"})
+    pool = Outcome("pool", "tank", Status.OK, result=result("pool", {"step": "scrub"}))
     return report(*hosts, failed, skipped, pool, **{"command": "run"} | changes)
 
 

@@ -21,7 +21,7 @@ from tests.harness.machines.keys import KeyPair
 from tests.harness.worlds.local import LocalVault
 from zborg.interrupt import cancelled
 from zborg.model import Event
-from zborg.model.serial import to_dict
+from zborg.model.serial.report import to_dict
 from zborg.steps.backup.step import Options, backup
 
 
@@ -53,7 +53,7 @@ def main(directory: Path) -> int:
 
 
 def _say(event: Event) -> None:
-    print(event.kind, event.subject, json.dumps(dict(event.data)), file=sys.stderr, flush=True)
+    print(event.kind, event.subject, event.message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

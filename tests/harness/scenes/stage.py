@@ -48,7 +48,7 @@ from zborg.hosts.ssh.connection import explain
 from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.interrupt import cancelled
 from zborg.model import Endpoint, Pool, Scrub
-from zborg.model.serial import from_dict, to_dict
+from zborg.model.serial.report import from_dict, to_dict
 from zborg.process import LocalRunner
 from zborg.state import runs
 from zborg.state.locks import Locks

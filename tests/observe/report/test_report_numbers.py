@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness.builders.reports import outcome
+from tests.harness.builders.reports import outcome, result
 from tests.harness.builders.rows import NOON, TODAY, days, entry, told
-from zborg.model import Entry, Outcome, Status
+from zborg.model import Entry, Outcome, Pool, Scrub, Status
+from zborg.model.results import Replicated, SnapshotTaken
 from zborg.planning.observe.figures import DAILY, figures
 from zborg.planning.observe.forecast import forecast
 from zborg.state.escrow import Escrow
+from zborg.steps.scrub import pool_state
 
 NEW = st.lists(st.none() | st.integers(0, 1 << 40), min_size=1, max_size=20)
 
@@ -51,30 +53,43 @@ def test_the_calendar_tells_kinds_of_nights_and_those_that_are_missing() -> None
 @pytest.mark.unit
 def test_how_far_a_target_is_behind() -> None:
     def sent(day: int, name: str, *, well: bool = True, run: str = "") -> Entry:
-        status, data = (Status.OK, {"streams": 1}) if well else (Status.FAILED, {})
+        status, data = (Status.OK, {"streams": 1, "bytes": 1}) if well else (Status.FAILED, {})
         return entry(
-            day, Outcome("replica", f"off:v/{name}", status, data=data), "replicate", run or f"r{day}"
+            day,
+            Outcome("replica", f"off:v/{name}", status, result=result("replica", data)),
+            "replicate",
+            run or f"r{day}",
         )
 
     replicas = [
         sent(0, "a"), sent(0, "gone"), sent(1, "a"), sent(1, "b", well=False),
         sent(2, "a", well=False), sent(2, "b", well=False), sent(4, "a"), sent(4, "b"),
         entry(4, Outcome("replica", "off:v/gone", Status.WARNING, "is gone here"), "replicate", "r4"),
-        entry(4, Outcome("replica", "other:v/a", Status.OK, data={"streams": 1}), "replicate", "r4"),
+        entry(4, Outcome("replica", "other:v/a", Status.OK, result=NOTHING_NEW), "replicate", "r4"),
     ]  # fmt: skip
-    target, never = figures(told(7, replicas=replicas, targets=["off", "never"])).targets
+    target, never = figures(told(7, replicas=replicas, targets={"off": "v", "never": "v"})).targets
     assert [days for _, days in target.behind] == [0, 0, 1, 2, 0, 1, 2]
     assert never.behind == ()
 
 
+def marked(name: str, state: str) -> Outcome:
+    dataset = f"tank/borg/{name}"
+    return Outcome(
+        "dataset", dataset, Status.OK, result=SnapshotTaken(snapshot=f"{dataset}@zborg", state=state)
+    )
+
+
+NOTHING_NEW = Replicated(streams=0, bytes=0)
+
+
 @pytest.mark.unit
 def test_the_proof_of_a_host() -> None:
-    state = {"state": "ok"}
     found = figures(
         told(
             5,
             names=["web1", "new1"],
-            targets=["off"],
+            root="tank/borg",
+            targets={"off": "v"},
             sealed=frozenset({"web1"}),
             hosts=[
                 entry(1, outcome(Status.OK, subject="web1")),
@@ -83,13 +98,11 @@ def test_the_proof_of_a_host() -> None:
                 entry(4, outcome(Status.FAILED, "web1"), "restore repo"),
             ],
             datasets=[
-                entry(1, Outcome("dataset", "tank/borg/web1", Status.OK, data=state), "snapshot"),
-                entry(
-                    2, Outcome("dataset", "tank/borg/web1", Status.OK, data={"state": "failed"}), "snapshot"
-                ),
+                entry(1, marked("web1", "ok"), "snapshot"),
+                entry(2, marked("web1", "failed"), "snapshot"),
             ],
             replicas=[
-                entry(2, Outcome("replica", "off:v/web1", Status.OK, data={"streams": 0}), "replicate"),
+                entry(2, Outcome("replica", "off:v/web1", Status.OK, result=NOTHING_NEW), "replicate"),
                 entry(3, Outcome("replica", "off:v/web1", Status.FAILED), "replicate"),
             ],
         )
@@ -149,8 +162,9 @@ def test_whose_key_is_sealed(tmp_path: Path) -> None:
 
 @pytest.mark.unit
 def test_a_pool_is_as_its_scrubs_saw_it() -> None:
-    def seen(day: int, name: str, command: str = "scrub", **data: int) -> Entry:
-        return entry(day, Outcome("pool", name, Status.OK, data=data), command)
+    def seen(day: int, name: str, command: str = "scrub", size: int = 0, free: int = 0) -> Entry:
+        pool = pool_state(Pool(name, "ONLINE", Scrub.FINISHED, NOON, 0, 0, 0.0, size, free))
+        return entry(day, Outcome("pool", name, Status.OK, result=pool), command)
 
     found = figures(
         told(
@@ -168,3 +182,25 @@ def test_a_pool_is_as_its_scrubs_saw_it() -> None:
     assert (tank.size, tank.used[0][1], tank.used[-1][1]) == (1000, 100, 190)
     assert tank.forecast is not None and tank.forecast.bytes_a_day == pytest.approx(10)
     assert (vault.used[0][1], vault.forecast) == (500, None)
+
+
+@pytest.mark.unit
+def test_a_dataset_below_a_host_s_is_no_proof_of_a_host_of_that_name() -> None:
+    """web1/db holds no repository of host db, on the storage and on a target."""
+    below = Outcome("replica", "off:v/web1/db", Status.OK, result=NOTHING_NEW)
+    found = figures(
+        told(
+            3,
+            names=["web1", "db"],
+            root="tank/borg",
+            targets={"off": "v"},
+            datasets=[
+                entry(1, marked("web1/db", "ok"), "snapshot"),
+                entry(1, marked("web1", "ok"), "snapshot"),
+            ],
+            replicas=[entry(1, below, "replicate")],
+        )
+    )
+    web1, db = (one.proof for one in found.hosts)
+    assert web1.snapshot is not None
+    assert (db.snapshot, db.copies, web1.copies) == (None, {"off": None}, {"off": None})

@@ -18,7 +18,8 @@ from zborg.hosts.serve import LocalServe, RemoteServe
 from zborg.hosts.ssh.connection import SshRunner
 from zborg.hosts.ssh.host_keys import write_known_hosts
 from zborg.hosts.tunnel import Serve, SshTunnel
-from zborg.model import Endpoint, Event, Notifier, Notify, Runner, Target, Zfs, utc_now
+from zborg.model import Endpoint, Notifier, Notify, Runner, Target, Zfs, utc_now
+from zborg.model.events import Warned
 from zborg.process import LocalRunner
 from zborg.state.directory import narrow, prepare_state
 from zborg.state.frozen import Frozen
@@ -64,7 +65,7 @@ def compose(
         zfs = _zfs(config, storage)
         emit = emit if common.dry_run else logged(config, emit)
         if not common.dry_run and (narrowed := narrow(state)):
-            emit(Event("warning", "state", narrowed))
+            emit(Warned("state", narrowed))
         runs = recorded_runs(config, state, zfs, emit)
         runs.prune()
         yield Context(

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from zborg.model.events import Progress
 from zborg.model.text.units import counted, size, span
 
 
-def describe(data: Mapping[str, Any]) -> str:
-    words = [counted(data["files"], "file")] if "files" in data else []
-    if "total" in data:
-        words.append(f"{size(data.get('bytes', 0))} of {size(data['total'])}")
-    elif "bytes" in data:
-        words.append(size(data["bytes"]))
-    if "rate" in data:
-        words.append(f"{size(data['rate'])}/s")
-    if "remaining" in data:
-        words.append(f"{span(data['remaining'])} left")
-    if "percent" in data:
-        words.append(f"{data['percent']:.0f} %")
+def describe(counts: Progress) -> str:
+    """What is known of it, in a few words."""
+    words = [counted(counts.files, "file")] if counts.files is not None else []
+    if counts.total is not None:
+        words.append(f"{size(counts.bytes or 0)} of {size(counts.total)}")
+    elif counts.bytes is not None:
+        words.append(size(counts.bytes))
+    if counts.rate is not None:
+        words.append(f"{size(counts.rate)}/s")
+    if counts.remaining is not None:
+        words.append(f"{span(counts.remaining)} left")
+    if counts.percent is not None:
+        words.append(f"{counts.percent:.0f} %")
     return ", ".join(words)

@@ -12,7 +12,8 @@ from enum import Enum
 
 from zborg.cli.command.counts import describe
 from zborg.cli.command.tally import Tally
-from zborg.model import Emit, Event, Status
+from zborg.model import Emit, Event
+from zborg.model.events import Finished, Progress, Started, Warned
 from zborg.model.text.units import printable
 
 _PLAIN_EVERY = 60.0  # seconds between two progress lines of a subject in a log, and between two of all
@@ -61,16 +62,15 @@ class Quiet:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            if event.kind == "started":
+            if isinstance(event, Started):
                 self._held.setdefault(event.subject, [])
-            elif event.kind == "warning" and event.subject in self._held:
+            elif isinstance(event, Warned) and event.subject in self._held:
                 self._held[event.subject].append(event.message)
-            elif event.kind == "warning":
+            elif isinstance(event, Warned):
                 _print(event.subject, event.message)
-            elif event.kind == "finished":
+            elif isinstance(event, Finished):
                 held = self._held.pop(event.subject, [])
-                status = event.data.get("status")
-                for text in () if status and Status(status).uneventful else held:
+                for text in () if event.status and event.status.uneventful else held:
                     _print(event.subject, text)
 
 
@@ -85,13 +85,13 @@ class Plain:
     def __call__(self, event: Event) -> None:
         with self._lock:
             self._tally.take(event)
-            if event.kind == "started":
+            if isinstance(event, Started):
                 self._last[event.subject] = self._clock()
                 self._say(event.subject, event.message or "started")
-            elif event.kind == "warning":
+            elif isinstance(event, Warned):
                 self._say(event.subject, event.message)
-            elif event.kind == "progress" and self._due(event.subject):
-                self._say(event.subject, describe(event.data))
+            elif isinstance(event, Progress) and self._due(event.subject):
+                self._say(event.subject, describe(event))
             if self._tally.planned and self._due(_ALL):
                 self._say("all", self._tally.words())
 

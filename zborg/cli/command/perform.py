@@ -15,8 +15,9 @@ import typer
 from zborg.cli.command.options import Common
 from zborg.cli.command.output import printing
 from zborg.errors import ConfigError, UsageError, ZborgError
-from zborg.model import TOLD, Event, Report, Status
-from zborg.model.serial import to_dict
+from zborg.model import TOLD, Report, Status
+from zborg.model.events import Failed, Reported
+from zborg.model.serial.report import to_dict
 from zborg.model.text import remedy
 from zborg.model.text.units import printable
 from zborg.reporting.text import Line, render
@@ -147,9 +148,9 @@ def _logged(context: Context, common: Common, step: Callable[[Context], Report])
     try:
         report = step(context)
     except ZborgError as error:
-        context.emit(Event("error", common.command, error.message))
+        context.emit(Failed(common.command, error.message))
         raise
-    context.emit(Event("report", report.command, report.run, {"report": report}))
+    context.emit(Reported(report.command, report=report))
     return report
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from zborg.cli.command.counts import describe
 from zborg.cli.command.tally import Tally, Work
 from zborg.model import Emit, Event
+from zborg.model.events import Warned
 from zborg.model.text.units import printable, size, span
 
 _LONGEST_NAME = 20
@@ -37,7 +38,7 @@ def live(console: Console | None = None) -> Iterator[Emit]:
 
     def emit(event: Event) -> None:
         screen.take(event)
-        if event.kind == "warning":
+        if isinstance(event, Warned):
             console.print(f"{event.subject}: {printable(event.message)}", markup=False)
 
     with Live(
@@ -77,10 +78,12 @@ def _row(work: Work, name_width: int, width: int, now: float) -> str:
     head = f"{_cut(printable(work.name), name_width):<{name_width}}  "
     if work.until > now:
         return f"{head}waits, {span(work.until - now)} more"
-    if "files" not in work.data:
-        return head + (describe(work.data) or printable(work.words) or f"begins, {span(now - work.since)}")
-    head += f"{work.data['files']:>8} files  {size(work.bytes):>10}  {size(work.rate(now)):>10}/s"
-    return head + _tail(printable(work.data.get("path", "")), width - cell_len(head) - 2)
+    counts = work.progress
+    if counts is None or counts.files is None:
+        shown = describe(counts) if counts else ""
+        return head + (shown or printable(work.words) or f"begins, {span(now - work.since)}")
+    head += f"{counts.files:>8} files  {size(work.bytes):>10}  {size(work.rate(now)):>10}/s"
+    return head + _tail(printable(counts.path), width - cell_len(head) - 2)
 
 
 def _cut(name: str, width: int) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from zborg.model import Event
+from zborg.model import Event, Status
+from zborg.model.events import Finished, Planned, Progress, Started, Waiting
 from zborg.model.text.units import counted, duration, size
 from zborg.planning.backup.schedule import guessed, remaining
 
@@ -22,16 +22,17 @@ class Work:
 
     name: str
     since: float
-    data: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress | None = None
     words: str = ""  # what it does, where nothing is counted
     until: float = 0.0  # it waits for its connection until then
     _seen: deque[tuple[float, float]] = field(default_factory=deque)
 
-    def note(self, data: Mapping[str, Any], now: float) -> None:
-        self.data, self.until = data, 0.0
+    def note(self, progress: Progress, now: float) -> None:
+        """How far it is now."""
+        self.progress, self.until = progress, 0.0
         if len(self._seen) > 1 and now - self._seen[-2][0] < _SAMPLE:
             self._seen.pop()
-        self._seen.append((now, data.get("bytes", 0)))
+        self._seen.append((now, progress.bytes or 0))
         while len(self._seen) > 2 and self._seen[1][0] < now - _WINDOW:
             self._seen.popleft()
 
@@ -44,7 +45,7 @@ class Work:
 
     @property
     def bytes(self) -> float:
-        return float(self.data.get("bytes", 0))
+        return float(self.progress.bytes or 0) if self.progress else 0.0
 
 
 class Tally:
@@ -61,32 +62,32 @@ class Tally:
 
     def take(self, event: Event) -> None:
         now = self._clock()
-        if event.kind == "planned":
-            self._expected, self._parallel = dict(event.data["expected"]), event.data["parallel"]
+        if isinstance(event, Planned):
+            self._expected, self._parallel = dict(event.expected), event.parallel
             self._waiting = list(self._expected)
-        elif event.kind == "finished":
+        elif isinstance(event, Finished):
             self._finish(event)
-        elif event.kind in ("started", "progress", "waiting"):
+        elif isinstance(event, Started | Progress | Waiting):
             self._at_work(event, now)
 
-    def _at_work(self, event: Event, now: float) -> None:
+    def _at_work(self, event: Started | Progress | Waiting, now: float) -> None:
         if event.subject not in self.running:
             self.running[event.subject] = Work(event.subject, now)
             if event.subject in self._waiting:
                 self._waiting.remove(event.subject)
         work = self.running[event.subject]
         work.words = event.message or work.words
-        if event.kind == "progress":
-            work.note(event.data, now)
-        elif event.kind == "waiting":
-            work.until = now + event.data["seconds"]
+        if isinstance(event, Progress):
+            work.note(event, now)
+        elif isinstance(event, Waiting):
+            work.until = now + event.seconds
 
-    def _finish(self, event: Event) -> None:
+    def _finish(self, event: Finished) -> None:
         work = self.running.pop(event.subject, None)
         self._bytes += work.bytes if work else 0.0
         if event.subject in self._expected:
             self.done += 1
-            self.failed += event.data.get("status") not in ("ok", "warning", "skipped")
+            self.failed += event.status not in (Status.OK, Status.WARNING, Status.SKIPPED)
 
     def left(self) -> float | None:
         """Seconds until all are done, by what earlier nights took; None when none is known."""

@@ -21,6 +21,7 @@ from zborg.hosts.ssh.connection import SshRunner
 from zborg.hosts.ssh.host_keys import fingerprint, is_host_key
 from zborg.model import NAME_PATTERN, Endpoint, Host, Outcome, Report, Status, utc_now
 from zborg.model.enrolment import Entry, Request
+from zborg.model.results import Bundle
 from zborg.model.text import os_errors
 from zborg.model.text.units import printable
 from zborg.planning.hosts.accept_line import parse
@@ -165,8 +166,8 @@ def told(config: Config, name: str, script: str, output: str, *, dry_run: bool) 
     """What became of a bundle; without a file it is in the report itself."""
     now = utc_now()
     words = "its owner reads it, runs it as root, and sends back a line for zborg host accept"
-    data = {"output": output} if output else {"script": script}
-    outcomes = () if dry_run else (Outcome("host", name, Status.OK, words, data=data),)
+    result = Bundle(output=output) if output else Bundle(script=script)
+    outcomes = () if dry_run else (Outcome("host", name, Status.OK, words, result=result),)
     plan = (f"write the script for {name} to {output or 'the screen'}",) if dry_run else ()
     return Report("host bundle", new_run(now), config.name, now, now, Status.OK, Exit.OK, outcomes, plan)
 

@@ -8,6 +8,8 @@ import typer
 
 from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
 from zborg.cli.command.perform import finish
+from zborg.model import Outcome
+from zborg.model.results import LogLines
 
 if TYPE_CHECKING:
     from zborg.model import Report
@@ -39,4 +41,8 @@ def _plain(report: Report) -> list[Line]:
     from zborg.model.text.units import printable
     from zborg.reporting.text import Line
 
-    return [Line(printable(line)) for one in report.outcomes for line in one.data["lines"]]
+    return [Line(printable(line)) for one in report.outcomes for line in _lines(one)]
+
+
+def _lines(outcome: Outcome) -> tuple[str, ...]:
+    return outcome.result.lines if isinstance(outcome.result, LogLines) else ()

@@ -6,13 +6,17 @@ that far less arrived than usual.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from typing import Any, NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard
 
+from zborg.model.results import HostBackup
 from zborg.model.text.units import counted, size
 
-_NUMBERS = (("files", lambda n: counted(int(n), "file")), ("original_bytes", size))
+_NUMBERS: tuple[tuple[Callable[[HostBackup], int | None], Callable[[int], str]], ...] = (
+    (lambda one: one.files, lambda n: counted(n, "file")),
+    (lambda one: one.original_bytes, size),
+)
 
 
 class Doubt(NamedTuple):
@@ -24,15 +28,15 @@ class Doubt(NamedTuple):
 
 
 def doubt(
-    host: str, found: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]], *, min_files: int, shrink: int
+    host: str, found: HostBackup, earlier: Sequence[HostBackup], *, min_files: int, shrink: int
 ) -> Doubt | None:
-    """`found` and `earlier` are the numbers of this night and of earlier good ones (borg.log.statistics).
+    """`found` and `earlier` are the numbers of this night and of earlier good ones .
 
     Fewer files than `min_files`, or less than `shrink` percent of the median of earlier nights in files or
     in bytes. What is missing is not judged; `shrink` 0 leaves the past alone.
     """
-    files = found.get("files")
-    if isinstance(files, int) and files < min_files:
+    files = found.files
+    if files is not None and files < min_files:
         return Doubt(
             f"the archive holds {counted(files, 'file')}, fewer than min_files = {min_files}",
             f"look at agent.conf and the paths on the host, or change min_files under [hosts.{host}]",
@@ -48,13 +52,13 @@ def doubt(
     )
 
 
-def _shrunk(found: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]], percent: int) -> Iterator[str]:
-    for key, words in _NUMBERS:
-        now, before = found.get(key), [n for one in earlier if _is_number(n := one.get(key))]
-        if _is_number(now) and before and 100 * now < percent * (usual := median(before)):
-            yield f"{words(now)} (usually {words(usual)})"
+def _shrunk(found: HostBackup, earlier: Sequence[HostBackup], percent: int) -> Iterator[str]:
+    for number, words in _NUMBERS:
+        now, before = number(found), [n for one in earlier if _is_count(n := number(one))]
+        if _is_count(now) and before and 100 * now < percent * (usual := median(before)):
+            yield f"{words(now)} (usually {words(int(usual))})"
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def _is_count(value: int | None) -> TypeGuard[int]:
     """Counts come from run files: anybody may have edited them."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**63
+    return value is not None and 0 <= value < 2**63

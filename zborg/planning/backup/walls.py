@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from zborg.model import Outcome, Status
+from zborg.model.results import Walls
 from zborg.model.text.remedy import command
 from zborg.model.text.units import counted
 from zborg.model.wall import parse
@@ -28,7 +29,7 @@ def walls(found: Mapping[str, str]) -> list[Outcome]:
     bad = bool(none or network)
     remedy = command("zborg", "doctor", "--only", "serving") if bad else ""
     status = Status.WARNING if bad else Status.OK
-    return [Outcome("wall", "borg serve", status, "; ".join(told), remedy, dict(found))]
+    return [Outcome("wall", "borg serve", status, "; ".join(told), remedy, Walls(walls=dict(found)))]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -10,8 +10,10 @@ from statistics import median
 
 from zborg.model import Entry, Outcome, Status
 from zborg.model.figures import Backups, Day, Figures, HostFigures, PoolFigures, Proof, TargetFigures
+from zborg.model.results import PoolState, Replicated, SnapshotTaken, backup_of
+from zborg.model.subjects import OnTarget, below, is_of
 from zborg.planning.observe.forecast import forecast
-from zborg.planning.observe.nights import Night, nights, number, trend
+from zborg.planning.observe.nights import Night, nights, trend
 
 DAILY = 100  # days; of more each point tells of a week, or nobody could tell the points apart
 _WEEK = 7
@@ -32,7 +34,8 @@ class Told:
     replicas: Sequence[Entry]
     pools: Sequence[Entry]
     names: Sequence[str] = ()  # of hosts
-    targets: Sequence[str] = ()
+    root: str = ""  # of the hosts' datasets on the storage
+    targets: Mapping[str, str] = field(default_factory=dict)  # by name the dataset below which its copies are
     sealed: frozenset[str] = field(default_factory=frozenset)
     zone: tzinfo | None = None
 
@@ -64,7 +67,7 @@ def _calendar(told: Told) -> Iterator[Day]:
     for night in nights(told.hosts, told.zone):
         last = night.day
         warned = [name for name in night.good if night.hosts[name].status is Status.WARNING]
-        new = night.total("new_bytes")
+        new = night.total(lambda one: one.new_bytes)
         yield Day(night.day, len(night.good), warned, night.bad, new, night.seconds)
     if last is not None:
         missing = range(1, (told.last - last).days)
@@ -98,8 +101,10 @@ def _rows(some: Iterable[Night], told: Told, step: int) -> Iterator[Backups]:
 def _row(day: date, part: Sequence[Night]) -> Backups:
     outcomes = [one for night in part for one in night.hosts.values()]
     good = [one for one in outcomes if one.status.good]
-    sizes, new = _known(good, "original_bytes"), _known(good, "new_bytes")
-    took = [one.data["seconds"] for one in good if isinstance(one.data.get("seconds"), int | float)]
+    backups = [backup_of(one.result) for one in good]
+    sizes = [one.original_bytes for one in backups if one.original_bytes is not None]
+    new = [one.new_bytes for one in backups if one.new_bytes is not None]
+    took = [one.seconds for one in backups if one.seconds is not None]
     return Backups(
         day=day,
         good=len(good),
@@ -108,10 +113,6 @@ def _row(day: date, part: Sequence[Night]) -> Backups:
         new_bytes=sum(new) if new else None,
         seconds=float(median(took)) if took else None,
     )
-
-
-def _known(good: Iterable[Outcome], key: str) -> list[int]:
-    return [value for one in good if (value := number(one, key)) is not None]
 
 
 # --- proof ------------------------------------------------------------------------------------------------
@@ -125,11 +126,14 @@ class _Proofs:
         good = [one for one in told.hosts if one.outcome.status.good]
         self._backups = _newest((one.outcome.subject, one) for one in good if one.command == "backup")
         self._restores = _newest((one.outcome.subject, one) for one in good if one.command in _RESTORES)
-        marked = [one for one in told.datasets if one.outcome.data.get("state") == "ok"]
-        self._snapshots = _newest((_child(one), one) for one in marked if one.command == "snapshot")
-        sent = [one for one in told.replicas if _has_arrived(one.outcome)]
+        marked = [one for one in told.datasets if one.command == "snapshot" and _is_good(one.outcome)]
+        self._snapshots = _newest((below(told.root, one.outcome.subject), one) for one in marked)
+        sent = [
+            (OnTarget.parse(one.outcome.subject), one) for one in told.replicas if _has_arrived(one.outcome)
+        ]
         self._copies = {
-            name: _newest((_child(one), one) for one in sent if _target(one) == name) for name in told.targets
+            name: _newest((below(root, copy.name), one) for copy, one in sent if copy.target == name)
+            for name, root in told.targets.items()
         }
 
     def of(self, host: str) -> Proof:
@@ -146,18 +150,13 @@ def _newest(some: Iterable[tuple[str, Entry]]) -> Mapping[str, datetime]:
     return {name: entry.ended for name, entry in some}
 
 
-def _child(entry: Entry) -> str:
-    """The dataset's name below its root, which is the host's."""
-    return entry.outcome.subject.rpartition("/")[2]
-
-
-def _target(entry: Entry) -> str:
-    return entry.outcome.subject.partition(":")[0]
+def _is_good(snapshot: Outcome) -> bool:
+    return isinstance(snapshot.result, SnapshotTaken) and snapshot.result.state == "ok"
 
 
 def _has_arrived(outcome: Outcome) -> bool:
     """Also when there was nothing to send."""
-    return outcome.status.good and "streams" in outcome.data
+    return outcome.status.good and isinstance(outcome.result, Replicated)
 
 
 # --- targets ----------------------------------------------------------------------------------------------
@@ -166,7 +165,7 @@ def _has_arrived(outcome: Outcome) -> bool:
 def _behind(told: Told, target: str) -> Iterator[tuple[date, int]]:
     """0 on a day on which all arrived. Of the datasets of the newest run; one that never arrived waits
     since it was first tried."""
-    mine = [one for one in told.replicas if _target(one) == target and _is_tried(one.outcome)]
+    mine = [one for one in told.replicas if is_of(target, one.outcome.subject) and _is_tried(one.outcome)]
     if not mine:
         return
     wanted = {one.outcome.subject for one in mine if one.run == mine[-1].run}
@@ -207,17 +206,14 @@ def _days(told: Told, mine: Sequence[Entry]) -> Iterator[date]:
 
 
 def _pools(told: Told) -> Iterator[PoolFigures]:
-    by_pool: dict[str, list[Entry]] = defaultdict(list)
+    by_pool: dict[str, list[tuple[Entry, PoolState]]] = defaultdict(list)
     for entry in told.pools:
-        if entry.command == "scrub" and number(entry.outcome, "size"):
-            by_pool[entry.outcome.subject].append(entry)
+        seen = entry.outcome.result
+        if entry.command == "scrub" and isinstance(seen, PoolState) and seen.size:
+            by_pool[entry.outcome.subject].append((entry, seen))
     for name, entries in by_pool.items():
-        used = {told.day(one.ended): _used(one.outcome) for one in entries}
-        size = number(entries[-1].outcome, "size") or 0
+        used = {told.day(entry.ended): pool.size - pool.free for entry, pool in entries}
+        last, pool = entries[-1]
         points = tuple(sorted(used.items()))
         ahead = max((told.last - told.first).days // 3, _WEEK)
-        yield PoolFigures(name, points, size, entries[-1].outcome, forecast(points, size, ahead))
-
-
-def _used(pool: Outcome) -> int:
-    return (number(pool, "size") or 0) - (number(pool, "free") or 0)
+        yield PoolFigures(name, points, pool.size, last.outcome, forecast(points, pool.size, ahead))

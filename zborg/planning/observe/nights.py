@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 from statistics import median
-from typing import Any
 
 from zborg.model import Entry, Outcome, Status
+from zborg.model.results import HostBackup, Trend, backup_of
 
 _SILENT = (Status.SKIPPED, Status.BUSY)  # those say nothing of the host itself
 
@@ -34,9 +34,9 @@ class Night:
         """By host its status."""
         return {name: one.status.value for name, one in sorted(self.hosts.items()) if not one.status.good}
 
-    def total(self, key: str) -> int:
-        """The sum of one number in the good hosts' `data`, in its unit; a host without it counts as 0."""
-        return sum(number(self.hosts[name], key) or 0 for name in self.good)
+    def total(self, number: Callable[[HostBackup], int | None]) -> int:
+        """The sum of one number of the good hosts, in its unit; a host without it counts as 0."""
+        return sum(number(backup_of(self.hosts[name].result)) or 0 for name in self.good)
 
 
 def nights(entries: Iterable[Entry], zone: tzinfo | None = None) -> tuple[Night, ...]:
@@ -71,33 +71,21 @@ def _at_work(entries: Iterable[Entry]) -> float:
     return total
 
 
-def number(outcome: Outcome, key: str) -> int | None:
-    """A count that an outcome tells; None where it does not, or tells no number."""
-    value = outcome.data.get(key)
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def trend(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Of one host's entries, the newest last: how many were good, what is usual, and how much it grew.
-
-    `growth` is a share of the size at the first good one; `since` is when that was. What good ones do not
-    tell is left out.
-    """
+def trend(entries: Sequence[Entry]) -> Trend:
+    """Of one host's entries, the newest last: how many were good, what is usual, and how much it grew."""
     telling = [one for one in entries if one.command == "backup" and one.outcome.status not in _SILENT]
     good = [one for one in telling if one.outcome.status.good]
-    found: dict[str, Any] = {"good": len(good), "of": len(telling)}
-    for key in ("seconds", "new_bytes"):
-        values = [value for one in good if isinstance(value := one.outcome.data.get(key), int | float)]
-        if values:
-            found[f"usual_{key}"] = median(values)
-    return found | _growth(good)
-
-
-def _growth(good: Sequence[Entry]) -> dict[str, Any]:
-    sizes: list[tuple[datetime, int]] = [
-        (one.ended, value) for one in good if (value := number(one.outcome, "original_bytes"))
-    ]
+    backups = [(one.ended, backup_of(one.outcome.result)) for one in good]
+    seconds = [one.seconds for _, one in backups if one.seconds is not None]
+    new = [one.new_bytes for _, one in backups if one.new_bytes is not None]
+    found = Trend(
+        good=len(good),
+        of=len(telling),
+        usual_seconds=median(seconds) if seconds else None,
+        usual_new_bytes=median(new) if new else None,
+    )
+    sizes = [(ended, one.original_bytes) for ended, one in backups if one.original_bytes]
     if len(sizes) < 2:
-        return {}
+        return found
     (since, first), (_, last) = sizes[0], sizes[-1]
-    return {"since": since, "original_bytes": last, "growth": last / first - 1}
+    return found.replace(since=since, original_bytes=last, growth=last / first - 1)

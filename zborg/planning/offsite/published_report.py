@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from zborg.model import Outcome, Report, Status
+from zborg.model.results import PublishedReport
 from zborg.model.text.remedy import on
 from zborg.model.text.units import duration, moment, moment_of, printable
 from zborg.planning.observe.health import SKEW
@@ -77,12 +78,12 @@ def _said(table: Mapping[str, Any]) -> Said:
 def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime) -> Outcome:
     """What a target's own zborg said, as it was seen then, told now. Never more than a warning: the target
     may say anything, and its own cron tells its own people."""
-    data = {"told": text, "seen": moment(seen)}
+    result = PublishedReport(told=text, seen=seen)
     try:
         said = read(text)
     except ValueError as error:
         message = f"its own zborg left what cannot be read: {error}"
-        return Outcome(KIND, target, Status.WARNING, message, on(target, "zborg status"), data)
+        return Outcome(KIND, target, Status.WARNING, message, on(target, "zborg status"), result)
     last = max(one.finished for one in said)
     words = f"its own zborg said {_ago(last, now)}: {'; '.join(map(_words, said))}"
     age = (seen - last).total_seconds()
@@ -91,7 +92,7 @@ def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime)
     bad = late or ahead or any(one.status is not Status.OK for one in said)
     status = Status.WARNING if bad else Status.OK
     return Outcome(
-        KIND, target, status, late + ahead + words, on(target, "zborg status") if bad else "", data
+        KIND, target, status, late + ahead + words, on(target, "zborg status") if bad else "", result
     )
 
 

@@ -7,16 +7,15 @@ server can see for itself decides all the same: a host is good only if a new com
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from zborg.borg.borgmatic import Told, judge
 from zborg.borg.storage.confine import confine
 from zborg.borg.storage.repository import last_transactions
 from zborg.errors import ZborgError
 from zborg.model import Host, Outcome, Speaker, Status
+from zborg.model.results import HostBackup
 from zborg.model.wall import NONE
 from zborg.state.locks import Lock
-from zborg.steps.backup.walls import KEY as WALL
 from zborg.steps.context import Begun, refuse_to_replace
 
 _LAST_LINES = 10  # that go with a failure
@@ -52,17 +51,19 @@ class ReverseBackup:
         status = context.tunnel.forced(self.host, listen, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, told)
         seconds = (context.clock() - started).total_seconds()
-        data: dict[str, Any] = {"transaction": self._last(home), "seconds": seconds, WALL: NONE.words}
+        last = self._last(home)
+        result = HostBackup(transaction=last, seconds=seconds, wall=NONE.words)
         if not judged.good:
-            data["log"] = told.lines[-_LAST_LINES:]
-        outcome = Outcome("host", self.host.name, judged, message, remedy, data)
-        return self._proven(outcome, before)
+            result = result.replace(log=tuple(told.lines[-_LAST_LINES:]))
+        outcome = Outcome("host", self.host.name, judged, message, remedy, result)
+        return outcome if last > before else self._unproven(outcome)
 
     def _last(self, home: str) -> int:
         return last_transactions(self.begun.context.storage, [home]).get(home, 0)
 
-    def _proven(self, outcome: Outcome, before: int) -> Outcome:
-        if not outcome.status.good or outcome.data["transaction"] > before:
+    def _unproven(self, outcome: Outcome) -> Outcome:
+        """No commit came: what borgmatic calls good is not."""
+        if not outcome.status.good:
             return outcome
         dataset = self.begun.context.config.storage.dataset_of(self.host.name)
         words = f"borgmatic says good, but no commit reached {dataset}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zborg.model import Outcome
-from zborg.model.text.units import moment_of
+from zborg.model.results import backup_of
 from zborg.planning.backup.schedule import typical
 from zborg.state.runs import Runs
 
@@ -42,20 +42,17 @@ def look_back(runs: Runs, now: datetime, prune_every: int, max_age: int = 0) -> 
 
 
 def _seconds(outcomes: Iterable[Outcome]) -> Sequence[float]:
-    told = [outcome.data.get("seconds") for outcome in outcomes if outcome.status.good]
-    return [
-        float(one)
-        for one in told
-        if isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= _LONGEST
-    ]
+    took = [backup_of(outcome.result).seconds for outcome in outcomes if outcome.status.good]
+    return [float(one) for one in took if one is not None and 0 <= one <= _LONGEST]
 
 
 def _since(outcomes: Sequence[Outcome]) -> datetime | None:
-    good = [at for one in outcomes if one.status.good and (at := moment_of(one.data.get("finished")))]
-    tried = [at for one in outcomes if (at := moment_of(one.data.get("finished")))]
+    ends = [(one.status.good, backup_of(one.result).finished) for one in outcomes]
+    good = [at for is_good, at in ends if is_good and at]
+    tried = [at for _, at in ends if at]
     return max(good) if good else min(tried, default=None)
 
 
 def _pruned(outcomes: Iterable[Outcome]) -> datetime | None:
-    told = [moment_of(one.data.get(key)) for one in outcomes for key in ("pruned", "keeps_all")]
-    return max((one for one in told if one), default=None)
+    found = [backup_of(outcome.result) for outcome in outcomes]
+    return max((at for one in found for at in (one.pruned, one.keeps_all) if at), default=None)

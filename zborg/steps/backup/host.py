@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
-from typing import Any
 
 from zborg.borg.agent import HostReport
 from zborg.borg.log import BorgLog, lock_is_held, statistics
@@ -19,13 +18,13 @@ from zborg.borg.storage.litter import SNAPDIR, clear_litter, looks_like_a_reposi
 from zborg.borg.storage.repository import entries, last_transactions, left_by_init, serving
 from zborg.borg.verdict import judge
 from zborg.errors import CommandFailed, Conflict, Stalled, TimedOut, ZborgError
-from zborg.model import Event, Host, Outcome, Speaker, Status
+from zborg.model import Host, Outcome, Speaker, Status
+from zborg.model.events import Progress
+from zborg.model.results import HostBackup, backup_of
 from zborg.model.text.remedy import command, on, quoted, remedy
-from zborg.model.text.units import moment
 from zborg.planning.hosts.agent_version import answer_of, shell_prints
 from zborg.state.locks import Lock
 from zborg.steps.backup.retry import Tries
-from zborg.steps.backup.walls import KEY as WALL
 from zborg.steps.backup.walls import UNKNOWN
 from zborg.steps.context import Begun, refuse_to_replace
 from zborg.steps.mounts import machine_of
@@ -38,7 +37,7 @@ def archive_name(host: Host, at: datetime) -> str:
 
 
 @dataclass
-class HostBackup:
+class HostRun:
     """init when there is no repository, then create; prune when that is due."""
 
     begun: Begun
@@ -208,7 +207,7 @@ class HostBackup:
             # borg counts five times a second, a host that means harm a hundred thousand times.
             if (counts := log.feed(line, speaker)) and (now := time.monotonic()) - shown >= _BETWEEN:
                 shown = now
-                self.begun.context.emit(Event("progress", self.host.name, data=counts))
+                self.begun.context.emit(Progress(self.host.name, **counts._asdict()))
 
         limited = self.tries.limited()
         try:
@@ -222,17 +221,18 @@ class HostBackup:
         judged, message, remedy = judge(status, log)
         if log.garbled and judged is Status.FAILED:
             message, remedy = self._who_prints(message, remedy)
-        data: dict[str, Any] = dict(statistics(log.json()))
         wall = self.begun.context.tunnel.wall(self.host.name)
-        data[WALL] = wall.words if wall else UNKNOWN
-        if log.clocks:
-            data["clocks"] = [moment(at) for at in log.clocks]  # the host's and ours
-        if log.warnings.total:
-            data["warnings"] = log.warnings.total
-        data |= {key: n for key in ("unread", "changed") if (n := getattr(log.warnings, key))}
+        result = HostBackup(
+            **statistics(log.json()),
+            wall=wall.words if wall else UNKNOWN,
+            clocks=log.clocks or (),  # the host's and ours
+            warnings=log.warnings.total,
+            unread=log.warnings.unread,
+            changed=log.warnings.changed,
+        )
         if not judged.good:
-            data["log"] = log.last
-        return Outcome("host", self.host.name, judged, message, remedy, data)
+            result = result.replace(log=tuple(log.last))
+        return Outcome("host", self.host.name, judged, message, remedy, result)
 
     def _who_prints(self, message: str, remedy: str) -> tuple[str, str]:
         """borg serve only sees that something came before borg; an answer of the agent's shows what."""
@@ -244,16 +244,16 @@ class HostBackup:
 
     def _proven(self, outcome: Outcome, archive: str) -> Outcome:
         after = self._last()
-        data = {**outcome.data, "archive": archive, "transaction": after}
         if not outcome.status.good:
-            return replace(outcome, data={**outcome.data, "transaction": after})
+            return outcome.noting(transaction=after)
+        made = outcome.noting(archive=archive, transaction=after)
         if after <= self._before:
             message = "the host says good, but the server saw no commit in this run"
-            return replace(outcome, status=Status.FAILED, message=message, data=data)
-        if outcome.data.get("files") == 0:
+            return replace(made, status=Status.FAILED, message=message)
+        if backup_of(made.result).files == 0:
             message, remedy = "the archive is empty", "look at the paths in /etc/zborg/agent.conf on the host"
-            return replace(outcome, status=Status.FAILED, message=message, remedy=remedy, data=data)
-        return replace(outcome, data=data)
+            return replace(made, status=Status.FAILED, message=message, remedy=remedy)
+        return made
 
     # --- the host's own retention ---
 
@@ -262,20 +262,20 @@ class HostBackup:
 
         That a host keeps all is noted too: to ask costs a connection, which need not be made every night.
         """
-        when = moment(self.begun.started)
+        when = self.begun.started
         try:
             if "prune yes" not in self._told():
-                return replace(made, data={**made.data, "keeps_all": when})
+                return made.noting(keeps_all=when)
             outcome = self._verb("prune", self.host.name)
-            data = {**made.data, "transaction": self._last()}
+            after = made.noting(transaction=self._last())
         except ZborgError as error:
             return _with_warning(made, error.message, error.remedy)
         if outcome.status in (Status.CONFLICT, Status.DAMAGED):
             words = f"pruning: {outcome.message}"
-            return replace(made, status=outcome.status, message=words, remedy=outcome.remedy, data=data)
+            return replace(after, status=outcome.status, message=words, remedy=outcome.remedy)
         if not outcome.status.good:  # also when the host does not allow it now
-            return _with_warning(replace(made, data=data), outcome.message, outcome.remedy)
-        return replace(made, data={**data, "pruned": when})
+            return _with_warning(after, outcome.message, outcome.remedy)
+        return after.noting(pruned=when)
 
 
 def _counted_before(outcome: Outcome, done: str) -> Outcome:

@@ -10,7 +10,9 @@ from math import ceil
 
 from zborg.errors import Interrupted, Stalled, TimedOut, Unreachable, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import Event, Host, Outcome, Status
+from zborg.model import Host, Outcome, Status
+from zborg.model.events import Waiting, Warned
+from zborg.model.results import backup_of
 from zborg.model.storage.zfs import SUSPENDED
 from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import duration, span
@@ -21,7 +23,7 @@ from zborg.steps.context import Begun
 def pause(begun: Begun, host: Host, seconds: float) -> None:
     """Wait before a connection. Raises Interrupted as soon as zborg is asked to stop."""
     if seconds > 0:
-        begun.context.emit(Event("waiting", host.name, data={"seconds": seconds}))
+        begun.context.emit(Waiting(host.name, seconds=seconds))
     if cancelled.wait(seconds):
         raise Interrupted("interrupted")
 
@@ -78,7 +80,7 @@ class Tries:
             return False
 
     def warn(self, words: str) -> None:
-        self.begun.context.emit(Event("warning", self.host.name, words))
+        self.begun.context.emit(Warned(self.host.name, words))
 
     def persistently(self, once: Callable[[int], Outcome]) -> Outcome:
         """`once`, which is told the number of the try, until it comes to an outcome.
@@ -120,4 +122,4 @@ def _used_up(lost: Unreachable, words: str) -> Unreachable:
 
 
 def _numbered(outcome: Outcome, tried: int) -> Outcome:
-    return outcome if tried == 1 else replace(outcome, data={**outcome.data, "tries": tried})
+    return outcome if tried == 1 else replace(outcome, result=backup_of(outcome.result).replace(tries=tried))

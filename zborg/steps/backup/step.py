@@ -14,16 +14,18 @@ from functools import partial
 from math import inf
 
 from zborg.errors import ZborgError
-from zborg.model import Dataset, Event, Host, Outcome, Report, Status
+from zborg.model import Dataset, Host, Outcome, Report, Status
+from zborg.model.events import Finished, Planned, Started
+from zborg.model.results import backup_of
 from zborg.model.text.remedy import command
-from zborg.model.text.units import counted, duration, moment
+from zborg.model.text.units import counted, duration
 from zborg.planning.backup import excuses
 from zborg.planning.backup.places import Places
 from zborg.planning.backup.schedule import longest_first, prune_is_due
 from zborg.state.locks import Lock
 from zborg.steps.backup.borgmatic import ReverseBackup
 from zborg.steps.backup.earlier_runs import Past, look_back
-from zborg.steps.backup.host import HostBackup, archive_name
+from zborg.steps.backup.host import HostRun, archive_name
 from zborg.steps.backup.retry import Tries, pause
 from zborg.steps.backup.workers import Fleet
 from zborg.steps.checks import Checks, check_room
@@ -88,8 +90,8 @@ class Backup:
         """Saved at once, whoever waits for the host: a killed run loses no finished one."""
         with self._recording:
             # The run may go on for hours with others: the outcome has its own time.
-            finished = moment(self._begun.context.clock())
-            self._ended.append(replace(outcome, data={**outcome.data, "finished": finished}))
+            finished = self._begun.context.clock().replace(microsecond=0)  # as it will be read again
+            self._ended.append(replace(outcome, result=backup_of(outcome.result).replace(finished=finished)))
             self._begun.context.runs.save(self._begun.report([*self._others, *self._ended]))
             return self._ended[-1]
 
@@ -180,22 +182,20 @@ class _HostWork:
         """Who shows the work can tell from this what is still to come."""
         expected = {host.name: self.past.seconds.get(host.name) for host in hosts}
         parallel = self.begun.context.config.parallel
-        self.begun.context.emit(
-            Event("planned", self.begun.command, data={"expected": expected, "parallel": parallel})
-        )
+        self.begun.context.emit(Planned(self.begun.command, expected=expected, parallel=parallel))
 
     def one(self, host: Host) -> Outcome:
         """One host, whatever happens to it, as an outcome: no host ends the night of the others."""
         context = self.begun.context
         try:
-            context.emit(Event("started", host.name))
+            context.emit(Started(host.name))
             pause(self.begun, host, random.uniform(0, context.config.jitter))
             # Recorded before the lock is let go: a snapshot finds the host at work, or what became of it.
             with context.locks.hold(f"host-{host.name}") as lock:
                 outcome = self.record(self._judged(host, lock))
         except Exception as error:
             outcome = self.record(outcome_of("host", host.name, error))
-        context.emit(Event("finished", host.name, outcome.message, {"status": outcome.status.value}))
+        context.emit(Finished(host.name, outcome.message, outcome.status))
         return outcome
 
     def _judged(self, host: Host, lock: Lock) -> Outcome:
@@ -210,7 +210,7 @@ class _HostWork:
         if host.reverse:
             tries = Tries(self.begun, host)
             return tries.persistently(lambda _: ReverseBackup(self.begun, tries.limited(), lock).run(home))
-        work = HostBackup(self.begun, host, lock, home)
+        work = HostRun(self.begun, host, lock, home)
         made = self.checks.judged(host, work.run())
         return work.pruned(made) if self._is_to_prune(made) else made
 
@@ -218,7 +218,7 @@ class _HostWork:
         """An archive that is doubted must not push the others out."""
         last, every = self.past.pruned.get(made.subject), self.begun.context.config.prune_every
         due = prune_is_due(last, self.begun.started, every)
-        return due and made.status.good and "doubt" not in made.data
+        return due and made.status.good and not backup_of(made.result).doubt
 
 
 def _datasets(context: Context) -> dict[str, Dataset]:

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 
 from zborg.config import Config
 from zborg.model import Outcome
+from zborg.model.results import backup_of
 from zborg.planning.backup.walls import walls
 from zborg.state.runs import Runs
 
-KEY = "wall"
-"""Of a backup's outcome: `Wall.words`, or UNKNOWN."""
-
 UNKNOWN = "unknown"
-"""The storage's zborg-serve is older than this zborg."""
+"""In place of `Wall.words`: the storage's zborg-serve is older than this zborg."""
 
 
 def standing(config: Config, runs: Runs) -> list[Outcome]:
@@ -22,7 +20,7 @@ def standing(config: Config, runs: Runs) -> list[Outcome]:
     good: set[str] = set()
     for report in runs.newest_first("backup"):  # a failed one may not have come to serving
         for outcome in report.outcomes:
-            if isinstance(words := outcome.data.get(KEY), str):
+            if words := backup_of(outcome.result).wall:
                 found.setdefault(outcome.subject, words)
             if outcome.status.good:
                 good.add(outcome.subject)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from zborg.config import Config
 from zborg.errors import ConfigError, Exit, UsageError
-from zborg.model import Clock, Endpoint, Event, Finding, Host, Outcome, Report, Runner, Status, Target
+from zborg.model import Clock, Endpoint, Finding, Host, Outcome, Report, Runner, Status, Target
+from zborg.model.events import Finished, Started
+from zborg.model.results import WellHosts
 from zborg.model.text import remedy
 from zborg.model.text.units import counted
 from zborg.planning.doctor.schedule import Wanted
@@ -171,12 +173,12 @@ def _nobody(config: Config) -> Iterator[Finding]:
 def _looked(bench: Bench, probe: Probe) -> list[Looked]:
     """Only what waits for another machine is shown while it lasts."""
     emit = bench.context.emit if bench.context and probe.far else lambda _: None
-    emit(Event("started", probe.subject, "asked"))
+    emit(Started(probe.subject, "asked"))
     try:
         found = [Looked(_outcome(probe, finding)) for finding in probe.look()]
     except Exception as error:
         found = [Looked(_with_commands(outcome_of(probe.area, probe.subject, error)), asked=False)]
-    emit(Event("finished", probe.subject))
+    emit(Finished(probe.subject))
     return found
 
 
@@ -189,7 +191,7 @@ def _outcome(probe: Probe, finding: Finding) -> Outcome:
 def _with_commands(outcome: Outcome) -> Outcome:
     """`commands` of the JSON form are those of the remedy."""
     _, commands = remedy.parse(outcome.remedy)
-    return replace(outcome, data={**outcome.data, "commands": list(commands)}) if commands else outcome
+    return outcome.noting(commands=tuple(commands)) if commands else outcome
 
 
 # The order in which a reader meets them: what all else depends on comes first.
@@ -240,4 +242,5 @@ def _merged(found: Sequence[Outcome]) -> Iterator[Outcome]:
 def _together(well: Sequence[Outcome]) -> Outcome:
     answer = "answers with its pinned key" if len(well) == 1 else "answer with their pinned keys"
     words = f"{counted(len(well), 'host')} {answer}"
-    return Outcome("hosts", "hosts", Status.OK, words, data={one.subject: one.message for one in well})
+    result = WellHosts(hosts={one.subject: one.message for one in well})
+    return Outcome("hosts", "hosts", Status.OK, words, result=result)

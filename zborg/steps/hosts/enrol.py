@@ -22,11 +22,12 @@ from zborg.interrupt import cancelled
 from zborg.model import Dataset, Host, Outcome, Report, Status
 from zborg.model.enrolment import Entry, HostFacts, Problem, Request
 from zborg.model.keys import fingerprint
+from zborg.model.results import backup_of
 from zborg.model.text.remedy import command, quoted, remedy
 from zborg.planning.hosts.enrol import Plan, ServerFacts, plan
 from zborg.state.escrow import Escrow
 from zborg.state.locks import Lock
-from zborg.steps.backup.host import HostBackup
+from zborg.steps.backup.host import HostRun
 from zborg.steps.context import Begun, Context, begin, inspect, missing
 from zborg.steps.hosts.rollback import Work, sure
 from zborg.steps.init import make_datasets
@@ -271,7 +272,7 @@ class _Enrolment:
         if self._holds_archive():
             return "is there"
         outcome = sure(self._backup().archive("sample"))
-        return f"{outcome.data['archive']}: agent.conf alone"
+        return f"{backup_of(outcome.result).archive}: agent.conf alone"
 
     def _escrow(self) -> str:
         context, host = self.begun.context, self.request.host
@@ -286,8 +287,8 @@ class _Enrolment:
         entry.finish()
         return f"next: zborg backup {self.request.host.name}"
 
-    def _backup(self) -> HostBackup:
-        return HostBackup(self.begun, self.request.host, self.lock, self.home)
+    def _backup(self) -> HostRun:
+        return HostRun(self.begun, self.request.host, self.lock, self.home)
 
     def _holds_archive(self) -> bool:
         return bool(self.home and last_transactions(self.begun.context.storage, [self.home]))

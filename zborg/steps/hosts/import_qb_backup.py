@@ -14,6 +14,7 @@ from pathlib import Path
 from zborg.config import Config, drop_in, load, qb_backup
 from zborg.errors import ConfigError
 from zborg.model import Clock, Outcome, Report, Status
+from zborg.model.results import Imported
 from zborg.planning.hosts.import_qb_backup import (
     Left,
     Pinned,
@@ -109,8 +110,8 @@ def _outcome(one: Planned, directory: Path) -> Outcome:
     }[one.verdict]
     if one.verdict is not Verdict.WRITE:
         return Outcome("host", one.name, status, one.message, one.remedy)
-    data = {"file": str(_path(directory, one))}
-    return Outcome("host", one.name, status, f"written: {one.message}", data=data)
+    result = Imported(file=str(_path(directory, one)))
+    return Outcome("host", one.name, status, f"written: {one.message}", result=result)
 
 
 def _left(one: Left) -> Outcome:

@@ -9,8 +9,10 @@ from datetime import datetime
 from zborg.borg.storage.repository import repository_id
 from zborg.config import Config
 from zborg.errors import ZborgError
-from zborg.model import Dataset, Event, Host, Outcome, Report, Status
-from zborg.model.text.units import duration, moment
+from zborg.model import Dataset, Host, Outcome, Report, Status
+from zborg.model.events import Finished, Started
+from zborg.model.results import ListedHost, TestedHost
+from zborg.model.text.units import duration
 from zborg.planning.hosts.agent_version import answer_of, clock_of, judge
 from zborg.state.runs import Runs, new_run
 from zborg.steps.context import Begun, Context, begin, inspect, nobody, outcome_of, select_hosts
@@ -31,13 +33,10 @@ def list_hosts(config: Config, runs: Runs, now: datetime) -> Report:
 def _listed(config: Config, host: Host, good: datetime | None, now: datetime) -> Outcome:
     dataset = config.storage.dataset_of(host.name)
     age = f"last good {duration((now - good).total_seconds())} ago" if good else "never good yet"
-    data = {
-        "address": str(host.endpoint),
-        "dataset": dataset,
-        "last_good": moment(good) if good else None,
-        "identity": host.endpoint.identity,
-    }
-    return Outcome("host", host.name, Status.OK, f"{host.endpoint}, {dataset}, {age}", data=data)
+    result = ListedHost(
+        address=str(host.endpoint), dataset=dataset, last_good=good, identity=host.endpoint.identity
+    )
+    return Outcome("host", host.name, Status.OK, f"{host.endpoint}, {dataset}, {age}", result=result)
 
 
 def reach_hosts(context: Context, names: Sequence[str]) -> Report:
@@ -58,22 +57,27 @@ def _tested(begun: Begun, host: Host, datasets: dict[str, Dataset]) -> Outcome:
     if host.reverse:
         words = "its forced command is borgmatic: a backup tries it, nothing less can"
         return Outcome("host", host.name, Status.SKIPPED, words)
-    context.emit(Event("started", host.name, "asked"))
+    context.emit(Started(host.name, "asked"))
     try:
         answer = answer_of(context.tunnel.ask(host, "version"))
         context.tunnel.try_serve(host.name)
         now = context.clock()
         sealed = _is_sealed(context, host, datasets)
         found = judge(host, answer, now, escrow=bool(context.config.custodians), sealed=sealed)
-        kept = {
-            key: answer.get(key, "") for key in ("agent", "borg", "alarm", "escrow", "initialised", "opens")
-        }
-        told = clock_of(answer)
-        data = kept | {"clock": moment(told) if told else None, "sealed": sealed}
-        outcome = Outcome("host", host.name, found.level, found.message, found.remedy, data)
+        result = TestedHost(
+            agent=answer.get("agent", ""),
+            borg=answer.get("borg", ""),
+            alarm=answer.get("alarm", ""),
+            escrow=answer.get("escrow", ""),
+            initialised=answer.get("initialised", ""),
+            opens=answer.get("opens", ""),
+            clock=clock_of(answer),
+            sealed=sealed,
+        )
+        outcome = Outcome("host", host.name, found.level, found.message, found.remedy, result)
     except Exception as error:
         outcome = outcome_of("host", host.name, error)
-    context.emit(Event("finished", host.name))
+    context.emit(Finished(host.name))
     return outcome
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zborg.config import drop_in
 from zborg.errors import UsageError
 from zborg.model import Host, Outcome, Report, Status
+from zborg.model.results import RemovedHost
 from zborg.model.text.remedy import command
 from zborg.steps.context import Begun, Context, begin, select_hosts
 from zborg.steps.hosts.enrol import escrow_of
@@ -46,10 +47,10 @@ def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report
         for key in own_keys(context.config, name):  # or a later rotation would go back to one of them
             forget_key(key)
     told = "forgotten here; as root on the host, to take the rest away"
-    commands = [] if host.reverse else list(_ON_THE_HOST)
+    commands = () if host.reverse else tuple(_ON_THE_HOST)
     if host.reverse:
         told = "forgotten here; the line of the server's key in authorized_keys there is yours to take away"
-    done = Outcome("host", name, Status.OK, told, data={"removed": str(path), "commands": commands})
+    done = Outcome("host", name, Status.OK, told, result=RemovedHost(removed=str(path), commands=commands))
     report = begun.report([done, *_staying(context, name), *_staying_there(host)])
     context.runs.save(report)
     known_hosts_of(context.config).forget(name)  # after the report, by which it would be known again

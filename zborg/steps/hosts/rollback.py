@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from zborg.errors import ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import Emit, Event, Outcome, Status
+from zborg.model import Emit, Outcome, Status
+from zborg.model.events import Finished, Started
 from zborg.steps.context import outcome_of
 
 AGAIN = "run the same command again: it goes on where it stopped"
@@ -42,13 +43,13 @@ class Work:
         """An outcome for each step until one fails; then one for each thing that was taken back."""
         outcomes: list[Outcome] = []
         for title, step in steps:
-            self.emit(Event("started", self.name, title))
+            self.emit(Started(self.name, title))
             try:
                 outcomes.append(Outcome(self.kind, title, Status.OK, step()))
             except Exception as error:
                 outcomes += [self._failed(title, error), *self._take_back()]
                 break
-        self.emit(Event("finished", self.name))
+        self.emit(Finished(self.name))
         return outcomes
 
     def note(self, title: str, undo: Callable[[], object]) -> None:

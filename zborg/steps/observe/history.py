@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from zborg.config import Config
 from zborg.errors import Exit, UsageError
-from zborg.model import P_RUN, P_TRANSACTION, Emit, Entry, Event, Outcome, Report, Snapshot, Status, Zfs
-from zborg.model.text.units import counted, moment
+from zborg.model import P_RUN, P_TRANSACTION, Emit, Entry, Outcome, Report, Snapshot, Status, Zfs
+from zborg.model.events import Warned
+from zborg.model.results import Night as NightResult
+from zborg.model.results import RecordedBackup, SnapshotTaken, backup_of
+from zborg.model.text.units import counted
 from zborg.planning.observe.nights import Night, nights, trend
 from zborg.state.history import History
 from zborg.state.recorder import Recorder
@@ -25,13 +29,13 @@ def recorded_runs(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Runs:
     Which hosts there are is remembered as well.
     """
     record = recorder(config, state, zfs, emit)
-    remember = Remembering(config, Runs(state / "runs"), lambda words: emit(Event("warning", "hosts", words)))
+    remember = Remembering(config, Runs(state / "runs"), lambda words: emit(Warned("hosts", words)))
 
     def also(report: Report) -> None:
         record(report)
         remember(report)
 
-    return Runs(state / "runs", also, lambda words: emit(Event("warning", "state", words)))
+    return Runs(state / "runs", also, lambda words: emit(Warned("state", words)))
 
 
 def recorder(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Recorder:
@@ -39,7 +43,7 @@ def recorder(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Recorder:
         History(state / "history.db"),
         state / "runs",
         lambda: told_by_snapshots(zfs, config),
-        lambda words: emit(Event("warning", "history", words)),
+        lambda words: emit(Warned("history", words)),
     )
 
 
@@ -59,27 +63,26 @@ def history(past: History, config: Config, host: str, days: int, now: datetime) 
 def _of_night(night: Night) -> Outcome:
     status = Status.OK if night.good and not night.bad else Status.PARTIAL if night.good else Status.FAILED
     words = ", ".join(night.bad) if night.hosts else "no backup"
-    data = {
-        "good": len(night.good),
-        "bad": night.bad,
-        "original_bytes": night.total("original_bytes"),
-        "new_bytes": night.total("new_bytes"),
-        "seconds": night.seconds,
-    }
-    return Outcome("night", night.day.isoformat(), status, words, data=data)
+    result = NightResult(
+        good=len(night.good),
+        bad=night.bad,
+        original_bytes=night.total(lambda one: one.original_bytes),
+        new_bytes=night.total(lambda one: one.new_bytes),
+        seconds=night.seconds,
+    )
+    return Outcome("night", night.day.isoformat(), status, words, result=result)
 
 
 def _of_host(host: str, entries: Sequence[Entry]) -> Iterator[Outcome]:
     for entry in entries:
         if entry.command == "backup":
             here = f"{entry.ended.astimezone():%Y-%m-%d %H:%M}"
-            facts = {"run": entry.run, "ended": moment(entry.ended), "ended_here": here}
-            yield replace(entry.outcome, data={**entry.outcome.data, **facts})
+            facts: dict[str, Any] = vars(backup_of(entry.outcome.result))
+            recorded = RecordedBackup(**facts, run=entry.run, ended=entry.ended, ended_here=here)
+            yield replace(entry.outcome, result=recorded)
     found = trend(entries)
-    if "since" in found:
-        found["since"] = moment(found["since"])
-    words = f"nothing is recorded of {host} in these days" if not found["of"] else ""
-    yield Outcome("trend", host, Status.OK, words, data=found)
+    words = f"nothing is recorded of {host} in these days" if not found.of else ""
+    yield Outcome("trend", host, Status.OK, words, result=found)
 
 
 def rebuild(again: Recorder, config: Config, now: datetime, *, dry_run: bool) -> Report:
@@ -116,8 +119,10 @@ def _report(run: str, server: str, snapshots: Sequence[Snapshot]) -> Report:
 def _outcome(snapshot: Snapshot) -> Outcome:
     state = snapshot.state
     words = f"{snapshot.raw}, marked {state.value}" if state else f"{snapshot.raw}, without a mark"
-    data: dict[str, object] = {"snapshot": snapshot.full, "state": state.value if state else None}
     number = snapshot.properties.get(P_TRANSACTION, "")
-    if number.isascii() and number.isdigit():
-        data["transaction"] = int(number)
-    return Outcome("dataset", snapshot.dataset, Status.OK, words, data=data)
+    result = SnapshotTaken(
+        snapshot=snapshot.full,
+        state=state.value if state else None,
+        transaction=int(number) if number.isascii() and number.isdigit() else None,
+    )
+    return Outcome("dataset", snapshot.dataset, Status.OK, words, result=result)

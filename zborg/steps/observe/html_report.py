@@ -13,8 +13,9 @@ from zborg.config import Config
 from zborg.errors import Exit, ZborgError
 from zborg.model import News, Notifier, Outcome, Report, Status
 from zborg.model.figures import Figures, HostFigures, PoolFigures, TargetFigures
+from zborg.model.results import HostProof, PoolForecast, PoolUse, TargetLag, Trend
 from zborg.model.text import os_errors
-from zborg.model.text.units import counted, moment, size, span
+from zborg.model.text.units import counted, size, span
 from zborg.planning.observe.figures import Told, figures
 from zborg.reporting.notify import message
 from zborg.state.escrow import Escrow
@@ -44,7 +45,8 @@ def gathered(past: History, config: Config, days: int, now: datetime) -> Figures
             replicas=past.outcomes("replica", since=since),
             pools=past.outcomes("pool", since=since),
             names=names,
-            targets=[target.name for target in config.targets],
+            root=config.storage.dataset,
+            targets={target.name: target.dataset for target in config.targets},
             sealed=frozenset(name for name in names if escrow.sealed_for(name)),
         )
     )
@@ -81,36 +83,40 @@ def report(found: Figures, config: Config, now: datetime, outcomes: Sequence[Out
 
 
 def _host(one: HostFigures) -> Outcome:
-    data = {**one.trend, "sealed": one.proof.sealed}
-    if "since" in data:
-        data["since"] = moment(data["since"])
-    times = {"last_good": one.proof.backup, "snapshot": one.proof.snapshot, "restored": one.proof.restore}
-    data |= {key: moment(at) for key, at in times.items() if at}
-    data["copies"] = {name: moment(at) if at else None for name, at in one.proof.copies.items()}
-    return Outcome("host", one.name, Status.OK, "; ".join(_words(one.trend)), data=data)
+    trend: dict[str, Any] = vars(one.trend)
+    result = HostProof(
+        **trend,
+        sealed=one.proof.sealed,
+        last_good=one.proof.backup,
+        snapshot=one.proof.snapshot,
+        restored=one.proof.restore,
+        copies=one.proof.copies,
+    )
+    return Outcome("host", one.name, Status.OK, "; ".join(_words(one.trend)), result=result)
 
 
-def _words(trend: Any) -> Iterator[str]:
-    yield f"{trend['good']} of {counted(trend['of'], 'backup')} good"
-    if "usual_new_bytes" in trend and "usual_seconds" in trend:
-        yield f"usually {size(trend['usual_new_bytes'])} new in {span(trend['usual_seconds'])}"
+def _words(trend: Trend) -> Iterator[str]:
+    yield f"{trend.good} of {counted(trend.of, 'backup')} good"
+    if trend.usual_new_bytes is not None and trend.usual_seconds is not None:
+        yield f"usually {size(trend.usual_new_bytes)} new in {span(trend.usual_seconds)}"
 
 
 def _pool(one: PoolFigures) -> Outcome:
     used = one.used[-1][1]
-    data: dict[str, object] = {"size": one.size, "used": used}
+    result = PoolUse(size=one.size, used=used)
     words = f"{used / one.size:.0%} of {size(one.size)} used"
     if one.forecast:
         full = one.forecast.full
-        data |= {"bytes_a_day": one.forecast.bytes_a_day, "full": full.isoformat() if full else None}
+        a_day = one.forecast.bytes_a_day
+        result = PoolForecast(size=one.size, used=used, bytes_a_day=a_day, full=full)
         words += f", full about {full}" if full else ", not full for years"
-    return Outcome("pool", one.name, Status.OK, words, data=data)
+    return Outcome("pool", one.name, Status.OK, words, result=result)
 
 
 def _target(one: TargetFigures) -> Outcome:
     worst, now = max(days for _, days in one.behind), one.behind[-1][1]
     words = f"{counted(now, 'day')} behind, {counted(worst, 'day')} at worst"
-    return Outcome("target", one.name, Status.OK, words, data={"days_behind": now, "worst": worst})
+    return Outcome("target", one.name, Status.OK, words, result=TargetLag(days_behind=now, worst=worst))
 
 
 # --- telling ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 from zborg.config import Config
 from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model import TELLING, Emit, Outcome, Report, Runner, Status
+from zborg.model.results import LogLines
 from zborg.model.text import os_errors
 from zborg.state.log import FileSink, JournalSink, Log
 from zborg.state.runs import Runs, new_run
@@ -46,7 +47,7 @@ def log_lines(config: Config, runs: Runs, local: Runner, run: str, now: datetime
     lines = list(_of_journal(local, wanted) if to == "journal" else _of_file(config.log_file, wanted))
     if not lines:
         raise UsageError(f"the log has no line of run {named}", "zborg log")
-    outcome = Outcome("log", named, Status.OK, data={"lines": lines})
+    outcome = Outcome("log", named, Status.OK, result=LogLines(lines=tuple(lines)))
     return Report("log", new_run(now), config.name, now, now, Status.OK, Exit.OK, (outcome,))
 
 
@@ -62,7 +63,7 @@ def _steps(runs: Runs, run: str) -> Iterator[str]:
     night = runs.read(run, "run")
     if night is None:
         return
-    commands = {str(one.data["step"]) for one in night.outcomes if "step" in one.data}
+    commands = {one.result.step for one in night.outcomes if one.result.step}
     for other, command in sorted(runs.changed()):
         step = runs.read(other, command) if command in commands else None
         if step and night.started <= step.started and step.finished <= night.finished:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import TOLD, Outcome, Target
+from zborg.model.results import Replicated
+from zborg.model.subjects import is_of
 from zborg.reporting.metrics import Backups, Copies, Facts, text
 from zborg.state.runs import Runs
 from zborg.state.textfile import replace_whole
@@ -51,7 +53,7 @@ def _hosts(config: Config, runs: Runs) -> Iterator[tuple[str, Backups]]:
 def _target(target: Target, runs: Runs) -> Copies:
     sent = good = None
     for report in runs.newest_first("replicate"):
-        mine = [one for one in report.outcomes if one.subject.partition(":")[0] == target.name]
+        mine = [one for one in report.outcomes if is_of(target.name, one.subject)]
         if mine and sent is None:
             sent = sum(_bytes(one) for one in mine)
         if any(one.status.good for one in mine) and not any(one.status.bad for one in mine):
@@ -61,5 +63,4 @@ def _target(target: Target, runs: Runs) -> Copies:
 
 
 def _bytes(outcome: Outcome) -> int:
-    found = outcome.data.get("bytes", 0)
-    return found if isinstance(found, int) else 0
+    return outcome.result.bytes if isinstance(outcome.result, Replicated) else 0

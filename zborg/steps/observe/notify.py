@@ -21,7 +21,6 @@ from zborg.interrupt import cancelled
 from zborg.model import (
     TELLING,
     TOLD,
-    Event,
     Message,
     News,
     Notifier,
@@ -31,6 +30,8 @@ from zborg.model import (
     Status,
     utc_now,
 )
+from zborg.model.events import Reported
+from zborg.model.results import Delivered
 from zborg.reporting.notify import message, recovered
 from zborg.reporting.notify_digest import WEEK, digest, is_due
 from zborg.state.runs import new_run
@@ -55,7 +56,7 @@ def tell(context: Context, report: Report) -> Report | None:
     again = recovered(report, _earlier(context, report))
     told = _sent(context, message(report, again, context.config.notify.subject))
     if told:
-        context.emit(Event("report", told.command, told.run, {"report": told}))  # for the log
+        context.emit(Reported(told.command, report=told))  # for the log
         context.runs.save(told)
     return told
 
@@ -113,9 +114,7 @@ def _as_in(report: Report, one: Report) -> Report:
     """A step's outcomes as a whole night names them."""
     if one.command == report.command:
         return one
-    return replace(
-        one, outcomes=tuple(replace(o, data={**o.data, "step": one.command}) for o in one.outcomes)
-    )
+    return replace(one, outcomes=tuple(each.noting(step=one.command) for each in one.outcomes))
 
 
 def _is_step_of(one: Report, night: Report) -> bool:
@@ -147,8 +146,12 @@ def _served(context: Context) -> list[Notifier]:
     now = context.clock()
     told = takewhile(lambda one: one.started > now - 2 * WEEK, context.runs.newest_first(TELLING))
     this_week = (one for report in told if not is_due(now, report.started) for one in report.outcomes)
-    had = {one.subject for one in this_week if one.status.good and News.DIGEST in one.data.get("news", ())}
+    had = {one.subject for one in this_week if one.status.good and _was(News.DIGEST, one)}
     return [_Served(one) if one.name in had else one for one in context.notifiers]
+
+
+def _was(news: News, outcome: Outcome) -> bool:
+    return isinstance(outcome.result, Delivered) and news in outcome.result.news
 
 
 def _digest(context: Context) -> Message:
@@ -196,13 +199,13 @@ class _Errand:
             self.outcomes.append(self._persistently(one))
 
     def _persistently(self, one: Message) -> Outcome:
-        data = {"news": sorted(one.news)}
+        result = Delivered(news=tuple(sorted(one.news)))
         for wait in (*_WAITS, None):
             try:
                 words = self.notifier.send(one, max(min(_TRY, self._left()), 0.1))
-                return Outcome("notifier", self.notifier.name, Status.OK, words, data=data)
+                return Outcome("notifier", self.notifier.name, Status.OK, words, result=result)
             except Exception as error:
-                failed = replace(outcome_of("notifier", self.notifier.name, error), data=data)
+                failed = replace(outcome_of("notifier", self.notifier.name, error), result=result)
                 again = isinstance(error, NotSent) and error.retryable
             if wait is None or not again or self._left() <= wait:
                 break
@@ -217,7 +220,10 @@ class _Errand:
         late = self.messages[len(self.outcomes) :]
         words = f"not told within {limit:g} s" if self._left() <= 0 else "not told before the interruption"
         slow = Outcome("notifier", self.notifier.name, Status.FAILED, words, "zborg notify test")
-        return [*self.outcomes, *(replace(slow, data={"news": sorted(one.news)}) for one in late)]
+        return [
+            *self.outcomes,
+            *(replace(slow, result=Delivered(news=tuple(sorted(one.news)))) for one in late),
+        ]
 
 
 def deliver(notifiers: Iterable[Notifier], messages: Sequence[Message], limit: float) -> list[Outcome]:

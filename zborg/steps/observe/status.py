@@ -13,6 +13,18 @@ from typing import Any
 
 from zborg.config import Config
 from zborg.model import TELLING, Finding, Outcome, Report, Scrub, Status, Target
+from zborg.model.results import (
+    NOTHING,
+    Due,
+    Frozen,
+    HostState,
+    Result,
+    Rotated,
+    StepState,
+    TargetState,
+    backup_of,
+)
+from zborg.model.subjects import OnTarget, is_of
 from zborg.model.text.units import counted, duration, moment, size
 from zborg.planning.backup.schedule import typical
 from zborg.planning.observe.health import SKEW, due, host_findings
@@ -28,7 +40,7 @@ from zborg.steps.offsite.published_report import heard_last
 from zborg.steps.replicate.lag import Lag, lag_of
 from zborg.steps.restore.interrupted import killed_restores
 from zborg.steps.rotate.freeze import mend, told
-from zborg.steps.scrub import judged, pool_of_facts, verified
+from zborg.steps.scrub import judged, pool_of_result, verified
 
 Found = tuple[Report, list[Outcome]]
 
@@ -74,7 +86,11 @@ def saved(
     for target in config.targets:
         about, limit = partial(_is_about, target.name), _limit_of(target, config, first)
         step, *odd = _shown(f"replicate {target.name}", _last(runs, "replicate", about), limit, now)
-        outcomes += [_behind(step, lag_of(runs, target.name, now)), *odd, *heard_last(target, runs, now)]
+        outcomes += [
+            _behind(step, lag_of(runs, config.storage.dataset, target, now)),
+            *odd,
+            *heard_last(target, runs, now),
+        ]
     scrubs = _aged_all(config, pools or _last(runs, "scrub"), now)
     step, *_ = _shown("scrub", scrubs, Limit(config.scrub_max_age, first), now)
     outcomes += [step, *(_pool(one) for one in (scrubs[1] if scrubs else ()))]
@@ -89,7 +105,9 @@ def _untold(runs: Runs, now: datetime) -> list[Outcome]:
         return []
     ago = f"not told {duration((now - report.finished).total_seconds())} ago"
     lost = [one for one in report.outcomes if one.status.bad]
-    return [replace(one, status=Status.WARNING, message=f"{ago}: {one.message}", data={}) for one in lost]
+    return [
+        replace(one, status=Status.WARNING, message=f"{ago}: {one.message}", result=NOTHING) for one in lost
+    ]
 
 
 def _arrived(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
@@ -107,7 +125,7 @@ def _never(kind: str, subject: str, limit: Limit, command: str, now: datetime) -
     """What was never done: on a server's first day that is no failure."""
     if at := due(limit.first, limit.seconds, now):
         words = f"not run yet; due by {moment(at)}"
-        return Outcome(kind, subject, Status.PENDING, words, data={"due": moment(at)})
+        return Outcome(kind, subject, Status.PENDING, words, result=Due(due=at))
     return Outcome(kind, subject, Status.FAILED, "never run", f"zborg {command}")
 
 
@@ -119,7 +137,7 @@ def _limit_of(target: Target, config: Config, first: datetime | None) -> Limit:
 
 def _is_open(config: Config, named: Collection[str], outcome: Outcome) -> bool:
     """An orphan of the last rotation is reported until the host is back, forgotten, or named by itself."""
-    name = outcome.data.get("orphan")
+    name = outcome.result.orphan if isinstance(outcome.result, Rotated) else ""
     settled = name in named or name in known_hosts_of(config).forgotten() if name else False
     return outcome.kind != KIND and not settled
 
@@ -133,14 +151,16 @@ def live(context: Context) -> Report:
 
 
 def _behind(step: Outcome, lag: Lag | None) -> Outcome:
-    if lag is None or "run" not in step.data:
+    if lag is None or not isinstance(step.result, StepState):
         return step
-    return replace(step, message=f"{step.message}; {lag}", data={**step.data, **lag.facts()})
+    ran: dict[str, Any] = vars(step.result)
+    result = TargetState(**ran, behind=lag.datasets, lag=lag.seconds, lag_bytes=lag.bytes)
+    return replace(step, message=f"{step.message}; {lag}", result=result)
 
 
 def _pool(seen: Outcome) -> Outcome:
     """With what it holds before what was found."""
-    pool = pool_of_facts(seen.subject.rpartition(":")[2], seen.data)
+    pool = pool_of_result(OnTarget.parse(seen.subject).name, seen.result)
     if pool is None or not pool.size:
         return seen
     words = f"{pool.health}, {1 - pool.free / pool.size:.0%} of {size(pool.size)} used"
@@ -148,7 +168,7 @@ def _pool(seen: Outcome) -> Outcome:
 
 
 def _frozen(freeze: Freeze) -> Outcome:
-    return Outcome("rotate", freeze.host, Status.WARNING, told(freeze), mend(freeze), {"frozen": True})
+    return Outcome("rotate", freeze.host, Status.WARNING, told(freeze), mend(freeze), Frozen(frozen=True))
 
 
 def _report(config: Config, now: datetime, outcomes: list[Outcome]) -> Report:
@@ -166,12 +186,18 @@ def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
     first = _first_of(untried, config, runs)
     for finding in host_findings(ages, limits, first, now):
         name = finding.subject
-        numbers = good[name][1].data if name in good else {}
-        outcome = _host(finding, numbers, newest.get(name))
-        facts: dict[str, Any] = {"max_age": limits[name], **usual.get(name, {})}
-        if name in good:
-            facts |= {"last_good": moment(ages[name]), "age": int((now - ages[name]).total_seconds())}
-        yield replace(outcome, data={**outcome.data, **facts})
+        outcome = _host(finding, good[name][1].result if name in good else NOTHING, newest.get(name))
+        seconds, new_bytes = usual.get(name, (None, None))
+        numbers: dict[str, Any] = vars(backup_of(outcome.result))
+        state = HostState(
+            **numbers,
+            max_age=limits[name],
+            usual_seconds=seconds,
+            usual_new_bytes=new_bytes,
+            last_good=ages.get(name),
+            age=int((now - ages[name]).total_seconds()) if name in good else None,
+        )
+        yield replace(outcome, result=state)
 
 
 def _first_of(names: Iterable[str], config: Config, runs: Runs) -> dict[str, datetime | None]:
@@ -180,29 +206,28 @@ def _first_of(names: Iterable[str], config: Config, runs: Runs) -> dict[str, dat
     return {name: one.first if one and one.first else runs.since() for name, one in known.items()}
 
 
-def _usual(runs: Runs, now: datetime) -> dict[str, dict[str, float]]:
-    """By host what its good backups of the last days took and brought; the last one is among them."""
-    nights = runs.outcomes_since("backup", now - _DAYS)
-    return {name: _medians([one.data for one in some if one.status.good]) for name, some in nights.items()}
-
-
-def _medians(nights: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _usual(runs: Runs, now: datetime) -> dict[str, tuple[float | None, float | None]]:
+    """By host the seconds that its good backups of the last days took, and the bytes that they added."""
     found = {}
-    for key in ("seconds", "new_bytes"):
-        values = [one[key] for one in nights if isinstance(one.get(key), int | float)]
-        if len(values) >= _FEW:
-            found[f"usual_{key}"] = typical(values)
+    for name, some in runs.outcomes_since("backup", now - _DAYS).items():
+        good = [backup_of(one.result) for one in some if one.status.good]
+        found[name] = _median(one.seconds for one in good), _median(one.new_bytes for one in good)
     return found
 
 
-def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [one for one in values if one is not None]
+    return typical(known) if len(known) >= _FEW else None
+
+
+def _host(finding: Finding, numbers: Result, newest: Outcome | None) -> Outcome:
     message = finding.message
     level = finding.level
     if newest and newest.status.bad:
         said = "" if newest.message == newest.status.value else f": {newest.message}"
         message += f"; the last try {newest.status.value}{said}"
         level = _graver(level, newest.status)
-        numbers = {}  # they are of an older run, and would read as if they were of this one
+        numbers = NOTHING  # they are of an older run, and would read as if they were of this one
     elif level is Status.OK and newest and (doubt := _doubt(newest)):
         message, level = f"{message}, but {doubt}", Status.WARNING
     remedy = (
@@ -215,9 +240,9 @@ def _host(finding: Finding, numbers: Any, newest: Outcome | None) -> Outcome:
 
 def _doubt(newest: Outcome) -> str:
     """What is not as it should be with a good backup, for as long as the newest has it."""
-    unread = newest.data.get("unread")
-    missing = f"{counted(unread, 'file')} could not be read" if isinstance(unread, int) and unread > 0 else ""
-    return "; ".join(filter(None, (str(newest.data.get("doubt", "")), missing)))
+    made = backup_of(newest.result)
+    missing = f"{counted(made.unread, 'file')} could not be read" if made.unread > 0 else ""
+    return "; ".join(filter(None, (made.doubt, missing)))
 
 
 def _graver(level: Status, last: Status) -> Status:
@@ -233,7 +258,8 @@ def _at_work(host: Outcome, locks: Locks) -> Outcome:
     if owner is None:
         return host
     words = f"{host.message}; at work since {owner.since}: {owner.command} (pid {owner.pid})"
-    return replace(host, message=words, data={**host.data, "running": owner.since})
+    result = backup_of(host.result).replace(running=owner.since)
+    return replace(host, message=words, result=result)
 
 
 def last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Outcome]], dict[str, Outcome]]:
@@ -265,7 +291,7 @@ def _last(runs: Runs, command: str, about: Callable[[Outcome], bool] = lambda _:
 
 def _is_about(target: str, outcome: Outcome) -> bool:
     """Outcomes of a target, of its datasets, and of a step that could not begin."""
-    named = outcome.subject.partition(":")[0] == target and outcome.kind != TOLD
+    named = is_of(target, outcome.subject) and outcome.kind != TOLD
     return outcome.kind == "step" or named
 
 
@@ -279,7 +305,7 @@ def _aged_all(config: Config, found: Found | None, now: datetime) -> Found | Non
 
 def _aged(seen: Outcome, config: Config, now: datetime) -> Outcome:
     """Judged afresh; a scrub that was running then is not asked how far it came."""
-    pool = pool_of_facts(seen.subject.rpartition(":")[2], seen.data)
+    pool = pool_of_result(OnTarget.parse(seen.subject).name, seen.result)
     return judged(seen.subject, pool, config, now) if pool and pool.scrub is not Scrub.RUNNING else seen
 
 
@@ -300,7 +326,7 @@ def _shown(step: str, found: Found | None, limit: Limit, now: datetime) -> list[
         message = (
             f"the last was at {moment(report.finished)}, which is still to come: the clock was or is wrong"
         )
-    told = [replace(one, kind=step, data={}) for one in odd if len(outcomes) > 1]
+    told = [replace(one, kind=step, result=NOTHING) for one in odd if len(outcomes) > 1]
     return [Outcome("step", step, status, message, remedy, _facts(report)), *told]
 
 
@@ -315,5 +341,5 @@ def _words(outcomes: Sequence[Outcome]) -> str:
     return f"{good} of {len(outcomes)} good" if outcomes else "nothing to do"
 
 
-def _facts(report: Report) -> dict[str, Any]:
-    return {"run": report.run, "finished": moment(report.finished), "exit": int(report.exit)}
+def _facts(report: Report) -> StepState:
+    return StepState(run=report.run, finished=report.finished, exit=int(report.exit))

@@ -9,8 +9,9 @@ from datetime import datetime
 from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Finding, Outcome, Snapshot, Status
+from zborg.model.results import Arrivals, GivenUp
 from zborg.model.storage.zfs import P_ABANDON
-from zborg.model.text.units import moment, moment_of, size
+from zborg.model.text.units import size
 from zborg.planning.observe.health import arrival_finding
 from zborg.state.arrivals import FirstSeen
 from zborg.steps.context import Begun, outcome_of
@@ -43,15 +44,14 @@ def first_seen(begun: Begun, snapshots: Sequence[Snapshot], *, dry_run: bool) ->
 
 def again(seen: Outcome, config: Config, first: datetime | None, now: datetime) -> Outcome:
     """The same, judged by how old it has become meanwhile."""
-    told = seen.data.get("newest")
-    newest = {str(name): moment_of(at) for name, at in told.items()} if isinstance(told, Mapping) else {}
+    newest = seen.result.newest if isinstance(seen.result, Arrivals) else {}
     found = arrival_finding(config.storage.dataset, newest, config.snapshot_max_age, now, first)
     return _outcome(found, newest)
 
 
 def _outcome(finding: Finding, newest: Mapping[str, datetime | None]) -> Outcome:
-    data = {"newest": {name: moment(at) if at else None for name, at in newest.items()}}
-    return Outcome(KIND, finding.subject, finding.level, finding.message, finding.remedy, data)
+    result = Arrivals(newest=newest)
+    return Outcome(KIND, finding.subject, finding.level, finding.message, finding.remedy, result)
 
 
 def give_up(begun: Begun, datasets: Sequence[Dataset]) -> Iterator[Outcome]:
@@ -70,7 +70,7 @@ def _give_up(begun: Begun, dataset: Dataset, token: str) -> Iterator[Outcome]:
         begun.context.zfs.abort_receive(dataset.name)
         _fulfilled(begun, dataset.name)
         words = f"gave up a cut stream of {cut.to_name}, {size(cut.received)}, as its sender asked"
-        yield Outcome("dataset", dataset.name, Status.OK, words, data={"given_up": cut.received})
+        yield Outcome("dataset", dataset.name, Status.OK, words, result=GivenUp(given_up=cut.received))
 
 
 def _fulfilled(begun: Begun, name: str) -> None:

@@ -7,9 +7,10 @@ from datetime import datetime
 from itertools import islice
 
 from zborg.errors import ZborgError
-from zborg.model import Dataset, Event, Outcome, Report, Target
+from zborg.model import Dataset, Outcome, Report, Target
+from zborg.model.events import Warned
+from zborg.model.results import PublishedReport
 from zborg.model.storage.zfs import P_REPORT
-from zborg.model.text.units import moment_of
 from zborg.planning.offsite import published_report
 from zborg.state.runs import Runs
 from zborg.steps.context import Context
@@ -29,7 +30,7 @@ def tell(context: Context, report: Report, *, dry_run: bool) -> Report:
         try:
             context.zfs.set([root], {P_REPORT: published_report.write(reports)})
         except ZborgError as error:
-            context.emit(Event("warning", root, f"the servers will not hear of this: {error.message}"))
+            context.emit(Warned(root, f"the servers will not hear of this: {error.message}"))
     return report
 
 
@@ -43,9 +44,6 @@ def heard_last(target: Target, runs: Runs, now: datetime) -> list[Outcome]:
     """The same out of the last replication that heard something, told with its age now."""
     for report in islice(runs.newest_first("replicate"), _LOOKED):
         for one in report.outcomes:
-            if one.kind == KIND and one.subject == target.name:
-                text, seen = str(one.data.get("told", "")), moment_of(one.data.get("seen"))
-                return [
-                    published_report.outcome(target.name, text, target.max_age, seen or report.finished, now)
-                ]
+            if one.subject == target.name and isinstance(left := one.result, PublishedReport):
+                return [published_report.outcome(target.name, left.told, target.max_age, left.seen, now)]
     return []

@@ -18,6 +18,7 @@ from zborg.errors import (
 )
 from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Child, Outcome, Snapshot, Status, Stream
+from zborg.model.results import Replicated
 from zborg.model.storage.refusal import Refusal, StreamRefused
 from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import counted
@@ -92,7 +93,7 @@ def idle(subject: str, plan: DatasetPlan) -> Outcome:
     """Nothing to do. Where there is no snapshot that is not called good."""
     if plan.empty:
         return Outcome("replica", subject, Status.SKIPPED, "no snapshot yet", "zborg snapshot")
-    return Outcome("replica", subject, Status.OK, "up to date", data={"streams": 0, "bytes": 0})
+    return Outcome("replica", subject, Status.OK, "up to date", result=Replicated(streams=0, bytes=0))
 
 
 class _Sending:
@@ -139,8 +140,8 @@ class _Sending:
         words = f"now at {reached}, {counted(self.streams, 'stream')}"
         if self.lost:
             words += f"; a cut stream of {self.lost} bytes had to be given up"
-        data = {"streams": self.streams, "bytes": self.sent, "lost_bytes": self.lost, "snapshot": reached}
-        return Outcome("replica", self.subject, Status.OK, words, data=data)
+        result = Replicated(streams=self.streams, bytes=self.sent, lost_bytes=self.lost, snapshot=reached)
+        return Outcome("replica", self.subject, Status.OK, words, result=result)
 
     def _abandon(self, step: Abandon) -> None:
         try:

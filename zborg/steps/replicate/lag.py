@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
-from zborg.model import Outcome, Report
+from zborg.model import Report, Target
+from zborg.model.results import Replicated, SnapshotTaken, backup_of
+from zborg.model.subjects import OnTarget, below
 from zborg.model.text.units import counted, duration, size
 from zborg.state.runs import Runs
 
@@ -33,16 +34,13 @@ class Lag:
         wait = f", about {size(self.bytes)}" if self.bytes else ""
         return f"{counted(len(self.datasets), 'dataset')} behind the newest snapshot, {age}{wait}"
 
-    def facts(self) -> dict[str, Any]:
-        return {"behind": list(self.datasets), "lag": self.seconds, "lag_bytes": self.bytes}
 
-
-def lag_of(runs: Runs, target: str, now: datetime) -> Lag | None:
-    """None when no snapshot is known."""
-    taken = next((one for one in runs.newest_first("snapshot") if _snapshots(one)), None)
+def lag_of(runs: Runs, root: str, target: Target, now: datetime) -> Lag | None:
+    """`root` is that of the datasets on the storage. None when no snapshot is known."""
+    taken = next((one for one in runs.newest_first("snapshot") if _snapshots(one, root)), None)
     if taken is None:
         return None
-    names = _snapshots(taken)
+    names = _snapshots(taken, root)
     sent = _sent(runs, target, names)
     late = [name for name in names if not _has(sent.get(name), taken, names[name])]
     ages = [(now - sent[name][0].finished).total_seconds() if name in sent else None for name in late]
@@ -51,36 +49,40 @@ def lag_of(runs: Runs, target: str, now: datetime) -> Lag | None:
     return Lag(tuple(late), longest, _written(runs, {name: sent[name][0] for name in late if name in sent}))
 
 
-def _snapshots(report: Report) -> dict[str, str]:
+def _snapshots(report: Report, root: str) -> dict[str, str]:
     """By a dataset's name below the root the snapshot that was taken of it."""
-    found = {one.subject: one.data.get("snapshot") for one in report.outcomes if one.kind == "dataset"}
-    return {_child(name): raw.partition("@")[2] for name, raw in found.items() if isinstance(raw, str)}
+    found = {}
+    for one in report.outcomes:
+        if (
+            isinstance(one.result, SnapshotTaken)
+            and one.result.snapshot
+            and (name := below(root, one.subject))
+        ):
+            found[name] = one.result.snapshot.partition("@")[2]
+    return found
 
 
-def _child(dataset: str) -> str:
-    return dataset.rpartition("/")[2]
-
-
-def _sent(runs: Runs, target: str, wanted: Mapping[str, str]) -> dict[str, tuple[Report, Outcome]]:
-    """By dataset the last replication that went well."""
-    found: dict[str, tuple[Report, Outcome]] = {}
+def _sent(runs: Runs, target: Target, wanted: Mapping[str, str]) -> dict[str, tuple[Report, Replicated]]:
+    """By a dataset's name below the root the last replication that went well."""
+    found: dict[str, tuple[Report, Replicated]] = {}
     for report in islice(runs.newest_first("replicate"), _FAR):
         for one in report.outcomes:
-            if one.status.good and "streams" in one.data and one.subject.startswith(f"{target}:"):
-                found.setdefault(_child(one.subject), (report, one))
+            copy = OnTarget.parse(one.subject)
+            if one.status.good and isinstance(one.result, Replicated) and copy.target == target.name:
+                found.setdefault(below(target.dataset, copy.name), (report, one.result))
         if found.keys() >= wanted.keys():
             break
     return found
 
 
-def _has(sent: tuple[Report, Outcome] | None, taken: Report, raw: str) -> bool:
+def _has(sent: tuple[Report, Replicated] | None, taken: Report, raw: str) -> bool:
     """By name, or because it was up to date in a run that began later."""
-    return sent is not None and (sent[1].data.get("snapshot") == raw or sent[0].started >= taken.finished)
+    return sent is not None and (sent[1].snapshot == raw or sent[0].started >= taken.finished)
 
 
 def _written(runs: Runs, since: Mapping[str, Report]) -> int:
     if not since:
         return 0
     backups = runs.outcomes_since("backup", min(one.finished for one in since.values()))
-    numbers = [one.data.get("new_bytes") for name in since for one in backups.get(name, ())]
-    return sum(number for number in numbers if isinstance(number, int) and number > 0)
+    numbers = [backup_of(one.result).new_bytes or 0 for name in since for one in backups.get(name, ())]
+    return sum(number for number in numbers if number > 0)

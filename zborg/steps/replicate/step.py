@@ -12,7 +12,9 @@ from functools import partial
 
 from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
-from zborg.model import Event, Outcome, Report, Status, Target
+from zborg.model import Outcome, Report, Status, Target
+from zborg.model.events import Finished, Started
+from zborg.model.results import Contradiction
 from zborg.model.text.remedy import command, remedy
 from zborg.planning.replicate.facts import SHOWN, DatasetPlan, Divergence, ReplicationPlan
 from zborg.state.locks import Together
@@ -137,7 +139,7 @@ def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
         Status.CONFLICT,
         f"{conflict.kind.value}: {conflict.message}; nothing was touched",
         conflict.remedy,
-        {"conflict": conflict.kind.value, "sides": conflict.lines()[2:4]},
+        Contradiction(conflict=conflict.kind.value, sides=tuple(conflict.lines()[2:4])),
     )
 
 
@@ -147,7 +149,7 @@ def _one(ends: Ends, together: Together, seen: Compared, plan: DatasetPlan) -> O
         return idle(subject, plan)
     if cancelled.is_set():
         return outcome_of("replica", subject, _NOT_STARTED)
-    context.emit(Event("started", subject))
+    context.emit(Started(subject))
     try:
         with together.hold(f"dataset-{plan.source.replace('/', ':')}") as lock:
             outcome = send(ends, seen, plan, subject, lock)
@@ -155,5 +157,5 @@ def _one(ends: Ends, together: Together, seen: Compared, plan: DatasetPlan) -> O
         outcome = _conflict(ends, error.divergence)
     except Exception as error:  # a full disk here, a bug: the others go on, and are told of
         outcome = outcome_of("replica", subject, error)
-    context.emit(Event("finished", subject, outcome.message))
+    context.emit(Finished(subject, outcome.message))
     return outcome

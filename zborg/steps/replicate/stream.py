@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from zborg.activity import Floor
 from zborg.errors import CommandFailed, TimedOut, Unreachable
-from zborg.model import Adopt, Child, Emit, Event, Runner
+from zborg.model import Adopt, Child, Emit, Runner
+from zborg.model.events import Progress
 from zborg.model.text.remedy import remedy
 from zborg.model.text.units import duration
 from zborg.streams import chain, pump
@@ -126,7 +127,6 @@ class Meter:
 
     def _tell(self) -> None:
         rate = self._bytes / max(time.monotonic() - self._started, 0.1)
-        data = {"bytes": self._bytes, "rate": rate}
-        if self._total:
-            data |= {"total": self._total, "remaining": max(self._total - self._bytes, 0) / max(rate, 1)}
-        self._emit(Event("progress", self._subject, data=data))
+        left = max(self._total - self._bytes, 0) / max(rate, 1) if self._total else None
+        total = self._total or None
+        self._emit(Progress(self._subject, bytes=self._bytes, rate=rate, total=total, remaining=left))

@@ -7,6 +7,7 @@ from functools import partial
 
 from zborg.errors import ZborgError
 from zborg.model import Outcome, Report, Status, Target
+from zborg.model.results import Verified
 from zborg.model.text.remedy import command
 from zborg.planning.replicate.verify import Gap, gap
 from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, select_targets
@@ -41,22 +42,22 @@ def _datasets(ends: Ends, found: Compared) -> Iterator[Outcome]:
         between, subject = gap(side, copy), f"{ends.target.name}:{copy.name}"
         if conflict := conflicts.get(side.name):
             words = f"{conflict.kind.value}: {conflict.message}; {between}"
-            yield Outcome("replica", subject, Status.CONFLICT, words, conflict.remedy, _data(between))
+            yield Outcome("replica", subject, Status.CONFLICT, words, conflict.remedy, _result(between))
         elif copy.dataset is None:
             status = Status.FAILED if side.ours else Status.SKIPPED
-            yield Outcome("replica", subject, status, "there is no copy", again, _data(between))
+            yield Outcome("replica", subject, status, "there is no copy", again, _result(between))
         else:
             status = Status.OK if between.closed else Status.FAILED
             advice = "" if between.closed else again
-            yield Outcome("replica", subject, status, str(between), advice, _data(between))
+            yield Outcome("replica", subject, status, str(between), advice, _result(between))
     for name in found.plan.kept:
         yield Outcome("replica", f"{ends.target.name}:{name}", Status.WARNING, "is no longer on the source")
 
 
-def _data(between: Gap) -> dict[str, object]:
-    return {
-        "common": between.common,
-        "unsent": [one.raw for one in between.unsent],
-        "here": [one.raw for one in between.here],
-        "there": [one.raw for one in between.there],
-    }
+def _result(between: Gap) -> Verified:
+    return Verified(
+        common=between.common,
+        unsent=tuple(one.raw for one in between.unsent),
+        here=tuple(one.raw for one in between.here),
+        there=tuple(one.raw for one in between.there),
+    )

@@ -13,8 +13,10 @@ from typing import Any
 from zborg.borg.log import LISTING, BorgLog, count
 from zborg.borg.verdict import judge
 from zborg.errors import UsageError, ZborgError
-from zborg.model import PREFIX, Event, Host, Outcome, Report, Snapshot, SnapshotName, Speaker, Status
+from zborg.model import PREFIX, Host, Outcome, Report, Snapshot, SnapshotName, Speaker, Status
 from zborg.model.codes import Agent
+from zborg.model.events import Progress, Started, Warned
+from zborg.model.results import LeftFiles, RestoredFiles, Result
 from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import counted, size
 from zborg.planning.restore.paths import is_restorable, restorable
@@ -47,8 +49,8 @@ def restore_files(
     snapshot = chosen(begun, place.snapshots(), at)
     if dry_run:
         return begun.report((), _plan(host, paths, snapshot))
-    context.emit(Event("started", host.name))
-    context.emit(Event("warning", host.name, f"restoring from {snapshot.full}"))
+    context.emit(Started(host.name))
+    context.emit(Warned(host.name, f"restoring from {snapshot.full}"))
     report = begun.report([_restore(begun, host, place, paths, snapshot)])
     context.runs.save(report)
     return report
@@ -141,7 +143,7 @@ class _Reading:
 
         def listen(speaker: Speaker, line: str) -> None:
             if counts := log.feed(line, speaker):
-                self.begun.context.emit(Event("progress", self.host.name, data=counts))
+                self.begun.context.emit(Progress(self.host.name, **counts._asdict()))
 
         tunnel = self.begun.context.tunnel
         status = tunnel.verb(self.host, words, listen, scratch=self.begun.run, adopt=self.lock.adopt)
@@ -157,8 +159,8 @@ class _Reading:
         sentence = (
             f"root on {self.host.name} allows one restore with the first line; then run the second here"
         )
-        commands = [_permission(self.snapshot, paths), _again(self.host, paths, self.snapshot)]
-        return replace(outcome, remedy=sentence, data={"commands": commands})
+        commands = (_permission(self.snapshot, paths), _again(self.host, paths, self.snapshot))
+        return replace(outcome, remedy=sentence, result=Result(commands=commands))
 
     def _with_what_stays(self, outcome: Outcome) -> Outcome:
         """The agent removes what a stopped restore extracted, looks afterwards, and reports what is left."""
@@ -168,10 +170,10 @@ class _Reading:
             return outcome  # it goes into commands: only the directory of this very restore
         files, taken = count(found, "files"), count(found, "bytes")
         stays = f"{counted(files, 'file')} with {size(taken)} stay in {left} on {self.host.name}"
-        data = {"left": left, "left_files": files, "left_bytes": taken}
+        result = LeftFiles(**outcome.result.shared(), left=left, left_files=files, left_bytes=taken)
         mend = _unmount(self.host, left) if found.get("mounted") is True else _remove(self.host, left)
         message = f"{outcome.message}: {stays}"
-        return replace(outcome, message=message, remedy=mend, data={**outcome.data, **data})
+        return replace(outcome, message=message, remedy=mend, result=result)
 
     def _done(self, archive: str, extracted: Outcome) -> Outcome:
         """Where the files are. What borg warned of may be a file that could not be written: in part, then."""
@@ -179,10 +181,15 @@ class _Reading:
         where = str(result.get("restored", ""))
         if not where:
             return self._failed("the host did not say where it restored to", "look at the agent on the host")
-        data: dict[str, Any] = {"snapshot": self.snapshot.full, "archive": archive, "restored": where}
-        data |= {"files": count(result, "files"), "original_bytes": count(result, "bytes")}
+        files = RestoredFiles(
+            snapshot=self.snapshot.full,
+            archive=archive,
+            restored=where,
+            files=count(result, "files"),
+            original_bytes=count(result, "bytes"),
+        )
         message = f"restored from {archive} into {where} on {self.host.name}"
         if extracted.status is Status.OK:
-            return replace(extracted, message=message, data=data)
+            return replace(extracted, message=message, result=files)
         message = f"{message}, but not all of it may be there: {extracted.message}"
-        return replace(extracted, status=Status.PARTIAL, message=message, data=data)
+        return replace(extracted, status=Status.PARTIAL, message=message, result=files)

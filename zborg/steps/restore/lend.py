@@ -13,7 +13,9 @@ from zborg.borg.log import BorgLog
 from zborg.borg.verdict import judge
 from zborg.errors import Interrupted, UsageError, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import Event, Host, Outcome, Report, Snapshot, Speaker, Status
+from zborg.model import Host, Outcome, Report, Snapshot, Speaker, Status
+from zborg.model.events import Started, Warned
+from zborg.model.results import LentSnapshot
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import counted
 from zborg.state.locks import Lock
@@ -85,9 +87,9 @@ class _Lending:
 
     def run(self) -> Outcome:
         emit = self.begun.context.emit
-        emit(Event("started", self.host.name))
+        emit(Started(self.host.name))
         for words in (f"{self.snapshot.full} is lent until Ctrl-C", *_words(self.host)):
-            emit(Event("warning", self.host.name, words))
+            emit(Warned(self.host.name, words))
         try:
             while not cancelled.is_set():
                 if (outcome := self._once()).status.bad:
@@ -96,8 +98,8 @@ class _Lending:
         except Interrupted:  # how it is meant to end
             pass
         message = f"{self.snapshot.raw} was lent for {counted(self.count, 'command')}"
-        data = {"snapshot": self.snapshot.full, "commands_served": self.count}
-        return Outcome("host", self.host.name, Status.OK, message, data=data)
+        result = LentSnapshot(snapshot=self.snapshot.full, commands_served=self.count)
+        return Outcome("host", self.host.name, Status.OK, message, result=result)
 
     def _once(self) -> Outcome:
         log = BorgLog(self.host.name)

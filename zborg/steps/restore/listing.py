@@ -6,7 +6,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from zborg.errors import ZborgError
-from zborg.model import P_TRANSACTION, Entry, Event, Outcome, Report, Snapshot, State, Status
+from zborg.model import P_TRANSACTION, Entry, Outcome, Report, Snapshot, State, Status
+from zborg.model.events import Warned
+from zborg.model.results import HostBackup, ListedSnapshot, backup_of
 from zborg.model.text.units import counted, size
 from zborg.state.history import History
 from zborg.steps.context import Begun, Context, begin
@@ -38,7 +40,7 @@ def _backups(begun: Begun, name: str) -> list[Entry]:
     try:
         found = History(begun.context.config.state_dir / "history.db").outcomes("host", name)
     except ZborgError as error:
-        begun.context.emit(Event("warning", name, f"no sizes of backups: {error.message}"))
+        begun.context.emit(Warned(name, f"no sizes of backups: {error.message}"))
         return []
     return [one for one in found if one.command == "backup" and one.outcome.status.good]
 
@@ -46,28 +48,29 @@ def _backups(begun: Begun, name: str) -> list[Entry]:
 def _listed(snapshot: Snapshot, backups: Sequence[Entry]) -> Outcome:
     status = Status.WARNING if snapshot.state in (State.FAILED, State.BUSY) else Status.OK
     here = f"{snapshot.created.astimezone():%a %Y-%m-%d %H:%M:%S %Z}"
-    data = {
-        "state": snapshot.state.value if snapshot.state else None,
-        "transaction": snapshot.properties.get(P_TRANSACTION),
-        "label": snapshot.label,
-        "guid": snapshot.guid,
-        "used": snapshot.used,
-        "holds": snapshot.holds,
-        "created": f"{snapshot.created:%Y-%m-%dT%H:%M:%SZ}",
-        "created_here": here,
-        **_numbers(snapshot, backups),
-    }
+    backup = _newest(snapshot, backups)
+    result = ListedSnapshot(
+        state=snapshot.state.value if snapshot.state else None,
+        transaction=snapshot.properties.get(P_TRANSACTION),
+        label=snapshot.label,
+        guid=snapshot.guid,
+        used=snapshot.used,
+        holds=snapshot.holds,
+        created=snapshot.created,
+        created_here=here,
+        files=backup.files,
+        original_bytes=backup.original_bytes,
+    )
     words = [here, _WORDS[snapshot.state]]
     words += [f"labelled {snapshot.label}"] if snapshot.label else []
     words += [counted(snapshot.holds, "hold")] if snapshot.holds else []
     words += [f"{size(snapshot.used)} in it alone"] if snapshot.used else []
-    return Outcome("snapshot", snapshot.raw, status, ", ".join(words), data=data)
+    return Outcome("snapshot", snapshot.raw, status, ", ".join(words), result=result)
 
 
-def _numbers(snapshot: Snapshot, backups: Sequence[Entry]) -> dict[str, int]:
-    """Of the newest good backup that had ended by then."""
+def _newest(snapshot: Snapshot, backups: Sequence[Entry]) -> HostBackup:
+    """The newest good backup that had ended by then; an empty one where there is none."""
     before = bisect_right(backups, snapshot.created, key=lambda one: one.ended)
     if snapshot.state is not State.OK or not before:
-        return {}
-    found = backups[before - 1].outcome.data
-    return {key: found[key] for key in ("files", "original_bytes") if isinstance(found.get(key), int)}
+        return HostBackup()
+    return backup_of(backups[before - 1].outcome.result)

@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zborg.errors import CommandFailed, UsageError, ZborgError
-from zborg.model import Event, Outcome, Report, Snapshot, Status
+from zborg.model import Outcome, Report, Snapshot, Status
+from zborg.model.events import Progress, Started, Warned
+from zborg.model.results import CopiedRepository
 from zborg.model.text.remedy import command, on, quoted
 from zborg.model.text.units import counted
 from zborg.state.locks import Lock
@@ -56,8 +58,8 @@ def restore_repo(context: Context, wanted: Wanted, *, dry_run: bool = False) -> 
     snapshot = chosen(begun, place.snapshots(), wanted.at)
     if dry_run:
         return begun.report((), [*_first(place, snapshot), f"copy its files to {to}"])
-    context.emit(Event("started", host))
-    context.emit(Event("warning", host, f"copying {snapshot.full}{place.where} to {to}"))
+    context.emit(Started(host))
+    context.emit(Warned(host, f"copying {snapshot.full}{place.where} to {to}"))
     report = begun.report([_copied(begun, place, snapshot, to)])
     context.runs.save(report)
     return report
@@ -97,22 +99,23 @@ def _copied(begun: Begun, place: Place, snapshot: Snapshot, to: Path) -> Outcome
         _clear(to, made=made)
         raise
     message = f"the repository as of {snapshot.raw}{place.where} is in {to}, {counted(copied.files, 'file')}"
-    data = {
-        "snapshot": snapshot.full,
-        "restored": str(to),
-        "copied_files": copied.files,
-        "commands": _next(to),
-    }
+    result = CopiedRepository(
+        snapshot=snapshot.full,
+        restored=str(to),
+        copied_files=copied.files,
+        commands=_next(to),
+        skipped=copied.skipped,
+    )
     remedy = 'with the host\'s exported key and passphrase (README, "The host is gone"):'
     if not copied.skipped:
-        return Outcome("host", place.host, Status.OK, message, remedy, data)
+        return Outcome("host", place.host, Status.OK, message, remedy, result)
     names = ", ".join(map(quoted, copied.names))
     message += f"; left out, neither files nor directories: {copied.skipped} ({names})"
-    return Outcome("host", place.host, Status.WARNING, message, remedy, data | {"skipped": copied.skipped})
+    return Outcome("host", place.host, Status.WARNING, message, remedy, result)
 
 
-def _next(to: Path) -> list[str]:
-    return [command("borg", "key", "import", str(to), "KEYFILE"), command("borg", "list", str(to))]
+def _next(to: Path) -> tuple[str, ...]:
+    return command("borg", "key", "import", str(to), "KEYFILE"), command("borg", "list", str(to))
 
 
 def _cleared(to: Path, outcome: Outcome, *, made: bool) -> Outcome:
@@ -204,6 +207,6 @@ class _Copy:
         name = line.removeprefix("a ")  # FreeBSD's tar begins with it
         if who == "read" and name.startswith("./"):
             self._files += not name.endswith("/")
-            self._begun.context.emit(Event("progress", self._place.host, data={"files": self._files}))
+            self._begun.context.emit(Progress(self._place.host, files=self._files))
         else:
             self._heard[who] = [*self._heard[who][-_KEPT:], line]

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from zborg.errors import UsageError
 from zborg.model import Outcome, Report, Status
-from zborg.model.text.units import moment, moment_of, printable
+from zborg.model.results import backup_of
+from zborg.model.text.units import moment, printable
 from zborg.state.frozen import Freeze
 from zborg.steps.context import Begun, Context, begin, select_hosts
 from zborg.steps.inventory import known_hosts_of
@@ -25,7 +26,7 @@ def alarmed(begun: Begun) -> dict[str, Freeze]:
     for host, outcomes in context.runs.outcomes_since("backup", since).items():
         before = context.frozen.get(host)
         for outcome in outcomes:
-            at = moment_of(outcome.data.get("finished"))
+            at = backup_of(outcome.result).finished
             done_with = before and before.released and at and at <= before.released
             if outcome.status in _ALARMS and not done_with and host not in found:
                 reason = printable(outcome.message)[:_LONGEST]

@@ -9,7 +9,8 @@ from datetime import UTC, date
 
 from zborg.errors import UsageError, ZborgError
 from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status
-from zborg.model.text.units import duration, moment
+from zborg.model.results import HeldSnapshot, ListedHold
+from zborg.model.text.units import duration
 from zborg.planning.replicate.facts import Recorded
 from zborg.planning.rotate.hold_tags import Facts, Held, is_over, judge_holds, keep_tag
 from zborg.steps.context import Begun, Context, begin, missing, outcome_of, select_hosts
@@ -67,18 +68,18 @@ def _shown(begun: Begun, held: Held) -> Outcome:
         words.append(f"of the snapshot labelled {held.label}")
     if held.stale:
         words.append(f"stale: {held.stale}")
-    data = {
-        "tag": held.hold.tag,
-        "purpose": held.tag.purpose,
-        "label": held.label,
-        "owner": held.tag.owner,
-        "since": moment(held.hold.since),
-        "until": held.tag.until.isoformat() if held.tag.until else None,
-        "stale": held.stale,
-    }
+    result = ListedHold(
+        tag=held.hold.tag,
+        purpose=held.tag.purpose,
+        label=held.label,
+        owner=held.tag.owner,
+        since=held.hold.since,
+        until=held.tag.until,
+        stale=held.stale,
+    )
     status = Status.WARNING if held.stale else Status.OK
     remedy = "zborg holds release --stale" if held.stale else ""
-    return Outcome("hold", held.hold.snapshot, status, "; ".join(words), remedy, data)
+    return Outcome("hold", held.hold.snapshot, status, "; ".join(words), remedy, result)
 
 
 def place_holds(context: Context, placing: Placing, *, dry_run: bool = False) -> Report:
@@ -108,7 +109,7 @@ def _place(context: Context, tag: str, snapshot: Snapshot) -> Outcome:
         context.zfs.hold(tag, snapshot.full)
     except ZborgError as error:
         return outcome_of("hold", snapshot.full, error)
-    return Outcome("hold", snapshot.full, Status.OK, f"held as {tag}", data={"tag": tag})
+    return Outcome("hold", snapshot.full, Status.OK, f"held as {tag}", result=HeldSnapshot(tag=tag))
 
 
 def release_hold(context: Context, snapshot: str, tag: str, *, dry_run: bool = False) -> Report:
@@ -155,4 +156,4 @@ def _let_go(begun: Begun, held: Held) -> Outcome:
             begun.context.zfs.release(tag, snapshot)
     except ZborgError as error:
         return outcome_of("hold", snapshot, error)
-    return Outcome("hold", snapshot, Status.OK, f"released {tag}", data={"tag": tag})
+    return Outcome("hold", snapshot, Status.OK, f"released {tag}", result=HeldSnapshot(tag=tag))

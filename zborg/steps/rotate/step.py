@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from zborg.errors import Conflict, Interrupted, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status, Verdict
-from zborg.model.report import DRY
+from zborg.model.results import Rotated
 from zborg.model.text.remedy import remedy
 from zborg.model.text.units import counted, moment, size
 from zborg.planning.inventory import orphan_finding, orphaned
@@ -66,7 +66,7 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     free = without(snapshots, judged.let_go)
     plan = plan_rotation(free, context.config.keep, begun.started, vetoes, when)
     if dry_run:
-        told_of = [replace(one, data={DRY: True}) for one in behind(begun, common, judged)]
+        told_of = [one.noting(dry_run=True) for one in behind(begun, common, judged)]
         return begun.report([*told_of, *_foreseen(begun, plan)], plan.lines())
     keep(begun, {one.host: one for one in frozen.values()})
     outcomes = _standstill(begun, plan) or _execute(begun, plan, _Facts(common, judged, frozen, lost))
@@ -95,9 +95,9 @@ def _standstill(begun: Begun, plan: RotatePlan) -> list[Outcome]:
 def _foreseen(begun: Begun, plan: RotatePlan) -> list[Outcome]:
     """What a dry run knows besides the plan: the bytes, for one command per dataset that loses something."""
     outcomes = [_would(begun, dataset, raws) for dataset, raws in plan.destroy.items()]
-    total = sum(one.data.get("freed", 0) for one in outcomes)
-    data = {"freed": total, DRY: True}
-    whole = Outcome("step", "rotate", Status.SKIPPED, f"would free {size(total)} in all", data=data)
+    total = sum(one.result.freed or 0 for one in outcomes if isinstance(one.result, Rotated))
+    result = Rotated(freed=total, dry_run=True)
+    whole = Outcome("step", "rotate", Status.SKIPPED, f"would free {size(total)} in all", result=result)
     return [*outcomes, whole] if outcomes else []
 
 
@@ -105,10 +105,10 @@ def _would(begun: Begun, dataset: str, raws: Sequence[str]) -> Outcome:
     try:
         freed = begun.context.zfs.freed(dataset, raws)
     except ZborgError as error:
-        return replace(outcome_of("dataset", dataset, error), data={DRY: True})
+        return outcome_of("dataset", dataset, error).noting(dry_run=True)
     words = f"would destroy {counted(len(raws), 'snapshot')} and free {size(freed)}"
-    data = {"destroy": list(raws), "freed": freed, DRY: True}
-    return Outcome("dataset", dataset, Status.SKIPPED, words, data=data)
+    result = Rotated(destroy=tuple(raws), freed=freed, dry_run=True)
+    return Outcome("dataset", dataset, Status.SKIPPED, words, result=result)
 
 
 def _execute(begun: Begun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
@@ -132,21 +132,22 @@ def _execute(begun: Begun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
 
 def _kept(dataset: str, verdicts: Sequence[Verdict], freeze: Freeze) -> Outcome:
     words = f"kept all {len(verdicts)}: {told(freeze)}"
-    return Outcome("dataset", dataset, Status.WARNING, words, mend(freeze), {"destroyed": [], "frozen": True})
+    result = Rotated(destroyed=(), frozen=True)
+    return Outcome("dataset", dataset, Status.WARNING, words, mend(freeze), result)
 
 
 def _orphan(begun: Begun, dataset: str, number: int, name: str) -> Outcome:
     """Perhaps all that is left of a host whose table got lost."""
     found = orphan_finding(name, dataset, str(begun.context.config.path))
-    data = {"destroyed": [], "orphan": name}
-    return Outcome("dataset", dataset, found.level, f"kept all {number}: {found.message}", found.remedy, data)
+    words, result = f"kept all {number}: {found.message}", Rotated(destroyed=(), orphan=name)
+    return Outcome("dataset", dataset, found.level, words, found.remedy, result)
 
 
 def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequence[Kept]) -> Outcome:
     doomed = [verdict.snapshot for verdict in verdicts if not verdict.keep]
     kept = f"kept {len(verdicts) - len(doomed)}"
     if not doomed:
-        return Outcome("dataset", dataset, Status.OK, kept, data={"destroyed": []})
+        return Outcome("dataset", dataset, Status.OK, kept, result=Rotated(destroyed=()))
     try:
         with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
             marked = give_way(begun, doomed, let_go)
@@ -159,5 +160,5 @@ def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequen
         dataset,
         Status.OK,
         f"{kept}, destroyed {len(names)}{marked}",
-        data={"destroyed": list(names)},
+        result=Rotated(destroyed=tuple(names)),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
+from zborg.model.serial.results import from_table
 from zborg.model.text.units import moment
 
 VERSION = 1
@@ -41,7 +42,7 @@ def from_dict(table: Mapping[str, Any]) -> Report:
         finished=_moment(table["finished"]),
         status=Status(table["status"]),
         exit=Exit(table["exit"]),
-        outcomes=tuple(outcome_from_dict(outcome) for outcome in table["outcomes"]),
+        outcomes=tuple(outcome_from_dict(table["command"], outcome) for outcome in table["outcomes"]),
         plan=tuple(table["plan"]),
     )
 
@@ -60,17 +61,17 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "status": outcome.status.value,
         "message": outcome.message,
         "remedy": outcome.remedy,
-        "data": dict(outcome.data),
+        "data": outcome.data,
     }
 
 
-def outcome_from_dict(table: Mapping[str, Any]) -> Outcome:
-    """Raises as from_dict()."""
+def outcome_from_dict(command: str, table: Mapping[str, Any]) -> Outcome:
+    """An outcome in a report of this command. Raises as from_dict()."""
     return Outcome(
         kind=table["kind"],
         subject=str(table["subject"]),  # it is looked up by
         status=Status(table["status"]),
         message=table["message"],
         remedy=table["remedy"],
-        data=dict(table["data"]),
+        result=from_table(command, table["kind"], table["data"]),
     )
