@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import perform
 
 
+@shared("backup", quiet=True)
 def backup(
+    common: Common,
     hosts: Annotated[
         list[str] | None, typer.Argument(help="Hosts to back up; none means all.", metavar="HOST...")
     ] = None,
@@ -23,16 +25,10 @@ def backup(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Exit 0 although some hosts failed.")
     ] = False,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Back up hosts with borg, several at once. Each through one SSH session."""
     from zborg.steps.backup.step import Options
     from zborg.steps.backup.step import backup as step
 
-    options = Options(hosts or (), exclude or (), fail_fast, allow_partial, dry_run)
-    common = Common("backup", config, as_json, verbose, dry_run, quiet)
+    options = Options(hosts or (), exclude or (), fail_fast, allow_partial, common.dry_run)
     perform(common, lambda context: step(context, options))

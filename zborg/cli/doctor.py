@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import finish
 from zborg.errors import ConfigError
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _MAILERS = "/usr/sbin:/usr/lib:/usr/bin:/usr/local/sbin"  # where cron finds a sendmail
 
 
+@shared("doctor")
 def doctor(
+    common: Common,
     hosts: Annotated[
         list[str] | None, typer.Argument(help="Hosts to look at; none means all.", metavar="HOST...")
     ] = None,
@@ -30,10 +32,6 @@ def doctor(
         list[str] | None,
         typer.Option("--only", help="Look at this area alone, such as hosts.", metavar="AREA"),
     ] = None,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Look at all that a backup depends on, and name each mend. Changes nothing, anywhere."""
     from zborg.config import find
@@ -44,8 +42,7 @@ def doctor(
     from zborg.steps.doctor.step import Bench
     from zborg.steps.doctor.step import doctor as step
 
-    common = Common("doctor", config, as_json, verbose, dry_run)
-    path = find(config or None)
+    path = find(common.config or None)
     found, mistakes = salvage(path)
     adapter, lack = _adapter(found)
     if found and lack:  # it is told; by the commands the rest can be asked all the same

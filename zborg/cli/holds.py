@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import perform
 from zborg.errors import UsageError
 
@@ -21,17 +21,20 @@ holds = typer.Typer(
 
 
 @holds.command("list")
+@shared("holds list")
 def list_(
-    config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
+    common: Common,
 ) -> None:
     """List every hold; the stale ones are marked. With purpose, owner, age and end."""
     from zborg.steps.rotate.holds import list_holds
 
-    perform(Common("holds list", config, as_json, verbose, dry_run), list_holds)
+    perform(common, list_holds)
 
 
 @holds.command()
+@shared("holds place")
 def place(
+    common: Common,
     at: Annotated[
         str, typer.Argument(help="Snapshot name, label or ISO time, as for restore.", metavar="SNAPSHOT")
     ],
@@ -44,18 +47,14 @@ def place(
     owner: Annotated[
         str, typer.Option("--owner", help="Whose hold it is; default: who you are.", metavar="NAME")
     ] = "",
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Hold snapshots by hand. Nothing destroys them until they are released."""
     from zborg.steps.rotate.holds import Placing, place_holds
 
     placing = Placing(at, hosts or (), owner or _me(), _day(until))
     perform(
-        Common("holds place", config, as_json, verbose, dry_run),
-        lambda context: place_holds(context, placing, dry_run=dry_run),
+        common,
+        lambda context: place_holds(context, placing, dry_run=common.dry_run),
     )
 
 
@@ -72,23 +71,20 @@ def _day(text: str) -> date | None:
 
 
 @holds.command()
+@shared("holds release")
 def release(
+    common: Common,
     snapshot: Annotated[
         str, typer.Argument(help="DATASET@NAME, as the list shows it.", metavar="SNAPSHOT")
     ] = "",
     tag: Annotated[str, typer.Argument(help="The hold's tag.", metavar="TAG")] = "",
     stale: Annotated[bool, typer.Option("--stale", help="Release every stale one instead.")] = False,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Release one hold, or all that are stale."""
     from zborg.steps.rotate.holds import release_hold, release_stale
 
-    common = Common("holds release", config, as_json, verbose, dry_run)
     if stale == bool(snapshot and tag):
         raise UsageError("give a snapshot and a tag, or --stale", "zborg holds list")
     if stale:
-        perform(common, lambda context: release_stale(context, dry_run=dry_run))
-    perform(common, lambda context: release_hold(context, snapshot, tag, dry_run=dry_run))
+        perform(common, lambda context: release_stale(context, dry_run=common.dry_run))
+    perform(common, lambda context: release_hold(context, snapshot, tag, dry_run=common.dry_run))

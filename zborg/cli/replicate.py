@@ -6,28 +6,24 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import perform
 
 
+@shared("replicate", quiet=True)
 def replicate(
+    common: Common,
     targets: Annotated[
         list[str] | None, typer.Argument(help="Targets to send to; none means all.", metavar="TARGET...")
     ] = None,
     check: Annotated[
         bool, typer.Option("--verify", help="Send nothing: compare all guids of both sides.")
     ] = False,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Send the snapshots that a target lacks. A cut stream is resumed, nothing is ever forced."""
     from zborg.steps.replicate.step import replicate as step
     from zborg.steps.replicate.verify import verify
 
-    common = Common("replicate", config, as_json, verbose, dry_run, quiet)
     if check:
         perform(common, lambda context: verify(context, targets or ()), told=False)
-    perform(common, lambda context: step(context, targets or (), dry_run=dry_run))
+    perform(common, lambda context: step(context, targets or (), dry_run=common.dry_run))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import perform
 
 restore = typer.Typer(
@@ -52,50 +52,48 @@ Aside = Annotated[
 
 
 @restore.command("list")
+@shared("restore list")
 def list_(
+    common: Common,
     host: HostName,
     target: From = "",
     identity: Identity = "",
     dataset: Aside = "",
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """List the snapshots a host can be restored from, oldest first."""
     from zborg.steps.restore.listing import list_snapshots
     from zborg.steps.restore.source import Source
 
     perform(
-        Common("restore list", config, as_json, verbose, dry_run),
+        common,
         lambda context: list_snapshots(context, host, Source(target, identity, dataset)),
     )
 
 
 @restore.command()
+@shared("restore files")
 def files(
+    common: Common,
     host: HostName,
     paths: Annotated[
         list[str],
         typer.Argument(help="Absolute paths of files or directories on the host.", metavar="PATH..."),
     ],
     at: At = "",
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Bring files back onto their host. Into a fresh directory there; its root must allow it first."""
     from zborg.steps.restore.files import restore_files
 
     perform(
-        Common("restore files", config, as_json, verbose, dry_run),
-        lambda context: restore_files(context, host, paths, at, dry_run=dry_run),
+        common,
+        lambda context: restore_files(context, host, paths, at, dry_run=common.dry_run),
     )
 
 
 @restore.command()
+@shared("restore repo")
 def repo(
+    common: Common,
     host: HostName,
     to: Annotated[
         Path, typer.Option("--to", help="A directory on this machine, empty or new.", metavar="DIR")
@@ -104,10 +102,6 @@ def repo(
     target: From = "",
     identity: Identity = "",
     dataset: Aside = "",
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Copy a host's whole repository out of a snapshot. For whoever holds its key."""
     from zborg.steps.restore.repository import Wanted, restore_repo
@@ -115,21 +109,19 @@ def repo(
 
     wanted = Wanted(host, to, at, Source(target, identity, dataset))
     perform(
-        Common("restore repo", config, as_json, verbose, dry_run),
-        lambda context: restore_repo(context, wanted, dry_run=dry_run),
+        common,
+        lambda context: restore_repo(context, wanted, dry_run=common.dry_run),
     )
 
 
 @restore.command()
+@shared("restore serve")
 def serve(
+    common: Common,
     host: HostName,
     at: At = "",
     target: From = "",
     identity: Identity = "",
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Lend a snapshot to its host. Its root runs borg by hand there; Ctrl-C ends it."""
     from zborg.steps.restore.lend import restore_serve
@@ -137,6 +129,6 @@ def serve(
 
     source = Source(target, identity)
     perform(
-        Common("restore serve", config, as_json, verbose, dry_run),
-        lambda context: restore_serve(context, host, at, source, dry_run=dry_run),
+        common,
+        lambda context: restore_serve(context, host, at, source, dry_run=common.dry_run),
     )

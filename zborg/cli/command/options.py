@@ -1,9 +1,11 @@
-"""The options that every command has."""
+"""The options that every command has, declared once."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,3 +33,34 @@ class Common:
     verbose: bool
     dry_run: bool
     quiet: bool = False
+
+
+def shared(name: str, *, quiet: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds them behind the options of a command: the function gets them as its first argument, a Common.
+
+    `name` is the command's as reports have it; `quiet`: it has --quiet, for it is one that cron starts.
+    """
+    kinds: dict[str, tuple[Any, Any]] = {"config": (ConfigFile, ""), "json": (Json, False)}
+    kinds |= {"verbose": (Verbose, False)} | ({"quiet": (Quiet, False)} if quiet else {})
+    kinds |= {"dry_run": (DryRun, False)}
+
+    def declared(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        more = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for key, (kind, default) in kinds.items()
+        ]
+
+        def command(**given: Any) -> None:
+            common = Common(name, **{key: given.pop(key) for key in kinds})
+            function(common, **given)
+
+        # What typer reads: the function's name, its text, its parameters and their types.
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__module__ = function.__module__
+        by_name = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+        command.__signature__ = inspect.Signature([*by_name, *more])  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in (*own, *more)}
+        return command
+
+    return declared

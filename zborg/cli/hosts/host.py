@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import finish, perform
 from zborg.errors import UsageError
 
@@ -44,7 +44,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Only with --
 
 
 @host.command()
+@shared("host add")
 def add(
+    common: Common,
     name: Name,
     url: Url,
     host_key: HostKey = "",
@@ -54,10 +56,6 @@ def add(
     quota: Quota = "",
     no_escrow: NoEscrow = False,
     yes: Yes = False,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Enrol a host: agent, key, dataset, repository, escrow. Shows all of it first, and asks once."""
     from zborg.cli.hosts.enrolment_inputs import entrance, operator_of, request_of
@@ -65,8 +63,7 @@ def add(
 
     if yes and not host_key:
         raise UsageError("--yes needs --host-key", "copy it from /etc/ssh/ssh_host_ed25519_key.pub there")
-    common = Common("host add", config, as_json, verbose, dry_run)
-    loaded = load(find(config or None))
+    loaded = load(find(common.config or None))
     operator = operator_of(name, url, host_key)
     request = request_of(
         loaded, name, operator, paths=path or (), excludes=exclude, quota=quota, no_escrow=no_escrow
@@ -97,8 +94,9 @@ def _enroll(common: Common, request: Request, entry: Entry | None, *, ask: bool)
 
 
 @host.command("list")
+@shared("host list")
 def list_(
-    config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
+    common: Common,
 ) -> None:
     """List the hosts: address, dataset, last good backup. Saved facts; nobody is asked."""
     from zborg.config import find, load
@@ -107,115 +105,106 @@ def list_(
     from zborg.state.runs import Runs
     from zborg.steps.hosts.overview import list_hosts
 
-    loaded = load(find(config or None))
+    loaded = load(find(common.config or None))
     state = prepare_state(loaded.state_dir, make=False)
     report = list_hosts(loaded, Runs(state / "runs"), utc_now())
-    finish(report, Common("host list", config, as_json, verbose, dry_run))
+    finish(report, common)
 
 
 @host.command()
+@shared("host test")
 def test(
+    common: Common,
     names: Annotated[
         list[str] | None, typer.Argument(help="Hosts to reach; none means all.", metavar="HOST...")
     ] = None,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Reach hosts as a backup would; change nothing. Versions, clock, alarm, borg serve, escrow."""
     from zborg.steps.hosts.overview import reach_hosts
 
     perform(
-        Common("host test", config, as_json, verbose, dry_run),
+        common,
         lambda context: reach_hosts(context, names or ()),
     )
 
 
 @host.command()
+@shared("host remove")
 def remove(
+    common: Common,
     name: Name,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Forget a host. Its data stays, and what stays where is said."""
     from zborg.steps.hosts.remove import remove_host
 
     perform(
-        Common("host remove", config, as_json, verbose, dry_run),
-        lambda context: remove_host(context, name, dry_run=dry_run),
+        common,
+        lambda context: remove_host(context, name, dry_run=common.dry_run),
     )
 
 
 @host.command()
+@shared("host forget")
 def forget(
+    common: Common,
     name: Annotated[str, typer.Argument(help="A host that zborg.toml names no more.", metavar="NAME")],
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Stop missing a host that left zborg.toml. Its data stays and is rotated."""
     from zborg.steps.hosts.remove import forget_host
 
     perform(
-        Common("host forget", config, as_json, verbose, dry_run),
-        lambda context: forget_host(context, name, dry_run=dry_run),
+        common,
+        lambda context: forget_host(context, name, dry_run=common.dry_run),
     )
 
 
 @host.command()
+@shared("host bundle")
 def bundle(
+    common: Common,
     name: Name,
     url: Url,
     output: Annotated[str, typer.Option("--output", "-o", help="Write it here.", metavar="FILE")] = "",
     path: Paths = None,
     exclude: Excludes = None,
     no_escrow: NoEscrow = False,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Print a script that makes a machine a host. For an owner who alone may enter; no secret is in it."""
     from zborg.cli.hosts.enrolment_inputs import bundle_of, told, write_bundle
     from zborg.config import find, load
 
-    loaded = load(find(config or None))
+    loaded = load(find(common.config or None))
     script = bundle_of(loaded, name, url, path or (), exclude, no_escrow=no_escrow)
-    if not output and not as_json and not dry_run:
+    if not output and not common.json and not common.dry_run:
         print(script, end="")
         return
-    if output and not dry_run:
+    if output and not common.dry_run:
         write_bundle(script, output)
-    report = told(loaded, name, script, output, dry_run=dry_run)
-    finish(report, Common("host bundle", config, as_json, verbose, dry_run))
+    report = told(loaded, name, script, output, dry_run=common.dry_run)
+    finish(report, common)
 
 
 @host.command()
+@shared("host accept")
 def accept(
+    common: Common,
     line: Annotated[str, typer.Argument(help="What the bundle has printed, in quotes.", metavar="LINE")],
     quota: Quota = "",
     no_escrow: NoEscrow = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Enrol a host whose owner has run a bundle. Dataset, repository, escrow."""
     from zborg.cli.hosts.enrolment_inputs import accepted
     from zborg.config import find, load
 
-    common = Common("host accept", config, as_json, verbose, dry_run)
-    request = accepted(load(find(config or None)), line, quota=quota, no_escrow=no_escrow)
+    request = accepted(load(find(common.config or None)), line, quota=quota, no_escrow=no_escrow)
     _enroll(common, request, None, ask=not yes)
 
 
 @host.command("rotate-key")
+@shared("host rotate-key")
 def rotate_key(
+    common: Common,
     name: Name,
     url: Annotated[
         str,
@@ -224,19 +213,15 @@ def rotate_key(
         ),
     ] = "",
     operator_key: OperatorKey = "",
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Give a host a new key of the server's. The new one is tried before the old one goes."""
     from zborg.cli.hosts.enrolment_inputs import entrance, way_in
     from zborg.config import find, load
     from zborg.steps.hosts.rotate_key import rotate_key as step
 
-    request, operator = way_in(load(find(config or None)), name, url)
+    request, operator = way_in(load(find(common.config or None)), name, url)
     with entrance(request, operator, operator_key) as entry:
         perform(
-            Common("host rotate-key", config, as_json, verbose, dry_run),
-            lambda context: step(context, name, entry, dry_run=dry_run),
+            common,
+            lambda context: step(context, name, entry, dry_run=common.dry_run),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import finish
 from zborg.errors import UsageError
 
@@ -28,7 +28,9 @@ def _options() -> None:
 
 
 @import_.command("qb-backup")
+@shared("import qb-backup")
 def qb_backup(
+    common: Common,
     file: Annotated[Path, typer.Argument(help="The YAML file that qb.backup reads.", metavar="FILE")],
     known_hosts: Annotated[
         Path | None, typer.Option("--known-hosts", help="Where the hosts' keys are.", metavar="FILE")
@@ -36,10 +38,6 @@ def qb_backup(
     to: Annotated[
         Path | None, typer.Option("--to", help="Default: hosts.d beside zborg.toml.", metavar="DIRECTORY")
     ] = None,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """Write a hosts.d file for each host of qb.backup. Names what it cannot carry over."""
     from zborg.config import find, load
@@ -47,8 +45,8 @@ def qb_backup(
     from zborg.steps.hosts.import_qb_backup import Import, import_qb_backup
 
     wanted = Import(file, to, _keys_in(known_hosts))
-    report = import_qb_backup(load(find(config or None)), wanted, utc_now, dry_run=dry_run)
-    finish(report, Common("import qb-backup", config, as_json, verbose, dry_run))
+    report = import_qb_backup(load(find(common.config or None)), wanted, utc_now, dry_run=common.dry_run)
+    finish(report, common)
 
 
 def _keys_in(known_hosts: Path | None) -> KeyOf:

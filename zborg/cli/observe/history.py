@@ -6,26 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import finish
 
 if TYPE_CHECKING:
     from zborg.model import Report
 
 
+@shared("history")
 def history(
+    common: Common,
     host: Annotated[str, typer.Argument(help="One host's backups; none means nights.", metavar="HOST")] = "",
     days: Annotated[int, typer.Option("--days", min=1, max=36500, help="Days back.", metavar="N")] = 30,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make it anew of run files and snapshots.")
     ] = False,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """What the nights came to, or the backups of one host."""
-    common = Common("history", config, as_json, verbose, dry_run)
     if rebuild:
         finish(_rebuilt(common), common)
 
@@ -36,7 +33,7 @@ def history(
     from zborg.state.history import History
     from zborg.steps.observe.history import history as step
 
-    loaded = load(find(config or None))
+    loaded = load(find(common.config or None))
     past = History(prepare_state(loaded.state_dir, make=False) / "history.db")
     finish(step(past, loaded, host, days, utc_now()), common, table)
 

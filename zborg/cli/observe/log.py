@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import finish
 from zborg.model import Outcome
 from zborg.model.results import LogLines
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
     from zborg.reporting.text import Line
 
 
+@shared("log")
 def log(
+    common: Common,
     run: Annotated[str, typer.Argument(help="A run's id; none means the last one.", metavar="RUN")] = "",
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """What was logged of one run, as every report names it."""
     from zborg.config import find, load
@@ -31,10 +30,10 @@ def log(
     from zborg.state.runs import Runs
     from zborg.steps.observe.log import log_lines
 
-    loaded = load(find(config or None))
+    loaded = load(find(common.config or None))
     runs = Runs(prepare_state(loaded.state_dir, make=False) / "runs")
     report = log_lines(loaded, runs, LocalRunner(), run, utc_now())
-    finish(report, Common("log", config, as_json, False, dry_run), _plain)
+    finish(report, replace(common, verbose=False), _plain)
 
 
 def _plain(report: Report) -> list[Line]:

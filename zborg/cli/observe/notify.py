@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import perform
 
 notify = typer.Typer(
@@ -21,13 +21,14 @@ def _options() -> None:
 
 
 @notify.command("test")
+@shared("notify test")
 def test(
-    config: ConfigFile = "", as_json: Json = False, verbose: Verbose = False, dry_run: DryRun = False
+    common: Common,
 ) -> None:
     """Send a test message to every notifier of zborg.toml. Exit 4 if any does not get it."""
     from zborg.steps.observe.notify import try_all
 
     perform(
-        Common("notify test", config, as_json, verbose, dry_run),
-        lambda context: try_all(context, dry_run=dry_run),
+        common,
+        lambda context: try_all(context, dry_run=common.dry_run),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Quiet, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import finish
 from zborg.errors import UsageError
 
@@ -19,23 +19,21 @@ if TYPE_CHECKING:
 _NAME = "report.html"  # below state_dir
 
 
+@shared("report", quiet=True)
 def report(
+    common: Common,
     to: Annotated[str, typer.Option("--to", help="Default: report.html in state_dir.", metavar="FILE")] = "",
     days: Annotated[int, typer.Option("--days", min=1, max=3660, help="Days back.", metavar="N")] = 90,
     mail: Annotated[bool, typer.Option("--mail", help="Send it to whom [notify] names.")] = False,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    dry_run: DryRun = False,
 ) -> None:
     """One HTML page with plots: hosts, nights, pools, copies, proof. Asks nobody."""
-    common = Common("report", config, as_json, verbose, dry_run, quiet)
     from zborg.config import find, load
 
-    loaded = load(find(config or None))
+    loaded = load(find(common.config or None))
     places = [_place(to or loaded.state_dir / _NAME)] if to or not mail else []
-    finish(_plan(loaded, places, mail=mail) if dry_run else _made(loaded, places, days, mail=mail), common)
+    finish(
+        _plan(loaded, places, mail=mail) if common.dry_run else _made(loaded, places, days, mail=mail), common
+    )
 
 
 def _place(to: str | Path) -> Path:

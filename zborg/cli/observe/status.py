@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from zborg.cli.command.options import Common, ConfigFile, DryRun, Json, Verbose
+from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import finish
 from zborg.errors import ZborgError
 from zborg.model.text.units import printable
@@ -19,23 +19,20 @@ if TYPE_CHECKING:
     from zborg.model import Report
 
 
+@shared("status")
 def status(
+    common: Common,
     live: Annotated[bool, typer.Option("--live", help="Ask the pools now.")] = False,
     nagios: Annotated[
         bool, typer.Option("--nagios", help="One line for a monitor, exit code 0, 1, 2 or 3; asks the pools.")
     ] = False,
-    config: ConfigFile = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
-    dry_run: DryRun = False,
 ) -> None:
     """One screen: hosts and the last run of each step. Saved facts with their age, unless --live."""
     from zborg.reporting.status import screen
 
-    common = Common("status", config, as_json, verbose, dry_run)
     if nagios:
         _to_monitor(common)
-    finish(_live(common) if live and not dry_run else _saved(common), common, screen)
+    finish(_live(common) if live and not common.dry_run else _saved(common), common, screen)
 
 
 def _to_monitor(common: Common) -> NoReturn:
