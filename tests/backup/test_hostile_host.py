@@ -20,7 +20,7 @@ import pytest
 
 from tests.harness.machines.borgs import borg_of
 from tests.harness.machines.host import BackedUpHost
-from tests.harness.machines.rpc import Refused, Rpc
+from tests.harness.machines.hostile.rpc import Refused, Rpc
 from tests.harness.machines.sshd import Sshd
 from tests.harness.processes.unprivileged import USER, Unprivileged, as_nobody
 from tests.harness.worlds.local import LocalVault

@@ -18,7 +18,7 @@ import typer
 
 from tests.harness.builders.reports import result
 from tests.harness.machines.host import BackedUpHost, find_borg
-from tests.harness.machines.hosts_that_hold import DRIPS, HANGS, LIES, end_stopped, misbehave
+from tests.harness.machines.hostile.hosts_that_hold import DRIPS, HANGS, LIES, end_stopped, misbehave
 from tests.harness.watch import next_second
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, of, scrubbed, world

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness.machines.drip import Drip
 from tests.harness.machines.host import BackedUpHost, find_borg, throttled
+from tests.harness.machines.hostile.drip import Drip
 from tests.harness.watch import adopted, command_line, descendants, next_second, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.machines.intruder import fill
+from tests.harness.machines.hostile.intruder import fill
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.borg.storage.confine import below, confine

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.checkout import CHECKOUT
-from tests.harness.machines.hosts_that_hold import misbehave
+from tests.harness.machines.hostile.hosts_that_hold import misbehave
 from tests.harness.processes import backup_process
 from tests.harness.worlds.local import LocalVault
 from zborg.borg.log import LISTING, BorgLog

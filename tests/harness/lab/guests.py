@@ -71,7 +71,7 @@ class Watch:
 
 GUESTS = Watch()
 IN_BOOKWORM = (
-    "tests/borg/test_walls_lab.py",
+    "tests/borg/walls/test_walls_lab.py",
     "tests/night/test_local_storage.py",
     "tests/zfs/test_libzfs_lab.py",
 )

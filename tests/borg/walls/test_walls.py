@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.machines.intruder import BORG, Surroundings, answer, fill, surroundings
+from tests.harness.machines.hostile.intruder import BORG, Surroundings, answer, fill, surroundings
 from tests.harness.machines.walls import NOTHING, Case, cases
 from tests.harness.processes.unprivileged import USER, Unprivileged, as_nobody
 from tests.harness.worlds.local import LocalVault

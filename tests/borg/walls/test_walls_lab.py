@@ -17,7 +17,7 @@ from tests.harness.machines.walls import cases
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
-WALLS = "tests/borg/test_walls.py"
+WALLS = "tests/borg/walls/test_walls.py"
 ATTACKS = "test_code_in_borg_serve_reaches_nothing_beyond_its_own_repository"
 _PASSED = re.compile(rf"^{WALLS}::(\w+)(?:\[(.*)\])? PASSED", re.MULTILINE)
 _ABI = "from zborg.hosts.wall import landlock_abi; print(landlock_abi())"
