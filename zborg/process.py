@@ -31,10 +31,10 @@ _DYING = 10.0  # seconds; what is swapped out or has gigabytes to give back take
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a child may know: never a secret, never the user's locale or SSH agent."""
-    kept = {key: os.environ[key] for key in ("HOME", "TMPDIR") if key in os.environ}
+    own = {key: os.environ[key] for key in ("HOME", "TMPDIR") if key in os.environ}
     # cron's PATH ends before the directories in which zfs, zpool and sshd lie.
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
-    return kept | {"PATH": path, "LC_ALL": "C", "TZ": "UTC"} | dict(extra or {})
+    return own | {"PATH": path, "LC_ALL": "C", "TZ": "UTC"} | dict(extra or {})
 
 
 class Process:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zborg.borg.borgmatic import Told, judge
+from zborg.borg.borgmatic import BorgmaticOutput, judge
 from zborg.model import Speaker, Status
 
 pytestmark = pytest.mark.unit
@@ -31,7 +31,7 @@ INFO = "Command '/usr/bin/borg info --log-json --json ssh://m/r' returned non-ze
 
 
 def judged(status: int, *lines: str) -> tuple[Status, str, str]:
-    told = Told()
+    told = BorgmaticOutput()
     for line in lines:
         told.feed(line)
     return judge(status, told)
@@ -125,7 +125,7 @@ def test_whatever_a_host_says_is_short_and_judged(status: int, lines: list[str])
 def test_only_our_own_ssh_says_that_nobody_listens_here() -> None:
     line = "connect_to 127.0.0.1 port 22: failed."
     assert "zborg.toml" not in judged(1, line)[2]
-    told = Told()
+    told = BorgmaticOutput()
     told.feed(line, Speaker.SSH)
     assert judge(1, told) == (
         Status.FAILED,

@@ -16,7 +16,7 @@ from zborg.cli.command import perform
 from zborg.cli.command.live import Quiet, Way, listener
 from zborg.cli.command.options import Common
 from zborg.cli.main import application
-from zborg.model import TOLD, Report, Status
+from zborg.model import ANNOUNCED, Report, Status
 from zborg.model.events import Finished, Planned, Progress, Started, Warned
 from zborg.state.runs import Runs
 
@@ -79,7 +79,7 @@ def test_a_dry_run_prints_its_plan_although_it_is_quiet(capsys: pytest.CaptureFi
     assert "destroy nothing" in printed(replace(QUIET, dry_run=True), told, capsys)
 
 
-@pytest.mark.parametrize("command", [*TOLD, "report"])
+@pytest.mark.parametrize("command", [*ANNOUNCED, "report"])
 def test_what_cron_runs_can_be_quiet(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Common] = []
 

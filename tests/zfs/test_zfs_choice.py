@@ -52,19 +52,19 @@ def test_without_its_device_the_library_is_not_even_imported(
     """It would end the process: SIGSEGV."""
     monkeypatch.setitem(sys.modules, "libzfs", None)
     device.unlink()
-    assert libzfs.lack("tank") == f"{device} cannot be opened: No such file or directory"
+    assert libzfs.missing("tank") == f"{device} cannot be opened: No such file or directory"
 
 
 @pytest.mark.usefixtures("device")
 def test_a_python_without_the_module_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "libzfs", None)
-    assert libzfs.lack("tank").startswith("this Python has no python3-libzfs (")
+    assert libzfs.missing("tank").startswith("this Python has no python3-libzfs (")
 
 
 @pytest.mark.usefixtures("device")
 def test_another_release_of_the_module_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "libzfs", ModuleType("libzfs"))
-    assert "it has no ZFS.datasets_serialized" in libzfs.lack("tank")
+    assert "it has no ZFS.datasets_serialized" in libzfs.missing("tank")
 
 
 def test_a_command_that_is_to_use_libzfs_and_cannot_says_so_and_ends_with_10(tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ def serve_ended(dataset: str) -> Meaning:
 
 def mute(host: str, status: int, printed: str) -> Meaning:
     """The session ended before the agent's first line: the login shell or what it runs first ended it."""
-    said = f" (it printed: {printed[:_LONGEST]})" if printed else ""
-    message = f"the session on {host} ended with status {status} before the agent started{said}"
+    shown = f" (it printed: {printed[:_LONGEST]})" if printed else ""
+    message = f"the session on {host} ended with status {status} before the agent started{shown}"
     sentence = f"on {host}, see to it that root's login shell runs commands; then"
     return Meaning(Status.FAILED, message, remedy(command("zborg", "host", "test", host), first=sentence))
 

@@ -56,7 +56,7 @@ _NOBODY, _START = "connect_to ", "is the server's sshd up there? `sshd` under [r
 _UNPINNED = "Warning: Permanently added"
 
 
-class Told:
+class BorgmaticOutput:
     """What it said, its last lines, and what our own ssh logged meanwhile."""
 
     def __init__(self) -> None:
@@ -71,14 +71,14 @@ class Told:
 
     def reasons(self) -> list[str]:
         """Every line that tells something, once, in the order of its last mention."""
-        told = [line for line in self.lines if not _FRAME.fullmatch(line)]
-        own = [line for line in told if not _COMMAND.fullmatch(line)] or told
+        output = [line for line in self.lines if not _FRAME.fullmatch(line)]
+        own = [line for line in output if not _COMMAND.fullmatch(line)] or output
         return list(reversed(dict.fromkeys(reversed(own))))
 
 
-def judge(status: int, told: Told) -> Meaning:
+def judge(status: int, output: BorgmaticOutput) -> Meaning:
     """(status, message, remedy) of an ended borgmatic; ssh's own failures (255) are not judged here."""
-    reasons = told.reasons()
+    reasons = output.reasons()
     if status == 0:
         return _warned(reasons)
     if status == _NOT_FOUND:
@@ -87,7 +87,7 @@ def judge(status: int, told: Told) -> Meaning:
     for mark, meaning in _GRAVE:
         if line := next((line for line in reversed(reasons) if mark in line), ""):
             return meaning._replace(message=line)
-    if line := next((line for line in reversed(told.ssh) if line.startswith(_NOBODY)), ""):
+    if line := next((line for line in reversed(output.ssh) if line.startswith(_NOBODY)), ""):
         return Meaning(Status.FAILED, line, _START)
     for mark, words, advice in _MARKS:
         if line := next((line for line in reversed(reasons) if mark in line), ""):

@@ -51,8 +51,8 @@ def _judge(status: int, log: BorgLog) -> Meaning:
     if meaning := known.of_status(status, host):
         if status == Agent.HOOK and log.ran:  # a bad `before` ends the run: this was `after` a good backup
             return Meaning(Status.WARNING, words, meaning.remedy)
-        said = next((one for one in reversed(log.reasons) if one.line == words), None)
-        advice = (said and _conf_advice(host, said)) or meaning.remedy
+        printed = next((one for one in reversed(log.reasons) if one.line == words), None)
+        advice = (printed and _conf_advice(host, printed)) or meaning.remedy
         return Meaning(meaning.status, words or meaning.message, advice)
     if refused := _refused(log):
         return refused
@@ -120,7 +120,7 @@ def _is_chatter(line: str) -> bool:
 
 def _last_words(log: BorgLog) -> str:
     """The reason in somebody's words: borg's on the host, the agent's, the storage's, or anybody's."""
-    told = [line for line in log.plain if not _is_chatter(line)]
+    parts = [line for line in log.plain if not _is_chatter(line)]
     served = [line for line in log.served if not _TRAILER.match(line)]
     # That the connection closed is what borg sees of somebody else's reason.
     own = [text for msgid, text in log.errors if not msgid.startswith(_CLOSED)]
@@ -128,9 +128,9 @@ def _last_words(log: BorgLog) -> str:
         return of_host(reasons[-1].splitlines()[-1])  # of a traceback the last line
     # borg answers a bad option with pages of usage and one line that says which.
     for mark in (AGENT_PREFIX, ": error: "):
-        if lines := [line for line in told if mark in line]:
+        if lines := [line for line in parts if mark in line]:
             return of_host(lines[-1])
     if served:
         refused = [line for line in served if line.startswith(SERVE_PREFIX)]
         return f"{STORAGE_PREFIX}{(refused or served)[-1]}"
-    return of_host(log.errors[-1][1]) if log.errors else " / ".join(map(of_host, told[-3:]))
+    return of_host(log.errors[-1][1]) if log.errors else " / ".join(map(of_host, parts[-3:]))

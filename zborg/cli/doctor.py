@@ -44,15 +44,15 @@ def doctor(
 
     path = find(common.config or None)
     found, mistakes = salvage(path)
-    adapter, lack = _adapter(found)
-    if found and lack:  # it is told; by the commands the rest can be asked all the same
+    adapter, errors = _adapter(found)
+    if found and errors:  # it is told; by the commands the rest can be asked all the same
         found = replace(found, storage=replace(found.storage, zfs="commands"))
     with ExitStack() as closing:
         context, trouble = _compose(common, found, closing)
         bench = Bench(
             path=path,
             config=found,
-            mistakes=(*mistakes, *lack, *trouble),
+            mistakes=(*mistakes, *errors, *trouble),
             context=context,
             local=LocalRunner(),
             clock=utc_now,
@@ -124,9 +124,9 @@ def _notifiers(config: Config) -> Iterator[Finding]:
 
     if not config.notify.anybody:
         yield _nobody(config)
-    for name, wrong, mend in troubles(config.notify):
+    for name, wrong, fix in troubles(config.notify):
         if wrong:
-            yield Finding(f"notify, {name}", Status.WARNING, wrong, mend)
+            yield Finding(f"notify, {name}", Status.WARNING, wrong, fix)
         else:
             yield Finding(f"notify, {name}", Status.OK, "can be reached")
 

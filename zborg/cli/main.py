@@ -179,15 +179,15 @@ def _bug() -> int:
     import tempfile
     import traceback
 
-    told = traceback.format_exc()
+    trace = traceback.format_exc()
     try:
         with tempfile.NamedTemporaryFile("w", prefix="zborg-bug-", suffix=".txt", delete=False) as file:
-            file.write(told)
+            file.write(trace)
         first = "report it with this, once you have read it:"
         look = remedy.remedy(remedy.command("cat", file.name), first=first)
     except OSError as error:
         look = f"report it with what you did; its traceback could not be saved: {error.strerror}"
-    words = f"this is a bug in zborg: {told.strip().splitlines()[-1]}"
+    words = f"this is a bug in zborg: {trace.strip().splitlines()[-1]}"
     _tell_script(Exit.BUG, words, look)
     print(f"zborg: {words}", file=sys.stderr)
     for line, _ in remedy.lines(look):

@@ -14,7 +14,18 @@ from pathlib import Path
 from zborg.config.files import Tables, read, together
 from zborg.config.shape import URL, Misshapen, Raw, RawHost, RawNotify, RawStorage, structure
 from zborg.errors import UsageError
-from zborg.model import NAME_PATTERN, TOLD, Endpoint, Host, News, Notify, Policy, Reverse, Storage, Target
+from zborg.model import (
+    ANNOUNCED,
+    NAME_PATTERN,
+    Endpoint,
+    Host,
+    News,
+    Notify,
+    Policy,
+    Reverse,
+    Storage,
+    Target,
+)
 from zborg.model.machines import Fullness
 
 _ACCOUNT = re.compile(r"[a-z_][\w.-]*", re.ASCII)
@@ -128,9 +139,11 @@ def _made(raw: Raw, tables: Tables) -> Config:
 
 
 def _notify_problems(raw: RawNotify) -> list[str]:
-    known = ", ".join(TOLD)
+    known = ", ".join(ANNOUNCED)
     problems = [
-        f"notify.ping.{name}: is no command that is told of: {known}" for name in raw.ping if name not in TOLD
+        f"notify.ping.{name}: is no command that is told of: {known}"
+        for name in raw.ping
+        if name not in ANNOUNCED
     ]
     if raw.command and not raw.command[0].startswith("/"):
         problems.append(f"notify.command: must begin with a path from /, not {raw.command[0]!r}")

@@ -70,8 +70,8 @@ def write_identity(path: Path, name: str, identity: str) -> None:
     tables["hosts"][name]["identity"] = identity
     header, entry = _text({"hosts": {name: {"identity": identity}}}).splitlines()[1:]
     lines = files.text_of(path).splitlines()
-    kept = [line for line in lines if not re.match(r"\s*identity\s*=", line)]
-    text = "".join(f"{line}\n{entry}\n" if line.strip() == header else f"{line}\n" for line in kept)
+    others = [line for line in lines if not re.match(r"\s*identity\s*=", line)]
+    text = "".join(f"{line}\n{entry}\n" if line.strip() == header else f"{line}\n" for line in others)
     _write(path, text if _is(text, tables) else _text(tables))
 
 

@@ -135,11 +135,11 @@ def text_of(path: Path) -> str:
 def _lost(path: Path, main: Path) -> ConfigError:
     if path.is_symlink():
         words = f"{path} is a link to {path.readlink()}, which does not exist"
-        mend = remedy.remedy(
+        fix = remedy.remedy(
             remedy.command("ls", "-l", str(path)),
             first="restore the file it points to, or remove the link if nothing is to be read from there:",
         )
-        return ConfigError(words, mend, file=str(path))
+        return ConfigError(words, fix, file=str(path))
     if path != main:
         return ConfigError(f"{path} vanished while it was read", look_again(main), file=str(path))
     return ConfigError(

@@ -92,8 +92,8 @@ class SshTunnel:
             raise
         except CommandFailed as error:
             # nologin(8) and start-up files give their reason on stdout, sshd's banner is on stderr.
-            said = log.close().text if error.status == REFUSED else error.stdout or error.stderr
-            raise explain(host.name, host.endpoint, error.status, said) from error
+            output = log.close().text if error.status == REFUSED else error.stdout or error.stderr
+            raise explain(host.name, host.endpoint, error.status, output) from error
         finally:
             log.close()
 
@@ -112,12 +112,12 @@ class SshTunnel:
 
     def try_serve(self, name: str) -> Wall | None:
         """`borg serve` ends well when its input ends. See model.Tunnel."""
-        said: list[str] = []
+        output: list[str] = []
         self._walls.pop(name, None)
 
         def listen(_: str, line: str) -> None:
             if not self._is_report(name, line):
-                said.append(line)
+                output.append(line)
 
         null = os.open(os.devnull, os.O_RDWR)
         try:
@@ -126,10 +126,10 @@ class SshTunnel:
             os.close(null)
         status = pump({"serve": child}, listen, timeout=_ASKING)["serve"]
         if status and self._storage:
-            words = child.connection.text if status == REFUSED else "\n".join(said)
+            words = child.connection.text if status == REFUSED else "\n".join(output)
             raise explain("zborg.storage", self._storage, status, words)
         if status:
-            words = without_codes("\n".join(said[-_KEPT:]))
+            words = without_codes("\n".join(output[-_KEPT:]))
             raise CommandFailed(child.argv[:1], status, words, "borg serve cannot be started")
         return self._walls.get(name)
 

@@ -5,7 +5,7 @@ Everything here is frozen. Times are aware UTC datetimes, sizes bytes, durations
 
 from zborg.model.events import Emit, Event
 from zborg.model.machines import NAME_PATTERN, Endpoint, Host, Policy, Reverse, Storage, Target
-from zborg.model.notify import CHOSEN, SUBJECT_WORDS, TELLING, TOLD, Message, News, Notifier, Notify
+from zborg.model.notify import ANNOUNCED, CHOSEN, SUBJECT_WORDS, TELLING, Message, News, Notifier, Notify
 from zborg.model.report import Entry, Finding, Outcome, Report, Status, Verdict
 from zborg.model.running import (
     MOST,
@@ -44,7 +44,7 @@ __all__ = [
     "CHOSEN",
     "SUBJECT_WORDS",
     "TELLING",
-    "TOLD",
+    "ANNOUNCED",
     "Message",
     "News",
     "Notifier",

@@ -72,10 +72,10 @@ def hidden(words: str, url: str) -> str:
     """
     rest = url.partition("://")[2]
     known = [_server(url), *re.findall(r"[?&](?:to|from|cc)=([^&]*)", rest)]
-    kept = _COMMON.union(*map(_spelled, known))
+    harmless = _COMMON.union(*map(_spelled, known))
     pieces = {url, rest, *re.split(r"[/?&=@:#,]", rest), *_spelled(rest)}
     both = {form for piece in pieces for form in (piece, unquote(piece)) if len(form) >= _SHORTEST}
-    secret = [form for form in both if not _spelled(form) or not kept.issuperset(_spelled(form))]
+    secret = [form for form in both if not _spelled(form) or not harmless.issuperset(_spelled(form))]
     for form in sorted(secret, key=len, reverse=True):  # a long one may hold a short one
         words = re.sub(re.escape(form), "***", words, flags=re.IGNORECASE)
     return words

@@ -60,8 +60,8 @@ def _key(outcome: Outcome) -> tuple[object, str, str]:
 
 def news_of(report: Report, again: Sequence[str]) -> frozenset[News]:
     """What kinds of news a report is; `again`: the subjects that are good again."""
-    told = {_NEWS.get(report.status, News.FAILURE)}
-    return frozenset(told | {News.RECOVERY} if again else told)
+    kinds = {_NEWS.get(report.status, News.FAILURE)}
+    return frozenset(kinds | {News.RECOVERY} if again else kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +84,10 @@ class Counts:
 def counts(report: Report) -> Counts:
     """Of a whole night its hosts count, and what failed besides: thirty good rotations say nothing more."""
     hosts = any(_step(one) == "backup" for one in report.outcomes)
-    told = [one.status for one in report.outcomes if not hosts or _step(one) == "backup" or _is_bad(one)]
-    bad = sum(status.bad or status is Status.PARTIAL for status in told)
-    skipped = told.count(Status.SKIPPED) + told.count(Status.PENDING)
-    return Counts(len(told) - bad - skipped, bad, skipped)
+    statuses = [one.status for one in report.outcomes if not hosts or _step(one) == "backup" or _is_bad(one)]
+    bad = sum(status.bad or status is Status.PARTIAL for status in statuses)
+    skipped = statuses.count(Status.SKIPPED) + statuses.count(Status.PENDING)
+    return Counts(len(statuses) - bad - skipped, bad, skipped)
 
 
 def _is_bad(outcome: Outcome) -> bool:
@@ -177,5 +177,5 @@ def _look(outcome: Outcome) -> Iterable[str]:
 
 def log_of(outcome: Outcome) -> list[str]:
     """The last lines that the host said, or none: they come from files and from other machines."""
-    said = outcome.result.log
-    return [printable(str(line)) for line in said] if isinstance(said, list | tuple) else []
+    log = outcome.result.log
+    return [printable(str(line)) for line in log]

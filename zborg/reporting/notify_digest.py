@@ -80,10 +80,10 @@ def digest(reports: Sequence[Report], server: str, since: datetime, now: datetim
     title = f"week on {server}: {status.value}, {good} of {counted(len(hosts), 'host')} good"
     lead = f"from {moment(since)} to {moment(now)}"
     table = "\n".join(_lines(found))
-    told = Report("digest", "", server, since, now, status, Exit.OK, tuple(_outcomes(found)))
+    week = Report("digest", "", server, since, now, status, Exit.OK, tuple(_outcomes(found)))
     page = html(Page(title, tone_of(status), lead, table))
     text = clean(f"{title}\n{lead}\n\n{table}\n")
-    return Message(frozenset({News.DIGEST}), f"[{server}] {title}", text, page, told)
+    return Message(frozenset({News.DIGEST}), f"[{server}] {title}", text, page, week)
 
 
 def _lines(found: Sequence[Row]) -> Iterable[str]:

@@ -108,10 +108,10 @@ def _instant(at: datetime | None) -> str:
 def _lead(figures: Figures, hosts: Sequence[Outcome]) -> str:
     good = sum(one.status in _QUIET for one in hosts)
     nights = sum(day.word in ("good", "warned") for day in figures.calendar)
-    told = [f"{good} of {counted(len(hosts), 'host')} well now"] if hosts else []
+    parts = [f"{good} of {counted(len(hosts), 'host')} well now"] if hosts else []
     if figures.calendar:
-        told.append(f"{nights} of {counted(len(figures.calendar), 'night')} without a failed host")
-    return "; ".join(told)
+        parts.append(f"{nights} of {counted(len(figures.calendar), 'night')} without a failed host")
+    return "; ".join(parts)
 
 
 # --- nights -----------------------------------------------------------------------------------------------
@@ -158,8 +158,8 @@ def _plots(key: str, one: HostFigures, figures: Figures) -> Iterator[Plot]:
     """Three; what a day did not bring is no new data, and a gap in the other two."""
     name, rows = clean(one.name), one.backups
     per = "night" if figures.step == 1 else "week"
-    told = any(row.new_bytes is not None for row in rows)
-    new = [(row.day, row.new_bytes or 0) for row in rows] if told else []
+    known = any(row.new_bytes is not None for row in rows)
+    new = [(row.day, row.new_bytes or 0) for row in rows] if known else []
     sizes, took = _points(rows, "original_bytes"), _points(rows, "seconds")
     yield Plot(f"{key}-size", "Size", _told(f"Size of {name}", sizes, size), sizes, unit="bytes")
     words = _told(f"New data of {name} per {per}", new, size)

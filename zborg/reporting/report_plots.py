@@ -113,9 +113,9 @@ def _bare(root: ElementTree.Element, plot: Plot) -> str:
         "aria-labelledby": f"{plot.key}-title {plot.key}-words",
     }
     for place, (tag, words) in enumerate((("title", plot.title), ("desc", plot.words))):
-        told = ElementTree.Element(tag, {"id": f"{plot.key}-{'words' if place else tag}"})
-        told.text = words
-        root.insert(place, told)
+        label = ElementTree.Element(tag, {"id": f"{plot.key}-{'words' if place else tag}"})
+        label.text = words
+        root.insert(place, label)
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
 
 

@@ -92,11 +92,11 @@ def one_line(report: Report) -> tuple[str, int]:
     worst = [one for one in report.outcomes if one.status.bad] or [
         one for one in report.outcomes if one.status is Status.WARNING
     ]
-    told = [f"{one.subject}: {_short(one.message)}" for one in worst[:_TOLD]]
-    told += [f"{len(worst) - _TOLD} more"] if len(worst) > _TOLD else []
+    parts = [f"{one.subject}: {_short(one.message)}" for one in worst[:_TOLD]]
+    parts += [f"{len(worst) - _TOLD} more"] if len(worst) > _TOLD else []
     hosts = [one for one in report.outcomes if one.kind == "host"]
     good = sum(one.status.good for one in hosts)
-    words = "; ".join(told) or f"{counted(len(hosts), 'host')}, all steps in time"
+    words = "; ".join(parts) or f"{counted(len(hosts), 'host')}, all steps in time"
     # A bar begins the numbers; what hosts say must not.
     return f"ZBORG {word} - {printable(words).replace('|', '/')} | hosts={len(hosts)} good={good}", code
 

@@ -102,8 +102,8 @@ def _facts(outcome: Outcome) -> Iterator[Line]:
         if key == "log":
             yield from (Line(f"{'':<{_INDENT}}| {line}") for line in map(printable, value))
         elif key not in ("step", "sides", "commands", "dry_run") and value not in (None, "", [], ()):
-            told = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-            yield from (Line(text) for text in _wrapped(printable(f"{key}: {told}"), " " * _INDENT))
+            parts = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            yield from (Line(text) for text in _wrapped(printable(f"{key}: {parts}"), " " * _INDENT))
 
 
 def _wrapped(text: str, head: str) -> list[str]:

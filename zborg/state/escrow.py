@@ -37,9 +37,9 @@ class Escrow:
     def sealed_for(self, name: str) -> str:
         """The repository whose key is here, whole; "" for none."""
         try:
-            told = (self._directory / f"{name}.sealed").read_text(encoding="ascii")
-            _, _, repository = told.rstrip("\n").partition(" ")
-            return repository if told == _note(self.path(name).read_bytes(), repository) else ""
+            reason = (self._directory / f"{name}.sealed").read_text(encoding="ascii")
+            _, _, repository = reason.rstrip("\n").partition(" ")
+            return repository if reason == _note(self.path(name).read_bytes(), repository) else ""
         except (OSError, ValueError):
             return ""
 

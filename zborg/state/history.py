@@ -270,8 +270,8 @@ def _put(database: Connection, report: Report) -> int:
 def _columns(outcome: Mapping[str, Any], finished: str) -> tuple[Any, ...]:
     data = outcome["data"]
     at = moment_of(data.get("finished"))
-    told = (_text(outcome[name]) for name in ("kind", "subject", "status", "message", "remedy"))
-    return (moment(at) if at else finished, "step" in data, *told, json.dumps(data))
+    texts = (_text(outcome[name]) for name in ("kind", "subject", "status", "message", "remedy"))
+    return (moment(at) if at else finished, "step" in data, *texts, json.dumps(data))
 
 
 def _text(text: str) -> str:

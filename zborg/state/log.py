@@ -132,5 +132,5 @@ def _priority(status: Status) -> int:
 
 def _words(outcome: Outcome) -> str:
     step = f" {outcome.result.step}" if outcome.result.step else ""
-    told = "; ".join(text for text in (outcome.message, outcome.remedy and f"-> {outcome.remedy}") if text)
-    return f"{outcome.subject}{step} {outcome.status.value}" + (f": {told}" if told else "")
+    parts = "; ".join(text for text in (outcome.message, outcome.remedy and f"-> {outcome.remedy}") if text)
+    return f"{outcome.subject}{step} {outcome.status.value}" + (f": {parts}" if parts else "")

@@ -73,9 +73,9 @@ class Recorder:
         if self._caught_up:
             return
         recorded = self._history.recorded()
-        told = [] if recorded else self._told_by_snapshots()
+        reports = [] if recorded else self._told_by_snapshots()
         missed = [one for one in self._saved(recorded) if (one.run, one.command) != (but.run, but.command)]
-        number = self._history.record_all(missed, told)
+        number = self._history.record_all(missed, reports)
         if number and not recorded:
             self._warn(f"made anew: {counted(number, 'run')} came from the run files and the snapshots")
         self._caught_up = True

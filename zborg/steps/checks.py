@@ -58,11 +58,11 @@ class Checks:
         earlier = [backup_of(one.result) for one in self.earlier.get(host.name, ())]
         found = doubt(host.name, made, earlier, min_files=host.min_files, shrink=host.shrink)
         skew = clocks.apart(host.name, *made.clocks) if len(made.clocks) == 2 else ""
-        told = [found.message if found else "", skew]
-        if not any(told):
+        parts = [found.message if found else "", skew]
+        if not any(parts):
             return outcome
         status = Status.FAILED if found and found.certain else Status.WARNING
-        words = "; ".join(filter(None, told))
+        words = "; ".join(filter(None, parts))
         message = "; ".join(filter(None, [words, outcome.message]))
         remedy = found.remedy if found else clocks.REMEDY
         return replace(

@@ -89,10 +89,10 @@ def _served(context: Context, name: str) -> Outcome:
     try:
         wall = context.tunnel.try_serve(name)
     except ZborgError as error:
-        mend = "README, When the pool is on another machine" if context.config.storage.endpoint else ""
-        told = outcome_of("storage", "borg serve", error)
+        fix = "README, When the pool is on another machine" if context.config.storage.endpoint else ""
+        failed = outcome_of("storage", "borg serve", error)
         return replace(
-            told, remedy=told.remedy or mend or "is borg installed there? See [storage] in zborg.toml"
+            failed, remedy=failed.remedy or fix or "is borg installed there? See [storage] in zborg.toml"
         )
     found = walls.serving(name, wall, str(context.config.storage.endpoint or ""))
     return Outcome("storage", found.subject, found.level, found.message, found.remedy)
@@ -210,9 +210,9 @@ def _slack(context: Context) -> Iterator[Outcome]:
         return
     words = "is there"
     if not context.zfs.datasets(storage.reserve):
-        kept = {"mountpoint": "none", "canmount": "off", "refreservation": str(storage.slack)}
+        retained = {"mountpoint": "none", "canmount": "off", "refreservation": str(storage.slack)}
         try:
-            context.zfs.create(storage.reserve, kept)
+            context.zfs.create(storage.reserve, retained)
         except ZborgError as error:
             yield replace(
                 outcome_of("dataset", storage.reserve, error), status=Status.WARNING, remedy=_NO_SLACK
@@ -245,8 +245,8 @@ def _hand_over(begun: Begun, hosts: Sequence[Host], hold: Hold) -> dict[str, Out
 
 def _unprepared(name: str) -> Outcome:
     """Skipped, and so reported: a backup would be refused."""
-    mend = remedy(command("zfs", "mount", name), command("zborg", "init"), first="on the storage, then here:")
-    return Outcome("dataset", name, Status.WARNING, "but not mounted: it is not prepared for a backup", mend)
+    fix = remedy(command("zfs", "mount", name), command("zborg", "init"), first="on the storage, then here:")
+    return Outcome("dataset", name, Status.WARNING, "but not mounted: it is not prepared for a backup", fix)
 
 
 def _given(begun: Begun, host: Host, home: str, hold: Hold) -> Outcome:

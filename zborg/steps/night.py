@@ -95,8 +95,8 @@ def _is_marked(outcome: Outcome) -> bool:
 def _inventory(begun: Begun, *, dry_run: bool) -> Report:
     """Hosts that zborg.toml names no more: a night without them is no good night."""
     lost = vanished(begun.context.config)
-    told = [one.noting(dry_run=True) for one in lost] if dry_run else lost
-    return replace(begun.report(told), command="inventory")
+    parts = [one.noting(dry_run=True) for one in lost] if dry_run else lost
+    return replace(begun.report(parts), command="inventory")
 
 
 def _unless_stopped(begun: Begun, name: str, step: Callable[[], Report]) -> Report:
@@ -116,8 +116,8 @@ def _gathered(begun: Begun, reports: list[Report]) -> Report:
     plan = [f"{report.command}: {line}" for report in reports for line in report.plan]
     outcomes = [outcome for report in reports for outcome in _named(report)]
     whole = begun.report(outcomes, plan)
-    told = [report.status for report in reports]
-    allowed = next((status for status in _ALLOWED if status in told), Status.OK)
+    parts = [report.status for report in reports]
+    allowed = next((status for status in _ALLOWED if status in parts), Status.OK)
     return replace(whole, exit=worst.exit, status=worst.status if worst.exit else allowed)
 
 

@@ -107,12 +107,12 @@ def judged(subject: str, pool: Pool, config: Config, now: datetime) -> Outcome:
     )
     worst = max(found, key=_severity)
     target, colon, _ = subject.rpartition(":")
-    told = [f for f in found if f.level is not Status.OK] or [worst]
+    parts = [f for f in found if f.level is not Status.OK] or [worst]
     return Outcome(
         "pool",
         subject,
         worst.level,
-        "; ".join(finding.message for finding in told),
+        "; ".join(finding.message for finding in parts),
         _remedy(worst, target),
         pool_state(pool),
     )

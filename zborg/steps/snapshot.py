@@ -70,11 +70,13 @@ def _snapshot(begun: Begun, *, label: str, dry_run: bool) -> Report:
         facts = _gather(begun)
         name = SnapshotName.of(begun.started)
         _check_clock(facts, name)
-        told = _check_storage_clock(begun.context)
+        reported = _check_storage_clock(begun.context)
         quiet = not label and _is_quiet(begun.context, facts)
         if dry_run:
             return begun.report((), [_unchanged(facts)] if quiet else _plan(begun, facts, name, label))
-        return begun.report([*told, *(_skip(begun, facts) if quiet else _take(begun, facts, name, label))])
+        return begun.report(
+            [*reported, *(_skip(begun, facts) if quiet else _take(begun, facts, name, label))]
+        )
 
 
 def _gather(begun: Begun) -> _Facts:
@@ -210,9 +212,9 @@ def _take(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[O
             zfs.set([f"{one}@{name}" for one in names], dict(marks))
         except ZborgError as error:
             outcomes += [outcome_of("dataset", one, error) for one in names]
-    told = {outcome.subject for outcome in outcomes}
+    reported = {outcome.subject for outcome in outcomes}
     fine = [_outcome(facts, storage.dataset_of(host), state, name) for host, state in facts.states.items()]
-    outcomes += [one for one in fine if one.subject in present and one.subject not in told]
+    outcomes += [one for one in fine if one.subject in present and one.subject not in reported]
     lost = [one.subject for one in fine if one.subject not in present]
     named = [_labelled(storage.dataset, label)] if label else []
     return outcomes + [_without_dataset(name) for name in lost] + named
@@ -226,8 +228,8 @@ def _labelled(root: str, label: str) -> Outcome:
 
 def _without_dataset(name: str) -> Outcome:
     """A warning only: its backup fails, and that is told there. The others are to be replicated."""
-    mend = command("zborg", "init", name.rpartition("/")[2])
-    return Outcome("dataset", name, Status.WARNING, "does not exist: there is nothing to snapshot", mend)
+    fix = command("zborg", "init", name.rpartition("/")[2])
+    return Outcome("dataset", name, Status.WARNING, "does not exist: there is nothing to snapshot", fix)
 
 
 def _grouped(begun: Begun, facts: _Facts, present: set[str]) -> dict[tuple[tuple[str, str], ...], list[str]]:

@@ -22,15 +22,17 @@ class Choice:
     why: str
 
 
-def choose(wanted: str, machine: str, lack: Callable[[], str]) -> Choice:
+def choose(wanted: str, machine: str, missing_here: Callable[[], str]) -> Choice:
     """From `[storage] zfs` ("auto", "libzfs", "commands") and where the storage is, "" for this machine.
 
-    `lack` says what libzfs wants to work here, "" for nothing; it is asked only when the answer matters.
+    `missing_here` says what libzfs needs to work here, "" for nothing; asked only when the answer matters.
     Raises ConfigError when libzfs is wanted and cannot be had.
     """
     if wanted == Adapter.COMMANDS:
         return Choice(Adapter.COMMANDS, 'zborg.toml says storage.zfs = "commands"')
-    missing = f"the storage is on {machine}, and libzfs reaches this machine alone" if machine else lack()
+    missing = (
+        f"the storage is on {machine}, and libzfs reaches this machine alone" if machine else missing_here()
+    )
     if not missing:
         return Choice(Adapter.LIBZFS, "it is here, and opens the pool")
     if wanted == Adapter.LIBZFS:

@@ -302,11 +302,11 @@ def _unmounted(clone: Mounting) -> ZborgError:
     """A clone has the key of its origin and, of its own, canmount=on; its place is its parents'."""
     scratch = clone.dataset.rsplit("/", 2)[0]
     why = f"{scratch}, which it is below, has mountpoint {clone.mountpoint or 'none or legacy'}"
-    mend = remedy.command("zfs", "set", f"mountpoint=/{scratch}", scratch)
+    fix = remedy.command("zfs", "set", f"mountpoint=/{scratch}", scratch)
     if clone.locked:
         why = f"the key of {clone.locked} is not loaded"
-        mend = remedy.command("zfs", "load-key", clone.locked)
-    return ZborgError(f"the clone {clone.dataset} was not mounted and was given up: {why}", mend)
+        fix = remedy.command("zfs", "load-key", clone.locked)
+    return ZborgError(f"the clone {clone.dataset} was not mounted and was given up: {why}", fix)
 
 
 def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -20,7 +20,7 @@ snapshots, properties, destroying snapshots, bookmarks. The rest is done by the 
 
 Tried with 0.0+git20230207 on OpenZFS 2.1.11; read in its libzfs.pyx as well:
 
-* Without /dev/zfs it does not raise but ends the process (SIGSEGV): `lack` looks first.
+* Without /dev/zfs it does not raise but ends the process (SIGSEGV): `missing` looks first.
 * get_dataset and get_snapshot say NOENT to every failure; the real one is in the handle's errno.
 * A listing leaves out what it cannot read, say a property that is no UTF-8, and all that is below. Python
   calls sys.unraisablehook then, and `_nothing_swallowed` makes an error of it. An I/O error in the middle
@@ -59,7 +59,7 @@ _NEEDED = (
 )
 
 
-def lack(pool: str) -> str:
+def missing(pool: str) -> str:
     """What libzfs wants here to open `pool`, in words; "" for nothing."""
     try:  # as the library will: a sandbox may refuse what the file's mode allows
         os.close(os.open(_DEVICE, os.O_RDWR))
@@ -86,7 +86,7 @@ def _has(module: object, name: str) -> bool:
 
 
 class LibZfs:
-    """model.Zfs of this machine; `commands` are its zfs commands. Build it only where `lack` is empty."""
+    """model.Zfs of this machine; `commands` are its zfs commands. Build it only where `missing` is empty."""
 
     def __init__(self, commands: Zfs) -> None:
         import libzfs
@@ -213,8 +213,8 @@ class LibZfs:
             except FileExistsError as error:
                 guids = {one.guid for one in map(_bookmark, found.parent.bookmarks) if one.raw == raw}
                 if guids != {found.properties["guid"].rawvalue}:
-                    said = f"cannot create bookmark '{command[-1]}': bookmark exists"
-                    raise _failed(command, said) from error
+                    output = f"cannot create bookmark '{command[-1]}': bookmark exists"
+                    raise _failed(command, output) from error
 
     # --- destroying ------------------------------------------------------------------------------
 
@@ -296,8 +296,8 @@ class LibZfs:
                 yield self._zfs
             except self._failure as error:
                 why = self._zfs.errstr
-                said = str(error) if why in str(error) else f"{error}: {why}"
-                raise _failed(command, said) from error
+                output = str(error) if why in str(error) else f"{error}: {why}"
+                raise _failed(command, output) from error
             except OSError as error:  # of libzfs_core
                 raise _failed(command, error.strerror or str(error)) from error
             except UnicodeError as error:
@@ -337,10 +337,10 @@ def _nothing_swallowed() -> Iterator[None]:
         )
 
 
-def _failed(command: argv.Argv, said: str, note: str = "") -> CommandFailed:
+def _failed(command: argv.Argv, output: str, note: str = "") -> CommandFailed:
     """The library's failure, told as that of the command that does the same."""
-    told = ("libzfs", *command[command.index("zfs") + 1 :])
-    return messages.explain(CommandFailed(told, 1, said), told, note)
+    parts = ("libzfs", *command[command.index("zfs") + 1 :])
+    return messages.explain(CommandFailed(parts, 1, output), parts, note)
 
 
 def _bookmark(mark: Any) -> Bookmark:

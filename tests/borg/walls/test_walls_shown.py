@@ -22,7 +22,7 @@ from zborg.model.text.remedy import parse as parted
 from zborg.model.wall import NONE, parse, reported
 from zborg.planning.backup.walls import walls
 from zborg.planning.doctor.walls import behind_sshd, serving, unconfined
-from zborg.planning.observe.figures import Told, figures
+from zborg.planning.observe.figures import Recorded, figures
 from zborg.process import LocalRunner
 from zborg.reporting.report_html import html
 from zborg.steps.backup.step import Options, backup
@@ -102,7 +102,7 @@ def test_the_report_shows_it_beside_each_host(clock: Hours) -> None:
     now = clock()
     status = Report("status", "r", "vault", now, now, Status.OK, Exit.OK, tuple(walls({"web1": BOTH.words})))
     nothing: dict[str, Any] = dict.fromkeys(("hosts", "datasets", "replicas", "pools"), ())
-    told = Told(first=now.date(), last=now.date(), names=["web1", "web2"], sealed=frozenset(), **nothing)
+    told = Recorded(first=now.date(), last=now.date(), names=["web1", "web2"], sealed=frozenset(), **nothing)
     page = html(figures(told), status)
     assert page.count("Around its last borg serve") == 1
     assert f"Around its last borg serve: {BOTH}." in page

@@ -44,7 +44,7 @@ def test_a_host_that_is_well_says_its_borg_and_its_agent() -> None:
     assert only(remote.host(FACTS)) == Finding(
         "web1", Status.OK, "borg 1.4.5, agent 1, its passphrase opens its key"
     )
-    assert only(remote.host(replace(FACTS, said=said(opens=None)))).message == "borg 1.4.5, agent 1"
+    assert only(remote.host(replace(FACTS, answer=said(opens=None)))).message == "borg 1.4.5, agent 1"
 
 
 SEEN = [
@@ -82,13 +82,13 @@ SEEN = [
 def test_each_fault_of_a_host_is_named_alone(
     changed: dict[str, str | None], level: Status, words: str, remedy: str
 ) -> None:
-    found = only(remote.host(replace(FACTS, said=said(**changed))))
+    found = only(remote.host(replace(FACTS, answer=said(**changed))))
     assert (found.subject, found.level) == ("web1", level)
     assert words in found.message and remedy in found.remedy and found.remedy
 
 
 def test_a_shell_that_prints_is_named_by_what_it_prints() -> None:
-    found = only(remote.host(replace(FACTS, said=f"Welcome\n{said()}")))
+    found = only(remote.host(replace(FACTS, answer=f"Welcome\n{said()}")))
     assert found.level is Status.FAILED and "'Welcome'" in found.message
     answer = answer_of(f"Welcome\nback\n{said()}shell /bin/zsh\n")
     assert answer[PRINTED] == "Welcome\nback"
@@ -114,7 +114,7 @@ def test_escrow_is_asked_for_where_a_repository_is_seen() -> None:
     assert only(remote.host(open_key)).message == "its key is not in escrow here"
     assert only(remote.host(replace(open_key, escrow=False))).level is Status.OK
     assert only(remote.host(replace(open_key, repository=None))).level is Status.OK
-    mute = only(remote.host(replace(open_key, said=said(escrow="no"))))
+    mute = only(remote.host(replace(open_key, answer=said(escrow="no"))))
     assert "could seal it for nobody" in mute.message and "apt-get install age" in mute.remedy
 
 
@@ -122,10 +122,10 @@ def test_a_repository_on_one_side_alone_is_an_error() -> None:
     lost = only(remote.host(replace(FACTS, repository="")))
     assert lost.message == "the host has a repository, and here there is none"
     assert "zborg restore list web1" in lost.remedy
-    new, rebuilt = remote.host(replace(FACTS, said=said(initialised="no")))
+    new, rebuilt = remote.host(replace(FACTS, answer=said(initialised="no")))
     assert (new.level, new.message) == (Status.WARNING, "no repository yet")
     assert rebuilt.message == "a repository lies here, and the host knows of none"
-    assert only(remote.host(replace(FACTS, said=said(initialised="no"), repository=""))) == new
+    assert only(remote.host(replace(FACTS, answer=said(initialised="no"), repository=""))) == new
 
 
 def test_a_judgement_tells_the_gravest_and_what_the_host_answers() -> None:

@@ -84,14 +84,14 @@ UNMOUNTED = Mounting(WEB, False, f"/{WEB}", "on", False)
             "zborg init",
         ),
         (
-            replace(FACTS, kept=str(GIB - 1)),
+            replace(FACTS, reserved=str(GIB - 1)),
             STORAGE.reserve,
             Status.WARNING,
             "it keeps less than slack = 1.0 GiB back",
             f"zfs set refreservation={GIB} {STORAGE.reserve}",
         ),
         (
-            replace(FACTS, kept="none", storage=replace(STORAGE, endpoint=NAS)),
+            replace(FACTS, reserved="none", storage=replace(STORAGE, endpoint=NAS)),
             STORAGE.reserve,
             Status.WARNING,
             "it keeps less than slack",

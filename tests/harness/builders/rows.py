@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from zborg.model import Entry, Outcome
-from zborg.planning.observe.figures import Told
+from zborg.planning.observe.figures import Recorded
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -16,10 +16,10 @@ def entry(day: int, one: Outcome, command: str = "backup", run: str = "") -> Ent
     return Entry(at, at + timedelta(minutes=5), "vault", run or f"{day}", command, one)
 
 
-def told(last: int, **entries: Any) -> Told:
+def told(last: int, **entries: Any) -> Recorded:
     first = NOON.date()
     empty: dict[str, Any] = {"hosts": (), "datasets": (), "replicas": (), "pools": ()}
-    return Told(first, first + timedelta(days=last), **empty | entries, zone=UTC)
+    return Recorded(first, first + timedelta(days=last), **empty | entries, zone=UTC)
 
 
 TODAY = date(2026, 3, 1)

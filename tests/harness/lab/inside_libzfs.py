@@ -15,7 +15,7 @@ from zborg.errors import CommandFailed, ZborgError
 from zborg.model import P_RUN
 from zborg.process import LocalRunner
 from zborg.zfs.commands import CommandZfs
-from zborg.zfs.libzfs import LibZfs, lack
+from zborg.zfs.libzfs import LibZfs, missing
 
 POOL = "library"
 ROOT = f"{POOL}/borg"
@@ -38,8 +38,8 @@ def zfs() -> Iterator[LibZfs]:
 
 def test_what_it_lacks_here_is_nothing_or_the_pool(zfs: LibZfs) -> None:
     assert zfs.datasets(ROOT)
-    assert lack(POOL) == ""
-    assert lack("nopool") == "it cannot open the pool nopool: no such pool"
+    assert missing(POOL) == ""
+    assert missing("nopool") == "it cannot open the pool nopool: no such pool"
 
 
 def test_what_cannot_be_read_is_an_error_and_no_gap(zfs: LibZfs, capfd: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ def test_one_conflict_leaves_the_other_datasets_their_plans() -> None:
     assert [p.source for p in plan.datasets] == ["tank/borg/db", "tank/borg/new", "tank/borg/web1"]
     assert [p.target for p in plan.datasets] == ["vault/zborg/db", "vault/zborg/new", "vault/zborg/web1"]
     assert [(c.kind, c.source.name) for c in plan.conflicts] == [(Kind.FOREIGN, "tank/borg/mail")]
-    assert plan.kept == ("vault/zborg/old",)
+    assert plan.gone == ("vault/zborg/old",)
 
 
 def test_of_many_copies_that_are_kept_a_plan_shows_some_and_counts_the_others() -> None:

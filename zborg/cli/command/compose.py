@@ -109,9 +109,9 @@ def chosen(config: Config) -> Choice:
     """Which adapter speaks to the storage's ZFS. Raises ConfigError."""
 
     def missing() -> str:
-        from zborg.zfs.libzfs import lack
+        from zborg.zfs.libzfs import missing
 
-        return lack(config.storage.dataset.split("/")[0])
+        return missing(config.storage.dataset.split("/")[0])
 
     return choose(config.storage.zfs, str(config.storage.endpoint or ""), missing)
 

@@ -15,7 +15,7 @@ import typer
 from zborg.cli.command.options import Common
 from zborg.cli.command.output import printing
 from zborg.errors import ConfigError, UsageError, ZborgError
-from zborg.model import TOLD, Report, Status
+from zborg.model import ANNOUNCED, Report, Status
 from zborg.model.events import Failed, Reported
 from zborg.model.serial.report import to_dict
 from zborg.model.text import remedy
@@ -36,44 +36,44 @@ _COLOURS = {
 
 
 def perform(
-    common: Common, step: Callable[[Context], Report], *, make_state: bool = False, told: bool = True
+    common: Common, step: Callable[[Context], Report], *, make_state: bool = False, is_news: bool = True
 ) -> NoReturn:
     """Run the step in a composed world, print its report, tell who wants to know, leave with its code.
 
-    What is told of is in model.TOLD; `told` is False for the ways of such a command that people take.
+    What is told of is in model.ANNOUNCED; `is_news` is False for the ways of such a command that people take.
     """
     from zborg.cli.command.compose import compose
 
-    told = told and common.command in TOLD and not common.dry_run
+    is_news = is_news and common.command in ANNOUNCED and not common.dry_run
     context = None
     try:
         with compose(common, make_state=make_state) as context:
-            if told and context.notifiers:
+            if is_news and context.notifiers:
                 _announce(context, common.command)
             report = _recorded(context, _logged(context, common, step))
             for later in context.afterwards:
-                report = _continued(context, common, report, later, told=told)
+                report = _continued(context, common, report, later, is_news=is_news)
     except UsageError:
         raise  # nothing began
     except Exception as error:
-        if told and context:
+        if is_news and context:
             _let_know(context, _broken(context, common.command, error))
-        elif told and isinstance(error, ConfigError):
+        elif is_news and isinstance(error, ConfigError):
             _warned("notify", partial(_misconfigured, common, error))
         raise
     try:
         _print(report, common)
     finally:  # also when the disk under the output is full
-        if told:
+        if is_news:
             _let_know(context, report)
     raise typer.Exit(int(report.exit))
 
 
 def _continued(
-    context: Context, common: Common, report: Report, later: Callable[[], Report], *, told: bool
+    context: Context, common: Common, report: Report, later: Callable[[], Report], *, is_news: bool
 ) -> Report:
     """People hear of a night when it ends and when its stragglers have; a program reads one report."""
-    if told:
+    if is_news:
         _let_know(context, report)
     if not common.json:
         _print(report, common)

@@ -162,7 +162,7 @@ def bundle_of(
     return text(request, url=str(endpoint))
 
 
-def told(config: Config, name: str, script: str, output: str, *, dry_run: bool) -> Report:
+def bundle_report(config: Config, name: str, script: str, output: str, *, dry_run: bool) -> Report:
     """What became of a bundle; without a file it is in the report itself."""
     now = utc_now()
     words = "its owner reads it, runs it as root, and sends back a line for zborg host accept"

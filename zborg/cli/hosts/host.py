@@ -170,7 +170,7 @@ def bundle(
     no_escrow: NoEscrow = False,
 ) -> None:
     """Print a script that makes a machine a host. For an owner who alone may enter; no secret is in it."""
-    from zborg.cli.hosts.enrolment_inputs import bundle_of, told, write_bundle
+    from zborg.cli.hosts.enrolment_inputs import bundle_of, bundle_report, write_bundle
     from zborg.config import find, load
 
     loaded = load(find(common.config or None))
@@ -180,7 +180,7 @@ def bundle(
         return
     if output and not common.dry_run:
         write_bundle(script, output)
-    report = told(loaded, name, script, output, dry_run=common.dry_run)
+    report = bundle_report(loaded, name, script, output, dry_run=common.dry_run)
     finish(report, common)
 
 

@@ -64,5 +64,5 @@ def _made(config: Config, places: Sequence[Path], days: int, *, mail: bool) -> R
     found = gathered(History(config.state_dir / "history.db"), config, days, now)
     page = html(found, status)
     outcomes = [written(place, page) for place in places]
-    told = report(found, config, now, outcomes)
-    return send(notifiers_of(config.notify), told, status, page, config) if mail else told
+    made = report(found, config, now, outcomes)
+    return send(notifiers_of(config.notify), made, status, page, config) if mail else made

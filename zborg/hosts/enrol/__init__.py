@@ -126,8 +126,8 @@ class OperatorEntry:
         try:
             done = self._runner.run_command(command, timeout=timeout, stdin=self._script, most=_ANSWER)
         except TimedOut as error:
-            said = f"{self._runner.alias}, {words[0]}: no answer within {timeout:g} s"
-            raise TimedOut(error.argv, -1, "", said, "does its shell or `borg --version` hang?") from error
+            output = f"{self._runner.alias}, {words[0]}: no answer within {timeout:g} s"
+            raise TimedOut(error.argv, -1, "", output, "does its shell or `borg --version` hang?") from error
         except CommandFailed as error:
             if isinstance(error, Unreachable) or error.status < 0:
                 raise
@@ -137,7 +137,7 @@ class OperatorEntry:
     def _told(self, verb: str, error: CommandFailed) -> CommandFailed:
         """The script's own last words; without any it did not begin, perhaps for want of sudo."""
         own = [line[7:] for line in error.stderr.splitlines() if line.startswith("zborg: ")]
-        said = own[-1] if own else error.stderr.strip()
-        said = said or f"no shell began there (status {error.status}): which is this user's login shell?"
-        mend = "" if own or len(self._shell) == 1 else _SUDO
-        return CommandFailed(error.argv, error.status, "", f"{self._runner.alias}, {verb}: {said}", mend)
+        output = own[-1] if own else error.stderr.strip()
+        output = output or f"no shell began there (status {error.status}): which is this user's login shell?"
+        fix = "" if own or len(self._shell) == 1 else _SUDO
+        return CommandFailed(error.argv, error.status, "", f"{self._runner.alias}, {verb}: {output}", fix)

@@ -82,10 +82,10 @@ def of_paramiko(
     error: Exception, offer: Mapping[str, Sequence[str]], transport: paramiko.Transport
 ) -> Mismatch | None:
     """The same of a paramiko handshake; `offer` is from hear_offer()."""
-    told = next((part for part in _PARAMIKO if f"no acceptable {part}" in str(error)), None)
-    if told is None:
+    missing = next((part for part in _PARAMIKO if f"no acceptable {part}" in str(error)), None)
+    if missing is None:
         return None
-    kind, listed = _PARAMIKO[told]
+    kind, listed = _PARAMIKO[missing]
     options = transport.get_security_options()
     ours: dict[str, Sequence[str]] = {
         KEX.name: options.kex,
@@ -127,8 +127,8 @@ def failure(who: str, endpoint: Endpoint, found: Mismatch) -> Unreachable:
         message = f"{who} is not who it was: it shows no key of type {kind}, which is pinned; {words}"
         return HostKeyChanged(argv, _REFUSED, "", f"{message}; nothing was sent", _offer_key(who, kind))
     message = f"{who} ({endpoint}) and this server have no {found.kind.name} in common: {words}"
-    mend = _offer_ours(who, found) if pinned or found.kind is not HOST_KEY else _offer_key(who, _USUAL_KEY)
-    return NoCommonAlgorithm(argv, _REFUSED, "", message, mend)
+    fix = _offer_ours(who, found) if pinned or found.kind is not HOST_KEY else _offer_key(who, _USUAL_KEY)
+    return NoCommonAlgorithm(argv, _REFUSED, "", message, fix)
 
 
 def _offer_ours(who: str, found: Mismatch) -> str:

@@ -26,8 +26,8 @@ def connection_failed(alias: str, endpoint: Endpoint, child: Child, heard: Seque
     first = next((number for number, line in enumerate(heard) if line.startswith(_FROM_AGENT)), None)
     if first is not None and not log.text and all(line.startswith(_FROM_AGENT) for line in heard[first:]):
         return _killed(alias, endpoint)
-    said = [line for line in heard if not line.startswith(_FROM_AGENT) and not _CLOSED.fullmatch(line)]
-    text = log.text or "\n".join(f"{alias}: {line}" for line in said[-_SHOWN:])
+    lines = [line for line in heard if not line.startswith(_FROM_AGENT) and not _CLOSED.fullmatch(line)]
+    text = log.text or "\n".join(f"{alias}: {line}" for line in lines[-_SHOWN:])
     if log.authenticated or any(line.startswith(_FROM_AGENT) for line in heard):
         return lost(alias, endpoint, text)
     return explain(alias, endpoint, REFUSED, text) if log.text else unreachable(alias, endpoint, text)

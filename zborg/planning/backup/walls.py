@@ -24,12 +24,12 @@ def walls(found: Mapping[str, str]) -> list[Outcome]:
     for name, wall in standing.items():
         if wall.stands:
             kinds.setdefault(str(wall), []).append(name)
-    told = [f"no wall around {_names(none)}"] if none else []
-    told += [f"{wall}: {counted(len(names), 'host')}" for wall, names in kinds.items()]
+    parts = [f"no wall around {_names(none)}"] if none else []
+    parts += [f"{wall}: {counted(len(names), 'host')}" for wall, names in kinds.items()]
     bad = bool(none or network)
     remedy = command("zborg", "doctor", "--only", "serving") if bad else ""
     status = Status.WARNING if bad else Status.OK
-    return [Outcome("wall", "borg serve", status, "; ".join(told), remedy, Walls(walls=dict(found)))]
+    return [Outcome("wall", "borg serve", status, "; ".join(parts), remedy, Walls(walls=dict(found)))]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -31,7 +31,7 @@ class HostFacts:
     """What a host said to `version`, and what this side knows of it."""
 
     host: Host
-    said: str
+    answer: str
     accepted: tuple[str, ...]  # of SENT
     now: datetime
     escrow: bool
@@ -42,7 +42,7 @@ class HostFacts:
 def host(facts: HostFacts) -> tuple[Finding, ...]:
     """What a host's answer shows that a backup would meet, or that its owner should know."""
     name = facts.host.name
-    noise, answer = _split(facts.said)
+    noise, answer = _split(facts.answer)
     bad = list(_noise(name, noise)) + list(sent(name, facts.accepted))
     asked = facts.escrow and facts.repository is not None  # what is sealed is sealed for an id
     mute = asked and not facts.sealed and answer.get("escrow") == "no"
@@ -56,9 +56,9 @@ def host(facts: HostFacts) -> tuple[Finding, ...]:
     return tuple(bad) or (Finding(name, Status.OK, words),)
 
 
-def _split(said: str) -> tuple[str, dict[str, str]]:
+def _split(output: str) -> tuple[str, dict[str, str]]:
     """What stands before the agent's first line, and its answer."""
-    lines = said.split("\n")
+    lines = output.split("\n")
     first = next((number for number, line in enumerate(lines) if line.startswith("agent ")), len(lines))
     return "\n".join(lines[:first]), answer_of("\n".join(lines[first:]))
 
@@ -96,11 +96,11 @@ def _configured(host: Host, answer: Mapping[str, str]) -> Iterator[Finding]:
         words = f"its agent is version {agent or '?'}, ours is {AGENT}"
         yield Finding(name, Status.FAILED, words, enrol(host))
     borg = answer.get("borg", "missing")
-    if borg != "missing" and (said := borg_fault(f"borg {borg}")):
+    if borg != "missing" and (fault := borg_fault(f"borg {borg}")):
         first = (
             f"{name} needs borg 1.2 or 1.4; borg = in /etc/zborg/agent.conf there names another one. Then:"
         )
-        yield Finding(name, Status.FAILED, said, remedy(f"zborg host test {name}", first=first))
+        yield Finding(name, Status.FAILED, fault, remedy(f"zborg host test {name}", first=first))
     if answer.get("paths") == "no":
         words = f"no path in /etc/zborg/agent.conf on {name}: nothing would be backed up"
         yield Finding(name, Status.FAILED, words, on(name, "echo 'path = /etc' >>/etc/zborg/agent.conf"))
@@ -112,8 +112,8 @@ def _repository(facts: HostFacts, answer: Mapping[str, str]) -> Iterator[Finding
     if known == "yes" and facts.repository == "":
         words = "the host has a repository, and here there is none"
         first = "README, The server is gone, has the way; what snapshots hold:"
-        mend = remedy(f"zborg restore list {name}", first=first)
-        yield Finding(name, Status.FAILED, words, mend)
+        fix = remedy(f"zborg restore list {name}", first=first)
+        yield Finding(name, Status.FAILED, words, fix)
     if known == "no" and facts.repository:
         words = "a repository lies here, and the host knows of none"
         yield Finding(name, Status.FAILED, words, "README, The rebuilt host")
@@ -130,12 +130,12 @@ def keyed_here(host: Host, dataset: str, root: str) -> Finding:
         first = "docs/reverse.md; with the tunnel without a port it gets a keyfile:"
         return Finding(host.name, Status.WARNING, words, remedy(enrol(host), first=first))
     words = "its repository holds its key (repokey): a server that shows an older state could read on"
-    mend = remedy(
+    fix = remedy(
         command("zfs", "rename", dataset, f"{pool}/{host.name}-repokey"),
         f"zborg init {host.name}",
         f"zborg backup {host.name}",
     )
-    return Finding(host.name, Status.FAILED, words, mend)
+    return Finding(host.name, Status.FAILED, words, fix)
 
 
 # --- targets ----------------------------------------------------------------------------------------
@@ -144,8 +144,8 @@ def keyed_here(host: Host, dataset: str, root: str) -> Finding:
 def open_door(target: Target, lines: Sequence[str]) -> Finding:
     """A target whose account can do more than a sink's."""
     words = f"{target.endpoint.user} has no sink there: whoever has this server has its copies too"
-    mend = remedy(*lines, first=f"docs/sink.md has all of it; on {target.name}, as root, it begins with:")
-    return Finding(target.name, Status.WARNING, words, mend)
+    fix = remedy(*lines, first=f"docs/sink.md has all of it; on {target.name}, as root, it begins with:")
+    return Finding(target.name, Status.WARNING, words, fix)
 
 
 # --- an off-site's own door -------------------------------------------------------------------------
@@ -183,22 +183,22 @@ def door(facts: DoorFacts) -> Iterator[Finding]:
 def _line(facts: DoorFacts, number: int, options: str, key: str) -> Iterator[Finding]:
     """`options` stand before the key."""
     command_ = _COMMAND.search(options)
-    mend = _rewritten(facts, number, key)
+    fix = _rewritten(facts, number, key)
     if command_ is None:
-        yield Finding(facts.path, Status.FAILED, f"line {number} opens a shell for {facts.user}", mend)
+        yield Finding(facts.path, Status.FAILED, f"line {number} opens a shell for {facts.user}", fix)
         return
     run = re.fullmatch(r"\S*zborg sink (?:--raw )?(\S+?)(?: --raw)?", command_["command"])
     if run is None:
         words = f"line {number} runs {command_['command'][:60]!r}, which is no sink below {facts.root}"
-        yield Finding(facts.path, Status.FAILED, words, mend)
+        yield Finding(facts.path, Status.FAILED, words, fix)
     elif run[1] != facts.root:
         words = (
             f"line {number} lets its key reach below {run[1][:60]}; what arrives here is below {facts.root}"
         )
-        yield Finding(facts.path, Status.FAILED, words, mend)
+        yield Finding(facts.path, Status.FAILED, words, fix)
     if "restrict" not in _COMMAND.sub("", options).split(","):
         words = f"line {number} lacks restrict: ports and agents of {facts.user} can be forwarded"
-        yield Finding(facts.path, Status.FAILED, words, mend)
+        yield Finding(facts.path, Status.FAILED, words, fix)
 
 
 def _rewritten(facts: DoorFacts, number: int, key: str) -> str:

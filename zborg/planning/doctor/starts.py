@@ -139,13 +139,13 @@ def _of_table(table: Table, found: Found, parser: Parser) -> Iterator[Start]:
     name = table.path.rpartition("/")[2]
     if not ours or (table.path.startswith("/") and _LEFTOVER.search(name)):
         return
-    why, mend = _refused(table, name) or _broken(table, lines) or ("", "")
+    why, fix = _refused(table, name) or _broken(table, lines) or ("", "")
     for line, words in ours:
         place = f"{table.path}, line {line.number}"
         for one in words:
             parsed = parser(one[1:])
             if why or isinstance(line, Bad):  # one bad line is reason enough to refuse the whole file
-                yield Start(place, parsed, 0, why, mend)
+                yield Start(place, parsed, 0, why, fix)
             else:
                 yield _of_job(place, line, one, parsed, table, found)
 
@@ -203,12 +203,12 @@ def _of_job(
     place: str, job: Job, words: tuple[str, ...], parsed: Parsed, table: Table, found: Found
 ) -> Start:
     days = job.times.gap() if job.times else 0
-    why, mend = _job_fault(job, words, table, found)
+    why, fix = _job_fault(job, words, table, found)
     if not why and job.times is None:
-        why, mend = "it starts at a reboot alone", look(place)
+        why, fix = "it starts at a reboot alone", look(place)
     if not why and parsed.error:
-        why, mend = f"zborg would refuse it: {parsed.error}", look(place)
-    return Start(place, parsed, days, why, mend)
+        why, fix = f"zborg would refuse it: {parsed.error}", look(place)
+    return Start(place, parsed, days, why, fix)
 
 
 def _job_fault(job: Job, words: tuple[str, ...], table: Table, found: Found) -> tuple[str, str]:
@@ -239,39 +239,39 @@ def _job_fault(job: Job, words: tuple[str, ...], table: Table, found: Found) -> 
 def _of_script(script: Script, found: Found, parser: Parser) -> Iterator[Start]:
     name = script.path.rpartition("/")[2]
     for words in _started(script.text):
-        why, mend = "", ""
+        why, fix = "", ""
         parsed = parser(words[1:])
         if not is_read(name):
             why = f"run-parts runs no file with a dot in its name: {script.path}"
-            mend = command("mv", script.path, script.path.removesuffix(name) + name.partition(".")[0])
+            fix = command("mv", script.path, script.path.removesuffix(name) + name.partition(".")[0])
             if _LEFTOVER.search(name):
                 return
         elif not script.mode & 0o111:
-            why, mend = (
+            why, fix = (
                 "it is not executable: run-parts passes over it",
                 command("chmod", "0755", script.path),
             )
         elif not any(place in found.programs for place in _places(words[0], _DEFAULT_PATH)):
             why = f"it names {words[0]}, which is not there"
-            mend = command("sed", "-i", f"s|{words[0]} |{PROGRAM} |", script.path)
+            fix = command("sed", "-i", f"s|{words[0]} |{PROGRAM} |", script.path)
         elif parsed.error:
-            why, mend = f"zborg would refuse it: {parsed.error}", look(script.path)
-        yield Start(script.path, parsed, script.days, why, mend)
+            why, fix = f"zborg would refuse it: {parsed.error}", look(script.path)
+        yield Start(script.path, parsed, script.days, why, fix)
 
 
 def _of_timer(timer: Timer, found: Found, parser: Parser) -> Iterator[Start]:
     for line in timer.lines:
         for words in _started(line):
             parsed = parser(words[1:])
-            why, mend = "", command("systemctl", "enable", "--now", timer.name)
+            why, fix = "", command("systemctl", "enable", "--now", timer.name)
             if timer.enabled not in ("", "enabled", "enabled-runtime", "static", "linked", "generated"):
                 why = f"the timer is {'not enabled' if timer.enabled == 'disabled' else timer.enabled}"
             elif timer.active not in ("", "active"):
                 why = f"the timer is enabled and does not run: it is {timer.active}"
             elif not any(place in found.programs for place in _places(words[0], _SYSTEMD_PATH)):
                 why = f"its service names {words[0]}, which is not there"
-                mend = command("systemctl", "edit", "--full", timer.name.replace(".timer", ".service"))
+                fix = command("systemctl", "edit", "--full", timer.name.replace(".timer", ".service"))
             elif parsed.error:
                 why = f"zborg would refuse it: {parsed.error}"
-                mend = command("systemctl", "edit", "--full", timer.name.replace(".timer", ".service"))
-            yield Start(timer.name, parsed, 0, why, mend if why else "", by_cron=False)
+                fix = command("systemctl", "edit", "--full", timer.name.replace(".timer", ".service"))
+            yield Start(timer.name, parsed, 0, why, fix if why else "", by_cron=False)

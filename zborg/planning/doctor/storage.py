@@ -101,7 +101,7 @@ class StorageFacts:
     datasets: Mapping[str, Dataset]
     hosts: Mapping[str, str]  # name to dataset
     reserve: Dataset | None
-    kept: str  # the reserve's refreservation
+    reserved: str  # the reserve's refreservation
     mountings: Mapping[str, Mounting] = field(default_factory=dict)  # of what is not mounted at its place
     machine: str = "this machine"
 
@@ -131,8 +131,8 @@ def _child(name: str, facts: StorageFacts) -> Iterator[Finding]:
     if child.available < facts.storage.min_free:
         left, least = size(child.available), size(facts.storage.min_free)
         look = command("zfs", "list", "-o", "space,quota,refquota", name)
-        mend = remedy(look, first="README, When the storage is full, has the ways; what takes the room:")
-        yield Finding(name, Status.FAILED, f"{left} left, less than min_free = {least}", mend)
+        fix = remedy(look, first="README, When the storage is full, has the ways; what takes the room:")
+        yield Finding(name, Status.FAILED, f"{left} left, less than min_free = {least}", fix)
 
 
 def _slack(facts: StorageFacts) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ def _slack(facts: StorageFacts) -> Iterator[Finding]:
     if facts.reserve is None:
         words = f"nothing keeps {size(wanted)} of the pool back: a full one could not even be tidied"
         yield Finding(name, Status.WARNING, words, "zborg init")
-    elif not facts.kept.isdigit() or int(facts.kept) < wanted:
+    elif not facts.reserved.isdigit() or int(facts.reserved) < wanted:
         words = f"it keeps less than slack = {size(wanted)} back"
         yield Finding(
             name,
@@ -200,8 +200,8 @@ def features(source: Mapping[str, str], there: Mapping[str, str], target: Target
         )
     if unknown := [name for name in used if name not in there]:
         words = f"OpenZFS on {target.name} does not know {', '.join(unknown)}, which is in use here"
-        mend = f"upgrade OpenZFS on {target.name}"
-        yield Finding(target.name, Status.WARNING, f"{words}: a stream may be refused", mend)
+        fix = f"upgrade OpenZFS on {target.name}"
+        yield Finding(target.name, Status.WARNING, f"{words}: a stream may be refused", fix)
 
 
 def _set(key: str, value: str, dataset: str) -> str:
@@ -272,8 +272,8 @@ def _coarse(account: Account, held: Iterable[str], where: str) -> Iterator[Findi
         return
     given = next((g for g in account.grants if "receive" in g.permissions and _counts(g, account)), None)
     dataset = given.dataset if given else account.root
-    mend = at(where, *([_unallow(given, {"receive"})] if given else []), account.line)
-    yield Finding(dataset, Status.FAILED, words, mend)
+    fix = at(where, *([_unallow(given, {"receive"})] if given else []), account.line)
+    yield Finding(dataset, Status.FAILED, words, fix)
 
 
 def _counts(grant: Grant, account: Account) -> bool:

@@ -50,7 +50,7 @@ class ProgramFacts:
     """What a program says of its version; None when it is not there."""
 
     name: str
-    said: str | None
+    version: str | None
     purpose: str
     remedy: str
     where: str = ""  # "" for this machine
@@ -115,12 +115,12 @@ def _key(key: KeyFacts, me: int) -> Iterator[Finding]:
         words = f"it belongs to user {key.file.uid}"
         yield Finding(path, Status.FAILED, words, command("chown", "root", path))
     elif not key.public:
-        mend = remedy(command("ssh-keygen", "-p", "-N", "", "-f", path), first="take its passphrase away:")
-        yield Finding(path, Status.FAILED, f"it cannot be used by night: {key.why}", mend)
+        fix = remedy(command("ssh-keygen", "-p", "-N", "", "-f", path), first="take its passphrase away:")
+        yield Finding(path, Status.FAILED, f"it cannot be used by night: {key.why}", fix)
     elif key.beside and key.beside != key.public:
         words = f"{path}.pub is the public half of another key"
-        mend = f"{command('ssh-keygen', '-y', '-f', path)} >{quoted(f'{path}.pub')}"
-        yield Finding(path, Status.WARNING, words, mend)
+        fix = f"{command('ssh-keygen', '-y', '-f', path)} >{quoted(f'{path}.pub')}"
+        yield Finding(path, Status.WARNING, words, fix)
 
 
 def same_key(zfs: KeyFacts, serving: KeyFacts) -> Iterator[Finding]:
@@ -129,8 +129,8 @@ def same_key(zfs: KeyFacts, serving: KeyFacts) -> Iterator[Finding]:
         words = f"it is the same key as {zfs.file.path}, which may run zfs as root"
         path = serving.file.path
         first = "take it away; init makes a new one, and prints its line:"
-        mend = remedy(command("rm", path, f"{path}.pub"), "zborg init", first=first)
-        yield Finding(path, Status.FAILED, words, mend)
+        fix = remedy(command("rm", path, f"{path}.pub"), "zborg init", first=first)
+        yield Finding(path, Status.FAILED, words, fix)
 
 
 # --- programs ---------------------------------------------------------------------------------------
@@ -139,37 +139,37 @@ def same_key(zfs: KeyFacts, serving: KeyFacts) -> Iterator[Finding]:
 def programs(found: Sequence[ProgramFacts]) -> tuple[Finding, ...]:
     """Each program that is missing, too old or too new, with what does not work without it."""
     bad = [finding for one in found for finding in program(one)]
-    return or_fine(bad, "programs", ", ".join(one.said for one in found if one.said))
+    return or_fine(bad, "programs", ", ".join(one.version for one in found if one.version))
 
 
 def program(one: ProgramFacts) -> Iterator[Finding]:
     """What is wrong with it, if anything is."""
     where = f" on {one.where}" if one.where else ""
-    if one.said is None:
+    if one.version is None:
         words = f"{one.name} cannot be run{where}: {one.purpose}"
         yield Finding(one.name, Status.FAILED, words, one.remedy)
-    elif one.name == "borg" and (said := borg_fault(one.said)):
-        yield Finding(one.name, Status.FAILED, f"{said}{where}", one.remedy)
+    elif one.name == "borg" and (fault := borg_fault(one.version)):
+        yield Finding(one.name, Status.FAILED, f"{fault}{where}", one.remedy)
     elif one.name == "zfs":
         yield from _zfs_fault(one)
 
 
-def borg_fault(said: str) -> str:
+def borg_fault(printed: str) -> str:
     """What is wrong with a borg that says `borg 1.2.4`; "" for one that zborg knows."""
-    found = _BORG.match(said)
+    found = _BORG.match(printed)
     if not found:
-        return f"borg's version cannot be read: {said[:80]}"
+        return f"borg's version cannot be read: {printed[:80]}"
     version = int(found[1]), int(found[2])
     if version < OLDEST_BORG:
-        return f"{said} is too old: 1.2 is the oldest that zborg is tried with"
+        return f"{printed} is too old: 1.2 is the oldest that zborg is tried with"
     if version > NEWEST_BORG:
-        return f"{said} is newer than zborg knows: 1.2 to 1.4 are tried, and borg 2 has other repositories"
+        return f"{printed} is newer than zborg knows: 1.2 to 1.4 are tried, and borg 2 has other repositories"
     return ""
 
 
 def _zfs_fault(one: ProgramFacts) -> Iterator[Finding]:
-    said = one.said or ""
-    found, kernel = _ZFS.search(said), _KERNEL.search(said)
+    output = one.version or ""
+    found, kernel = _ZFS.search(output), _KERNEL.search(output)
     if found and (int(found[1]), int(found[2])) < OLDEST_ZFS:
         words = f"OpenZFS {found[1]}.{found[2]} is too old: 2.1 is the oldest that zborg is tried with"
         yield Finding("zfs", Status.WARNING, words, "upgrade OpenZFS there; `zfs version` shows it")

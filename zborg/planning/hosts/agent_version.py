@@ -43,10 +43,10 @@ def answer_of(text: str) -> dict[str, str]:
 
 def clock_of(answer: Mapping[str, str]) -> datetime | None:
     """The host's clock as it tells it; None when it does not."""
-    said = answer.get("clock", "")
-    if not said.isascii() or not said.isdigit() or len(said) > 12 or int(said) > _LATEST:
+    digits = answer.get("clock", "")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 12 or int(digits) > _LATEST:
         return None
-    return datetime.fromtimestamp(int(said), UTC)
+    return datetime.fromtimestamp(int(digits), UTC)
 
 
 def clock_words(name: str, answer: Mapping[str, str], now: datetime) -> str:

@@ -57,8 +57,8 @@ class Plan:
     def lines(self) -> list[str]:
         """For people: one line each, the machine first."""
         wide = max((len(change.machine) for change in self.changes), default=0)
-        told = [f"{change.machine:<{wide}}  {change.words}" for change in self.changes]
-        return [*told, *(f"note: {words}" for words in self.remarks)] or ["nothing is missing"]
+        parts = [f"{change.machine:<{wide}}  {change.words}" for change in self.changes]
+        return [*parts, *(f"note: {words}" for words in self.remarks)] or ["nothing is missing"]
 
 
 def plan(request: Request, server: ServerFacts, host: HostFacts | None, now: datetime) -> Plan:
@@ -99,20 +99,20 @@ def _before(request: Request, server: ServerFacts) -> Iterator[Change]:
 
 def _on_host(request: Request, host: HostFacts) -> Iterator[str]:
     """In the words of its facts; see zborg/hosts/enrol/."""
-    said = host.values
-    if said.get("agent") != "same":
-        verb = "replace" if said.get("agent") == "other" else "install"
+    answers = host.values
+    if answers.get("agent") != "same":
+        verb = "replace" if answers.get("agent") == "other" else "install"
         yield f"{verb} /usr/local/libexec/zborg-agent (root, 0755)"
-    if said.get("conf") != "there":
+    if answers.get("conf") != "there":
         yield "write /etc/zborg/agent.conf (root only)"
-    if said.get("custodians") == "none" and request.custodians:
+    if answers.get("custodians") == "none" and request.custodians:
         yield f"write /etc/zborg/custodians: {', '.join(request.custodians)}"
-    if said.get("passphrase") != "yes":
+    if answers.get("passphrase") != "yes":
         yield "make a random passphrase in /etc/zborg/passphrase (root only)"
-    if said.get("keepalive") == "no":
+    if answers.get("keepalive") == "no":
         yield "write /etc/ssh/sshd_config.d/zborg.conf (ClientAliveInterval 15), and reload sshd"
-    if said.get("line") != "yes":
-        keys = said.get("authorized_keys", "authorized_keys")
+    if answers.get("line") != "yes":
+        keys = answers.get("authorized_keys", "authorized_keys")
         yield f"let the server's key run the agent and nothing else, in {keys}"
 
 

@@ -21,7 +21,7 @@ _RESTORES = ("restore files", "restore repo", "restore serve")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Recorded:
     """What the history has of these days, by the kind of its outcomes, the newest last; and who is known.
 
     `zone` None: this machine's.
@@ -44,57 +44,57 @@ class Told:
         return at.astimezone(self.zone).date()
 
 
-def figures(told: Told) -> Figures:
+def figures(recorded: Recorded) -> Figures:
     """All that a report shows of these days; of DAILY days and more, a point for each week."""
-    step = _WEEK if (told.last - told.first).days >= DAILY else 1
+    step = _WEEK if (recorded.last - recorded.first).days >= DAILY else 1
     return Figures(
-        first=told.first,
-        last=told.last,
+        first=recorded.first,
+        last=recorded.last,
         step=step,
-        calendar=tuple(_calendar(told)),
-        hosts=tuple(_hosts(told, step)),
-        pools=tuple(_pools(told)),
-        targets=tuple(TargetFigures(name, tuple(_behind(told, name))) for name in told.targets),
+        calendar=tuple(_calendar(recorded)),
+        hosts=tuple(_hosts(recorded, step)),
+        pools=tuple(_pools(recorded)),
+        targets=tuple(TargetFigures(name, tuple(_behind(recorded, name))) for name in recorded.targets),
     )
 
 
 # --- nights -----------------------------------------------------------------------------------------------
 
 
-def _calendar(told: Told) -> Iterator[Day]:
+def _calendar(recorded: Recorded) -> Iterator[Day]:
     """From the first night on, and the days since the last one too: today only when it had one."""
     last = None
-    for night in nights(told.hosts, told.zone):
+    for night in nights(recorded.hosts, recorded.zone):
         last = night.day
         warned = [name for name in night.good if night.hosts[name].status is Status.WARNING]
         new = night.total(lambda one: one.new_bytes)
         yield Day(night.day, len(night.good), warned, night.bad, new, night.seconds)
     if last is not None:
-        missing = range(1, (told.last - last).days)
+        missing = range(1, (recorded.last - last).days)
         yield from (Day(last + timedelta(days=n), 0, (), {}, 0, 0.0) for n in missing)
 
 
 # --- hosts ------------------------------------------------------------------------------------------------
 
 
-def _hosts(told: Told, step: int) -> Iterator[HostFigures]:
-    by_host: dict[str, list[Entry]] = {name: [] for name in told.names}
-    for entry in told.hosts:
+def _hosts(recorded: Recorded, step: int) -> Iterator[HostFigures]:
+    by_host: dict[str, list[Entry]] = {name: [] for name in recorded.names}
+    for entry in recorded.hosts:
         by_host.setdefault(entry.outcome.subject, []).append(entry)
-    proofs = _Proofs(told)
+    proofs = _Proofs(recorded)
     for name, entries in by_host.items():
-        rows = tuple(_rows(nights(entries, told.zone), told, step))
+        rows = tuple(_rows(nights(entries, recorded.zone), recorded, step))
         yield HostFigures(name, rows, trend(entries), proofs.of(name))
 
 
-def _rows(some: Iterable[Night], told: Told, step: int) -> Iterator[Backups]:
+def _rows(some: Iterable[Night], recorded: Recorded, step: int) -> Iterator[Backups]:
     """A row for each day, or for each whole week that ends so many weeks before `last`."""
     parts: dict[date, list[Night]] = defaultdict(list)
     for night in some:
-        ago = (told.last - night.day).days // step
-        parts[told.last - timedelta(days=ago * step + step - 1)].append(night)
+        ago = (recorded.last - night.day).days // step
+        parts[recorded.last - timedelta(days=ago * step + step - 1)].append(night)
     for day, part in sorted(parts.items()):
-        if day >= told.first:
+        if day >= recorded.first:
             yield _row(day, part)
 
 
@@ -121,19 +121,21 @@ def _row(day: date, part: Sequence[Night]) -> Backups:
 class _Proofs:
     """When each of the things last went well, by host."""
 
-    def __init__(self, told: Told) -> None:
-        self._told = told
-        good = [one for one in told.hosts if one.outcome.status.good]
+    def __init__(self, recorded: Recorded) -> None:
+        self._told = recorded
+        good = [one for one in recorded.hosts if one.outcome.status.good]
         self._backups = _newest((one.outcome.subject, one) for one in good if one.command == "backup")
         self._restores = _newest((one.outcome.subject, one) for one in good if one.command in _RESTORES)
-        marked = [one for one in told.datasets if one.command == "snapshot" and _is_good(one.outcome)]
-        self._snapshots = _newest((below(told.root, one.outcome.subject), one) for one in marked)
+        marked = [one for one in recorded.datasets if one.command == "snapshot" and _is_good(one.outcome)]
+        self._snapshots = _newest((below(recorded.root, one.outcome.subject), one) for one in marked)
         sent = [
-            (OnTarget.parse(one.outcome.subject), one) for one in told.replicas if _has_arrived(one.outcome)
+            (OnTarget.parse(one.outcome.subject), one)
+            for one in recorded.replicas
+            if _has_arrived(one.outcome)
         ]
         self._copies = {
             name: _newest((below(root, copy.name), one) for copy, one in sent if copy.target == name)
-            for name, root in told.targets.items()
+            for name, root in recorded.targets.items()
         }
 
     def of(self, host: str) -> Proof:
@@ -162,16 +164,16 @@ def _has_arrived(outcome: Outcome) -> bool:
 # --- targets ----------------------------------------------------------------------------------------------
 
 
-def _behind(told: Told, target: str) -> Iterator[tuple[date, int]]:
+def _behind(recorded: Recorded, target: str) -> Iterator[tuple[date, int]]:
     """0 on a day on which all arrived. Of the datasets of the newest run; one that never arrived waits
     since it was first tried."""
-    mine = [one for one in told.replicas if is_of(target, one.outcome.subject) and _is_tried(one.outcome)]
+    mine = [one for one in recorded.replicas if is_of(target, one.outcome.subject) and _is_tried(one.outcome)]
     if not mine:
         return
     wanted = {one.outcome.subject for one in mine if one.run == mine[-1].run}
-    arrived, tried = _days_of(told, mine)
+    arrived, tried = _days_of(recorded, mine)
     waits: dict[str, date] = {}
-    for day in _days(told, mine):
+    for day in _days(recorded, mine):
         for name in tried[day] & wanted:
             waits.setdefault(name, day)
         waits |= dict.fromkeys(arrived[day] & wanted, day)
@@ -183,37 +185,37 @@ def _is_tried(outcome: Outcome) -> bool:
     return _has_arrived(outcome) or outcome.status.bad
 
 
-def _days_of(told: Told, mine: Iterable[Entry]) -> tuple[dict[date, set[str]], dict[date, set[str]]]:
+def _days_of(recorded: Recorded, mine: Iterable[Entry]) -> tuple[dict[date, set[str]], dict[date, set[str]]]:
     """By day what arrived, and what was tried."""
     arrived: dict[date, set[str]] = defaultdict(set)
     tried: dict[date, set[str]] = defaultdict(set)
     for entry in mine:
-        day = told.day(entry.started)
+        day = recorded.day(entry.started)
         tried[day].add(entry.outcome.subject)
         if _has_arrived(entry.outcome):
             arrived[day].add(entry.outcome.subject)
     return arrived, tried
 
 
-def _days(told: Told, mine: Sequence[Entry]) -> Iterator[date]:
+def _days(recorded: Recorded, mine: Sequence[Entry]) -> Iterator[date]:
     """From the first to the last try, and on to yesterday: today's may be still to come."""
-    first, last = told.day(mine[0].started), told.day(mine[-1].started)
-    last = max(last, told.last - timedelta(days=1))
+    first, last = recorded.day(mine[0].started), recorded.day(mine[-1].started)
+    last = max(last, recorded.last - timedelta(days=1))
     return (first + timedelta(days=n) for n in range((last - first).days + 1))
 
 
 # --- pools ------------------------------------------------------------------------------------------------
 
 
-def _pools(told: Told) -> Iterator[PoolFigures]:
+def _pools(recorded: Recorded) -> Iterator[PoolFigures]:
     by_pool: dict[str, list[tuple[Entry, PoolState]]] = defaultdict(list)
-    for entry in told.pools:
+    for entry in recorded.pools:
         seen = entry.outcome.result
         if entry.command == "scrub" and isinstance(seen, PoolState) and seen.size:
             by_pool[entry.outcome.subject].append((entry, seen))
     for name, entries in by_pool.items():
-        used = {told.day(entry.ended): pool.size - pool.free for entry, pool in entries}
+        used = {recorded.day(entry.ended): pool.size - pool.free for entry, pool in entries}
         last, pool = entries[-1]
         points = tuple(sorted(used.items()))
-        ahead = max((told.last - told.first).days // 3, _WEEK)
+        ahead = max((recorded.last - recorded.first).days // 3, _WEEK)
         yield PoolFigures(name, points, pool.size, last.outcome, forecast(points, pool.size, ahead))

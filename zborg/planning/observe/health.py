@@ -97,11 +97,11 @@ def arrival_finding(
     if age > max_age:
         message = f"nothing arrived for {duration(age)}, the limit is {duration(max_age)}"
         return Finding(root, Status.FAILED, message, there)
-    said = f"the last snapshot arrived {duration(max(age, 0))} ago"
+    arrived = f"the last snapshot arrived {duration(max(age, 0))} ago"
     if still := sorted(name for name, at in newest.items() if not at or (now - at).total_seconds() > max_age):
-        message = f"{said}; nothing for more than {duration(max_age)}: {_some(still)}"
+        message = f"{arrived}; nothing for more than {duration(max_age)}: {_some(still)}"
         return Finding(root, Status.WARNING, message, _aside(root, still[0]))
-    return Finding(root, Status.OK, said)
+    return Finding(root, Status.OK, arrived)
 
 
 def _aside(root: str, dataset: str) -> str:

@@ -39,9 +39,9 @@ class Said:
 
 def write(reports: Sequence[Report]) -> str:
     """ASCII without a control character, at most MOST bytes; words are left out where there are too many."""
-    said = [_table(report) for report in reports[:_REPORTS]]
-    while len(text := json.dumps({"zborg": _VERSION, "said": said}, separators=(",", ":"))) > MOST:
-        max((one["words"] for one in said), key=len).pop()
+    reports_ = [_table(report) for report in reports[:_REPORTS]]
+    while len(text := json.dumps({"zborg": _VERSION, "said": reports_}, separators=(",", ":"))) > MOST:
+        max((one["words"] for one in reports_), key=len).pop()
     return text
 
 
@@ -80,16 +80,16 @@ def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime)
     may say anything, and its own cron tells its own people."""
     result = PublishedReport(told=text, seen=seen)
     try:
-        said = read(text)
+        reports_ = read(text)
     except ValueError as error:
         message = f"its own zborg left what cannot be read: {error}"
         return Outcome(KIND, target, Status.WARNING, message, on(target, "zborg status"), result)
-    last = max(one.finished for one in said)
-    words = f"its own zborg said {_ago(last, now)}: {'; '.join(map(_words, said))}"
+    last = max(one.finished for one in reports_)
+    words = f"its own zborg said {_ago(last, now)}: {'; '.join(map(_words, reports_))}"
     age = (seen - last).total_seconds()
     late = f"nothing new for {duration(age)}; " if age > max_age else ""
     ahead = "its clock is ahead; " if age < -SKEW else ""
-    bad = late or ahead or any(one.status is not Status.OK for one in said)
+    bad = late or ahead or any(one.status is not Status.OK for one in reports_)
     status = Status.WARNING if bad else Status.OK
     return Outcome(
         KIND, target, status, late + ahead + words, on(target, "zborg status") if bad else "", result
@@ -100,6 +100,6 @@ def _ago(then: datetime, now: datetime) -> str:
     return f"{duration(max((now - then).total_seconds(), 0))} ago"
 
 
-def _words(said: Said) -> str:
-    more = f" ({', '.join(said.words)})" if said.words else ""
-    return f"{said.command} {said.status.value}{more}"
+def _words(one: Said) -> str:
+    more = f" ({', '.join(one.words)})" if one.words else ""
+    return f"{one.command} {one.status.value}{more}"

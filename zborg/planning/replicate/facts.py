@@ -294,16 +294,16 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class ReplicationPlan:
-    """What one target is to receive; `kept` are its datasets that the source no longer has."""
+    """What one target is to receive; `gone` are its datasets that the source no longer has."""
 
     datasets: tuple[DatasetPlan, ...]
     conflicts: tuple[Divergence, ...]
-    kept: tuple[str, ...]
+    gone: tuple[str, ...]
 
     @property
-    def more_kept(self) -> int:
+    def more_gone(self) -> int:
         """How many are not shown one by one."""
-        return max(len(self.kept) - SHOWN, 0)
+        return max(len(self.gone) - SHOWN, 0)
 
     def lines(self) -> tuple[str, ...]:
         """The plan for people, as --dry-run shows it."""
@@ -314,10 +314,10 @@ class ReplicationPlan:
             yield from plan.lines()
         for conflict in self.conflicts:
             yield from conflict.lines()
-        for name in self.kept[:SHOWN]:
+        for name in self.gone[:SHOWN]:
             yield f"{name}: no longer on the source; kept"
-        if self.more_kept:
-            yield f"{self.more_kept} more: no longer on the source; kept"
+        if self.more_gone:
+            yield f"{self.more_gone} more: no longer on the source; kept"
 
 
 def _describe(side: Side) -> str:

@@ -69,7 +69,7 @@ def plan_all(
     return ReplicationPlan(
         datasets=tuple(result for result in results if isinstance(result, DatasetPlan)),
         conflicts=tuple(result for result in results if isinstance(result, Divergence)),
-        kept=tuple(
+        gone=tuple(
             side.name for name, side in sorted(target.sides.items()) if side.dataset and name not in present
         ),
     )

@@ -101,10 +101,10 @@ class _Entry:
 
 def _kept(entries: Iterable[_Entry], policy: Policy, now: datetime) -> Mapping[str, tuple[str, ...]]:
     newest_first = _newest_first(entries)
-    kept = _within(newest_first, policy.within, now)
+    retained = _within(newest_first, policy.within, now)
     for rule in RULES:
-        kept |= _chosen(rule, rule.count(policy), newest_first, kept)
-    return {guid: (reason,) for guid, reason in kept.items()}
+        retained |= _chosen(rule, rule.count(policy), newest_first, retained)
+    return {guid: (reason,) for guid, reason in retained.items()}
 
 
 def _newest_first(entries: Iterable[_Entry]) -> list[_Dated]:
@@ -119,18 +119,20 @@ def _within(newest_first: Iterable[_Dated], seconds: int, now: datetime) -> dict
     return {one.guid: reason for one in newest_first if (now - one.at).total_seconds() < seconds}
 
 
-def _chosen(rule: Rule, count: int, newest_first: Sequence[_Dated], kept: Container[str]) -> dict[str, str]:
+def _chosen(
+    rule: Rule, count: int, newest_first: Sequence[_Dated], retained: Container[str]
+) -> dict[str, str]:
     """What one rule adds to `kept`.
 
     A rule that runs out of periods before it reaches its count keeps the very oldest snapshot as
     well, so that a young series does not lose its beginning.
     """
-    candidates = (one.guid for one in _firsts(rule, newest_first) if one.guid not in kept)
+    candidates = (one.guid for one in _firsts(rule, newest_first) if one.guid not in retained)
     chosen = list(islice(candidates, count if count >= 0 else None))
     reasons = {guid: f"{rule.name} #{number}" for number, guid in enumerate(chosen, 1)}
     if newest_first and len(chosen) < count:
         oldest = newest_first[-1].guid
-        if oldest not in kept and oldest not in reasons:
+        if oldest not in retained and oldest not in reasons:
             reasons[oldest] = f"{rule.name} #{len(chosen) + 1} (oldest)"
     return reasons
 

@@ -40,10 +40,10 @@ class Judged:
     findings: tuple[Finding, ...]
 
 
-def judge(kept: Iterable[Kept], targets: Sequence[Target], now: datetime) -> Judged:
+def judge(retained: Iterable[Kept], targets: Sequence[Target], now: datetime) -> Judged:
     """Each target by its own limits, each dataset by itself. Other targets than these have none."""
     by_target: defaultdict[str, list[Kept]] = defaultdict(list)
-    for one in kept:
+    for one in retained:
         by_target[one.target].append(one)
     let_go: list[Kept] = []
     findings: list[Finding] = []
@@ -54,10 +54,10 @@ def judge(kept: Iterable[Kept], targets: Sequence[Target], now: datetime) -> Jud
     return Judged(tuple(let_go), tuple(findings))
 
 
-def _over(kept: Iterable[Kept], target: Target, now: datetime) -> Iterator[Kept]:
+def _over(retained: Iterable[Kept], target: Target, now: datetime) -> Iterator[Kept]:
     """Those past a limit, the oldest first: the base is given up before what is on its way."""
     by_dataset: defaultdict[str, list[Kept]] = defaultdict(list)
-    for one in sorted(kept, key=lambda one: one.snapshot.createtxg):
+    for one in sorted(retained, key=lambda one: one.snapshot.createtxg):
         by_dataset[one.snapshot.dataset].append(one)
     for some in by_dataset.values():
         space = sum(one.snapshot.used for one in some)
@@ -67,8 +67,8 @@ def _over(kept: Iterable[Kept], target: Target, now: datetime) -> Iterator[Kept]
                 yield one
 
 
-def _age(kept: Kept, now: datetime) -> float:
-    return (now - kept.since).total_seconds()
+def _age(retained: Kept, now: datetime) -> float:
+    return (now - retained.since).total_seconds()
 
 
 def _is_past(age: float, space: int, target: Target, part: int = 1) -> bool:
@@ -79,12 +79,14 @@ def _is_past(age: float, space: int, target: Target, part: int = 1) -> bool:
     )
 
 
-def _told(kept: Sequence[Kept], over: Sequence[Kept], target: Target, now: datetime) -> Iterator[Finding]:
+def _told(retained: Sequence[Kept], over: Sequence[Kept], target: Target, now: datetime) -> Iterator[Finding]:
     """One warning per target, whatever the number of its datasets; none while it is early."""
     space: defaultdict[str, int] = defaultdict(int)
-    for one in kept:
+    for one in retained:
         space[one.snapshot.dataset] += one.snapshot.used
-    late = [one for one in kept if _is_past(_age(one, now), space[one.snapshot.dataset], target, part=EARLY)]
+    late = [
+        one for one in retained if _is_past(_age(one, now), space[one.snapshot.dataset], target, part=EARLY)
+    ]
     if not late:
         return
     age, bytes_ = max(_age(one, now) for one in late), sum(one.snapshot.used for one in late)

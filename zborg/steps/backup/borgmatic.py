@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from zborg.borg.borgmatic import Told, judge
+from zborg.borg.borgmatic import BorgmaticOutput, judge
 from zborg.borg.storage.confine import confine
 from zborg.borg.storage.repository import last_transactions
 from zborg.errors import ZborgError
@@ -43,18 +43,18 @@ class ReverseBackup:
                 'give the host the agent (docs/agent.md), or take wall = "require" out of zborg.toml',
             )
         confine(context.storage, [home], context.config.storage.account_of(self.host))
-        started, told = context.clock(), Told()
+        started, output = context.clock(), BorgmaticOutput()
 
         def listen(speaker: Speaker, line: str) -> None:
-            told.feed(line, speaker)
+            output.feed(line, speaker)
 
         status = context.tunnel.forced(self.host, listen, adopt=self.lock.adopt)
-        judged, message, remedy = judge(status, told)
+        judged, message, remedy = judge(status, output)
         seconds = (context.clock() - started).total_seconds()
         last = self._last(home)
         result = HostBackup(transaction=last, seconds=seconds, wall=NONE.words)
         if not judged.good:
-            result = result.replace(log=tuple(told.lines[-_LAST_LINES:]))
+            result = result.replace(log=tuple(output.lines[-_LAST_LINES:]))
         outcome = Outcome("host", self.host.name, judged, message, remedy, result)
         return outcome if last > before else self._unproven(outcome)
 

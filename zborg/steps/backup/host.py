@@ -89,9 +89,9 @@ class HostRun:
         What an init left that was killed is cleared, but only if the host was never seen good and says
         itself that it has no repository, and the dataset holds no more than an init writes.
         """
-        told = self._told()
-        self._check_name(told)
-        storage, unknown = self.begun.context.storage, "initialised no" in told
+        answer = self._told()
+        self._check_name(answer)
+        storage, unknown = self.begun.context.storage, "initialised no" in answer
         found = self._found(entries(storage, self.home))
         if "config" in found and not unknown:
             return False  # killed between its init and its first commit
@@ -133,9 +133,9 @@ class HostRun:
             ),
         )
 
-    def _check_name(self, told: Sequence[str]) -> None:
+    def _check_name(self, answer: Sequence[str]) -> None:
         """A table that was renamed in zborg.toml alone would begin a second history."""
-        own = next((line.removeprefix("name ") for line in told if line.startswith("name ")), "")
+        own = next((line.removeprefix("name ") for line in answer if line.startswith("name ")), "")
         if own != self.host.name:
             raise Conflict(
                 f"zborg.toml says {self.host.name}, the host calls itself {own or 'nothing'}",
@@ -170,19 +170,19 @@ class HostRun:
         outcome = _counted_before(self._outcome(status, log), note)
         if not outcome.status.good:
             return outcome
-        told = "; ".join(filter(None, (note, outcome.message)))
+        answer = "; ".join(filter(None, (note, outcome.message)))
         look = on(name, "dmesg", command("rm", "-r", report.cache)) if report.cache else ""
-        return replace(outcome, status=Status.WARNING, message=told, remedy=outcome.remedy or look)
+        return replace(outcome, status=Status.WARNING, message=answer, remedy=outcome.remedy or look)
 
     def _lock_owner(self) -> str:
         """Who may hold borg's lock, in words; "" when nobody is left.
 
         We have the host's own kernel lock, so no other run of zborg serves this repository now.
         """
-        told = self._told()
-        if "borg_runs yes" in told:
+        answer = self._told()
+        if "borg_runs yes" in answer:
             return f"a borg runs on {self.host.name}"
-        if "borg_runs no" not in told:
+        if "borg_runs no" not in answer:
             return f"whether a borg runs on {self.host.name} its agent does not say"
         pids = ", ".join(map(str, serving(self.begun.context.storage, self.host.name, self._server())))
         return f"a borg serve of its repository runs on the storage, pid {pids}" if pids else ""
@@ -288,5 +288,5 @@ def _counted_before(outcome: Outcome, done: str) -> Outcome:
 
 def _with_warning(made: Outcome, message: str, remedy: str) -> Outcome:
     words = f"pruning: {message}" if message else "pruning failed"
-    told = "; ".join(filter(None, (made.message, words)))
-    return replace(made, status=Status.WARNING, message=told, remedy=made.remedy or remedy)
+    answer = "; ".join(filter(None, (made.message, words)))
+    return replace(made, status=Status.WARNING, message=answer, remedy=made.remedy or remedy)

@@ -146,7 +146,7 @@ def _unfinished(fleet: Fleet, window: float) -> list[Outcome]:
         for name, seconds in fleet.at_work.items()
     }
     words |= dict.fromkeys(fleet.waiting, f"not begun {took}: its place is taken by {at_work}")
-    return [Outcome("host", name, Status.BUSY, said, look) for name, said in words.items()]
+    return [Outcome("host", name, Status.BUSY, reason, look) for name, reason in words.items()]
 
 
 def _ordered(hosts: Sequence[Host], past: Past) -> tuple[Host, ...]:

@@ -41,11 +41,11 @@ def host(stock: Stock, one: Host, knock: Knock) -> Iterable[Finding]:
     if one.reverse:  # its forced command is a backup
         bad = tuple(judge.sent(one.name, accepted))
         return bad or (Finding(one.name, Status.OK, "lets our key in; its borgmatic was not run"),)
-    said = context.tunnel.ask(one, "version")
+    output = context.tunnel.ask(one, "version")
     repository = _repository(stock, one)
     escrow = bool(context.config.custodians)
     sealed = bool(repository) and stock.escrow.is_sealed(one.name, repository or "")
-    return judge.host(HostFacts(one, said, accepted, context.clock(), escrow, sealed, repository))
+    return judge.host(HostFacts(one, output, accepted, context.clock(), escrow, sealed, repository))
 
 
 def _repository(stock: Stock, one: Host) -> str | None:
@@ -128,8 +128,8 @@ def _parent(runner: Runner, found: Dataset, *, sink: bool) -> dict[str, str]:
     listed = runner.run(argv.dataset_properties(found.name), timeout=600).stdout
     rows = (line.split("\t") for line in listed.split("\n"))
     own = {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == found.name}
-    told = {key: own[key] for key in limits.RECEIVED if key in own}
-    return {"mountpoint": found.mountpoint or "none", "canmount": "on", **told}
+    limits_ = {key: own[key] for key in limits.RECEIVED if key in own}
+    return {"mountpoint": found.mountpoint or "none", "canmount": "on", **limits_}
 
 
 def _mounted(one: Target, found: Iterable[Dataset]) -> Iterator[Finding]:
@@ -191,8 +191,8 @@ def off_site(context: Context) -> Iterable[Finding]:
     receivers = dict.fromkeys(one.who for one in grants if _receives(one))
     if not receivers:
         lines = delegation.lines(root, SINK, platform.system(), append=append is not False)
-        mend = remedy(*lines, first="docs/sink.md has all of it; as root, it begins with:")
-        bad.append(Finding(root, Status.FAILED, "no account may receive here", mend))
+        fix = remedy(*lines, first="docs/sink.md has all of it; as root, it begins with:")
+        bad.append(Finding(root, Status.FAILED, "no account may receive here", fix))
     for user in receivers:
         account = _account(runner, user, root, grants, append=append)
         bad += (f for f in limits.delegation(account, "") if f.level is not Status.OK)

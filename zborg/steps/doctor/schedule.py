@@ -141,10 +141,12 @@ def _unit_state(local: Runner, unit: str) -> str:
 def _shown(local: Runner, unit: str, key: str) -> str:
     """ "" where there is no systemd, or it does not run."""
     try:
-        said = local.run(["systemctl", "show", unit, f"--property={key}"], timeout=_QUICK, most=_MOST).stdout
+        output = local.run(
+            ["systemctl", "show", unit, f"--property={key}"], timeout=_QUICK, most=_MOST
+        ).stdout
     except CommandFailed:
         return ""
-    return said.strip().partition("=")[2]
+    return output.strip().partition("=")[2]
 
 
 def _text(path: Path) -> str | None:

@@ -166,8 +166,8 @@ def _hosts(bench: Bench, config: Config, names: Sequence[str]) -> Iterable[Host]
 
 
 def _nobody(config: Config) -> Iterator[Finding]:
-    told = nobody(config)
-    yield Finding(told.subject, told.status, told.message, told.remedy)
+    found = nobody(config)
+    yield Finding(found.subject, found.status, found.message, found.remedy)
 
 
 def _looked(bench: Bench, probe: Probe) -> list[Looked]:

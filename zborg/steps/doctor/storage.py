@@ -97,21 +97,21 @@ def adapter(context: Context, words: str) -> Iterable[Finding]:
     bad = list(program(zfs))
     if apart := clocks.apart("the storage", context.zfs.clock(), context.clock()):
         bad.append(Finding("storage", Status.WARNING, apart, clocks.REMEDY))
-    return or_fine(bad, "zfs", f"{words}; {zfs.said}")
+    return or_fine(bad, "zfs", f"{words}; {zfs.version}")
 
 
 def places(stock: Stock) -> Iterable[Finding]:
     context, storage = stock.context, stock.context.config.storage
     reserve = next(iter(context.zfs.datasets(storage.reserve)), None) if storage.slack else None
-    kept = settings(context.storage, [storage.reserve], ["refreservation"]) if reserve else {}
+    reserved = settings(context.storage, [storage.reserve], ["refreservation"]) if reserve else {}
     hosts = {host.name: storage.dataset_of(host.name) for host in context.config.hosts}
-    told = kept.get(storage.reserve, {}).get("refreservation", "")
+    refreservation = reserved.get(storage.reserve, {}).get("refreservation", "")
     found = stock.datasets()
     at = wanted(storage, found.get(storage.dataset))
     there = [found[name] for name in hosts.values() if name in found]
     odd = [one.name for one in there if not one.mounted or one.mountpoint != at.place(one.name)]
     mountings = {name: context.zfs.mounting(name) for name in odd}
-    return judge.storage(StorageFacts(storage, found, hosts, reserve, told, mountings, at.machine))
+    return judge.storage(StorageFacts(storage, found, hosts, reserve, refreservation, mountings, at.machine))
 
 
 def scratch(stock: Stock, config: Config) -> Iterable[Finding]:
@@ -136,11 +136,11 @@ def settings(runner: Runner, datasets: Sequence[str], keys: Sequence[str]) -> di
     for start in range(0, len(datasets), _CHUNK):
         names = datasets[start : start + _CHUNK]
         text = runner.run(argv.values(",".join(keys), *names), timeout=_LISTING).stdout
-        told = text.split("\n")[:-1]
-        if len(told) != len(names) * len(keys):
-            raise ZborgError(f"zfs get told {len(told)} values of {len(names) * len(keys)}")
+        values = text.split("\n")[:-1]
+        if len(values) != len(names) * len(keys):
+            raise ZborgError(f"zfs get told {len(values)} values of {len(names) * len(keys)}")
         for number, name in enumerate(names):
-            found[name] = dict(zip(keys, told[number * len(keys) :], strict=False))
+            found[name] = dict(zip(keys, values[number * len(keys) :], strict=False))
     return found
 
 
@@ -223,8 +223,8 @@ def serving(stock: Stock) -> Iterable[Finding]:
     except ZborgError as error:
         if error.retryable:  # the way there, which others tell of
             raise
-        mend = error.remedy or remedy("zborg init", first="README, Setting up, has the storage's side; then:")
-        yield Finding("borg serve", Status.FAILED, f"it cannot be started: {error.message}", mend)
+        fix = error.remedy or remedy("zborg init", first="README, Setting up, has the storage's side; then:")
+        yield Finding("borg serve", Status.FAILED, f"it cannot be started: {error.message}", fix)
         return
     yield walls.serving(served[0].name, wall, str(context.config.storage.endpoint or ""))
 
@@ -247,8 +247,8 @@ def pool(context: Context, target: Target | None) -> Iterable[Finding]:
     zfs = context.zfs_of(target) if target else context.zfs
     name = pool_of(root)
     subject = f"{target.name}:{name}" if target else name
-    told = judged(subject, zfs.pool(name), context.config, context.clock())
-    yield _finding(told)
+    outcome = judged(subject, zfs.pool(name), context.config, context.clock())
+    yield _finding(outcome)
 
 
 def _finding(outcome: Outcome) -> Finding:

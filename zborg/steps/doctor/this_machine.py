@@ -93,10 +93,10 @@ def _key(local: Runner, path: Path) -> KeyFacts:
     if not file.there or file.mode & 0o077:  # ssh-keygen refuses those as well
         return KeyFacts(file, "", "", beside)
     try:
-        said = local.run(["ssh-keygen", "-y", "-P", "", "-f", str(path)], timeout=_QUICK, most=_ANSWER)
+        output = local.run(["ssh-keygen", "-y", "-P", "", "-f", str(path)], timeout=_QUICK, most=_ANSWER)
     except CommandFailed as error:
         return KeyFacts(file, "", error.stderr.strip().partition("\n")[0] or error.message, beside)
-    return KeyFacts(file, " ".join(said.stdout.split()[:2]), "", beside)
+    return KeyFacts(file, " ".join(output.stdout.split()[:2]), "", beside)
 
 
 # --- programs ---------------------------------------------------------------------------------------
@@ -111,8 +111,8 @@ def programs(local: Runner, config: Config | None, storage: Runner | None) -> It
     ]
     if sys.platform == "linux":
         words = "borg serve could outlive a killed zborg, and run as no other user"
-        mend = "apt-get install util-linux"
-        found.append(_asked(local, "setpriv", ["setpriv", "--version"], words, mend))
+        fix = "apt-get install util-linux"
+        found.append(_asked(local, "setpriv", ["setpriv", "--version"], words, fix))
     if config and any(target.bandwidth_limit for target in config.targets):
         words = "bandwidth_limit of a target needs it"
         found.append(_asked(local, "pv", ["pv", "--version"], words, "apt-get install pv"))
@@ -123,14 +123,14 @@ def programs(local: Runner, config: Config | None, storage: Runner | None) -> It
 
 def zfs_of(config: Config, storage: Runner) -> ProgramFacts:
     words = "there are no pools without it"
-    mend = at(_where(config), "apt-get install zfsutils-linux")
-    return _asked(storage, "zfs", ["zfs", "version"], words, mend, _where(config))
+    fix = at(_where(config), "apt-get install zfsutils-linux")
+    return _asked(storage, "zfs", ["zfs", "version"], words, fix, _where(config))
 
 
 def _borg_of(config: Config, storage: Runner) -> ProgramFacts:
     words = f"no repository can be served ([storage] borg is {config.storage.borg})"
-    mend = at(_where(config), "apt-get install borgbackup")
-    return _asked(storage, "borg", [config.storage.borg, "--version"], words, mend, _where(config))
+    fix = at(_where(config), "apt-get install borgbackup")
+    return _asked(storage, "borg", [config.storage.borg, "--version"], words, fix, _where(config))
 
 
 def _where(config: Config) -> str:
@@ -148,10 +148,10 @@ def _asked(
             raise
         why = purpose if error.status == _NOT_FOUND else f"{purpose}. It says: {error.stderr.strip()[:200]}"
         return ProgramFacts(name, None, why, remedy, where)
-    said = " ".join(f"{done.stdout} {done.stderr}".split())
-    return ProgramFacts(name, _short(name, said), purpose, remedy, where)
+    output = " ".join(f"{done.stdout} {done.stderr}".split())
+    return ProgramFacts(name, _short(name, output), purpose, remedy, where)
 
 
-def _short(name: str, said: str) -> str:
+def _short(name: str, output: str) -> str:
     """Without the libraries that some tell as well; both versions of ZFS, for one may be older."""
-    return said if name == "zfs" else said.partition(",")[0][:60]
+    return output if name == "zfs" else output.partition(",")[0][:60]

@@ -170,7 +170,7 @@ class _Enrolment:
     lock: Lock
     work: Work
     home: str = ""
-    told: list[str] = field(default_factory=list)  # what the agent says of its host
+    answer: list[str] = field(default_factory=list)  # what the agent says of its host
     stays: str = ""  # why nothing may be taken back any more
 
     def run(self) -> list[Outcome]:
@@ -226,14 +226,14 @@ class _Enrolment:
 
     def _connection(self) -> str:
         """Through the real way, with the server's own key."""
-        told = self.told = self._version()
-        if f"name {self.request.host.name}" not in told:
+        answer = self.answer = self._version()
+        if f"name {self.request.host.name}" not in answer:
             raise ZborgError("the host calls itself otherwise", "see name in its /etc/zborg/agent.conf")
-        if self.request.custodians and "escrow yes" not in told:
+        if self.request.custodians and "escrow yes" not in answer:
             raise ZborgError(
                 "the host cannot seal its key", "it needs age, and /etc/zborg/custodians (docs/agent.md)"
             )
-        borg = next((line for line in told if line.startswith("borg ")), "borg missing")
+        borg = next((line for line in answer if line.startswith("borg ")), "borg missing")
         return f"the agent answers, {borg}"
 
     def _version(self) -> list[str]:
@@ -248,7 +248,7 @@ class _Enrolment:
 
     def _repository(self) -> str:
         empty = not entries(self.begun.context.storage, self.home)
-        if empty and "initialised yes" in self.told:
+        if empty and "initialised yes" in self.answer:
             raise Conflict(
                 f"the host has the key of a repository, but {self.home} is empty",
                 "if another server backs it up, leave it: a host has one. Else give the repository back; "

@@ -124,7 +124,7 @@ def _unread(config: Config, planned: Sequence[Planned], directory: Path) -> Iter
     """Whether zborg.toml reads what was written, by reading it again."""
     names = {host.name for host in load(config.path).hosts}
     if missed := [one.name for one in _to_write(planned) if one.name not in names]:
-        told = ", ".join(missed)
-        words = f"does not include {directory}, so it does not know {told}"
-        mend = f"add this line at its top: {drop_in.INCLUDE}"
-        yield Outcome("config", str(config.path), Status.FAILED, words, mend)
+        parts = ", ".join(missed)
+        words = f"does not include {directory}, so it does not know {parts}"
+        fix = f"add this line at its top: {drop_in.INCLUDE}"
+        yield Outcome("config", str(config.path), Status.FAILED, words, fix)

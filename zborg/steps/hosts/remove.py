@@ -37,8 +37,8 @@ def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report
     if not drop_in.is_ours(path, name):
         where = path if name in drop_in.read(path).get("hosts", {}) else context.config.path
         words = f"its table was not written by zborg alone: look into {where} and what it includes"
-        mend = f"remove [hosts.{name}] there by hand, then:\n{command('zborg', 'host', 'forget', name)}"
-        return begun.report([Outcome("host", name, Status.FAILED, words, mend)])
+        fix = f"remove [hosts.{name}] there by hand, then:\n{command('zborg', 'host', 'forget', name)}"
+        return begun.report([Outcome("host", name, Status.FAILED, words, fix)])
     if dry_run:
         return begun.report((), [f"remove {path}", *_lines(context, host)])
     with context.locks.hold(f"host-{name}"):
@@ -46,11 +46,13 @@ def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report
         (context.config.state_dir / f"known_hosts.{name}").unlink(missing_ok=True)
         for key in own_keys(context.config, name):  # or a later rotation would go back to one of them
             forget_key(key)
-    told = "forgotten here; as root on the host, to take the rest away"
+    message = "forgotten here; as root on the host, to take the rest away"
     commands = () if host.reverse else tuple(_ON_THE_HOST)
     if host.reverse:
-        told = "forgotten here; the line of the server's key in authorized_keys there is yours to take away"
-    done = Outcome("host", name, Status.OK, told, result=RemovedHost(removed=str(path), commands=commands))
+        message = (
+            "forgotten here; the line of the server's key in authorized_keys there is yours to take away"
+        )
+    done = Outcome("host", name, Status.OK, message, result=RemovedHost(removed=str(path), commands=commands))
     report = begun.report([done, *_staying(context, name), *_staying_there(host)])
     context.runs.save(report)
     known_hosts_of(context.config).forget(name)  # after the report, by which it would be known again

@@ -74,5 +74,5 @@ class Work:
                     undo()
                     yield Outcome(self.kind, title, Status.SKIPPED, "taken back")
                 except (ZborgError, OSError) as error:
-                    told = outcome_of(self.kind, title, error)
-                    yield replace(told, message=f"could not be taken back: {told.message}", remedy=AGAIN)
+                    failed = outcome_of(self.kind, title, error)
+                    yield replace(failed, message=f"could not be taken back: {failed.message}", remedy=AGAIN)

@@ -56,8 +56,8 @@ def history(past: History, config: Config, host: str, days: int, now: datetime) 
     entries = past.outcomes("host", host, since)
     if host and not entries and host not in (known := [one.name for one in config.hosts]):
         raise UsageError(f"nothing is recorded of {host}", f"known hosts: {', '.join(known) or 'none'}")
-    told = _of_host(host, entries) if host else [_of_night(one) for one in nights(entries)]
-    return Report("history", new_run(now), config.name, now, now, Status.OK, Exit.OK, tuple(told))
+    parts = _of_host(host, entries) if host else [_of_night(one) for one in nights(entries)]
+    return Report("history", new_run(now), config.name, now, now, Status.OK, Exit.OK, tuple(parts))
 
 
 def _of_night(night: Night) -> Outcome:

@@ -16,7 +16,7 @@ from zborg.model.figures import Figures, HostFigures, PoolFigures, TargetFigures
 from zborg.model.results import HostProof, PoolForecast, PoolUse, TargetLag, Trend
 from zborg.model.text import os_errors
 from zborg.model.text.units import counted, size, span
-from zborg.planning.observe.figures import Told, figures
+from zborg.planning.observe.figures import Recorded, figures
 from zborg.reporting.notify import message
 from zborg.state.escrow import Escrow
 from zborg.state.history import History
@@ -37,7 +37,7 @@ def gathered(past: History, config: Config, days: int, now: datetime) -> Figures
     escrow = Escrow(config.state_dir / "escrow")
     names = [host.name for host in config.hosts]
     return figures(
-        Told(
+        Recorded(
             first=first,
             last=here.date(),
             hosts=past.outcomes("host", since=since),
@@ -72,14 +72,14 @@ def written(place: Path, html: str) -> Outcome:
 
 def report(found: Figures, config: Config, now: datetime, outcomes: Sequence[Outcome]) -> Report:
     """The same in a few numbers. It only tells: whatever the nights came to, this is exit 0."""
-    told = (
+    outcomes_ = (
         *vanished(config),
         *map(_host, found.hosts),
         *map(_pool, found.pools),
         *(_target(one) for one in found.targets if one.behind),
         *outcomes,
     )
-    return Report(COMMAND, new_run(now), config.name, now, now, Status.OK, Exit.OK, told)
+    return Report(COMMAND, new_run(now), config.name, now, now, Status.OK, Exit.OK, outcomes_)
 
 
 def _host(one: HostFigures) -> Outcome:
@@ -127,8 +127,8 @@ def send(notifiers: Sequence[Notifier], made: Report, status: Report, html: str,
 
     Attached, because mail readers drop what a page has of plots and style, and cut what is long.
     """
-    told = message(replace(status, command=COMMAND), (), config.notify.subject)
-    told = replace(told, news=frozenset({News.REPORT}), attached=html)
-    outcomes = deliver(notifiers, [told], config.notify.timeout) or [nobody(config)]
+    mail = message(replace(status, command=COMMAND), (), config.notify.subject)
+    mail = replace(mail, news=frozenset({News.REPORT}), attached=html)
+    outcomes = deliver(notifiers, [mail], config.notify.timeout) or [nobody(config)]
     worst, code = inspect(outcomes)
     return replace(made, outcomes=(*made.outcomes, *outcomes), status=worst, exit=code)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from zborg.config import Config
 from zborg.errors import ZborgError
-from zborg.model import TOLD, Outcome, Target
+from zborg.model import ANNOUNCED, Outcome, Target
 from zborg.model.results import Replicated
 from zborg.model.subjects import is_of
 from zborg.reporting.metrics import Backups, Copies, Facts, text
@@ -32,7 +32,7 @@ def publish(context: Context) -> Iterator[ZborgError]:
 
 def facts(context: Context) -> Facts:
     config, runs, now = context.config, context.runs, context.clock()
-    newest = [runs.newest(command) for command in TOLD]
+    newest = [runs.newest(command) for command in ANNOUNCED]
     scrub = runs.newest("scrub")
     return Facts(
         now=now,

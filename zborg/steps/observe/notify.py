@@ -19,8 +19,8 @@ from zborg.config import Config
 from zborg.errors import ConfigError, Exit, NotSent, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import (
+    ANNOUNCED,
     TELLING,
-    TOLD,
     Message,
     News,
     Notifier,
@@ -51,14 +51,14 @@ def announce(context: Context, command: str) -> None:
 
 def tell(context: Context, report: Report) -> Report | None:
     """Tell of a command that has ended. None: there was nobody to tell."""
-    if not context.notifiers or report.command not in TOLD:
+    if not context.notifiers or report.command not in ANNOUNCED:
         return None
     again = recovered(report, _earlier(context, report))
-    told = _sent(context, message(report, again, context.config.notify.subject))
-    if told:
-        context.emit(Reported(told.command, report=told))  # for the log
-        context.runs.save(told)
-    return told
+    sent = _sent(context, message(report, again, context.config.notify.subject))
+    if sent:
+        context.emit(Reported(sent.command, report=sent))  # for the log
+        context.runs.save(sent)
+    return sent
 
 
 def report_misconfigured(
@@ -102,7 +102,7 @@ def _earlier(context: Context, report: Report) -> Iterator[Report]:
     What was good again in a step that somebody ran by day was told then.
     """
     since = report.started - _AGO
-    commands = TOLD if report.command == "run" else (report.command,)
+    commands = ANNOUNCED if report.command == "run" else (report.command,)
     streams = [map(partial(_as_in, report), context.runs.newest_first(command)) for command in commands]
     older = merge(*streams, key=lambda one: one.started, reverse=True)
     # A running backup saves itself again and again, and the steps of this night are this night.
@@ -144,8 +144,8 @@ class _Served:
 def _served(context: Context) -> list[Notifier]:
     """Who was away when the digest was sent gets it with a later command; the others have it once."""
     now = context.clock()
-    told = takewhile(lambda one: one.started > now - 2 * WEEK, context.runs.newest_first(TELLING))
-    this_week = (one for report in told if not is_due(now, report.started) for one in report.outcomes)
+    sent = takewhile(lambda one: one.started > now - 2 * WEEK, context.runs.newest_first(TELLING))
+    this_week = (one for report in sent if not is_due(now, report.started) for one in report.outcomes)
     had = {one.subject for one in this_week if one.status.good and _was(News.DIGEST, one)}
     return [_Served(one) if one.name in had else one for one in context.notifiers]
 
@@ -162,7 +162,7 @@ def _digest(context: Context) -> Message:
 def _of_week(context: Context) -> Iterator[Report]:
     """The steps' own reports: those of `run` repeat them."""
     since = context.clock() - WEEK
-    for command in TOLD:
+    for command in ANNOUNCED:
         if command != "run":
             yield from takewhile(lambda one: one.started > since, context.runs.newest_first(command))
 
@@ -215,7 +215,7 @@ class _Errand:
     def _left(self) -> float:
         return self.deadline - time.monotonic()
 
-    def told(self, limit: float) -> list[Outcome]:
+    def ended(self, limit: float) -> list[Outcome]:
         """What became of it by now; what is not done was too slow."""
         late = self.messages[len(self.outcomes) :]
         words = f"not told within {limit:g} s" if self._left() <= 0 else "not told before the interruption"
@@ -235,7 +235,7 @@ def deliver(notifiers: Iterable[Notifier], messages: Sequence[Message], limit: f
     for thread in threads:
         thread.start()
     _wait(threads, deadline)
-    return [outcome for errand in errands for outcome in errand.told(limit)]
+    return [outcome for errand in errands for outcome in errand.ended(limit)]
 
 
 def _wait(threads: Sequence[threading.Thread], deadline: float) -> None:

@@ -39,7 +39,7 @@ from zborg.steps.offsite.published_report import KIND as TOLD
 from zborg.steps.offsite.published_report import heard_last
 from zborg.steps.replicate.lag import Lag, lag_of
 from zborg.steps.restore.interrupted import killed_restores
-from zborg.steps.rotate.freeze import mend, told
+from zborg.steps.rotate.freeze import describe, how_to_release
 from zborg.steps.scrub import judged, pool_of_result, verified
 
 Found = tuple[Report, list[Outcome]]
@@ -168,7 +168,9 @@ def _pool(seen: Outcome) -> Outcome:
 
 
 def _frozen(freeze: Freeze) -> Outcome:
-    return Outcome("rotate", freeze.host, Status.WARNING, told(freeze), mend(freeze), Frozen(frozen=True))
+    return Outcome(
+        "rotate", freeze.host, Status.WARNING, describe(freeze), how_to_release(freeze), Frozen(frozen=True)
+    )
 
 
 def _report(config: Config, now: datetime, outcomes: list[Outcome]) -> Report:
@@ -224,8 +226,8 @@ def _host(finding: Finding, numbers: Result, newest: Outcome | None) -> Outcome:
     message = finding.message
     level = finding.level
     if newest and newest.status.bad:
-        said = "" if newest.message == newest.status.value else f": {newest.message}"
-        message += f"; the last try {newest.status.value}{said}"
+        output = "" if newest.message == newest.status.value else f": {newest.message}"
+        message += f"; the last try {newest.status.value}{output}"
         level = _graver(level, newest.status)
         numbers = NOTHING  # they are of an older run, and would read as if they were of this one
     elif level is Status.OK and newest and (doubt := _doubt(newest)):
@@ -326,8 +328,8 @@ def _shown(step: str, found: Found | None, limit: Limit, now: datetime) -> list[
         message = (
             f"the last was at {moment(report.finished)}, which is still to come: the clock was or is wrong"
         )
-    told = [replace(one, kind=step, result=NOTHING) for one in odd if len(outcomes) > 1]
-    return [Outcome("step", step, status, message, remedy, _facts(report)), *told]
+    parts = [replace(one, kind=step, result=NOTHING) for one in odd if len(outcomes) > 1]
+    return [Outcome("step", step, status, message, remedy, _facts(report)), *parts]
 
 
 def _words(outcomes: Sequence[Outcome]) -> str:

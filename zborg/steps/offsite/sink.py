@@ -146,7 +146,7 @@ def _header(sink: Sink, stdin: int) -> bytes:
 
 def _receive(sink: Sink, name: str, header: bytes, stdin: int) -> Completed:
     """Raises ZborgError for a sender that stalled: what arrived is kept by then, as of any cut stream."""
-    said: list[str] = []
+    output: list[str] = []
     stalled: list[TimedOut] = []
     with open(os.devnull, "wb") as nothing:
         out = nothing.fileno()
@@ -160,11 +160,11 @@ def _receive(sink: Sink, name: str, header: bytes, stdin: int) -> Completed:
 
         child = fed(lambda into: sink.runner.start(receive_as(name), stdin=into, stdout=out), write)
     sink.patience(0)  # the pool may take its time
-    statuses = pump({"receive": child}, lambda _, line: said.append(line), timeout=_LONGEST)
+    statuses = pump({"receive": child}, lambda _, line: output.append(line), timeout=_LONGEST)
     sink.patience(int(_LISTING))
     if stalled:
         raise refuse(f"the stream of {name} stalled: {stalled[0].message}", "what arrived of it is kept")
-    return Completed(statuses["receive"], "", "".join(f"{line}\n" for line in said[-20:]))
+    return Completed(statuses["receive"], "", "".join(f"{line}\n" for line in output[-20:]))
 
 
 def _note_arrival(sink: Sink, name: str, held: Sequence[Snapshot]) -> None:

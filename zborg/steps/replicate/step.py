@@ -106,17 +106,17 @@ def _execute(ends: Ends, together: Together, seen: Compared) -> Iterator[Outcome
 
 
 def _kept(target: Target, plan: ReplicationPlan) -> Iterator[Outcome]:
-    for name in plan.kept[:SHOWN]:
-        mend = remedy(
+    for name in plan.gone[:SHOWN]:
+        fix = remedy(
             command("zfs", "destroy", "-r", name),
             first=f"on {target.name}, as root, when this copy may go; until then it stays:",
         )
         words = "is no longer on the source; kept"
-        yield Outcome("replica", f"{target.name}:{name}", Status.WARNING, words, mend)
-    if plan.more_kept:
-        words = f"{plan.more_kept} more datasets there are not on the source; kept"
-        mend = command("zborg", "replicate", "--verify", target.name)
-        yield Outcome("replica", f"{target.name}:{target.dataset}", Status.WARNING, words, mend)
+        yield Outcome("replica", f"{target.name}:{name}", Status.WARNING, words, fix)
+    if plan.more_gone:
+        words = f"{plan.more_gone} more datasets there are not on the source; kept"
+        fix = command("zborg", "replicate", "--verify", target.name)
+        yield Outcome("replica", f"{target.name}:{target.dataset}", Status.WARNING, words, fix)
 
 
 def _families(ends: Ends, plan: ReplicationPlan) -> list[list[DatasetPlan]]:

@@ -48,19 +48,19 @@ def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Lim
 
     A StreamRefused where the receiver gave its reason.
     """
-    said: dict[str, list[str]] = {"send": [], "limit": [], "receive": []}
+    output: dict[str, list[str]] = {"send": [], "limit": [], "receive": []}
 
     def listen(who: str, line: str) -> None:
         if who != "send" or not meter.feed(line):
-            said[who] = [*said[who][-10:], line]
+            output[who] = [*output[who][-10:], line]
 
     children = chain(send, receive, limit.start if limit else None)
     ends = dict(zip(("send", "limit", "receive") if limit else ("send", "receive"), children, strict=True))
     after = {"send": _ARRIVING, "limit": _ARRIVING}
     statuses = pump(ends, listen, timeout=_LONGEST, adopt=adopt, after=after)
     if any(statuses.values()):
-        who = to_blame(statuses, said["receive"])
-        error = _failure(who, ends[who].argv, statuses[who], reason(ends[who], statuses[who], said[who]))
+        who = to_blame(statuses, output["receive"])
+        error = _failure(who, ends[who].argv, statuses[who], reason(ends[who], statuses[who], output[who]))
         raise of_receiver(error) if who == "receive" else error
 
 
@@ -76,10 +76,10 @@ def to_blame(statuses: Mapping[str, int], received: Sequence[str]) -> str:
     return "receive" if statuses["receive"] else "send"
 
 
-def reason(child: Child, status: int, said: Sequence[str]) -> str:
+def reason(child: Child, status: int, output: Sequence[str]) -> str:
     """ssh's own log where the connection failed, else what the command printed."""
     broken = child.connection.text if status == _NO_LINE else ""
-    return broken or "\n".join(said)
+    return broken or "\n".join(output)
 
 
 def _failure(who: str, argv: Sequence[str], status: int, words: str) -> CommandFailed:

@@ -50,7 +50,7 @@ def _datasets(ends: Ends, found: Compared) -> Iterator[Outcome]:
             status = Status.OK if between.closed else Status.FAILED
             advice = "" if between.closed else again
             yield Outcome("replica", subject, status, str(between), advice, _result(between))
-    for name in found.plan.kept:
+    for name in found.plan.gone:
         yield Outcome("replica", f"{ends.target.name}:{name}", Status.WARNING, "is no longer on the source")
 
 

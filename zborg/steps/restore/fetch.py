@@ -98,24 +98,24 @@ class _Fetch:
     def into(self, zfs: Zfs, made: str) -> None:
         """Raises CommandFailed of the end that is to blame, ZborgError for a stream of something else."""
         meter = Meter(self.begun.context.emit, self.place.host)
-        said: dict[str, list[str]] = {"send": [], "receive": []}
+        output: dict[str, list[str]] = {"send": [], "receive": []}
 
         def listen(who: str, line: str) -> None:
             if who != "send" or not meter.feed(line):
-                said[who] = [*said[who][-10:], line]
+                output[who] = [*output[who][-10:], line]
 
         pair = chain(
             lambda out: self.place.zfs.send(Stream(self.snapshot.full), out),
             lambda into: self._received(zfs, made, into),
         )
-        ends, after = dict(zip(said, pair, strict=True)), {"send": _ARRIVING}
+        ends, after = dict(zip(output, pair, strict=True)), {"send": _ARRIVING}
         statuses = pump(ends, listen, timeout=_LONGEST, adopt=self.lock.adopt, after=after)
         if self.wrong:
-            told = f"{self.place.target} sends something else than {self.snapshot.full}: {self.wrong}"
-            raise ZborgError(f"{told}; nothing was received", f"look at {self.place.target}")
+            words = f"{self.place.target} sends something else than {self.snapshot.full}: {self.wrong}"
+            raise ZborgError(f"{words}; nothing was received", f"look at {self.place.target}")
         if any(statuses.values()):
-            who = to_blame(statuses, said["receive"])
-            words = reason(ends[who], statuses[who], said[who])
+            who = to_blame(statuses, output["receive"])
+            words = reason(ends[who], statuses[who], output[who])
             raise self._failure(who, statuses[who], words)
 
     def _received(self, zfs: Zfs, made: str, source: int) -> Child:
@@ -149,8 +149,10 @@ class _Fetch:
     def _failure(self, who: str, status: int, words: str) -> CommandFailed:
         where = f"on {self.place.target}" if who == "send" else "on the storage"
         command = ("zfs", who)
-        told = explain(CommandFailed(command, status, words), command)
+        explained = explain(CommandFailed(command, status, words), command)
         message = f"zfs {who} {where} failed"
-        if isinstance(told, SinkRefused):
-            return SinkRefused(command, status, told.stderr, message, told.remedy, code=told.code)
-        return CommandFailed(command, status, told.stderr, message, told.remedy)
+        if isinstance(explained, SinkRefused):
+            return SinkRefused(
+                command, status, explained.stderr, message, explained.remedy, code=explained.code
+            )
+        return CommandFailed(command, status, explained.stderr, message, explained.remedy)

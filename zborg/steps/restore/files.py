@@ -147,11 +147,11 @@ class _Reading:
 
         tunnel = self.begun.context.tunnel
         status = tunnel.verb(self.host, words, listen, scratch=self.begun.run, adopt=self.lock.adopt)
-        judged, message, mend = judge(status, log)
-        return Outcome("host", self.host.name, judged, message, mend)
+        judged, message, fix = judge(status, log)
+        return Outcome("host", self.host.name, judged, message, fix)
 
-    def _failed(self, message: str, mend: str) -> Outcome:
-        return Outcome("host", self.host.name, Status.FAILED, message, mend)
+    def _failed(self, message: str, fix: str) -> Outcome:
+        return Outcome("host", self.host.name, Status.FAILED, message, fix)
 
     def _with_permission(self, outcome: Outcome, paths: Sequence[str]) -> Outcome:
         if not any(one.code in _PERMISSION for one in self.log.reasons):
@@ -171,9 +171,9 @@ class _Reading:
         files, taken = count(found, "files"), count(found, "bytes")
         stays = f"{counted(files, 'file')} with {size(taken)} stay in {left} on {self.host.name}"
         result = LeftFiles(**outcome.result.shared(), left=left, left_files=files, left_bytes=taken)
-        mend = _unmount(self.host, left) if found.get("mounted") is True else _remove(self.host, left)
+        fix = _unmount(self.host, left) if found.get("mounted") is True else _remove(self.host, left)
         message = f"{outcome.message}: {stays}"
-        return replace(outcome, message=message, remedy=mend, result=result)
+        return replace(outcome, message=message, remedy=fix, result=result)
 
     def _done(self, archive: str, extracted: Outcome) -> Outcome:
         """Where the files are. What borg warned of may be a file that could not be written: in part, then."""

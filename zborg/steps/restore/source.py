@@ -109,8 +109,8 @@ def _as_reader(target: Target, identity: Path) -> Target:
         raise UsageError(f"--identity {identity}: there is no such file", _READER)
     if identity.stat().st_mode & 0o077:  # on a FAT stick every file is; ssh takes none of these
         copy = command("install", "-m", "0600", str(identity), "/root/")
-        mend = remedy(copy, first="name a copy that is root's alone, and remove it in the end:")
-        raise UsageError(f"--identity {identity}: others can read it, and ssh takes no such key", mend)
+        fix = remedy(copy, first="name a copy that is root's alone, and remove it in the end:")
+        raise UsageError(f"--identity {identity}: others can read it, and ssh takes no such key", fix)
     endpoint = replace(target.endpoint, user=target.reader, identity=str(identity.absolute()))
     return replace(target, endpoint=endpoint)
 

@@ -49,12 +49,12 @@ def keep(begun: Begun, frozen: Mapping[str, Freeze]) -> None:
             begun.context.frozen.put(freeze)
 
 
-def told(freeze: Freeze) -> str:
+def describe(freeze: Freeze) -> str:
     since = f" since {moment(freeze.since)}" if freeze.since else ""
     return f"rotation is frozen{since}: {freeze.reason}"
 
 
-def mend(freeze: Freeze) -> str:
+def how_to_release(freeze: Freeze) -> str:
     return f"look into it; once it is clear: zborg rotate --release {freeze.host}"
 
 

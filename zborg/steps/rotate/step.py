@@ -21,7 +21,7 @@ from zborg.steps.inventory import orphans_of
 from zborg.steps.offsite.arrivals import arrivals, first_seen, give_up
 from zborg.steps.offsite.published_report import tell
 from zborg.steps.restore.leftovers import clear_cloned, clear_killed
-from zborg.steps.rotate.freeze import alarmed, keep, mend, told
+from zborg.steps.rotate.freeze import alarmed, describe, how_to_release, keep
 from zborg.steps.rotate.target_bases import Bases, bases, behind, give_way, kept_too_long
 
 
@@ -55,7 +55,7 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     judged = kept_too_long(begun, common, snapshots)
     vetoes = common.vetoes(snapshots, judged.let_go)
     frozen = {context.config.storage.dataset_of(host): one for host, one in alarmed(begun).items()}
-    vetoes |= {s.guid: told(frozen[s.dataset]) for s in snapshots if s.dataset in frozen}
+    vetoes |= {s.guid: describe(frozen[s.dataset]) for s in snapshots if s.dataset in frozen}
     lost = orphans_of(context.config, [dataset.name for dataset in datasets])
     config = str(context.config.path)
     vetoes |= {s.guid: orphaned(lost[s.dataset], config) for s in snapshots if s.dataset in lost}
@@ -131,9 +131,9 @@ def _execute(begun: Begun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
 
 
 def _kept(dataset: str, verdicts: Sequence[Verdict], freeze: Freeze) -> Outcome:
-    words = f"kept all {len(verdicts)}: {told(freeze)}"
+    words = f"kept all {len(verdicts)}: {describe(freeze)}"
     result = Rotated(destroyed=(), frozen=True)
-    return Outcome("dataset", dataset, Status.WARNING, words, mend(freeze), result)
+    return Outcome("dataset", dataset, Status.WARNING, words, how_to_release(freeze), result)
 
 
 def _orphan(begun: Begun, dataset: str, number: int, name: str) -> Outcome:
@@ -145,9 +145,9 @@ def _orphan(begun: Begun, dataset: str, number: int, name: str) -> Outcome:
 
 def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequence[Kept]) -> Outcome:
     doomed = [verdict.snapshot for verdict in verdicts if not verdict.keep]
-    kept = f"kept {len(verdicts) - len(doomed)}"
+    retained = f"kept {len(verdicts) - len(doomed)}"
     if not doomed:
-        return Outcome("dataset", dataset, Status.OK, kept, result=Rotated(destroyed=()))
+        return Outcome("dataset", dataset, Status.OK, retained, result=Rotated(destroyed=()))
     try:
         with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
             marked = give_way(begun, doomed, let_go)
@@ -159,6 +159,6 @@ def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequen
         "dataset",
         dataset,
         Status.OK,
-        f"{kept}, destroyed {len(names)}{marked}",
+        f"{retained}, destroyed {len(names)}{marked}",
         result=Rotated(destroyed=tuple(names)),
     )

@@ -43,8 +43,8 @@ class Bases:
                 reasons[one.guid] = f"last common snapshot with {', '.join(targets)}"
         return reasons
 
-    def _is_base(self, kept: Kept) -> bool:
-        return self.guids.get((kept.snapshot.dataset, kept.target)) == kept.snapshot.guid
+    def _is_base(self, retained: Kept) -> bool:
+        return self.guids.get((retained.snapshot.dataset, retained.target)) == retained.snapshot.guid
 
 
 def bases(datasets: Iterable[Dataset]) -> Bases:
@@ -144,11 +144,11 @@ def give_way(begun: Begun, doomed: Sequence[Snapshot], let_go: Iterable[Kept]) -
 
     Returns what is to be said of it. The dataset's lock must be held.
     """
-    guids, zfs, said = {one.guid for one in doomed}, begun.context.zfs, []
+    guids, zfs, output = {one.guid for one in doomed}, begun.context.zfs, []
     for one in let_go:
         if one.snapshot.guid in guids:
             zfs.bookmark(one.snapshot.full, one.snapshot.raw)
             if one.held:
                 zfs.release(TO + one.target, one.snapshot.full)
-            said.append(f"; @{one.snapshot.raw} stays as a bookmark, for {one.target}")
-    return "".join(said)
+            output.append(f"; @{one.snapshot.raw} stays as a bookmark, for {one.target}")
+    return "".join(output)

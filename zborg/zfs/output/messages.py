@@ -73,12 +73,12 @@ def says_only(error: CommandFailed, *words: str) -> bool:
 
 
 @contextmanager
-def unless(*said: str, only: bool = False) -> Iterator[None]:
+def unless(*output: str, only: bool = False) -> Iterator[None]:
     """Failures with these words mean that it is done already; `only`: unless there are others beside."""
     try:
         yield
     except CommandFailed as error:
-        if not (says_only if only else says)(error, *said):
+        if not (says_only if only else says)(error, *output):
             raise
 
 
@@ -111,9 +111,9 @@ def explain(error: CommandFailed, argv: Sequence[str], note: str = "") -> Comman
     """
     if isinstance(error, TimedOut | Unreachable):
         return error
-    told = f"{note}\n{error.stderr}"
-    advice = next((known for words, known in _REMEDIES if words in told), error.remedy)
-    if "destroy" in argv and any(words in told for words in _IN_USE):
+    parts = f"{note}\n{error.stderr}"
+    advice = next((known for words, known in _REMEDIES if words in parts), error.remedy)
+    if "destroy" in argv and any(words in parts for words in _IN_USE):
         advice = _users(argv[-1].partition("@")[0])
     if error.status == _NOT_FOUND:
         advice = remedy(
