@@ -1,4 +1,4 @@
-"""`python -m tests.bench tunnel|start|fleet|plan|replicate`."""
+"""`python -m tests.bench tunnel|start|fleet|plan|replicate|way`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
 
-from tests.bench import plan, replicate, status, tunnel
+from tests.bench import plan, replicate, status, tunnel, way
 from tests.bench.fleet import fleet
 
 
@@ -20,6 +20,8 @@ def main() -> None:
     one.add_argument("--small", action="store_true", help="a hundredth of the data, to see it work")
     two = which.add_parser("start", help="zborg status and history against borg --version")
     three = which.add_parser("plan", help="rotation and replication planned for many snapshots")
+    four = which.add_parser("way", help="files and calls between them, of one backup and one replication")
+    four.add_argument("--moves", action="store_true", help="the busiest as well")
     for each in (one, two, three):
         each.add_argument("--rounds", type=int, default=5, help="paired rounds (default 5)")
     _fleet_options(which.add_parser("fleet", help="many hosts at once with nothing new"))
@@ -31,6 +33,8 @@ def main() -> None:
         status.main(given.rounds)
     elif given.what == "plan":
         plan.main(given.rounds)
+    elif given.what == "way":
+        way.main(moves=given.moves)
     elif given.what == "replicate":
         names = [one.name for one in fields(replicate.Sizes)]
         replicate.main(replicate.Sizes(**{name: getattr(given, name) for name in names}))

@@ -279,7 +279,11 @@ def _modules() -> list[Any]:
     """All of zborg's: one that is first imported in a scene would go by the real clock."""
     names = [one.name for one in pkgutil.walk_packages(zborg.__path__, "zborg.")]
     scripts = {"zborg.hosts.wall", "zborg.borg.storage.below"}  # programs of their own
-    return [importlib.import_module(name) for name in names if name not in scripts]
+    return [
+        importlib.import_module(name)
+        for name in names
+        if name not in scripts and not name.endswith("__main__")
+    ]
 
 
 @contextmanager
