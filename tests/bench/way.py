@@ -1,7 +1,7 @@
 """scripts/bench way: through how many files a backup and a replication go, and the calls between them.
 
 Counted by Python's profile hook on the stage of the golden scenes, below cli/: what a reader has to follow
-who wants to know what `zborg backup web1` does. A move is a call from a function of one file to one of another.
+who wants to know what `zborg backup web1` does. A move is a call from a function of one file to another's.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ try_key() { # sets opens to yes, no or unknown. Tried with borg 1.2.4 and 1.4.5.
     zeros='\0\0\0\0\0\0\0\0' zeros=$zeros$zeros$zeros$zeros
     printf "BORG_SEG\\004\\236\\241\\377Y\\0\\0\\0\\0$zeros\\004$zeros\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0@\\364<%%\\t\\0\\0\\0\\002" \
         >"$fresh/repository/data/0/0"
-    told=$(BORG_BASE_DIR=$fresh timeout -k 2 15 "$borg" --log-json --bypass-lock list "$fresh/repository" 2>&1 </dev/null) || :
-    case $told in *'"PassphraseWrong"'*) opens=no ;; *'MAC Authentication failed'*) opens=yes ;; esac
+    answer=$(BORG_BASE_DIR=$fresh timeout -k 2 15 "$borg" --log-json --bypass-lock list "$fresh/repository" 2>&1 </dev/null) || :
+    case $answer in *'"PassphraseWrong"'*) opens=no ;; *'MAC Authentication failed'*) opens=yes ;; esac
     rm -rf "$fresh"
     fresh=''
 }

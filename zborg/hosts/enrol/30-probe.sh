@@ -36,7 +36,7 @@ probe_programs() {
 try_age() { # a typing error in a public key shows here, and not once the repository is made
     set --
     for custodian in $custodians; do set -- "$@" -r "$custodian"; done
-    [ $# -eq 0 ] || said=$(echo | age "$@" 2>&1 >/dev/null) || problem "age refuses a custodian ($said) -> mend [escrow] custodians"
+    [ $# -eq 0 ] || output=$(echo | age "$@" 2>&1 >/dev/null) || problem "age refuses a custodian ($output) -> mend [escrow] custodians"
 }
 
 same_text() { [ -f "$2" ] && [ "$1" = "$(cat "$2")" ]; } # same_text TEXT FILE
@@ -87,8 +87,8 @@ probe_sshd() {
         *) problem "sshd accepts $variable from a client, which root's login shell would see -> AcceptEnv LANG LC_* in sshd_config" ;;
         esac
     done
-    said=$(shell_says)
-    [ -z "$said" ] || problem "root's login shell prints something when it should be silent ($said) -> print only in interactive shells"
+    output=$(shell_says)
+    [ -z "$output" ] || problem "root's login shell prints something when it should be silent ($output) -> print only in interactive shells"
     probe_keys
     probe_keepalive
 }

@@ -5,7 +5,7 @@ made() { # made KIND:PATH, as undo reads it
     made="$1$newline$made"
     printf 'made %s\n' "$1"
 }
-kept() { printf 'kept %s\n' "$1"; }
+found() { printf 'kept %s\n' "$1"; }
 
 fail() { # takes back what this run made
     trap '' HUP INT TERM PIPE
@@ -37,7 +37,7 @@ directory() { # directory PATH MODE
 
 install_agent() {
     directory "$libexec" 0755
-    same_text "$(agent)" "$agent_file" && kept "$agent_file" && return
+    same_text "$(agent)" "$agent_file" && found "$agent_file" && return
     if [ -e "$agent_file" ]; then
         [ -e "$agent_file.before" ] || cp -p "$agent_file" "$agent_file.before" || fail "cannot keep the older $agent_file"
         write "$agent_file" 0755 "$(agent)"
@@ -57,7 +57,7 @@ agent_conf() {
 
 install_conf() {
     directory "$conf" 0700
-    if [ -e "$conf/agent.conf" ]; then kept "$conf/agent.conf"; else
+    if [ -e "$conf/agent.conf" ]; then found "$conf/agent.conf"; else
         paths=${wanted_paths:-$(existing_paths)}
         write "$conf/agent.conf" 0600 "$(agent_conf)"
         made "file:$conf/agent.conf"
@@ -75,8 +75,8 @@ install_passphrase() { # and the directories that the agent's setup would make: 
     done
     there=no
     [ ! -e "$conf/passphrase" ] || there=yes
-    said=$("$agent_file" --setup "$name" 2>&1 </dev/null) || fail "the agent's setup fails: $said"
-    if [ "$there" = yes ]; then kept "$conf/passphrase"; else made "file:$conf/passphrase"; fi
+    output=$("$agent_file" --setup "$name" 2>&1 </dev/null) || fail "the agent's setup fails: $output"
+    if [ "$there" = yes ]; then found "$conf/passphrase"; else made "file:$conf/passphrase"; fi
 }
 
 keepalive_text="# zborg: sshd notices when the backup server is gone.
@@ -92,11 +92,11 @@ reload_sshd() { # by its own supervisor where there is one; without a running ss
 }
 
 install_keepalive() {
-    is_kept_alive && kept "ClientAliveInterval" && return
+    is_kept_alive && found "ClientAliveInterval" && return
     if [ -e "$dropin" ] || ! is_included; then return; fi # what is written elsewhere, above ours, may win: see probe
     write "$dropin" 0644 "$keepalive_text"
     made "sshd:$dropin"
-    said=$(sshd -t 2>&1) || fail "sshd -t refuses $dropin: $said"
+    output=$(sshd -t 2>&1) || fail "sshd -t refuses $dropin: $output"
     reload_sshd >/dev/null 2>&1 || fail "sshd does not take its configuration again"
 }
 
@@ -112,7 +112,7 @@ with_line() { # a file without an end of line at its end would swallow ours
 
 add_key() { # add_key KEY, with its comment
     keys=$(authorized_keys) || fail "sshd reads no keys"
-    has_line "$1" && kept "$keys" && return
+    has_line "$1" && found "$keys" && return
     directory "${keys%/*}" 0700
     if [ ! -e "$keys" ]; then
         write "$keys" 0600 "$(line_of "$1")"

@@ -71,8 +71,8 @@ def _said(table: Mapping[str, Any]) -> Said:
     words = table["words"]
     if finished is None or not isinstance(table["command"], str) or not isinstance(words, list):
         raise ValueError("not its shape")
-    told = tuple(printable(str(one))[:_LONGEST] for one in words[:_WORDS])
-    return Said(printable(table["command"])[:20], finished, Status(table["status"]), told)
+    lines = tuple(printable(str(one))[:_LONGEST] for one in words[:_WORDS])
+    return Said(printable(table["command"])[:20], finished, Status(table["status"]), lines)
 
 
 def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime) -> Outcome:
