@@ -52,7 +52,7 @@ def shared(name: str, *, quiet: bool = False) -> Callable[[Callable[..., None]],
         ]
 
         def command(**given: Any) -> None:
-            common = Common(name, **{key: given.pop(key) for key in kinds})
+            common = Common(name, **{key: given.pop(key, default) for key, (_, default) in kinds.items()})
             function(common, **given)
 
         # What typer reads: the function's name, its text, its parameters and their types.
