@@ -74,6 +74,11 @@ def moment_of(text: object) -> datetime | None:
     return at if at and at.tzinfo else None
 
 
+def to_second(at: datetime) -> datetime:
+    """As moment() writes it and a reader gets it back: a result is the same before it is saved and after."""
+    return at.replace(microsecond=0)
+
+
 def moment(at: datetime) -> str:
     """UTC to the second, with Z."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -22,6 +22,7 @@ from zborg.model import Host, Outcome, Speaker, Status
 from zborg.model.events import Progress
 from zborg.model.results import HostBackup, backup_of
 from zborg.model.text.remedy import command, on, quoted, remedy
+from zborg.model.text.units import to_second
 from zborg.planning.hosts.agent_version import answer_of, shell_prints
 from zborg.state.locks import Lock
 from zborg.steps.backup.retry import Tries
@@ -225,7 +226,7 @@ class HostRun:
         result = HostBackup(
             **statistics(log.json()),
             wall=wall.words if wall else UNKNOWN,
-            clocks=log.clocks or (),  # the host's and ours
+            clocks=tuple(map(to_second, log.clocks or ())),  # the host's and ours
             warnings=log.warnings.total,
             unread=log.warnings.unread,
             changed=log.warnings.changed,
@@ -262,7 +263,7 @@ class HostRun:
 
         That a host keeps all is noted too: to ask costs a connection, which need not be made every night.
         """
-        when = self.begun.started
+        when = to_second(self.begun.started)
         try:
             if "prune yes" not in self._told():
                 return made.noting(keeps_all=when)

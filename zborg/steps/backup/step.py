@@ -18,7 +18,7 @@ from zborg.model import Dataset, Host, Outcome, Report, Status
 from zborg.model.events import Finished, Planned, Started
 from zborg.model.results import backup_of
 from zborg.model.text.remedy import command
-from zborg.model.text.units import counted, duration
+from zborg.model.text.units import counted, duration, to_second
 from zborg.planning.backup import excuses
 from zborg.planning.backup.places import Places
 from zborg.planning.backup.schedule import longest_first, prune_is_due
@@ -90,7 +90,7 @@ class Backup:
         """Saved at once, whoever waits for the host: a killed run loses no finished one."""
         with self._recording:
             # The run may go on for hours with others: the outcome has its own time.
-            finished = self._begun.context.clock().replace(microsecond=0)  # as it will be read again
+            finished = to_second(self._begun.context.clock())
             self._ended.append(replace(outcome, result=backup_of(outcome.result).replace(finished=finished)))
             self._begun.context.runs.save(self._begun.report([*self._others, *self._ended]))
             return self._ended[-1]
