@@ -23,7 +23,11 @@ _USER = ["setpriv", "--reuid", "zborg-sink", "--regid", "zborg-sink", "--init-gr
 def examined(lab: Lab) -> World:
     """An off-site with a parent and nothing else. Its zborg lives here: the pool is on another machine."""
     world = lab.world("examined", copy=ROOT)
-    lab.offsite.sh("userdel -r zborg-sink 2>/dev/null || :; groupdel keepers 2>/dev/null || :")
+    # Another module may have left the account of a sink, with its connection and its home, which is root's.
+    lab.offsite.sh(
+        "pkill -KILL -u zborg-sink || :; userdel zborg-sink 2>/dev/null || :; rm -rf /home/zborg-sink"
+    )
+    lab.offsite.sh("groupdel keepers 2>/dev/null || :")
     lab.offsite.sh("zfs create vault/source; echo data >/vault/source/data; zfs snapshot vault/source@one")
     lab.offsite.sh("echo more >/vault/source/more; zfs snapshot vault/source@two")
     world.write_config(hosts={}, targets={})
