@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zborg.model import Endpoint, Snapshot, SnapshotName, Status, Target
-from zborg.planning.rotate.unreplicated import Kept, judge, without
+from zborg.planning.rotate.unreplicated import Retained, judge, without
 
 pytestmark = pytest.mark.unit
 
@@ -30,12 +30,12 @@ def target(age: int = 30 * DAY, space: int = 0, name: str = "offsite") -> Target
     )
 
 
-def kept(days: float, used: int = 0, dataset: str = "tank/borg/web1", to: str = "offsite") -> Kept:
+def kept(days: float, used: int = 0, dataset: str = "tank/borg/web1", to: str = "offsite") -> Retained:
     """A snapshot of that age, and nothing arrived since."""
     at = NOW - timedelta(days=days)
     txg = 1000 - int(days * 10)
     raw = str(SnapshotName.of(at))
-    return Kept(to, Snapshot(dataset, raw, f"{dataset}-{txg}", txg, at, used, 1), at, held=True)
+    return Retained(to, Snapshot(dataset, raw, f"{dataset}-{txg}", txg, at, used, 1), at, held=True)
 
 
 def test_young_ones_stay_and_nothing_is_said() -> None:
@@ -75,7 +75,7 @@ def test_space_counts_only_once_the_replication_is_overdue() -> None:
 
 def test_what_arrived_meanwhile_makes_a_quiet_base_young() -> None:
     base = kept(90, 60 * MIB)
-    recent = Kept(base.target, base.snapshot, NOW - timedelta(hours=20), held=True)
+    recent = Retained(base.target, base.snapshot, NOW - timedelta(hours=20), held=True)
     assert judge([recent], [target(space=MIB)], NOW).let_go == ()
 
 

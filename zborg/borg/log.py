@@ -31,7 +31,7 @@ STORAGE_PREFIX = "storage: "  # what people see before a line of `borg serve`
 _HOST = "host: "  # and before one of the host that would look like it
 _GARBLED = "Got unexpected RPC data format from client"  # borg's, of `borg serve`
 _CLOCK = re.compile(r"zborg-agent: clock ([0-9]{1,11})")  # the first line of every verb
-CHATTER = f"{AGENT_PREFIX}borg ended with"  # said after every verb
+CHATTER = f"{AGENT_PREFIX}borg ended with"  # printed after every verb
 
 
 @dataclass

@@ -45,7 +45,7 @@ def doctor(
     path = find(common.config or None)
     found, mistakes = salvage(path)
     adapter, errors = _adapter(found)
-    if found and errors:  # it is told; by the commands the rest can be asked all the same
+    if found and errors:  # it is reported; the rest can still be asked by the commands
         found = replace(found, storage=replace(found.storage, zfs="commands"))
     with ExitStack() as closing:
         context, trouble = _compose(common, found, closing)

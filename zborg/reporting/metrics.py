@@ -80,8 +80,8 @@ def text(facts: Facts) -> str:
 
     registry = CollectorRegistry()
     gauges = {
-        name: Gauge(f"zborg_{name}", help_, labels, registry=registry)
-        for name, (labels, help_) in METRICS.items()
+        name: Gauge(f"zborg_{name}", meaning, labels, registry=registry)
+        for name, (labels, meaning) in METRICS.items()
     }
     for name, labels, value in samples(facts):
         gauge = gauges[name].labels(*map(printable, labels)) if labels else gauges[name]

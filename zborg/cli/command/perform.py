@@ -40,7 +40,7 @@ def perform(
 ) -> NoReturn:
     """Run the step in a composed world, print its report, tell who wants to know, leave with its code.
 
-    What is told of is in model.ANNOUNCED; `is_news` is False for the ways of such a command that people take.
+    Commands whose end is news are in model.ANNOUNCED; `is_news` is False where a person looks at one of them.
     """
     from zborg.cli.command.compose import compose
 

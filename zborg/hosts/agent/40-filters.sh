@@ -1,8 +1,8 @@
-# --- What the server is told --------------------------------------------------------------------------------
+# --- What the server gets to see ----------------------------------------------------------------------------
 #
 # With report_paths = no, no file name leaves in what borg prints. Both filters pass on what they know to be
 # harmless and withhold the rest. In JSON every quote inside a name is escaped, so an unescaped `, "key": `
-# cannot come from a name. The exception: an error that ends a run is told in full, the reason must arrive.
+# cannot come from a name. The exception: an error that ends a run is sent in full, the reason must arrive.
 
 is_time() { case $1 in '' | *[!0-9.]*) false ;; esac; }
 is_words() { case $1 in *[!A-Za-z0-9_.,:\"\}\ -]*) false ;; esac; } # the plain keys and values at a line's end

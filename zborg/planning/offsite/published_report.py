@@ -28,7 +28,7 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Summary:
     """One of its reports: how it ended, and what of it was not well."""
 
     command: str
@@ -39,9 +39,9 @@ class Said:
 
 def write(reports: Sequence[Report]) -> str:
     """ASCII without a control character, at most MOST bytes; words are left out where there are too many."""
-    reports_ = [_table(report) for report in reports[:_REPORTS]]
-    while len(text := json.dumps({"zborg": _VERSION, "said": reports_}, separators=(",", ":"))) > MOST:
-        max((one["words"] for one in reports_), key=len).pop()
+    tables = [_table(report) for report in reports[:_REPORTS]]
+    while len(text := json.dumps({"zborg": _VERSION, "said": tables}, separators=(",", ":"))) > MOST:
+        max((one["words"] for one in tables), key=len).pop()
     return text
 
 
@@ -55,24 +55,24 @@ def _table(report: Report) -> dict[str, Any]:
     }
 
 
-def read(text: str) -> tuple[Said, ...]:
+def read(text: str) -> tuple[Summary, ...]:
     """What write() wrote. Raises ValueError for anything else."""
     try:
         table: Any = json.loads(text) if len(text) <= MOST else None
         if table["zborg"] != _VERSION or not 1 <= len(table["said"]) <= _REPORTS:
             raise ValueError("another version")
-        return tuple(_said(one) for one in table["said"])
+        return tuple(_summary(one) for one in table["said"])
     except _UNREADABLE as error:
         raise ValueError(f"no report: {type(error).__name__}") from error
 
 
-def _said(table: Mapping[str, Any]) -> Said:
+def _summary(table: Mapping[str, Any]) -> Summary:
     finished = moment_of(table["finished"])
     words = table["words"]
     if finished is None or not isinstance(table["command"], str) or not isinstance(words, list):
         raise ValueError("not its shape")
     lines = tuple(printable(str(one))[:_LONGEST] for one in words[:_WORDS])
-    return Said(printable(table["command"])[:20], finished, Status(table["status"]), lines)
+    return Summary(printable(table["command"])[:20], finished, Status(table["status"]), lines)
 
 
 def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime) -> Outcome:
@@ -80,16 +80,16 @@ def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime)
     may say anything, and its own cron tells its own people."""
     result = PublishedReport(told=text, seen=seen)
     try:
-        reports_ = read(text)
+        summaries = read(text)
     except ValueError as error:
         message = f"its own zborg left what cannot be read: {error}"
         return Outcome(KIND, target, Status.WARNING, message, on(target, "zborg status"), result)
-    last = max(one.finished for one in reports_)
-    words = f"its own zborg said {_ago(last, now)}: {'; '.join(map(_words, reports_))}"
+    last = max(one.finished for one in summaries)
+    words = f"its own zborg said {_ago(last, now)}: {'; '.join(map(_words, summaries))}"
     age = (seen - last).total_seconds()
     late = f"nothing new for {duration(age)}; " if age > max_age else ""
     ahead = "its clock is ahead; " if age < -SKEW else ""
-    bad = late or ahead or any(one.status is not Status.OK for one in reports_)
+    bad = late or ahead or any(one.status is not Status.OK for one in summaries)
     status = Status.WARNING if bad else Status.OK
     return Outcome(
         KIND, target, status, late + ahead + words, on(target, "zborg status") if bad else "", result
@@ -100,6 +100,6 @@ def _ago(then: datetime, now: datetime) -> str:
     return f"{duration(max((now - then).total_seconds(), 0))} ago"
 
 
-def _words(one: Said) -> str:
+def _words(one: Summary) -> str:
     more = f" ({', '.join(one.words)})" if one.words else ""
     return f"{one.command} {one.status.value}{more}"

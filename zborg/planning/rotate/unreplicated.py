@@ -22,7 +22,7 @@ EARLY = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Retained:
     """A snapshot that stays for a target. `since` is when that target last got something of the dataset;
     `held` whether a hold of the target's is on it."""
 
@@ -36,27 +36,27 @@ class Kept:
 class Judged:
     """What no longer stays for its target, and what is to be told of each target."""
 
-    let_go: tuple[Kept, ...]
+    let_go: tuple[Retained, ...]
     findings: tuple[Finding, ...]
 
 
-def judge(retained: Iterable[Kept], targets: Sequence[Target], now: datetime) -> Judged:
+def judge(retained: Iterable[Retained], targets: Sequence[Target], now: datetime) -> Judged:
     """Each target by its own limits, each dataset by itself. Other targets than these have none."""
-    by_target: defaultdict[str, list[Kept]] = defaultdict(list)
+    by_target: defaultdict[str, list[Retained]] = defaultdict(list)
     for one in retained:
         by_target[one.target].append(one)
-    let_go: list[Kept] = []
+    let_go: list[Retained] = []
     findings: list[Finding] = []
     for target in targets:
         over = tuple(_over(by_target[target.name], target, now))
         let_go += over
-        findings += _told(by_target[target.name], over, target, now)
+        findings += _warnings(by_target[target.name], over, target, now)
     return Judged(tuple(let_go), tuple(findings))
 
 
-def _over(retained: Iterable[Kept], target: Target, now: datetime) -> Iterator[Kept]:
+def _over(retained: Iterable[Retained], target: Target, now: datetime) -> Iterator[Retained]:
     """Those past a limit, the oldest first: the base is given up before what is on its way."""
-    by_dataset: defaultdict[str, list[Kept]] = defaultdict(list)
+    by_dataset: defaultdict[str, list[Retained]] = defaultdict(list)
     for one in sorted(retained, key=lambda one: one.snapshot.createtxg):
         by_dataset[one.snapshot.dataset].append(one)
     for some in by_dataset.values():
@@ -67,7 +67,7 @@ def _over(retained: Iterable[Kept], target: Target, now: datetime) -> Iterator[K
                 yield one
 
 
-def _age(retained: Kept, now: datetime) -> float:
+def _age(retained: Retained, now: datetime) -> float:
     return (now - retained.since).total_seconds()
 
 
@@ -79,7 +79,9 @@ def _is_past(age: float, space: int, target: Target, part: int = 1) -> bool:
     )
 
 
-def _told(retained: Sequence[Kept], over: Sequence[Kept], target: Target, now: datetime) -> Iterator[Finding]:
+def _warnings(
+    retained: Sequence[Retained], over: Sequence[Retained], target: Target, now: datetime
+) -> Iterator[Finding]:
     """One warning per target, whatever the number of its datasets; none while it is early."""
     space: defaultdict[str, int] = defaultdict(int)
     for one in retained:
@@ -110,7 +112,7 @@ def _limits(target: Target) -> str:
     return " or ".join([*words, *([f"{size(space)} of a dataset"] if space else [])])
 
 
-def without(snapshots: Iterable[Snapshot], let_go: Iterable[Kept]) -> tuple[Snapshot, ...]:
+def without(snapshots: Iterable[Snapshot], let_go: Iterable[Retained]) -> tuple[Snapshot, ...]:
     """The snapshots as they will be once the holds of `let_go` are released."""
     released: defaultdict[str, int] = defaultdict(int)
     for one in let_go:

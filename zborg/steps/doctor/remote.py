@@ -128,8 +128,8 @@ def _parent(runner: Runner, found: Dataset, *, sink: bool) -> dict[str, str]:
     listed = runner.run(argv.dataset_properties(found.name), timeout=600).stdout
     rows = (line.split("\t") for line in listed.split("\n"))
     own = {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == found.name}
-    limits_ = {key: own[key] for key in limits.RECEIVED if key in own}
-    return {"mountpoint": found.mountpoint or "none", "canmount": "on", **limits_}
+    properties = {key: own[key] for key in limits.RECEIVED if key in own}
+    return {"mountpoint": found.mountpoint or "none", "canmount": "on", **properties}
 
 
 def _mounted(one: Target, found: Iterable[Dataset]) -> Iterator[Finding]:

@@ -72,14 +72,14 @@ def written(place: Path, html: str) -> Outcome:
 
 def report(found: Figures, config: Config, now: datetime, outcomes: Sequence[Outcome]) -> Report:
     """The same in a few numbers. It only tells: whatever the nights came to, this is exit 0."""
-    outcomes_ = (
+    shown = (
         *vanished(config),
         *map(_host, found.hosts),
         *map(_pool, found.pools),
         *(_target(one) for one in found.targets if one.behind),
         *outcomes,
     )
-    return Report(COMMAND, new_run(now), config.name, now, now, Status.OK, Exit.OK, outcomes_)
+    return Report(COMMAND, new_run(now), config.name, now, now, Status.OK, Exit.OK, shown)
 
 
 def _host(one: HostFigures) -> Outcome:

@@ -35,7 +35,7 @@ from zborg.steps.backup.walls import standing
 from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
 from zborg.steps.offsite.arrivals import KIND, again
-from zborg.steps.offsite.published_report import KIND as TOLD
+from zborg.steps.offsite.published_report import KIND as PUBLISHED
 from zborg.steps.offsite.published_report import heard_last
 from zborg.steps.replicate.lag import Lag, lag_of
 from zborg.steps.restore.interrupted import killed_restores
@@ -293,7 +293,7 @@ def _last(runs: Runs, command: str, about: Callable[[Outcome], bool] = lambda _:
 
 def _is_about(target: str, outcome: Outcome) -> bool:
     """Outcomes of a target, of its datasets, and of a step that could not begin."""
-    named = is_of(target, outcome.subject) and outcome.kind != TOLD
+    named = is_of(target, outcome.subject) and outcome.kind != PUBLISHED
     return outcome.kind == "step" or named
 
 

@@ -14,7 +14,7 @@ from zborg.model.text.remedy import remedy
 from zborg.model.text.units import counted, moment, size
 from zborg.planning.inventory import orphan_finding, orphaned
 from zborg.planning.rotate.retention import RotatePlan, by_arrival, by_name, plan_rotation, recent
-from zborg.planning.rotate.unreplicated import Judged, Kept, without
+from zborg.planning.rotate.unreplicated import Judged, Retained, without
 from zborg.state.frozen import Freeze
 from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
 from zborg.steps.inventory import orphans_of
@@ -143,7 +143,7 @@ def _orphan(begun: Begun, dataset: str, number: int, name: str) -> Outcome:
     return Outcome("dataset", dataset, found.level, words, found.remedy, result)
 
 
-def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequence[Kept]) -> Outcome:
+def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequence[Retained]) -> Outcome:
     doomed = [verdict.snapshot for verdict in verdicts if not verdict.keep]
     retained = f"kept {len(verdicts) - len(doomed)}"
     if not doomed:

@@ -16,7 +16,7 @@ from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import counted
 from zborg.planning.replicate.facts import Recorded
 from zborg.planning.rotate.hold_tags import TO
-from zborg.planning.rotate.unreplicated import Judged, Kept, judge
+from zborg.planning.rotate.unreplicated import Judged, Retained, judge
 from zborg.state.runs import ended
 from zborg.steps.context import Begun
 
@@ -28,7 +28,7 @@ class Bases:
     guids: Mapping[tuple[str, str], str]
     unreadable: Mapping[str, ZborgError]
 
-    def vetoes(self, snapshots: Iterable[Snapshot], let_go: Iterable[Kept]) -> dict[str, str]:
+    def vetoes(self, snapshots: Iterable[Snapshot], let_go: Iterable[Retained]) -> dict[str, str]:
         """Why snapshots stay, whatever their holds say: each is the last common one, or could be."""
         gone = {(one.snapshot.dataset, one.target) for one in let_go if self._is_base(one)}
         common: dict[tuple[str, str], list[str]] = {}
@@ -43,7 +43,7 @@ class Bases:
                 reasons[one.guid] = f"last common snapshot with {', '.join(targets)}"
         return reasons
 
-    def _is_base(self, retained: Kept) -> bool:
+    def _is_base(self, retained: Retained) -> bool:
         return self.guids.get((retained.snapshot.dataset, retained.target)) == retained.snapshot.guid
 
 
@@ -86,7 +86,7 @@ def _at(snapshot: Snapshot) -> datetime:
     return snapshot.name.at if snapshot.name else snapshot.created
 
 
-def _kept(begun: Begun, known: Bases, old: Sequence[Snapshot]) -> Iterator[Kept]:
+def _kept(begun: Begun, known: Bases, old: Sequence[Snapshot]) -> Iterator[Retained]:
     """Not of a target that has nothing yet: without a base no bookmark helps, and a first stream may take
     months."""
     # By the records first: a held snapshot of a dataset without one is not replication's.
@@ -101,7 +101,7 @@ def _kept(begun: Begun, known: Bases, old: Sequence[Snapshot]) -> Iterator[Kept]
             if base and (is_held or base == one.guid):
                 arrived = _arrivals(begun, _at(old[0])) if arrived is None else arrived
                 last = arrived.get(_subject(begun, one, target))
-                yield Kept(target.name, one, max(_at(one), last) if last else _at(one), is_held)
+                yield Retained(target.name, one, max(_at(one), last) if last else _at(one), is_held)
 
 
 def _subject(begun: Begun, snapshot: Snapshot, target: Target) -> str:
@@ -139,7 +139,7 @@ def _of_no_target(begun: Begun, known: Bases) -> Iterator[Outcome]:
         yield Outcome("target", name, Status.WARNING, words, gone)
 
 
-def give_way(begun: Begun, doomed: Sequence[Snapshot], let_go: Iterable[Kept]) -> str:
+def give_way(begun: Begun, doomed: Sequence[Snapshot], let_go: Iterable[Retained]) -> str:
     """What is let go and about to be destroyed becomes a bookmark first, then its hold is released.
 
     Returns what is to be said of it. The dataset's lock must be held.
