@@ -59,7 +59,7 @@ def shared(name: str, *, quiet: bool = False) -> Callable[[Callable[..., None]],
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         command.__module__ = function.__module__
         by_name = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-        command.__signature__ = inspect.Signature([*by_name, *more])  # type: ignore[attr-defined]
+        command.__signature__ = inspect.Signature([*by_name, *more])  # type: ignore[attr-defined]  # read by inspect
         command.__annotations__ = {one.name: one.annotation for one in (*own, *more)}
         return command
 
