@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.machines.agent import A1, A2, NAMES, PROMPTLY, SECRET, Lab, output, wait_until
+from tests.harness.machines.agent import A1, A2, NAMES, SECRET, Lab, output, wait_until
 from tests.harness.machines.host import encode
+from tests.harness.watch import HANG
 
 # --- What the server learns -----------------------------------------------------------------------
 
@@ -123,7 +124,7 @@ def test_failures_end_soon_and_say_why(
     serve = arrange(lab)
     begun = time.monotonic()
     result = lab.verb("create", "web1", A1, serve=serve)
-    assert time.monotonic() - begun < PROMPTLY
+    assert time.monotonic() - begun < HANG
     assert reason in result.stderr and result.status in (status, status + 1), result.stderr
 
 
@@ -134,7 +135,7 @@ def test_lost_connection_and_signals(lab: Lab) -> None:
             # Once rsh stands, its directory is gone: kill -9 leaves nothing behind.
             wait_until(lambda: lab.stands(), lambda: f"no tunnel: {lab.processes()}")
             os.kill(pid, sign)
-            pair.left.wait(PROMPTLY)
+            pair.left.wait(HANG)
         wait_until(lambda: not lab.processes(), lambda: f"left running: {lab.processes()}")
         assert not list(lab.host.run.glob("session.*")), sign
     with lab.host.pair(lab.root, "create", "web1", A1, serve=("sleep", "4")) as pair:

@@ -97,7 +97,7 @@ def test_a_borg_that_was_killed_in_the_middle_is_called_so(
         grown = sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) > before
         return grown and borg_pid(host) > 0
 
-    until(is_at_work, "borg is at work", 30)
+    until(is_at_work, "borg is at work")
     subprocess.run(["kill", "-9", str(borg_pid(host))], check=True)
     thread.join(60)
     (outcome,) = found

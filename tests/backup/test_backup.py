@@ -16,6 +16,7 @@ import pytest
 
 from tests.harness.machines.host import find_borg, locked
 from tests.harness.machines.keys import make_key
+from tests.harness.watch import HANG
 from tests.harness.worlds.local import LocalVault
 from zborg.errors import Exit, UsageError
 from zborg.hosts.ssh.host_keys import fingerprint
@@ -23,8 +24,6 @@ from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Host, Outcome, Report, State, Status
 from zborg.steps.backup.step import Options, backup
 from zborg.steps.snapshot import snapshot
-
-SOON = 5.0  # seconds within which every foreseeable failure has ended on both sides
 
 
 def of(report: Report, subject: str) -> Outcome:
@@ -256,9 +255,8 @@ def test_an_empty_archive_is_not_good(vault: LocalVault) -> None:
 @pytest.mark.parametrize("fault", ["bad option", "wrong passphrase", "missing borg", "held lock"])
 def test_foreseeable_failures_end_soon_on_both_sides_with_their_reason(vault: LocalVault, fault: str) -> None:
     host = vault.add("web1")
-    started = time.monotonic()
     assert backup(vault.context(), Options()).exit is Exit.OK
-    good = time.monotonic() - started
+    vault.timeouts["web1"] = 600
     if fault == "bad option":
         host.setup("web1", [host.data], extra_conf=["compression = nonsense"])
         reason = "unsupported compression type"
@@ -280,7 +278,7 @@ def test_foreseeable_failures_end_soon_on_both_sides_with_their_reason(vault: Lo
     assert reason in outcome.message
     if fault != "held lock":  # whose reason is what we saw ourselves
         assert reason in " ".join(outcome.data["log"]).lower(), "its last lines go into mail"
-    assert took < max(SOON, good), "on a busy machine a good one takes as long"
+    assert took < HANG
     assert leftovers(vault, "web1") == []
 
 
@@ -294,7 +292,7 @@ def test_a_timeout_ends_both_sides(vault: LocalVault) -> None:
     vault.timeouts["web1"] = 2
     outcome = of(backup(vault.context(), Options()), "web1")
     assert "not finished within 2 s" in outcome.message
-    deadline = time.monotonic() + SOON
+    deadline = time.monotonic() + HANG
     while leftovers(vault, "web1") and time.monotonic() < deadline:
         time.sleep(0.1)
     assert leftovers(vault, "web1") == []

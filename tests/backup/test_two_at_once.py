@@ -55,7 +55,7 @@ def test_of_two_backups_of_one_host_the_second_is_busy(vault: LocalVault) -> Non
     (host.data / "new").write_bytes(os.urandom(4 * MIB))
     first = backup_process.start(vault)
     events = vault.directory / "events"
-    until(lambda: "progress web1" in events.read_text(), "the first is at work", 60)
+    until(lambda: "progress web1" in events.read_text(), "the first is at work")
     report = backup(vault.context(), Options())
     assert (report.status, report.exit) == (Status.BUSY, Exit.LOCKED)
     owner = json.loads((vault.state / "locks" / "host-web1.owner").read_text())

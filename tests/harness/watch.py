@@ -13,8 +13,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# Seconds. It only ends a hang: what a test waits for takes a fraction of it, and what must not be waited
+# for takes ten times as long. How long something takes is measured by scripts/bench, never by a test.
+HANG = 60.0
 
-def until(look: Callable[[], T | None], what: str, seconds: float = 60) -> T:
+
+def until(look: Callable[[], T | None], what: str, seconds: float = HANG) -> T:
     """The first true value of `look`. Raises AssertionError with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
@@ -85,7 +89,7 @@ def all_pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
-def assert_all_ended(directory: Path, seconds: float = 10) -> None:
+def assert_all_ended(directory: Path, seconds: float = HANG) -> None:
     """No process has to do with `directory` any more, or soon."""
     deadline = time.monotonic() + seconds
     while found := processes_of(directory):

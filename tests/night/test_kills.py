@@ -116,7 +116,7 @@ def stopped_at(nights: Nights, point: Point) -> tuple[subprocess.Popen[str], tup
     for _ in range(4):
         (nights.host.data / "new").write_bytes(os.urandom(NEW))
         process = nights.start()
-        until(there_or_over(nights, point, process), f"{point}", 30)
+        until(there_or_over(nights, point, process), f"{point}")
         pair = nights.pair()
         if pair is not None and process.poll() is None:
             return process, pair
@@ -143,7 +143,7 @@ def test_after_a_kill_in_the_very_first_backup_the_next_one_is_good(tmp_path: Pa
     nights = Nights(vault, host)
     try:
         process = nights.start()
-        until((nights.home / "config").exists, "the server has begun a repository", 30)
+        until((nights.home / "config").exists, "the server has begun a repository")
         pair = nights.pair()
         assert pair is not None
         kill({"zborg": process.pid, "ssh": pair[0], "serve": pair[1]}[victim])
@@ -187,8 +187,8 @@ def test_after_a_kill_on_the_storage_the_next_backup_is_good(remote: World, vict
     (remote.hosts["cut1"].data / "new").write_bytes(os.urandom(NEW))
     next_second()
     process = remote.start("backup", "--json")
-    pair = until(lambda: newest_pair(remote.state, "host-cut1"), "the verb starts", 60)
-    until(lambda: passed(pair[1], "rchar") > point, f"{point} bytes went to the storage", 60)
+    pair = until(lambda: newest_pair(remote.state, "host-cut1"), "the verb starts")
+    until(lambda: passed(pair[1], "rchar") > point, f"{point} bytes went to the storage")
     pids = serving(remote)
     assert len(pids) == 1
     if victim == "zborg":
@@ -199,7 +199,7 @@ def test_after_a_kill_on_the_storage_the_next_backup_is_good(remote: World, vict
     assert process.returncode == (-9 if victim == "zborg" else 4), out
     next_second()
     assert remote.report("backup")["status"] == "ok"
-    until(lambda: not serving(remote), "borg serve has ended on the storage", 10)
+    until(lambda: not serving(remote), "borg serve has ended on the storage")
     assert remote.vault.sh("ls -d /tank/borg/cut1/lock.* 2>/dev/null || :") == ""
     assert list((remote.state / "locks").glob("*.owner")) == []
 
@@ -231,7 +231,7 @@ class Line:
     def start(self) -> subprocess.Popen[str]:
         """`replicate`, with its stream begun."""
         process = self.world.start("replicate", "--json")
-        until(lambda: newest_pair(self.world.state, "dataset-tank:line:a"), "the stream starts", 60)
+        until(lambda: newest_pair(self.world.state, "dataset-tank:line:a"), "the stream starts")
         return process
 
     @property
@@ -285,12 +285,12 @@ def test_after_a_kill_in_a_replication_the_next_one_sends_the_rest(line: Line, p
     line.step(LARGE)
     before = line.there
     process = line.start()
-    until(lambda: streamed(process.pid) >= point[1], f"{point}", 60)
+    until(lambda: streamed(process.pid) >= point[1], f"{point}")
     kill(process.pid)
     process.communicate(timeout=120)
     assert process.returncode == -9
     if point[1] > ON_THE_WAY:
-        until(line.received, "the target keeps what arrived", 30)
+        until(line.received, "the target keeps what arrived")
     line.assert_mended(before)
 
 
@@ -308,7 +308,7 @@ def test_after_a_power_cut_of_the_target_the_next_replication_is_good(line: Line
     line.step(LARGE)
     before = line.there
     process = line.start()
-    until(lambda: streamed(process.pid) >= point, f"{point} bytes were sent", 60)
+    until(lambda: streamed(process.pid) >= point, f"{point} bytes were sent")
     line.world.offsite.kill()
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 4, out

@@ -239,7 +239,7 @@ class Gate:
 
 def test_two_backups_of_one_host_at_once_the_second_names_the_first(night: World, gate: Gate) -> None:
     first = night.start("backup", "web1", "--json")
-    until(gate.reached.exists, "borg starts on web1", 60)
+    until(gate.reached.exists, "borg starts on web1")
     second = night.report("backup", "web1", expect=11)
     record = json.loads((night.state / "locks" / "host-web1.owner").read_text())
     assert record["pid"] == first.pid

@@ -50,9 +50,9 @@ def test_nothing_listens_on_the_host_during_a_backup(namespace: Network, lonely:
     assert len(before) == 1, before  # its sshd, and that is seen
     process = backup_process.start(lonely)
     events = lonely.directory / "events"
-    until(lambda: "progress web1" in events.read_text(), "borg is at work", 30)
-    serve = until(lambda: newest_pair(lonely.state, "host-web1"), "borg serve runs", 10)[1]
-    until(lambda: passed(serve, "rchar") > NEW // 2, "half of it was sent", 30)
+    until(lambda: "progress web1" in events.read_text(), "borg is at work")
+    serve = until(lambda: newest_pair(lonely.state, "host-web1"), "borg serve runs")[1]
+    until(lambda: passed(serve, "rchar") > NEW // 2, "half of it was sent")
     during = namespace.sockets()
     assert any(b"create" in command_line(pid) for pid in namespace.pids())  # it was the middle indeed
     out, _ = process.communicate(timeout=120)
@@ -98,8 +98,8 @@ def held(lab: Lab) -> Iterator[Held]:
     host.setup("secret1", [host.data], borg=throttled(host))
     process = world.start("backup", "-v")
     borg = until(lambda: creating(host), "borg creates on the host", 90)
-    pair = until(lambda: newest_pair(world.state, "host-secret1"), "borg serve runs", 30)
-    until(lambda: passed(pair[1], "rchar") > NEW // 2, "half of it was sent", 60)
+    pair = until(lambda: newest_pair(world.state, "host-secret1"), "borg serve runs")
+    until(lambda: passed(pair[1], "rchar") > NEW // 2, "half of it was sent")
     os.kill(borg, signal.SIGSTOP)
     try:
         needles = {"passphrase": _SECRET.encode(), "key file": key_body(host)}

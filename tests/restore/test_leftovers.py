@@ -42,7 +42,7 @@ def restoring(
     argv = [sys.executable, "-c", _HOLD, str(vault.state / "locks"), command]
     with subprocess.Popen(argv) as process:
         try:
-            until((vault.state / "locks" / "restore-web1.owner").exists, "it holds the lock", 30)
+            until((vault.state / "locks" / "restore-web1.owner").exists, "it holds the lock")
             yield process
         finally:
             process.kill()

@@ -131,7 +131,7 @@ def test_borg_by_hand(page: Page) -> None:
     serve, by_hand = HERE[4:6]
     waiting = page.start(serve)
     try:
-        until((page.host.run / "lend" / "rsh").exists, "it is lent", 30)
+        until((page.host.run / "lend" / "rsh").exists, "it is lent")
         assert "web1-2026-02-12T143007Z" in page.run(by_hand)
     finally:
         cancelled.set()  # Ctrl-C

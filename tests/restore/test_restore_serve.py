@@ -42,7 +42,7 @@ def test_the_owner_reads_the_snapshot_by_hand(vault: LocalVault, clock: Hours) -
     extracted = by_hand(host, "extract", f"::{archive}", into=place)
     assert extracted.returncode == 0, extracted.stderr
     assert (place / str(host.data / "file").lstrip("/")).read_text() == "of web1"
-    until(lent(host), "the next is lent", 20)
+    until(lent(host), "the next is lent")
     report = lending.end()
     assert (report.exit, report.outcomes[0].data["commands_served"]) == (Exit.OK, 2), report.outcomes
     assert not clones(vault)
@@ -68,12 +68,12 @@ def test_nothing_stays_when_nobody_came(vault: LocalVault, clock: Hours) -> None
     """The relays wait for a borg that never came; they hear that the server is gone."""
     host, context = backed_up(vault, clock)
     lending = Lending(context)
-    until(lent(host), "it is lent", 20)
+    until(lent(host), "it is lent")
     backup_meanwhile = backup(context, Options())
     assert backup_meanwhile.outcomes[0].status is not Status.BUSY, "a night does not wait for it"
     report = lending.end()
     assert (report.exit, report.outcomes[0].data["commands_served"]) == (Exit.OK, 0)
-    until(lambda: not lent(host)() and not relays(host), "the host is clean again", 10)
+    until(lambda: not lent(host)() and not relays(host), "the host is clean again")
     assert not clones(vault)
 
 
@@ -103,7 +103,7 @@ def test_what_a_killed_agent_left_is_taken_over(vault: LocalVault, clock: Hours)
 def test_two_do_not_lend_at_once(vault: LocalVault, clock: Hours) -> None:
     host, context = backed_up(vault, clock)
     lending = Lending(context)
-    until(lent(host), "it is lent", 20)
+    until(lent(host), "it is lent")
     assert restore_serve(context, "web1").exit is Exit.LOCKED
     refused = host.call("lend web1")
     assert refused.returncode == 75 and b"busy: 1 sessions with lend" in refused.stderr

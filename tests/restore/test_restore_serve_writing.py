@@ -118,7 +118,7 @@ def test_the_host_s_root_is_refused_with_a_reason_and_goes_on_reading(
 ) -> None:
     host, context = backed_up(vault, clock)
     lending = Lending(context)
-    until(lent(host), "it is lent", 20)
+    until(lent(host), "it is lent")
     for words in (("create", "::new", str(host.data)), ("--lock-wait", "5", "prune", "--keep-last", "1")):
         refused = by_hand(host, *words)
         assert refused.returncode >= 2

@@ -76,7 +76,7 @@ def test_streams_share_one_connection_and_their_data_stays_apart(machine: Machin
 def test_one_that_is_stopped_ends_over_there_and_the_others_go_on(runner: SshRunner) -> None:
     first, second = Talk(runner), Talk(runner)
     first.child.stop()
-    until(lambda: not lives(first.pid), "its command has ended", 10)
+    until(lambda: not lives(first.pid), "its command has ended")
     assert second.answer("still here") == "still here"
     assert second.end() == 0
     first.end()
@@ -219,4 +219,4 @@ def test_it_ends_with_a_zborg_that_is_killed(machine: Machine, tmp_path: Path) -
         pid = int(process.stdout.readline())
         assert lives(pid)
         process.kill()
-    until(lambda: not lives(pid), "it has ended too", 10)
+    until(lambda: not lives(pid), "it has ended too")

@@ -24,7 +24,6 @@ NAMES = (
     "grün-ünïcode-日本",
     "$(touch pwned); `id` 'x'",
 )
-PROMPTLY = 5.0  # seconds within which every failure must have ended
 SECRET = "payroll"  # the directory's name, and so part of each path
 
 

@@ -55,7 +55,7 @@ def locked(repository: Path, base: Path, *prefix: str) -> Iterator[None]:
     argv = [*prefix, find_borg(), "with-lock", str(repository), "sleep", "300"]
     with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, start_new_session=True) as process:
         try:
-            until(lambda: list(repository.glob("lock.exclusive/elsewhere*")), "it has the lock", 20)
+            until(lambda: list(repository.glob("lock.exclusive/elsewhere*")), "it has the lock")
             yield
         finally:
             os.killpg(process.pid, 9)

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.harness.watch import HANG
 from zborg.process import LocalRunner, Process
 
 SH = "/bin/sh"
-SOON = 10.0  # seconds; what should happen at once must have happened by then, on a busy machine too
 
 
 def until(true: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + SOON
+    deadline = time.monotonic() + HANG
     while not true():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(0.01)

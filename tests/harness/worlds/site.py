@@ -96,12 +96,12 @@ class Site:
         """`add` in a process that is killed as soon as `look` sees it; then the host's side has ended too."""
 
         def killer(child: int) -> None:
-            until(look, "the point to kill at", 60)
+            until(look, "the point to kill at")
             kill(child)
 
         assert self._in_child(self.add, killer) == signal.SIGKILL
         idle = "exec 9</run/zborg/lock && flock -n 9 && echo idle || :"
-        until(lambda: "idle" in self.host.sh(idle), "the agent has ended", 30)
+        until(lambda: "idle" in self.host.sh(idle), "the agent has ended")
 
     def _in_child(self, work: Callable[[], object], meanwhile: Callable[[int], None] | None = None) -> int:
         """The signal that ended it, 0 for none. The parent's ZFS then learns what the child's has made."""
