@@ -158,7 +158,7 @@ def test_a_dataset_that_is_mounted_elsewhere_is_refused(vault: LocalVault) -> No
         replace(d, mountpoint="/elsewhere") if d.name.endswith("/web1") else d
         for d in vault.zfs.datasets("tank/borg")
     ]
-    context.zfs.datasets = lambda root: tuple(moved)  # type: ignore[method-assign]  # for this test
+    context.storage.zfs.datasets = lambda root: tuple(moved)  # type: ignore[method-assign]  # for this test
     vault.zfs._all["tank/borg/web1"].properties["mountpoint"] = "/elsewhere"
     outcome = of(backup(context, Options()), "web1")
     assert outcome.status is Status.FAILED

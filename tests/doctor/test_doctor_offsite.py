@@ -13,7 +13,7 @@ from tests.harness.builders.findings import LINE, bad, said
 from tests.harness.checkout import CHECKOUT
 from tests.harness.doctor.clinic import DELEGATED, Clinic, Plant, ZfsWords
 from zborg.errors import CommandFailed
-from zborg.model import Report, Status
+from zborg.model import Machine, Report, Status
 from zborg.model.storage.grants import Grant
 from zborg.planning.doctor.remote import DoorFacts, door
 from zborg.planning.doctor.storage import Account, delegation
@@ -94,7 +94,7 @@ def at(clinic: Clinic, plant: Plant, delegated: str, keys: str) -> Report:
     assert bench.config and bench.context
     storage = replace(bench.config.storage, dataset=ROOT, received=True)
     config = replace(bench.config, storage=storage, hosts=(), targets=())
-    context = replace(bench.context, config=config, zfs=clinic.vault.far, storage=clinic.far)
+    context = replace(bench.context, config=config, storage=Machine(clinic.far, clinic.vault.far))
     return doctor(replace(bench, config=config, context=context))
 
 

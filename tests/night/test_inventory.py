@@ -85,7 +85,7 @@ def test_status_run_list_report_and_doctor_warn_of_it(lost: Context, clock: Hour
         assert outcome.status is Status.WARNING
         assert outcome.message == f"{UNTIL}{lost.config.path}"
         assert remedy.parse(outcome.remedy)[1] == ("zborg host forget web2",)
-    names = [one.name for one in lost.zfs.datasets("tank/borg")]
+    names = [one.name for one in lost.storage.zfs.datasets("tank/borg")]
     (finding,) = look(lost.config, names)
     assert (finding.subject, finding.message) == ("web2", f"{UNTIL}{lost.config.path}")
 

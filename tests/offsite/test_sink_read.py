@@ -23,7 +23,8 @@ from tests.harness.restore.repository import backed_up, content
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, raws, world
 from zborg.errors import Exit, KeyRefused, UsageError, ZborgError
-from zborg.model import P_STATE, Child, Report, SnapshotName, Status, Stream
+from zborg.model import P_STATE, Child, Machine, Report, SnapshotName, Status, Stream
+from zborg.process import LocalRunner
 from zborg.steps.context import Context
 from zborg.steps.restore.listing import list_snapshots
 from zborg.steps.restore.repository import Wanted, restore_repo
@@ -183,7 +184,10 @@ def test_what_was_not_asked_for_is_not_received(plain: World, monkeypatch: pytes
         return 0
 
     monkeypatch.setattr(plain.vault.zfs, "_take", take)
-    plain = replace(plain, context=replace(plain.context, zfs_of=lambda _: plain.vault.far))
+    plain = replace(
+        plain,
+        context=replace(plain.context, target=lambda _: Machine(LocalRunner(), plain.vault.far)),
+    )
     for kind, data in streams.items():
         monkeypatch.setattr(plain.vault.far, "send", _sending(data + bytes(5000)))
         (outcome,) = plain.restore().outcomes
@@ -193,7 +197,10 @@ def test_what_was_not_asked_for_is_not_received(plain: World, monkeypatch: pytes
 
 def test_what_zfs_encrypts_there_is_told_and_not_fetched(plain: World) -> None:
     plain.vault.far._all[WEB].properties["encryption"] = "aes-256-gcm"
-    plain = replace(plain, context=replace(plain.context, zfs_of=lambda _: plain.vault.far))
+    plain = replace(
+        plain,
+        context=replace(plain.context, target=lambda _: Machine(LocalRunner(), plain.vault.far)),
+    )
     (outcome,) = plain.restore().outcomes
     assert "is encrypted by ZFS" in outcome.message and f"-w -L -e -c {WEB}@" in outcome.remedy
     assert plain.scratch == []

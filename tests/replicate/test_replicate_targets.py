@@ -13,7 +13,7 @@ from tests.harness.fake_zfs.zfs import FakeZfs
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, guids, nights, of, world
 from zborg.errors import Busy, Exit
-from zborg.model import Child, Status
+from zborg.model import Child, Machine, Status
 from zborg.process import LocalRunner
 from zborg.steps.context import Context
 from zborg.steps.replicate.step import replicate
@@ -38,7 +38,11 @@ def both(vault: LocalVault, clock: Hours, other: FakeZfs) -> Context:
     context = world(vault, clock)
     (target,) = context.config.targets
     two = replace(context.config, targets=(target, replace(target, name="other")))
-    return replace(context, config=two, zfs_of=lambda one: other if one.name == "other" else vault.far)
+    return replace(
+        context,
+        config=two,
+        target=lambda one: Machine(LocalRunner(), other if one.name == "other" else vault.far),
+    )
 
 
 def test_two_targets_get_the_same_dataset_at_once(vault: LocalVault, clock: Hours, other: FakeZfs) -> None:
@@ -176,7 +180,7 @@ def limited(vault: LocalVault, clock: Hours, local: LocalRunner) -> Context:
     context = world(vault, clock)
     (target,) = context.config.targets
     config = replace(context.config, targets=(replace(target, bandwidth_limit=50 << 20),))
-    return replace(context, config=config, local=local)
+    return replace(context, config=config, here=local)
 
 
 def test_a_limited_stream_goes_through_pv_and_arrives_whole(vault: LocalVault, clock: Hours) -> None:
@@ -203,7 +207,7 @@ def test_a_limiter_that_ends_is_the_one_to_blame_and_the_next_run_goes_on(
     outcome = of(replicate(context), "offsite:vault/zborg/web1")
     assert outcome.status is Status.FAILED
     assert "pv, which limits the bandwidth, ended before the stream did: out of order" in outcome.message
-    assert replicate(replace(context, local=LocalRunner())).exit is Exit.OK
+    assert replicate(replace(context, here=LocalRunner())).exit is Exit.OK
     assert guids(vault.far, COPY) == guids(vault.zfs, WEB)
 
 

@@ -10,8 +10,9 @@ from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.replicas import calls, during_the_first_stream, held, recreate
 from tests.harness.worlds.steps import Hours, dataset_only, destroy, guids, nights, of, raws, world
 from zborg.errors import CommandFailed, Exit, UsageError, ZborgError
-from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Dataset, Status
+from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Dataset, Machine, Status
 from zborg.model.storage.zfs import P_LABEL
+from zborg.process import LocalRunner
 from zborg.steps.context import Context
 from zborg.steps.replicate.step import replicate
 from zborg.steps.restore.listing import list_snapshots
@@ -302,7 +303,7 @@ def test_what_the_target_says_it_has_decides(vault: LocalVault, clock: Hours) ->
     nights(vault, clock, 1)
     context = world(vault, clock)
     blind = Blind(context)
-    report = replicate(replace(context, zfs_of=lambda _: blind.far))
+    report = replicate(replace(context, target=lambda _: Machine(LocalRunner(), blind.far)))
     assert report.exit is Exit.FAILED
     assert "the target shows no such snapshot" in report.outcomes[0].message
     record = vault.zfs.datasets("tank/borg/web1")[0].properties["zborg:target.offsite"]
@@ -314,5 +315,5 @@ class Blind:
 
     def __init__(self, context: Context) -> None:
         (target,) = context.config.targets
-        self.far = context.zfs_of(target)
+        self.far = context.target(target).zfs
         self.far.guid = lambda snapshot: ""  # type: ignore[method-assign]  # for this test

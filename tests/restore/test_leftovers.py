@@ -14,7 +14,8 @@ from tests.harness.watch import until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, shown, world
 from zborg.errors import Exit, Unreachable
-from zborg.model import Outcome, Policy, Status, Zfs
+from zborg.model import Machine, Outcome, Policy, Status, Zfs
+from zborg.process import LocalRunner
 from zborg.state.locks import Locks
 from zborg.steps.doctor.storage import Stock, scratch
 from zborg.steps.observe.status import saved
@@ -149,7 +150,7 @@ def test_a_target_that_is_away_costs_rotate_a_warning(
     with restoring(vault, "zborg restore repo web1 --from=offsite --to /srv/x"):
         pass
 
-    report = rotate(replace(world(vault, clock), zfs_of=lambda _: Away()))  # type: ignore[arg-type,return-value]  # raises
+    report = rotate(replace(world(vault, clock), target=lambda _: Machine(LocalRunner(), Away())))  # type: ignore[arg-type]  # raises
     assert report.exit is Exit.OK
     (outcome,) = [one for one in report.outcomes if one.kind == "restore"]
     assert outcome.status is Status.WARNING and "offsite is away" in outcome.message

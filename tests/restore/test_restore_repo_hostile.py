@@ -36,7 +36,10 @@ class Sender(LocalRunner):
 def copied(context: Context, vault: LocalVault, stream: bytes) -> Outcome:
     path = vault.directory / "stream"
     path.write_bytes(stream)
-    report = restore_repo(replace(context, storage=Sender(path)), Wanted("web1", vault.directory / "copy"))
+    report = restore_repo(
+        replace(context, storage=replace(context.storage, runner=Sender(path))),
+        Wanted("web1", vault.directory / "copy"),
+    )
     return report.outcomes[0]
 
 
@@ -83,7 +86,7 @@ def test_what_is_mounted_in_the_directory_is_not_emptied_and_is_reported(
     precious = vault.directory / "elsewhere" / "precious"
     precious.write_text("live")
     to = vault.directory / "copy"
-    report = restore_repo(replace(context, local=Mounting()), Wanted("web1", to))
+    report = restore_repo(replace(context, here=Mounting()), Wanted("web1", to))
     try:
         (outcome,) = report.outcomes
         assert report.exit is Exit.FAILED and precious.read_text() == "live"
@@ -107,7 +110,7 @@ def test_a_file_that_cannot_be_removed_is_reported(vault: LocalVault, clock: Hou
     to = vault.directory / "copy"
     if there:
         to.mkdir()
-    report = restore_repo(replace(context, local=Stubborn()), Wanted("web1", to))
+    report = restore_repo(replace(context, here=Stubborn()), Wanted("web1", to))
     subprocess.run(["chattr", "-i", str(to / "file")], check=True)
     assert report.exit is Exit.FAILED
     assert f"could not be removed, it stays in {to}: " in report.outcomes[0].message

@@ -66,7 +66,7 @@ def test_a_copy_that_fails_leaves_no_part_of_it(vault: LocalVault, clock: Hours,
     to = vault.directory / "copy"
     if there:
         to.mkdir()
-    report = restore_repo(replace(context, local=_Full()), Wanted("web1", to))
+    report = restore_repo(replace(context, here=_Full()), Wanted("web1", to))
     (outcome,) = report.outcomes
     assert (report.exit, outcome.status) == (Exit.FAILED, Status.FAILED)
     assert "No space left on device" in outcome.message and "unpacking into" in outcome.message
@@ -91,7 +91,7 @@ def test_an_interrupted_copy_leaves_no_part_and_no_clone(vault: LocalVault, cloc
     to = vault.directory / "copy"
     stopping = replace(context, emit=lambda event: cancelled.set() if event.kind == "progress" else None)
     try:
-        report = restore_repo(replace(stopping, local=_Slow()), Wanted("web1", to))
+        report = restore_repo(replace(stopping, here=_Slow()), Wanted("web1", to))
     finally:
         cancelled.clear()
     assert report.exit is Exit.INTERRUPTED

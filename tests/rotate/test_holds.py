@@ -146,7 +146,7 @@ def test_only_the_stale_are_released_together(kept: LocalVault, clock: Hours) ->
     kept.zfs.hold("zborg:to:offsite", f"{WEB}@{first}")  # a killed run's
     kept.zfs.hold("somebody", f"{WEB}@{second}")
     over = keep_tag("ops", date(2026, 1, 1))
-    context.zfs.hold(over, f"{WEB}@{second}")
+    context.storage.zfs.hold(over, f"{WEB}@{second}")
     listed = [outcome for outcome in list_holds(context).outcomes if outcome.status is Status.WARNING]
     assert len(listed) == 3 and {outcome.remedy for outcome in listed} == {"zborg holds release --stale"}
     assert len(release_stale(context, dry_run=True).plan) == 3

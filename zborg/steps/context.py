@@ -13,6 +13,7 @@ from zborg.model import (
     Clock,
     Emit,
     Host,
+    Machine,
     Notifier,
     Outcome,
     Report,
@@ -37,12 +38,10 @@ class Context:
     """The world as the steps see it: protocols, and the little state that zborg keeps."""
 
     config: Config
-    zfs: Zfs  # the storage's
-    local: Runner  # plain commands on this machine
-    storage: Runner  # plain commands on the storage
+    here: Runner  # plain commands on this machine
+    storage: Machine
+    target: Callable[[Target], Machine]
     tunnel: Tunnel
-    zfs_of: Callable[[Target], Zfs]
-    machine_of: Callable[[Target], Runner]  # plain commands on a target
     locks: Locks
     runs: Runs
     frozen: Frozen
@@ -183,7 +182,7 @@ def missing(zfs: Zfs, dataset: str, where: str, remedy: str) -> ZborgError:
 def refuse_to_replace(context: Context, host: Host) -> None:
     """A new repository only in a dataset of a host that was never seen good. Raises Conflict."""
     name = context.config.storage.dataset_of(host.name)
-    if any(s.state is State.OK for s in context.zfs.snapshots(name)):
+    if any(s.state is State.OK for s in context.storage.zfs.snapshots(name)):
         raise Conflict(
             f"{name} holds no commit but has good snapshots: its repository was lost",
             remedy(

@@ -51,7 +51,7 @@ def _init(begun: Begun, hosts: Sequence[Host]) -> Report:
     context = begun.context
     # Who sits in a folder with another zborg.toml must see that before a dataset is made.
     context.emit(Warned("config", f"this is what {context.config.path} asks for"))
-    outcomes = [make_key(context.local, identity, context.config.name) for identity in identities(context)]
+    outcomes = [make_key(context.here, identity, context.config.name) for identity in identities(context)]
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         return begun.report(outcomes)
     keys = {one.subject: one.result for one in outcomes if isinstance(one.result, KeyMade)}
@@ -76,7 +76,7 @@ def _brought(context: Context) -> Iterator[Outcome]:
     if where is None:
         return
     try:
-        written = context.tunnel.bring(context.storage)
+        written = context.tunnel.bring(context.storage.runner)
     except ZborgError as error:
         yield replace(outcome_of("storage", "zborg-serve", error), status=Status.WARNING)
         return
@@ -143,7 +143,7 @@ def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
     existing = _existing(begun)
     missing = [f"create {name}" for name in _wanted(begun, hosts) if name not in existing]
     storage = context.config.storage
-    if storage.slack and not context.zfs.datasets(storage.reserve):
+    if storage.slack and not context.storage.zfs.datasets(storage.reserve):
         missing.append(f"create {storage.reserve}, which keeps {size(storage.slack)} of the pool free")
     return [*keys, *missing] or ["nothing is missing"]
 
@@ -174,7 +174,7 @@ def _wanted(begun: Begun, hosts: Sequence[Host]) -> list[str]:
 
 
 def _existing(begun: Begun) -> dict[str, Dataset]:
-    return {d.name: d for d in begun.context.zfs.datasets(begun.context.config.storage.dataset)}
+    return {d.name: d for d in begun.context.storage.zfs.datasets(begun.context.config.storage.dataset)}
 
 
 Hold = Callable[[str], AbstractContextManager[object]]
@@ -192,8 +192,8 @@ def make_datasets(
     for name in (root, *children):
         if name not in existing:
             limit = {"quota": str(quota)} if quota else {}
-            context.zfs.create(name, _STORAGE if name == root else limit)
-    context.zfs.hide_snapshots(root, *children)  # borg takes `.zfs` for a file that is in its way
+            context.storage.zfs.create(name, _STORAGE if name == root else limit)
+    context.storage.zfs.hide_snapshots(root, *children)  # borg takes `.zfs` for a file that is in its way
     given = _hand_over(begun, hosts, hold or context.locks.hold)
     for name in (root, *children):
         words = "is there" if name in existing else "created"
@@ -209,10 +209,10 @@ def _slack(context: Context) -> Iterator[Outcome]:
     if not storage.slack:
         return
     words = "is there"
-    if not context.zfs.datasets(storage.reserve):
+    if not context.storage.zfs.datasets(storage.reserve):
         retained = {"mountpoint": "none", "canmount": "off", "refreservation": str(storage.slack)}
         try:
-            context.zfs.create(storage.reserve, retained)
+            context.storage.zfs.create(storage.reserve, retained)
         except ZborgError as error:
             yield replace(
                 outcome_of("dataset", storage.reserve, error), status=Status.WARNING, remedy=_NO_SLACK
@@ -236,7 +236,7 @@ def _hand_over(begun: Begun, hosts: Sequence[Host], hold: Hold) -> dict[str, Out
     for home, name in homes.items():
         by_account.setdefault(storage.account_of(names[name]), []).append(home)
     for account, some in by_account.items():
-        for home, owned in confine(context.storage, some, account, look=True).items():
+        for home, owned in confine(context.storage.runner, some, account, look=True).items():
             if owned.changed:
                 name = homes[home]
                 done[name] = _given(begun, names[name], home, hold)
@@ -255,7 +255,7 @@ def _given(begun: Begun, host: Host, home: str, hold: Hold) -> Outcome:
     name, account = storage.dataset_of(host.name), storage.account_of(host)
     try:
         with hold(f"host-{host.name}"):
-            owned = confine(context.storage, [home], account)[home]
+            owned = confine(context.storage.runner, [home], account)[home]
     except Busy as error:
         words = f"its files stay whose they are until its backup has ended ({error.message})"
         return Outcome("dataset", name, Status.WARNING, words, command("zborg", "init", host.name))

@@ -29,7 +29,7 @@ def check_mounted(context: Context, dataset: Dataset, root: Dataset | None) -> s
     place = at.place(dataset.name)
     if root and root.mountpoint and dataset.mounted and dataset.mountpoint == place:
         return place
-    found = context.zfs.mounting(dataset.name)
+    found = context.storage.zfs.mounting(dataset.name)
     covered = _is_covered(context, found, place)
     why = reason(found, at, occupied=covered) or "it changed just now"
     raise ZborgError(
@@ -43,7 +43,7 @@ def _is_covered(context: Context, found: Mounting, place: str) -> bool:
     if found.mounted or found.overlay:
         return False
     try:
-        return bool(entries(context.storage, place))
+        return bool(entries(context.storage.runner, place))
     except CommandFailed as error:
         if error.retryable:
             raise

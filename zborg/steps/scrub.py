@@ -59,14 +59,14 @@ def _plan(begun: Begun, ours: str, *, start: bool, wait: bool) -> list[str]:
 
 
 def _start(context: Context, pool: str) -> None:
-    if context.zfs.pool(pool).scrub is not Scrub.RUNNING:
-        context.zfs.scrub(pool)
+    if context.storage.zfs.pool(pool).scrub is not Scrub.RUNNING:
+        context.storage.zfs.scrub(pool)
 
 
 def _wait(begun: Begun, name: str) -> None:
     """Scrubs take hours; nothing but an interruption ends the waiting early."""
     begun.context.emit(Started(name))
-    while (pool := begun.context.zfs.pool(name)).scrub is Scrub.RUNNING:
+    while (pool := begun.context.storage.zfs.pool(name)).scrub is Scrub.RUNNING:
         begun.context.emit(Progress(name, percent=pool.done * 100))
         if cancelled.wait(_LOOK_EVERY):
             raise Interrupted(f"stopped waiting; the scrub of {name} goes on")
@@ -77,9 +77,9 @@ def _pools(begun: Begun) -> Iterator[tuple[str, Zfs, str]]:
     """(subject, adapter, our root there) of the storage and of every target."""
     context = begun.context
     root = context.config.storage.dataset
-    yield pool_of(root), context.zfs, root
+    yield pool_of(root), context.storage.zfs, root
     for target in context.config.targets:
-        yield f"{target.name}:{pool_of(target.dataset)}", context.zfs_of(target), target.dataset
+        yield f"{target.name}:{pool_of(target.dataset)}", context.target(target).zfs, target.dataset
 
 
 def _verify(begun: Begun) -> Iterator[Outcome]:

@@ -81,11 +81,11 @@ def _snapshot(begun: Begun, *, label: str, dry_run: bool) -> Report:
 
 def _gather(begun: Begun) -> _Facts:
     context, storage = begun.context, begun.context.config.storage
-    datasets = context.zfs.datasets(storage.dataset)
+    datasets = context.storage.zfs.datasets(storage.dataset)
     if not datasets:
-        raise missing(context.zfs, storage.dataset, "", "zborg init")
+        raise missing(context.storage.zfs, storage.dataset, "", "zborg init")
     # Of all datasets: somebody may have destroyed the root's own, which hold nothing.
-    found = context.zfs.snapshots(storage.dataset)
+    found = context.storage.zfs.snapshots(storage.dataset)
     ours = [s for s in found if s.name]
     newest = max(ours, key=lambda s: s.createtxg, default=None)
     since = newest.name.at if newest and newest.name else None
@@ -138,7 +138,7 @@ def _transactions(context: Context, datasets: Sequence[Dataset]) -> dict[str, in
     """Each dataset's last commit. Read before the snapshot: a later one is not promised to be in it."""
     root = context.config.storage.dataset
     homes = {d.mountpoint: d.name for d in datasets if d.mounted and d.mountpoint and d.name != root}
-    found = last_transactions(context.storage, list(homes))
+    found = last_transactions(context.storage.runner, list(homes))
     return {homes[home]: number for home, number in found.items()}
 
 
@@ -185,7 +185,7 @@ def _check_storage_clock(context: Context) -> list[Outcome]:
     """Names are by our clock, and ages by ZFS's: on another machine that is another clock."""
     if context.config.storage.endpoint is None:
         return []
-    there, here = context.zfs.clock(), context.clock()
+    there, here = context.storage.zfs.clock(), context.clock()
     if words := clocks.apart("the storage", there, here, clocks.FAR):
         raise Conflict(f"{words}; nothing was snapshotted", clocks.REMEDY)
     return clock_warning("the storage", there, here)
@@ -201,7 +201,7 @@ def _plan(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[s
 
 
 def _take(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[Outcome]:
-    storage, zfs = begun.context.config.storage, begun.context.zfs
+    storage, zfs = begun.context.config.storage, begun.context.storage.zfs
     # Run and label are written in the same transaction group. A snapshot without a state is never taken
     # for good, so being killed before the next line costs a mark and promises nothing.
     zfs.snapshot(storage.dataset, str(name), {P_RUN: begun.run} | ({P_LABEL: label} if label else {}))

@@ -15,7 +15,7 @@ from zborg.config import Config
 from zborg.config.salvage import salvage
 from zborg.errors import CommandFailed
 from zborg.hosts.ssh.probe import knock
-from zborg.model import MOST, Child, Completed, Report, Scrub, utc_now
+from zborg.model import MOST, Child, Completed, Machine, Report, Scrub, utc_now
 from zborg.process import LocalRunner
 from zborg.steps.backup.step import Options, backup
 from zborg.steps.doctor.schedule import Roots
@@ -189,8 +189,8 @@ class Clinic:
             context = replace(
                 self.vault.context(),
                 config=config,
-                storage=self.near,
-                machine_of=lambda _: self.far,
+                storage=Machine(self.near, self.vault.zfs),
+                target=lambda _: Machine(self.far, self.vault.far),
             )
         roots = Roots(etc=self.etc, units=(self.etc / "systemd",), tabs=False)
         words = "the zfs command, on this machine"

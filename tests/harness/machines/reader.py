@@ -20,7 +20,7 @@ from tests.harness.worlds.local import LocalVault
 from zborg.errors import Exit
 from zborg.hosts.ssh.connection import SshRunner
 from zborg.hosts.ssh.host_keys import write_known_hosts
-from zborg.model import Endpoint, Snapshot, Stream, Target
+from zborg.model import Endpoint, Machine, Snapshot, Stream, Target
 from zborg.process import LocalRunner
 from zborg.steps.context import Context
 from zborg.steps.replicate.step import replicate
@@ -134,10 +134,10 @@ class Away:
         known, endpoint = self._vault.state / "known_targets", self.offsite.endpoint
         write_known_hosts(known, {"target.offsite": endpoint})
 
-        def zfs_of(target: Target) -> CommandZfs:
+        def machine(target: Target) -> Machine:
             runner = SshRunner("target.offsite", target.endpoint, known, LocalRunner())
             self._closing.callback(runner.close)
-            return CommandZfs(runner)
+            return Machine(runner, CommandZfs(runner))
 
         target = replace(context.config.targets[0], endpoint=endpoint, reader=endpoint.user)
-        return replace(context, config=replace(context.config, targets=(target,)), zfs_of=zfs_of)
+        return replace(context, config=replace(context.config, targets=(target,)), target=machine)

@@ -20,7 +20,7 @@ def offsite(vault: LocalVault, clock: Hours, keep: Policy | None = None) -> Cont
     context = world(vault, clock)
     storage = replace(context.config.storage, dataset=ROOT, received=True)
     config = replace(context.config, storage=storage, keep=keep or Policy(last=1), hosts=(), targets=())
-    return replace(context, zfs=vault.far, config=config)
+    return replace(context, storage=replace(context.storage, zfs=vault.far), config=config)
 
 
 def arrive(vault: LocalVault, clock: Hours, name: str, named: timedelta = timedelta()) -> Snapshot:

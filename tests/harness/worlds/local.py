@@ -14,7 +14,7 @@ from zborg.config import Config
 from zborg.hosts.serve import LocalServe
 from zborg.hosts.ssh.host_keys import write_known_hosts
 from zborg.hosts.tunnel import Serve, SshTunnel
-from zborg.model import Emit, Endpoint, Event, Host, Policy, Reverse, Storage, Target, utc_now
+from zborg.model import Emit, Endpoint, Event, Host, Machine, Policy, Reverse, Storage, Target, utc_now
 from zborg.process import LocalRunner
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
@@ -133,12 +133,10 @@ class LocalVault:
     def context(self, emit: Emit | None = None) -> Context:
         return Context(
             config=self.config,
-            zfs=self.zfs,
-            local=LocalRunner(),
-            storage=LocalRunner(),
+            here=LocalRunner(),
+            storage=Machine(LocalRunner(), self.zfs),
+            target=lambda _: Machine(LocalRunner(), self.far),
             tunnel=self.tunnel(),
-            zfs_of=lambda _: self.far,
-            machine_of=lambda _: LocalRunner(),
             locks=Locks(self.state / "locks", "zborg test"),
             runs=recorded_runs(self.config, self.state, self.zfs, emit or self.events.append),
             frozen=Frozen(self.state / "frozen"),

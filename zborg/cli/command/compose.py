@@ -18,7 +18,7 @@ from zborg.hosts.serve import LocalServe, RemoteServe
 from zborg.hosts.ssh.connection import SshRunner
 from zborg.hosts.ssh.host_keys import write_known_hosts
 from zborg.hosts.tunnel import Serve, SshTunnel
-from zborg.model import Endpoint, Notifier, Notify, Runner, Target, Zfs, utc_now
+from zborg.model import Endpoint, Machine, Notifier, Notify, Runner, Target, Zfs, utc_now
 from zborg.model.events import Warned
 from zborg.process import LocalRunner
 from zborg.state.directory import narrow, prepare_state
@@ -70,12 +70,10 @@ def compose(
         runs.prune()
         yield Context(
             config=config,
-            zfs=zfs,
-            local=LocalRunner(),
-            storage=storage,
+            here=LocalRunner(),
+            storage=Machine(storage, zfs),
+            target=world.target,
             tunnel=SshTunnel(known_hosts, LocalRunner(), world.serve(zfs), config.storage.serving),
-            zfs_of=lambda target: CommandZfs(world.target(target)),
-            machine_of=world.target,
             locks=Locks(state / "locks", f"zborg {' '.join(sys.argv[1:])}"),
             runs=runs,
             frozen=Frozen(state / "frozen"),
@@ -143,17 +141,18 @@ class _World:
     def __init__(self, config: Config, known_hosts: Path, closing: ExitStack, *, once: bool = False) -> None:
         self._config, self._known_hosts, self._closing, self._once = config, known_hosts, closing, once
         self._local = LocalRunner()
-        self._targets: dict[tuple[str, Endpoint], Runner] = {}
+        self._targets: dict[tuple[str, Endpoint], Machine] = {}
 
     def storage(self) -> Runner:
         endpoint = self._config.storage.endpoint
         return self._ssh(_STORAGE, endpoint, share=True) if endpoint else self._local
 
-    def target(self, target: Target) -> Runner:
+    def target(self, target: Target) -> Machine:
         """One connection for all that is done there; a restore may come with an endpoint of its own."""
         key = target.name, target.endpoint
         if key not in self._targets:
-            self._targets[key] = self._ssh(_alias(target), target.endpoint, share=True)
+            runner = self._ssh(_alias(target), target.endpoint, share=True)
+            self._targets[key] = Machine(runner, CommandZfs(runner))
         return self._targets[key]
 
     def serve(self, zfs: Zfs) -> Serve:

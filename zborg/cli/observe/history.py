@@ -43,5 +43,5 @@ def _rebuilt(common: Common) -> Report:
     from zborg.steps.observe.history import rebuild, recorder
 
     with compose(common) as context:
-        again = recorder(context.config, context.config.state_dir, context.zfs, context.emit)
+        again = recorder(context.config, context.config.state_dir, context.storage.zfs, context.emit)
         return rebuild(again, context.config, context.clock(), dry_run=common.dry_run)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from zborg.model.running import Child
+from zborg.model.running import Child, Runner
 from zborg.model.text.units import moment_of
 
 if TYPE_CHECKING:  # 3 ms of each start
@@ -345,3 +345,11 @@ class Zfs(Protocol):
 
     def scrub(self, pool: str) -> None:
         """Start one, and return at once; `pool` shows how far it is. CommandFailed when one runs already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a pool is: the storage, or a target."""
+
+    runner: Runner  # plain commands there
+    zfs: Zfs

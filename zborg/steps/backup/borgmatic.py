@@ -42,7 +42,7 @@ class ReverseBackup:
                 "the server's own sshd starts it",
                 'give the host the agent (docs/agent.md), or take wall = "require" out of zborg.toml',
             )
-        confine(context.storage, [home], context.config.storage.account_of(self.host))
+        confine(context.storage.runner, [home], context.config.storage.account_of(self.host))
         started, output = context.clock(), BorgmaticOutput()
 
         def listen(speaker: Speaker, line: str) -> None:
@@ -59,7 +59,7 @@ class ReverseBackup:
         return outcome if last > before else self._unproven(outcome)
 
     def _last(self, home: str) -> int:
-        return last_transactions(self.begun.context.storage, [home]).get(home, 0)
+        return last_transactions(self.begun.context.storage.runner, [home]).get(home, 0)
 
     def _unproven(self, outcome: Outcome) -> Outcome:
         """No commit came: what borgmatic calls good is not."""

@@ -71,7 +71,7 @@ class HostRun:
     def archive(self, verb: str, tried: int = 1) -> Outcome:
         """After prepare(): a new archive by this verb, good only if the server saw its commit."""
         # Nothing that was ever backed up is served before this.
-        confine(self.begun.context.storage, [self.home], self._account)
+        confine(self.begun.context.storage.runner, [self.home], self._account)
         # The last try may have made its archive: every try has a name of its own.
         name = archive_name(self.host, self.begun.started if tried == 1 else self.begun.context.clock())
         return self._proven(self._verb(verb, self.host.name, name), name)
@@ -79,7 +79,7 @@ class HostRun:
     # --- is there a repository, and whose ---
 
     def _last(self) -> int:
-        return last_transactions(self.begun.context.storage, [self.home]).get(self.home, 0)
+        return last_transactions(self.begun.context.storage.runner, [self.home]).get(self.home, 0)
 
     def _told(self) -> list[str]:
         return self.begun.context.tunnel.ask(self.host, "version").splitlines()
@@ -92,7 +92,7 @@ class HostRun:
         """
         answer = self._told()
         self._check_name(answer)
-        storage, unknown = self.begun.context.storage, "initialised no" in answer
+        storage, unknown = self.begun.context.storage.runner, "initialised no" in answer
         found = self._found(entries(storage, self.home))
         if "config" in found and not unknown:
             return False  # killed between its init and its first commit
@@ -105,11 +105,11 @@ class HostRun:
 
     def _found(self, names: Sequence[str]) -> Sequence[str]:
         """What lies in the dataset besides litter, which would keep borg from making a repository there."""
-        storage = self.begun.context.storage
+        storage = self.begun.context.storage.runner
         if not names:
             return names
         if SNAPDIR in names:
-            self.begun.context.zfs.hide_snapshots(self._dataset)
+            self.begun.context.storage.zfs.hide_snapshots(self._dataset)
         clear_litter(storage, self.home)
         return entries(storage, self.home)
 
@@ -123,7 +123,7 @@ class HostRun:
         shown = ", ".join(map(quoted, names[:5])) + (", ..." if len(names) > 5 else "")
         older = looks_like_a_repository(names)
         what = "a repository that this host does not know" if older else "files that are no repository"
-        there = {one.name for one in context.zfs.datasets(context.config.storage.dataset)}
+        there = {one.name for one in context.storage.zfs.datasets(context.config.storage.dataset)}
         free = next(one for one in (f"{name}-{n}" for n in count(1)) if one not in there)
         return Conflict(
             f"{name} ({self.home}) holds {what}, where {self.host.name}'s is to be made: {shown}",
@@ -185,7 +185,7 @@ class HostRun:
             return f"a borg runs on {self.host.name}"
         if "borg_runs no" not in answer:
             return f"whether a borg runs on {self.host.name} its agent does not say"
-        pids = ", ".join(map(str, serving(self.begun.context.storage, self.host.name, self._server())))
+        pids = ", ".join(map(str, serving(self.begun.context.storage.runner, self.host.name, self._server())))
         return f"a borg serve of its repository runs on the storage, pid {pids}" if pids else ""
 
     @property
@@ -194,7 +194,7 @@ class HostRun:
 
     def _server(self) -> str:
         """As whom `borg serve` runs for it."""
-        storage = self.begun.context.storage
+        storage = self.begun.context.storage.runner
         return self._account or str(confine(storage, [self.home], look=True)[self.home].uid)
 
     def _say(self, *words: str) -> tuple[int, BorgLog]:

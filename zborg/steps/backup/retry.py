@@ -74,7 +74,7 @@ class Tries:
 
     def _is_suspended(self, pool: str) -> bool:
         try:
-            return self.begun.context.zfs.pool(pool).health == SUSPENDED
+            return self.begun.context.storage.zfs.pool(pool).health == SUSPENDED
         except ZborgError as error:  # the backup failed in any case: this would only have explained it
             self.warn(f"whether {pool} is suspended could not be seen: {error.message}")
             return False

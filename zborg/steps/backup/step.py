@@ -223,9 +223,9 @@ class _HostWork:
 
 def _datasets(context: Context) -> dict[str, Dataset]:
     root = context.config.storage.dataset
-    found = {dataset.name: dataset for dataset in context.zfs.datasets(root)}
+    found = {dataset.name: dataset for dataset in context.storage.zfs.datasets(root)}
     if not found:
-        raise missing(context.zfs, root, "", "zborg init")
+        raise missing(context.storage.zfs, root, "", "zborg init")
     return found
 
 

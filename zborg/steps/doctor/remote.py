@@ -71,7 +71,7 @@ def no_target(config: Config) -> Finding:
 def target(stock: Stock, one: Target) -> Iterable[Finding]:
     """Is it there, is its parent made so that nothing can mount, and what may we do there?"""
     context, where, root = stock.context, one.name, one.dataset
-    zfs, runner = context.zfs_of(one), context.machine_of(one)
+    zfs, runner = context.target(one).zfs, context.target(one).runner
     sink = _has_sink(runner)
     try:
         found = {dataset.name: dataset for dataset in zfs.datasets(root)}
@@ -176,10 +176,10 @@ def _account(
 
 def off_site(context: Context) -> Iterable[Finding]:
     """Run on the off-site itself: its parent, what its accounts may do, and what their keys open."""
-    root, runner = context.config.storage.dataset, context.storage
-    found = {dataset.name: dataset for dataset in context.zfs.datasets(root)}
+    root, runner = context.config.storage.dataset, context.storage.runner
+    found = {dataset.name: dataset for dataset in context.storage.zfs.datasets(root)}
     if root not in found:
-        context.zfs.pool(root.partition("/")[0])
+        context.storage.zfs.pool(root.partition("/")[0])
         return (Finding(root, Status.FAILED, f"{root} does not exist", _make(root)),)
     bad = list(limits.parent(root, settings(runner, [root], limits.RECEIVED)[root], "", limits=True))
     for dataset in found.values():

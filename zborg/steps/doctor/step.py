@@ -95,7 +95,7 @@ def _configured(bench: Bench, stock: storage.Stock, config: Config) -> Iterator[
     context = stock.context
     yield Probe("state", str(config.state_dir), lambda: here.state(config.state_dir))
     yield Probe("keys", "keys", lambda: here.keys(context))
-    yield Probe("programs", "programs", lambda: here.programs(bench.local, config, context.storage))
+    yield Probe("programs", "programs", lambda: here.programs(bench.local, config, context.storage.runner))
     yield Probe("zfs", "zfs", lambda: storage.adapter(context, bench.adapter))
     if config.storage.received:
         yield Probe("off-site", config.storage.dataset, lambda: machines.off_site(context))

@@ -56,7 +56,7 @@ class Stock:
     def features(self) -> dict[str, str]:
         """Of the storage's pool, by name: active, enabled or disabled."""
         root = self.context.config.storage.dataset
-        found: dict[str, str] = self._once("features", lambda: features(self.context.storage, root))
+        found: dict[str, str] = self._once("features", lambda: features(self.context.storage.runner, root))
         return found
 
     def homes(self) -> dict[str, Host]:
@@ -80,37 +80,37 @@ class Stock:
 
     def _datasets(self) -> dict[str, Dataset]:
         root = self.context.config.storage.dataset
-        found = {one.name: one for one in self.context.zfs.datasets(root)}
+        found = {one.name: one for one in self.context.storage.zfs.datasets(root)}
         if not found:
-            self.context.zfs.pool(pool_of(root))  # a pool that is not there lists as nothing
+            self.context.storage.zfs.pool(pool_of(root))  # a pool that is not there lists as nothing
         return found
 
     def _configs(self) -> dict[str, RepositoryConfig]:
         homes = self.homes()
-        found = configs(self.context.storage, list(homes))
+        found = configs(self.context.storage.runner, list(homes))
         return {homes[home].name: config for home, config in found.items()}
 
 
 def adapter(context: Context, words: str) -> Iterable[Finding]:
     """Which adapter speaks to ZFS and why, which release; and whether the storage's clock is ours."""
-    zfs = zfs_of(context.config, context.storage)
+    zfs = zfs_of(context.config, context.storage.runner)
     bad = list(program(zfs))
-    if apart := clocks.apart("the storage", context.zfs.clock(), context.clock()):
+    if apart := clocks.apart("the storage", context.storage.zfs.clock(), context.clock()):
         bad.append(Finding("storage", Status.WARNING, apart, clocks.REMEDY))
     return or_fine(bad, "zfs", f"{words}; {zfs.version}")
 
 
 def places(stock: Stock) -> Iterable[Finding]:
     context, storage = stock.context, stock.context.config.storage
-    reserve = next(iter(context.zfs.datasets(storage.reserve)), None) if storage.slack else None
-    reserved = settings(context.storage, [storage.reserve], ["refreservation"]) if reserve else {}
+    reserve = next(iter(context.storage.zfs.datasets(storage.reserve)), None) if storage.slack else None
+    reserved = settings(context.storage.runner, [storage.reserve], ["refreservation"]) if reserve else {}
     hosts = {host.name: storage.dataset_of(host.name) for host in context.config.hosts}
     refreservation = reserved.get(storage.reserve, {}).get("refreservation", "")
     found = stock.datasets()
     at = wanted(storage, found.get(storage.dataset))
     there = [found[name] for name in hosts.values() if name in found]
     odd = [one.name for one in there if not one.mounted or one.mountpoint != at.place(one.name)]
-    mountings = {name: context.zfs.mounting(name) for name in odd}
+    mountings = {name: context.storage.zfs.mounting(name) for name in odd}
     return judge.storage(StorageFacts(storage, found, hosts, reserve, refreservation, mountings, at.machine))
 
 
@@ -118,7 +118,7 @@ def scratch(stock: Stock, config: Config) -> Iterable[Finding]:
     """What killed restores left in the pool. The context's own locks are scratch ones."""
     locks = Locks(config.state_dir / "locks", "zborg doctor")
     place = config.storage.scratch
-    found = list(findings(config, locks, stock.context.zfs.datasets(place)))
+    found = list(findings(config, locks, stock.context.storage.zfs.datasets(place)))
     return or_fine(found, place, "holds nothing of a restore that was killed")
 
 
@@ -126,7 +126,7 @@ def properties(stock: Stock) -> Iterable[Finding]:
     storage, found = stock.context.config.storage, stock.datasets()
     hosts = [storage.dataset_of(host.name) for host in stock.context.config.hosts]
     there = [name for name in (storage.dataset, *hosts) if name in found]
-    asked = settings(stock.context.storage, there, judge.STORED)
+    asked = settings(stock.context.storage.runner, there, judge.STORED)
     return judge.stored(storage, asked) if there else ()
 
 
@@ -171,7 +171,7 @@ def _owned(context: Context, homes: Mapping[str, Host]) -> Iterator[Finding]:
     owners: dict[str, int] = {}
     for account in dict.fromkeys(storage.account_of(host) for host in homes.values()):
         some = [home for home, host in homes.items() if storage.account_of(host) == account]
-        for home, owned in confine(context.storage, some, account, look=True).items():
+        for home, owned in confine(context.storage.runner, some, account, look=True).items():
             owners[home] = owned.uid
             if owned.changed:
                 del owners[home]
@@ -186,7 +186,9 @@ def _unwritable(context: Context, homes: Mapping[str, Host], owners: Mapping[str
     for home, uid in owners.items():
         strange += ["-o", "-path", f"{home}/*", "!", "-user", str(uid)]
     inside = ["-mindepth", "1", "-maxdepth", "3", "!", "-name", "config", "!", "-type", "l"]
-    listed = context.storage.run(["find", *owners, *inside, "(", *strange, ")"], timeout=_LISTING, most=_TREE)
+    listed = context.storage.runner.run(
+        ["find", *owners, *inside, "(", *strange, ")"], timeout=_LISTING, most=_TREE
+    )
     found = listed.stdout.split("\n")[:-1]
     for home, uid in owners.items():
         if mine := [path for path in found if path.startswith(f"{home}/")]:
@@ -195,7 +197,7 @@ def _unwritable(context: Context, homes: Mapping[str, Host], owners: Mapping[str
 
 def memory(context: Context) -> Iterable[Finding]:
     """Of the machine that runs `borg serve`. Only Linux is judged, which has proc_meminfo(5)."""
-    runner, config = context.storage, context.config
+    runner, config = context.storage.runner, context.config
     if runner.run(["uname", "-s"], timeout=_LISTING).stdout.strip() != "Linux":
         return
     rows = map(str.split, runner.run(["cat", "/proc/meminfo"], timeout=_LISTING).stdout.splitlines())
@@ -234,7 +236,7 @@ def _keys(context: Context) -> Iterable[Finding]:
     storage = context.config.storage
     if storage.endpoint or any(host.reverse for host in context.config.hosts):
         yield from accounts.keys(
-            context.storage, storage.user, storage.endpoint.address if storage.endpoint else ""
+            context.storage.runner, storage.user, storage.endpoint.address if storage.endpoint else ""
         )
 
 
@@ -244,7 +246,7 @@ def _keys(context: Context) -> Iterable[Finding]:
 def pool(context: Context, target: Target | None) -> Iterable[Finding]:
     """As `zborg scrub` judges it: health, errors, capacity, the last scrub's age."""
     root = target.dataset if target else context.config.storage.dataset
-    zfs = context.zfs_of(target) if target else context.zfs
+    zfs = context.target(target).zfs if target else context.storage.zfs
     name = pool_of(root)
     subject = f"{target.name}:{name}" if target else name
     outcome = judged(subject, zfs.pool(name), context.config, context.clock())

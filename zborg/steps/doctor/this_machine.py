@@ -75,7 +75,7 @@ def state(directory: Path) -> Iterable[Finding]:
 
 
 def keys(context: Context) -> Iterable[Finding]:
-    found = {path: _key(context.local, Path(path)) for path in identities(context)}
+    found = {path: _key(context.here, Path(path)) for path in identities(context)}
     bad = judge.keys(list(found.values()), os.geteuid())
     storage = context.config.storage
     if storage.endpoint and storage.serving:

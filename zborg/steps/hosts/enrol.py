@@ -80,8 +80,8 @@ def _server(context: Context, request: Request) -> ServerFacts:
     name = config.storage.dataset_of(host.name)
     dataset = _datasets(context).get(name)
     home = dataset.mountpoint if dataset and dataset.mounted else None
-    held = bool(home and last_transactions(context.storage, [home]))
-    known = held and home and repository_id(context.storage, home)
+    held = bool(home and last_transactions(context.storage.runner, [home]))
+    known = held and home and repository_id(context.storage.runner, home)
     return ServerFacts(
         dataset=name,
         dataset_there=dataset is not None,
@@ -94,9 +94,9 @@ def _server(context: Context, request: Request) -> ServerFacts:
 
 def _datasets(context: Context) -> dict[str, Dataset]:
     root = context.config.storage.dataset
-    found = {dataset.name: dataset for dataset in context.zfs.datasets(root)}
+    found = {dataset.name: dataset for dataset in context.storage.zfs.datasets(root)}
     if root not in found:
-        raise missing(context.zfs, root, "", "zborg init")
+        raise missing(context.storage.zfs, root, "", "zborg init")
     return found
 
 
@@ -206,7 +206,7 @@ class _Enrolment:
         context = self.begun.context
         name = context.config.storage.dataset_of(self.request.host.name)
         if made := _datasets(context).get(name):
-            context.zfs.remove(name, made.guid)
+            context.storage.zfs.remove(name, made.guid)
 
     def _agent(self, entry: Entry) -> str:
         made = entry.install()
@@ -247,7 +247,7 @@ class _Enrolment:
         return self.begun.context.tunnel.ask(self.request.host, "version").splitlines()
 
     def _repository(self) -> str:
-        empty = not entries(self.begun.context.storage, self.home)
+        empty = not entries(self.begun.context.storage.runner, self.home)
         if empty and "initialised yes" in self.answer:
             raise Conflict(
                 f"the host has the key of a repository, but {self.home} is empty",
@@ -263,7 +263,7 @@ class _Enrolment:
         return "made; its key is on the host alone" if outcome and sure(outcome) else "is there"
 
     def _forget_repository(self, entry: Entry) -> None:
-        storage = self.begun.context.storage
+        storage = self.begun.context.storage.runner
         entry.undo(["repository:/var/lib/zborg"])
         if found := entries(storage, self.home):
             storage.run(["rm", "-rf", "--", *(f"{self.home}/{name}" for name in found)])
@@ -276,7 +276,7 @@ class _Enrolment:
 
     def _escrow(self) -> str:
         context, host = self.begun.context, self.request.host
-        repository = repository_id(context.storage, self.home)
+        repository = repository_id(context.storage.runner, self.home)
         escrow = escrow_of(context.config)
         if escrow.is_sealed(host.name, repository):
             return f"{escrow.path(host.name)} is there"
@@ -291,7 +291,7 @@ class _Enrolment:
         return HostRun(self.begun, self.request.host, self.lock, self.home)
 
     def _holds_archive(self) -> bool:
-        return bool(self.home and last_transactions(self.begun.context.storage, [self.home]))
+        return bool(self.home and last_transactions(self.begun.context.storage.runner, [self.home]))
 
     def _reason_to_stay(self) -> str:
         if self.stays:

@@ -44,7 +44,7 @@ def reach_hosts(context: Context, names: Sequence[str]) -> Report:
     hosts = select_hosts(context.config, names)
     begun = begin(context, "host test")
     try:
-        datasets = {one.name: one for one in context.zfs.datasets(context.config.storage.dataset)}
+        datasets = {one.name: one for one in context.storage.zfs.datasets(context.config.storage.dataset)}
     except ZborgError as error:
         return begun.report([outcome_of("step", "host test", error)], rule=inspect)
     with ThreadPoolExecutor(max_workers=context.config.parallel) as pool:
@@ -87,7 +87,7 @@ def _is_sealed(context: Context, host: Host, datasets: dict[str, Dataset]) -> bo
     if not dataset or not dataset.mounted or not dataset.mountpoint:
         return False
     try:
-        repository = repository_id(context.storage, dataset.mountpoint)
+        repository = repository_id(context.storage.runner, dataset.mountpoint)
     except ZborgError:  # no repository yet
         return False
     return bool(repository) and escrow_of(context.config).is_sealed(host.name, repository)

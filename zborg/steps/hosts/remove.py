@@ -79,7 +79,7 @@ def forget_host(context: Context, name: str, *, dry_run: bool = False) -> Report
 
 def _has_dataset(context: Context, name: str) -> bool:
     dataset = context.config.storage.dataset_of(name)
-    return "/" not in name and any(one.name == dataset for one in context.zfs.datasets(dataset))
+    return "/" not in name and any(one.name == dataset for one in context.storage.zfs.datasets(dataset))
 
 
 def _forgotten(begun: Begun, name: str) -> Report:

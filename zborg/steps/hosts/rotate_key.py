@@ -109,7 +109,7 @@ class _Rotation:
             return f"{self._new.path} is there"
         path = _folder(self.begun.context.config) / f"id_{self.host.name}.{self.begun.started:%Y%m%dT%H%M%SZ}"
         self.work.note("new key", lambda: forget_key(path))
-        sure(make_key(self.begun.context.local, str(path), self.begun.context.config.name))
+        sure(make_key(self.begun.context.here, str(path), self.begun.context.config.name))
         self.found = replace(self.found, new=_key(str(path)))
         return f"{path} made"
 

@@ -65,9 +65,9 @@ def give_up(begun: Begun, datasets: Sequence[Dataset]) -> Iterator[Outcome]:
 
 
 def _give_up(begun: Begun, dataset: Dataset, token: str) -> Iterator[Outcome]:
-    cut = begun.context.zfs.decode(token)
+    cut = begun.context.storage.zfs.decode(token)
     if cut.to_guid == dataset.properties[P_ABANDON]:  # else the wish was about an earlier one
-        begun.context.zfs.abort_receive(dataset.name)
+        begun.context.storage.zfs.abort_receive(dataset.name)
         _fulfilled(begun, dataset.name)
         words = f"gave up a cut stream of {cut.to_name}, {size(cut.received)}, as its sender asked"
         yield Outcome("dataset", dataset.name, Status.OK, words, result=GivenUp(given_up=cut.received))
@@ -76,5 +76,5 @@ def _give_up(begun: Begun, dataset: Dataset, token: str) -> Iterator[Outcome]:
 def _fulfilled(begun: Begun, name: str) -> None:
     """The same snapshot may come anew, from another base, and be cut again: nobody asked to give that up.
     Of a first stream the dataset is gone, and the wish with it."""
-    if any(one.name == name for one in begun.context.zfs.datasets(name)):
-        begun.context.zfs.set([name], {P_ABANDON: "done"})
+    if any(one.name == name for one in begun.context.storage.zfs.datasets(name)):
+        begun.context.storage.zfs.set([name], {P_ABANDON: "done"})

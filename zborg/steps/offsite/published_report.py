@@ -28,7 +28,7 @@ def tell(context: Context, report: Report, *, dry_run: bool) -> Report:
     reports = [one for one in found if one]
     if context.config.storage.received and reports and not dry_run:
         try:
-            context.zfs.set([root], {P_REPORT: published_report.write(reports)})
+            context.storage.zfs.set([root], {P_REPORT: published_report.write(reports)})
         except ZborgError as error:
             context.emit(Warned(root, f"the servers will not hear of this: {error.message}"))
     return report

@@ -33,7 +33,7 @@ class Ends:
 
     @property
     def near(self) -> Zfs:
-        return self.begun.context.zfs
+        return self.begun.context.storage.zfs
 
     @property
     def root(self) -> str:
@@ -47,7 +47,7 @@ class Ends:
     @property
     def limit(self) -> Limit | None:
         rate = self.target.bandwidth_limit
-        return Limit(self.begun.context.local, rate) if rate else None
+        return Limit(self.begun.context.here, rate) if rate else None
 
     @property
     def record(self) -> str:

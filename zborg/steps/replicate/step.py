@@ -68,7 +68,7 @@ def _target(begun: Begun, together: Together, target: Target, *, dry_run: bool) 
     try:
         # One run per target: a second one's plan would be old before its turn came.
         with begun.context.locks.hold(f"target-{target.name}"):
-            ends = Ends(begun, target, begun.context.zfs_of(target))
+            ends = Ends(begun, target, begun.context.target(target).zfs)
             seen = ends.compare()
             done.plan = seen.plan.lines()
             if dry_run:

@@ -25,7 +25,7 @@ def _verify(begun: Begun, *, targets: Sequence[Target]) -> Report:
     outcomes: list[Outcome] = []
     for target in targets:
         try:
-            ends = Ends(begun, target, begun.context.zfs_of(target))
+            ends = Ends(begun, target, begun.context.target(target).zfs)
             outcomes += _datasets(ends, ends.compare())
         except ZborgError as error:
             outcomes.append(outcome_of("target", target.name, error))

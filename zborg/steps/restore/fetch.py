@@ -45,7 +45,7 @@ def at_hand(
         return
     _check_plain(place, snapshot)
     context = begun.context
-    near = replace(place, zfs=context.zfs, machine=context.storage, dataset=context.config.storage.dataset)
+    near = replace(place, machine=context.storage, dataset=context.config.storage.dataset)
     clear_stale(begun, near)  # before there has to be room for both
     made = f"{fetched_below(near, begun.run)}/{place.host}"
     near = replace(near, dataset=made, reader=False)

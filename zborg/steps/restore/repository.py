@@ -177,8 +177,8 @@ class _Copy:
         null = os.open(os.devnull, os.O_RDWR)
         try:
             pair = chain(
-                lambda out: self._place.machine.start(reading, stdin=null, stdout=out),
-                lambda into: self._begun.context.local.start(writing, stdin=into, stdout=null),
+                lambda out: self._place.machine.runner.start(reading, stdin=null, stdout=out),
+                lambda into: self._begun.context.here.start(writing, stdin=into, stdout=null),
             )
         finally:
             os.close(null)

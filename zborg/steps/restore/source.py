@@ -17,7 +17,7 @@ from zborg.borg.storage.confine import confine
 from zborg.borg.storage.repository import forbid_writing
 from zborg.errors import UsageError
 from zborg.interrupt import cancelled
-from zborg.model import Dataset, Runner, Snapshot, SnapshotName, Target, Zfs
+from zborg.model import Dataset, Machine, Snapshot, SnapshotName, Target, Zfs
 from zborg.model.machines import NAME_PATTERN
 from zborg.model.text.remedy import command, remedy
 from zborg.planning.restore.select import Label, choose, parse_at
@@ -33,13 +33,16 @@ _SCRATCH = re.compile(rf"[^/]+/zborg-scratch/({_FETCHED})?{_RUN.pattern}/(?P<hos
 class Place:
     """One copy of one host's repository: on the storage, or on a target."""
 
-    zfs: Zfs
-    machine: Runner
+    machine: Machine
     dataset: str
     host: str
     target: str = ""  # "" is the storage
     reader: bool = False  # reached with a key that only reads: nothing can be made there
     aside: bool = False  # a history that was set aside: no dataset of any host
+
+    @property
+    def zfs(self) -> Zfs:
+        return self.machine.zfs
 
     @property
     def scratch(self) -> str:
@@ -95,13 +98,12 @@ def place_of(context: Context, host: str, source: Source = STORAGE) -> Place:
         raise UsageError("--identity is the key of a target's reader", "name the target with --from")
     if not source.target:
         dataset, aside = source.dataset or context.config.storage.dataset_of(host), bool(source.dataset)
-        return Place(context.zfs, context.storage, dataset, host, aside=aside)
+        return Place(context.storage, dataset, host, aside=aside)
     (found,) = select_targets(context.config, [source.target])
     if source.identity:
         found = _as_reader(found, Path(source.identity))
     dataset, reader = source.dataset or f"{found.dataset}/{host}", bool(source.identity)
-    zfs, machine, aside = context.zfs_of(found), context.machine_of(found), bool(source.dataset)
-    return Place(zfs, machine, dataset, host, found.name, reader, aside)
+    return Place(context.target(found), dataset, host, found.name, reader, aside=bool(source.dataset))
 
 
 def _as_reader(target: Target, identity: Path) -> Target:
@@ -135,9 +137,9 @@ def clone(begun: Begun, place: Place, snapshot: Snapshot, *, served: bool = Fals
     made = f"{place.scratch}/{begun.run}/{place.host}"
     try:
         home = place.zfs.clone(snapshot.full, made)
-        place.machine.run(["rm", "-rf", "--", f"{home}/lock.exclusive", f"{home}/lock.roster"])
+        place.machine.runner.run(["rm", "-rf", "--", f"{home}/lock.exclusive", f"{home}/lock.roster"])
         if served:
-            forbid_writing(place.machine, home)
+            forbid_writing(place.machine.runner, home)
             _give(begun.context, place.host, home)
         yield home
     finally:
@@ -149,9 +151,9 @@ def _give(context: Context, host: str, home: str) -> None:
     """A snapshot from before hosts had numbers of their own is served under its host's number as well."""
     storage = context.config.storage
     (known,) = (one for one in context.config.hosts if one.name == host)
-    own = next((one for one in context.zfs.datasets(storage.dataset_of(host)) if one.mounted), None)
+    own = next((one for one in context.storage.zfs.datasets(storage.dataset_of(host)) if one.mounted), None)
     like = own.mountpoint if own and own.mountpoint else ""
-    confine(context.storage, [home], storage.account_of(known), like=like)
+    confine(context.storage.runner, [home], storage.account_of(known), like=like)
 
 
 def scratch_host(dataset: str) -> str:

@@ -41,10 +41,10 @@ def _judged(begun: Begun, dataset: str = "") -> tuple[Held, ...]:
     """One listing of each kind, and one command per 100 held snapshots."""
     context = begun.context
     root = dataset or context.config.storage.dataset
-    datasets, snapshots = context.zfs.datasets(root), context.zfs.snapshots(root)
+    datasets, snapshots = context.storage.zfs.datasets(root), context.storage.zfs.snapshots(root)
     if not datasets:
-        raise missing(context.zfs, root, "", "zborg init")
-    holds = context.zfs.holds([one.full for one in snapshots if one.holds])
+        raise missing(context.storage.zfs, root, "", "zborg init")
+    holds = context.storage.zfs.holds([one.full for one in snapshots if one.holds])
     targets = [target.name for target in context.config.targets]
     return judge_holds(holds, Facts(snapshots, targets, _records(datasets), begun.started))
 
@@ -106,7 +106,7 @@ def place_holds(context: Context, placing: Placing, *, dry_run: bool = False) ->
 
 def _place(context: Context, tag: str, snapshot: Snapshot) -> Outcome:
     try:
-        context.zfs.hold(tag, snapshot.full)
+        context.storage.zfs.hold(tag, snapshot.full)
     except ZborgError as error:
         return outcome_of("hold", snapshot.full, error)
     return Outcome("hold", snapshot.full, Status.OK, f"held as {tag}", result=HeldSnapshot(tag=tag))
@@ -153,7 +153,7 @@ def _let_go(begun: Begun, held: Held) -> Outcome:
     dataset = snapshot.partition("@")[0]
     try:
         with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
-            begun.context.zfs.release(tag, snapshot)
+            begun.context.storage.zfs.release(tag, snapshot)
     except ZborgError as error:
         return outcome_of("hold", snapshot, error)
     return Outcome("hold", snapshot, Status.OK, f"released {tag}", result=HeldSnapshot(tag=tag))

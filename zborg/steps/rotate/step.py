@@ -45,12 +45,12 @@ def _rotate(begun: Begun, *, dry_run: bool) -> Report:
     context, root = begun.context, begun.context.config.storage.dataset
     cleared = [] if dry_run else clear_killed(begun)
     with context.locks.hold("snapshot"):
-        datasets, snapshots = context.zfs.datasets(root), context.zfs.snapshots(root)
+        datasets, snapshots = context.storage.zfs.datasets(root), context.storage.zfs.snapshots(root)
     if not datasets:
-        raise missing(context.zfs, root, "", "zborg init")
+        raise missing(context.storage.zfs, root, "", "zborg init")
     if not dry_run and (more := clear_cloned(begun, snapshots)):
         cleared += more
-        snapshots = context.zfs.snapshots(root)
+        snapshots = context.storage.zfs.snapshots(root)
     common = bases(datasets)
     judged = kept_too_long(begun, common, snapshots)
     vetoes = common.vetoes(snapshots, judged.let_go)
@@ -103,7 +103,7 @@ def _foreseen(begun: Begun, plan: RotatePlan) -> list[Outcome]:
 
 def _would(begun: Begun, dataset: str, raws: Sequence[str]) -> Outcome:
     try:
-        freed = begun.context.zfs.freed(dataset, raws)
+        freed = begun.context.storage.zfs.freed(dataset, raws)
     except ZborgError as error:
         return outcome_of("dataset", dataset, error).noting(dry_run=True)
     words = f"would destroy {counted(len(raws), 'snapshot')} and free {size(freed)}"
@@ -152,7 +152,7 @@ def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequen
         with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
             marked = give_way(begun, doomed, let_go)
             # Identity is the guid: what was renamed or taken into use since the plan is left alone.
-            names = begun.context.zfs.destroy(dataset, {one.raw: one.guid for one in doomed})
+            names = begun.context.storage.zfs.destroy(dataset, {one.raw: one.guid for one in doomed})
     except ZborgError as error:
         return outcome_of("dataset", dataset, error)
     return Outcome(

@@ -92,7 +92,7 @@ def _kept(begun: Begun, known: Bases, old: Sequence[Snapshot]) -> Iterator[Retai
     # By the records first: a held snapshot of a dataset without one is not replication's.
     replicated = {dataset for dataset, _ in known.guids}
     held = [one.full for one in old if one.holds and one.dataset in replicated]
-    tagged = {(hold.snapshot, hold.tag) for hold in begun.context.zfs.holds(held)} if held else set()
+    tagged = {(hold.snapshot, hold.tag) for hold in begun.context.storage.zfs.holds(held)} if held else set()
     arrived: Mapping[str, datetime] | None = None
     for one in old:
         for target in begun.context.config.targets:
@@ -144,7 +144,7 @@ def give_way(begun: Begun, doomed: Sequence[Snapshot], let_go: Iterable[Retained
 
     Returns what is to be said of it. The dataset's lock must be held.
     """
-    guids, zfs, output = {one.guid for one in doomed}, begun.context.zfs, []
+    guids, zfs, output = {one.guid for one in doomed}, begun.context.storage.zfs, []
     for one in let_go:
         if one.snapshot.guid in guids:
             zfs.bookmark(one.snapshot.full, one.snapshot.raw)
