@@ -16,7 +16,7 @@ from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import size
 from zborg.planning import clocks
 from zborg.planning.backup.plausible import doubt
-from zborg.steps.context import Begun
+from zborg.steps.context import StepRun
 
 PAST = timedelta(days=14)
 """How far back a usual night is looked for: what stays small for half of it becomes usual."""
@@ -46,8 +46,8 @@ class Checks:
     earlier: Mapping[str, Sequence[Outcome]]
 
     @classmethod
-    def gather(cls, begun: Begun) -> Checks:
-        outcomes = begun.context.runs.outcomes_since("backup", begun.started - PAST)
+    def gather(cls, run: StepRun) -> Checks:
+        outcomes = run.context.runs.outcomes_since("backup", run.started - PAST)
         return cls({host: [one for one in some if one.status.good] for host, some in outcomes.items()})
 
     def judged(self, host: Host, outcome: Outcome) -> Outcome:

@@ -56,12 +56,12 @@ Rule = Callable[[Sequence[Outcome]], tuple[Status, Exit]]
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A step that has begun: its name, run id and start."""
+class StepRun:
+    """One run of a step: its name, id and start."""
 
     context: Context
     command: str
-    run: str
+    id: str
     started: datetime
 
     def report(
@@ -72,37 +72,37 @@ class Begun:
         now = self.context.clock()
         name = self.context.config.name
         return Report(
-            self.command, self.run, name, self.started, now, status, code, tuple(outcomes), tuple(plan)
+            self.command, self.id, name, self.started, now, status, code, tuple(outcomes), tuple(plan)
         )
 
 
-def begin(context: Context, command: str) -> Begun:
-    begun = quietly(context, command)
-    context.emit(StepBegun(command, run=begun.run))
-    return begun
+def begin(context: Context, command: str) -> StepRun:
+    run = quietly(context, command)
+    context.emit(StepBegun(command, run=run.id))
+    return run
 
 
-def quietly(context: Context, command: str) -> Begun:
+def quietly(context: Context, command: str) -> StepRun:
     """For who only looks, and leaves no trace."""
     now = context.clock()
-    return Begun(context, command, new_run(now), now)
+    return StepRun(context, command, new_run(now), now)
 
 
-def attempt(context: Context, command: str, work: Callable[[Begun], Report], *, dry_run: bool) -> Report:
+def attempt(context: Context, command: str, work: Callable[[StepRun], Report], *, dry_run: bool) -> Report:
     """Do a step and save its report.
 
     A step that cannot even begin leaves a report as well: `status` would go on showing the last good one.
     """
-    begun = begin(context, command)
+    run = begin(context, command)
     try:
-        report = work(begun)
+        report = work(run)
     except UsageError:
         raise
     except ZborgError as error:
-        report = begun.report([outcome_of("step", command, error)])
+        report = run.report([outcome_of("step", command, error)])
     except Exception as error:
         if not dry_run:
-            context.runs.save(begun.report([outcome_of("step", command, error)]))
+            context.runs.save(run.report([outcome_of("step", command, error)]))
         raise
     if not dry_run:
         context.runs.save(report)

@@ -19,7 +19,7 @@ from zborg.model.results import KeyMade, Result
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import size
 from zborg.planning.doctor import walls
-from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+from zborg.steps.context import StepRun, Context, begin, outcome_of, select_hosts
 from zborg.steps.mounts import check_mounted, wanted
 
 # borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
@@ -39,27 +39,27 @@ _NO_SLACK = "free space in the pool and run zborg init again, or set slack under
 def init(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
     """Make what is missing."""
     hosts = select_hosts(context.config, names)
-    begun = begin(context, "init")
+    run = begin(context, "init")
     if dry_run:
-        return begun.report((), _plan(begun, hosts))
-    report = _init(begun, hosts)
+        return run.report((), _plan(run, hosts))
+    report = _init(run, hosts)
     context.runs.save(report)  # since when this server is in use
     return report
 
 
-def _init(begun: Begun, hosts: Sequence[Host]) -> Report:
-    context = begun.context
+def _init(run: StepRun, hosts: Sequence[Host]) -> Report:
+    context = run.context
     # Who sits in a folder with another zborg.toml must see that before a dataset is made.
     context.emit(Warned("config", f"this is what {context.config.path} asks for"))
     outcomes = [make_key(context.here, identity, context.config.name) for identity in identities(context)]
     if any(outcome.status is Status.FAILED for outcome in outcomes):
-        return begun.report(outcomes)
+        return run.report(outcomes)
     keys = {one.subject: one.result for one in outcomes if isinstance(one.result, KeyMade)}
     made = {identity: key.public for identity, key in keys.items() if key.made}
     if lines := _lines(context.config.storage, made):
-        return begun.report([*outcomes, _hand_out(context.config.storage, lines)])
+        return run.report([*outcomes, _hand_out(context.config.storage, lines)])
     try:
-        outcomes += make_datasets(begun, hosts, context.config.storage.quota)
+        outcomes += make_datasets(run, hosts, context.config.storage.quota)
         outcomes += _slack(context)
         outcomes += _brought(context)
         # Those with a reverse tunnel reach their repository through the server's sshd instead.
@@ -67,7 +67,7 @@ def _init(begun: Begun, hosts: Sequence[Host]) -> Report:
         outcomes += [_served(context, host.name) for host in served[:1]]
     except ZborgError as error:
         outcomes.append(outcome_of("storage", context.config.storage.dataset, error))
-    return begun.report(outcomes)
+    return run.report(outcomes)
 
 
 def _brought(context: Context) -> Iterator[Outcome]:
@@ -135,13 +135,13 @@ def identities(context: Context) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*default, *(e.identity for e in endpoints)]))
 
 
-def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
-    context = begun.context
+def _plan(run: StepRun, hosts: Sequence[Host]) -> list[str]:
+    context = run.context
     keys = [f"make the key {path}" for path in identities(context) if not Path(path).exists()]
     if keys and context.config.storage.endpoint:
         return [*keys, f"look at {context.config.storage.endpoint} once the key is known there"]
-    existing = _existing(begun)
-    missing = [f"create {name}" for name in _wanted(begun, hosts) if name not in existing]
+    existing = _existing(run)
+    missing = [f"create {name}" for name in _wanted(run, hosts) if name not in existing]
     storage = context.config.storage
     if storage.slack and not context.storage.zfs.datasets(storage.reserve):
         missing.append(f"create {storage.reserve}, which keeps {size(storage.slack)} of the pool free")
@@ -168,33 +168,33 @@ def _text(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
 
 
-def _wanted(begun: Begun, hosts: Sequence[Host]) -> list[str]:
-    storage = begun.context.config.storage
+def _wanted(run: StepRun, hosts: Sequence[Host]) -> list[str]:
+    storage = run.context.config.storage
     return [storage.dataset, *(storage.dataset_of(host.name) for host in hosts)]
 
 
-def _existing(begun: Begun) -> dict[str, Dataset]:
-    return {d.name: d for d in begun.context.storage.zfs.datasets(begun.context.config.storage.dataset)}
+def _existing(run: StepRun) -> dict[str, Dataset]:
+    return {d.name: d for d in run.context.storage.zfs.datasets(run.context.config.storage.dataset)}
 
 
 Hold = Callable[[str], AbstractContextManager[object]]
 
 
 def make_datasets(
-    begun: Begun, hosts: Sequence[Host], quota: int, hold: Hold | None = None
+    run: StepRun, hosts: Sequence[Host], quota: int, hold: Hold | None = None
 ) -> Iterator[Outcome]:
     """The storage's dataset and the hosts', a new host's with its quota, each given to its host's own number.
 
     `hold` is how a host's lock is taken; a caller that has it already says so.
     """
-    context, existing = begun.context, _existing(begun)
-    root, *children = _wanted(begun, hosts)
+    context, existing = run.context, _existing(run)
+    root, *children = _wanted(run, hosts)
     for name in (root, *children):
         if name not in existing:
             limit = {"quota": str(quota)} if quota else {}
             context.storage.zfs.create(name, _STORAGE if name == root else limit)
     context.storage.zfs.hide_snapshots(root, *children)  # borg takes `.zfs` for a file that is in its way
-    given = _hand_over(begun, hosts, hold or context.locks.hold)
+    given = _hand_over(run, hosts, hold or context.locks.hold)
     for name in (root, *children):
         words = "is there" if name in existing else "created"
         if name in given and (name in existing or given[name].status is not Status.OK):
@@ -222,15 +222,15 @@ def _slack(context: Context) -> Iterator[Outcome]:
     yield Outcome("dataset", storage.reserve, Status.OK, words)
 
 
-def _hand_over(begun: Begun, hosts: Sequence[Host], hold: Hold) -> dict[str, Outcome]:
+def _hand_over(run: StepRun, hosts: Sequence[Host], hold: Hold) -> dict[str, Outcome]:
     """Each dataset is its host's alone to write in (borg/storage/confine.py). What was done, by dataset.
 
     Looked at in all of them, because an init that was killed may have left one as it was made, and one from
     before hosts had numbers of their own has files of the shared account. They change under the host's lock.
     """
-    context, storage = begun.context, begun.context.config.storage
+    context, storage = run.context, run.context.config.storage
     names = {storage.dataset_of(host.name): host for host in hosts}
-    homes = _homes(begun, list(names))
+    homes = _homes(run, list(names))
     done = {name: _unprepared(name) for name in names.keys() - set(homes.values())}
     by_account: dict[str, list[str]] = {}
     for home, name in homes.items():
@@ -239,7 +239,7 @@ def _hand_over(begun: Begun, hosts: Sequence[Host], hold: Hold) -> dict[str, Out
         for home, owned in confine(context.storage.runner, some, account, look=True).items():
             if owned.changed:
                 name = homes[home]
-                done[name] = _given(begun, names[name], home, hold)
+                done[name] = _given(run, names[name], home, hold)
     return done
 
 
@@ -249,9 +249,9 @@ def _unprepared(name: str) -> Outcome:
     return Outcome("dataset", name, Status.WARNING, "but not mounted: it is not prepared for a backup", fix)
 
 
-def _given(begun: Begun, host: Host, home: str, hold: Hold) -> Outcome:
+def _given(run: StepRun, host: Host, home: str, hold: Hold) -> Outcome:
     """A backup that is at work goes on, and changes nothing: the next one, or init, does it."""
-    context, storage = begun.context, begun.context.config.storage
+    context, storage = run.context, run.context.config.storage
     name, account = storage.dataset_of(host.name), storage.account_of(host)
     try:
         with hold(f"host-{host.name}"):
@@ -262,14 +262,14 @@ def _given(begun: Begun, host: Host, home: str, hold: Hold) -> Outcome:
     return Outcome("dataset", name, Status.OK, f"now for {account or f'number {owned.uid}'} to write in")
 
 
-def _homes(begun: Begun, names: Sequence[str]) -> dict[str, str]:
+def _homes(run: StepRun, names: Sequence[str]) -> dict[str, str]:
     """Datasets by mountpoint. What is not mounted is left alone: its directory is on another disk."""
-    existing = _existing(begun)
+    existing = _existing(run)
     homes = {}
     for name in names:
         dataset = existing[name]
-        root = existing.get(begun.context.config.storage.dataset)
-        place = wanted(begun.context.config.storage, root).place(name)
+        root = existing.get(run.context.config.storage.dataset)
+        place = wanted(run.context.config.storage, root).place(name)
         if dataset.mounted or dataset.mountpoint != place:
-            homes[check_mounted(begun.context, dataset, root)] = name
+            homes[check_mounted(run.context, dataset, root)] = name
     return homes

@@ -12,7 +12,7 @@ from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status
 from zborg.model.results import SnapshotTaken
 from zborg.steps.backup.step import Backup, Options
-from zborg.steps.context import Begun, Context, begin, outcome_of
+from zborg.steps.context import StepRun, Context, begin, outcome_of
 from zborg.steps.inventory import vanished
 from zborg.steps.replicate.step import replicate
 from zborg.steps.rotate.step import rotate
@@ -37,10 +37,10 @@ _ALLOWED = (Status.DAMAGED, Status.CONFLICT, Status.PARTIAL, Status.WARNING)
 
 def night(context: Context, *, allow_partial: bool = False, dry_run: bool = False) -> Report:
     """Every step, each with a report of its own; this one gathers their outcomes."""
-    begun = begin(context, "run")
+    run = begin(context, "run")
     work: list[Backup] = []
     steps: dict[str, Callable[[], Report]] = {
-        "inventory": lambda: _inventory(begun, dry_run=dry_run),
+        "inventory": lambda: _inventory(run, dry_run=dry_run),
         "backup": lambda: _backup(context, Options(allow_partial=allow_partial, dry_run=dry_run), work),
         "snapshot": lambda: snapshot(context, dry_run=dry_run),
         "rotate": lambda: rotate(context, dry_run=dry_run),
@@ -49,10 +49,10 @@ def night(context: Context, *, allow_partial: bool = False, dry_run: bool = Fals
     }
     if context.config.storage.received:  # an off-site takes what comes, and sends nothing on
         steps = {name: step for name, step in steps.items() if name in ("rotate", "scrub")}
-    reports = [_unless_stopped(begun, name, step) for name, step in steps.items()]
+    reports = [_unless_stopped(run, name, step) for name, step in steps.items()]
     if work and not work[0].ended:
-        context.afterwards.append(partial(_stragglers, begun, work[0], reports))
-    report = _gathered(begun, reports)
+        context.afterwards.append(partial(_stragglers, run, work[0], reports))
+    report = _gathered(run, reports)
     if not dry_run:
         context.runs.save(report)
     return report
@@ -64,20 +64,20 @@ def _backup(context: Context, options: Options, work: list[Backup]) -> Report:
     return work[0].within(context.config.window or inf)
 
 
-def _stragglers(begun: Begun, work: Backup, reports: list[Report]) -> Report:
+def _stragglers(run: StepRun, work: Backup, reports: list[Report]) -> Report:
     """Wait for who outlasted the window. Each end is recorded by a snapshot, and the last is sent off-site.
 
     Returns the night's report anew, with what became of all.
     """
-    context, window = begun.context, begun.context.config.window
+    context, window = run.context, run.context.config.window
     later: list[Report] = []
     while not work.ended:
         work.advance()
         cancelled.wait(_TOGETHER)
-        later.append(_telling(_unless_stopped(begun, "snapshot", lambda: snapshot(context))))
-    later.append(_unless_stopped(begun, "replicate", lambda: replicate(context)))
+        later.append(_telling(_unless_stopped(run, "snapshot", lambda: snapshot(context))))
+    later.append(_unless_stopped(run, "replicate", lambda: replicate(context)))
     whole = work.report(window)
-    report = _gathered(begun, [*(whole if one.command == "backup" else one for one in reports), *later])
+    report = _gathered(run, [*(whole if one.command == "backup" else one for one in reports), *later])
     context.runs.save(report)
     return report
 
@@ -92,30 +92,30 @@ def _is_marked(outcome: Outcome) -> bool:
     return isinstance(outcome.result, SnapshotTaken) and bool(outcome.result.state)
 
 
-def _inventory(begun: Begun, *, dry_run: bool) -> Report:
+def _inventory(run: StepRun, *, dry_run: bool) -> Report:
     """Hosts that zborg.toml names no more: a night without them is no good night."""
-    lost = vanished(begun.context.config)
+    lost = vanished(run.context.config)
     parts = [one.noting(dry_run=True) for one in lost] if dry_run else lost
-    return replace(begun.report(parts), command="inventory")
+    return replace(run.report(parts), command="inventory")
 
 
-def _unless_stopped(begun: Begun, name: str, step: Callable[[], Report]) -> Report:
+def _unless_stopped(run: StepRun, name: str, step: Callable[[], Report]) -> Report:
     """Every step reports its own failures. A bug in one must not keep the others from their work."""
     if cancelled.is_set():
-        skipped = begun.report([outcome_of("step", name, Interrupted("not started: interrupted"))])
+        skipped = run.report([outcome_of("step", name, Interrupted("not started: interrupted"))])
         return replace(skipped, command=name)
     try:
         return step()
     except Exception as error:
-        broken = begun.report([outcome_of("step", name, error)])
+        broken = run.report([outcome_of("step", name, error)])
         return replace(broken, command=name, exit=broken.exit if isinstance(error, OSError) else Exit.BUG)
 
 
-def _gathered(begun: Begun, reports: list[Report]) -> Report:
+def _gathered(run: StepRun, reports: list[Report]) -> Report:
     worst = max(reports, key=lambda report: _rank(report.exit))
     plan = [f"{report.command}: {line}" for report in reports for line in report.plan]
     outcomes = [outcome for report in reports for outcome in _named(report)]
-    whole = begun.report(outcomes, plan)
+    whole = run.report(outcomes, plan)
     parts = [report.status for report in reports]
     allowed = next((status for status in _ALLOWED if status in parts), Status.OK)
     return replace(whole, exit=worst.exit, status=worst.status if worst.exit else allowed)

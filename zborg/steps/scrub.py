@@ -16,7 +16,7 @@ from zborg.model.results import PoolState, Result
 from zborg.model.text.remedy import parse, remedy
 from zborg.planning.observe.damage import damaged_in
 from zborg.planning.observe.health import capacity_findings, scrub_findings, start_scrub
-from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, quietly
+from zborg.steps.context import StepRun, Context, attempt, inspect, outcome_of, quietly
 from zborg.steps.offsite.published_report import tell
 
 _LOOK_EVERY = 2.0  # seconds
@@ -29,15 +29,15 @@ def scrub(context: Context, *, start: bool = False, wait: bool = False, dry_run:
     return tell(context, attempt(context, "scrub", work, dry_run=dry_run), dry_run=dry_run)
 
 
-def _scrub(begun: Begun, *, start: bool, wait: bool, dry_run: bool) -> Report:
-    ours = pool_of(begun.context.config.storage.dataset)
+def _scrub(run: StepRun, *, start: bool, wait: bool, dry_run: bool) -> Report:
+    ours = pool_of(run.context.config.storage.dataset)
     if dry_run:
-        return begun.report((), _plan(begun, ours, start=start, wait=wait))
+        return run.report((), _plan(run, ours, start=start, wait=wait))
     if start:
-        _start(begun.context, ours)
+        _start(run.context, ours)
     if wait:
-        _wait(begun, ours)
-    return begun.report(list(_verify(begun)), rule=inspect)
+        _wait(run, ours)
+    return run.report(list(_verify(run)), rule=inspect)
 
 
 def pool_of(dataset: str) -> str:
@@ -46,15 +46,15 @@ def pool_of(dataset: str) -> str:
 
 def verified(context: Context) -> Report:
     """What every pool says now. Nothing is changed, and nothing saved."""
-    begun = quietly(context, "scrub")
-    return begun.report(list(_verify(begun)), rule=inspect)
+    run = quietly(context, "scrub")
+    return run.report(list(_verify(run)), rule=inspect)
 
 
-def _plan(begun: Begun, ours: str, *, start: bool, wait: bool) -> list[str]:
-    limit = begun.context.config.scrub_max_age // 86400
+def _plan(run: StepRun, ours: str, *, start: bool, wait: bool) -> list[str]:
+    limit = run.context.config.scrub_max_age // 86400
     lines = [f"start a scrub of {ours}"] if start else []
     lines += [f"wait until the scrub of {ours} has ended"] if wait else []
-    pools = ", ".join(subject for subject, _, _ in _pools(begun))
+    pools = ", ".join(subject for subject, _, _ in _pools(run))
     return [*lines, f"verify that the last scrub of {pools} is at most {limit} days old and found no error"]
 
 
@@ -63,33 +63,33 @@ def _start(context: Context, pool: str) -> None:
         context.storage.zfs.scrub(pool)
 
 
-def _wait(begun: Begun, name: str) -> None:
+def _wait(run: StepRun, name: str) -> None:
     """Scrubs take hours; nothing but an interruption ends the waiting early."""
-    begun.context.emit(Started(name))
-    while (pool := begun.context.storage.zfs.pool(name)).scrub is Scrub.RUNNING:
-        begun.context.emit(Progress(name, percent=pool.done * 100))
+    run.context.emit(Started(name))
+    while (pool := run.context.storage.zfs.pool(name)).scrub is Scrub.RUNNING:
+        run.context.emit(Progress(name, percent=pool.done * 100))
         if cancelled.wait(_LOOK_EVERY):
             raise Interrupted(f"stopped waiting; the scrub of {name} goes on")
-    begun.context.emit(Finished(name))
+    run.context.emit(Finished(name))
 
 
-def _pools(begun: Begun) -> Iterator[tuple[str, Zfs, str]]:
+def _pools(run: StepRun) -> Iterator[tuple[str, Zfs, str]]:
     """(subject, adapter, our root there) of the storage and of every target."""
-    context = begun.context
+    context = run.context
     root = context.config.storage.dataset
     yield pool_of(root), context.storage.zfs, root
     for target in context.config.targets:
         yield f"{target.name}:{pool_of(target.dataset)}", context.target(target).zfs, target.dataset
 
 
-def _verify(begun: Begun) -> Iterator[Outcome]:
-    for subject, zfs, root in _pools(begun):
+def _verify(run: StepRun) -> Iterator[Outcome]:
+    for subject, zfs, root in _pools(run):
         try:
             pool = _located(zfs, zfs.pool(pool_of(root)), root)
         except ZborgError as error:
             yield outcome_of("pool", subject, error)
             continue
-        yield judged(subject, pool, begun.context.config, begun.context.clock())
+        yield judged(subject, pool, run.context.config, run.context.clock())
 
 
 def _located(zfs: Zfs, pool: Pool, root: str) -> Pool:

@@ -28,7 +28,7 @@ from zborg.model.text.remedy import command, remedy
 from zborg.planning import clocks
 from zborg.planning.restore.select import check_label
 from zborg.steps.checks import clock_warning
-from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
+from zborg.steps.context import StepRun, Context, attempt, missing, outcome_of
 
 _LETTING_GO = timedelta(minutes=1)  # at most, between the end of a backup and the end of its lock
 
@@ -59,28 +59,28 @@ def snapshot(context: Context, *, label: str | None = None, dry_run: bool = Fals
     return attempt(context, "snapshot", work, dry_run=dry_run)
 
 
-def _snapshot(begun: Begun, *, label: str, dry_run: bool) -> Report:
-    if begun.context.config.storage.received:
+def _snapshot(run: StepRun, *, label: str, dry_run: bool) -> Report:
+    if run.context.config.storage.received:
         raise ZborgError(
-            f"{begun.context.config.storage.dataset} is received from another zborg, and takes no snapshots "
+            f"{run.context.config.storage.dataset} is received from another zborg, and takes no snapshots "
             "of its own: no increment could follow one",
             remedy("zborg run", first="an off-site rotates and scrubs what it received:"),
         )
-    with begun.context.locks.hold("snapshot"):
-        facts = _gather(begun)
-        name = SnapshotName.of(begun.started)
+    with run.context.locks.hold("snapshot"):
+        facts = _gather(run)
+        name = SnapshotName.of(run.started)
         _check_clock(facts, name)
-        reported = _check_storage_clock(begun.context)
-        quiet = not label and _is_quiet(begun.context, facts)
+        reported = _check_storage_clock(run.context)
+        quiet = not label and _is_quiet(run.context, facts)
         if dry_run:
-            return begun.report((), [_unchanged(facts)] if quiet else _plan(begun, facts, name, label))
-        return begun.report(
-            [*reported, *(_skip(begun, facts) if quiet else _take(begun, facts, name, label))]
+            return run.report((), [_unchanged(facts)] if quiet else _plan(run, facts, name, label))
+        return run.report(
+            [*reported, *(_skip(run, facts) if quiet else _take(run, facts, name, label))]
         )
 
 
-def _gather(begun: Begun) -> _Facts:
-    context, storage = begun.context, begun.context.config.storage
+def _gather(run: StepRun) -> _Facts:
+    context, storage = run.context, run.context.config.storage
     datasets = context.storage.zfs.datasets(storage.dataset)
     if not datasets:
         raise missing(context.storage.zfs, storage.dataset, "", "zborg init")
@@ -164,10 +164,10 @@ def _unchanged(facts: _Facts) -> str:
     return f"nothing changed since {facts.newest.raw if facts.newest else 'the last'}, so none is taken"
 
 
-def _skip(begun: Begun, facts: _Facts) -> list[Outcome]:
-    root = begun.context.config.storage.dataset
+def _skip(run: StepRun, facts: _Facts) -> list[Outcome]:
+    root = run.context.config.storage.dataset
     present = {dataset.name for dataset in facts.datasets}
-    homes = [begun.context.config.storage.dataset_of(host) for host in facts.states]
+    homes = [run.context.config.storage.dataset_of(host) for host in facts.states]
     skipped = Outcome("dataset", root, Status.SKIPPED, _unchanged(facts), result=NoSnapshot(snapshot=None))
     return [skipped, *(_without_dataset(name) for name in homes if name not in present)]
 
@@ -191,8 +191,8 @@ def _check_storage_clock(context: Context) -> list[Outcome]:
     return clock_warning("the storage", there, here)
 
 
-def _plan(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[str]:
-    storage = begun.context.config.storage
+def _plan(run: StepRun, facts: _Facts, name: SnapshotName, label: str) -> list[str]:
+    storage = run.context.config.storage
     marks = [
         f"mark {storage.dataset_of(host)}: {state or 'no backup'}" for host, state in facts.states.items()
     ]
@@ -200,14 +200,14 @@ def _plan(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[s
     return [f"snapshot {storage.dataset}@{name} and all below it, at once{called}", *marks]
 
 
-def _take(begun: Begun, facts: _Facts, name: SnapshotName, label: str) -> list[Outcome]:
-    storage, zfs = begun.context.config.storage, begun.context.storage.zfs
+def _take(run: StepRun, facts: _Facts, name: SnapshotName, label: str) -> list[Outcome]:
+    storage, zfs = run.context.config.storage, run.context.storage.zfs
     # Run and label are written in the same transaction group. A snapshot without a state is never taken
     # for good, so being killed before the next line costs a mark and promises nothing.
-    zfs.snapshot(storage.dataset, str(name), {P_RUN: begun.run} | ({P_LABEL: label} if label else {}))
+    zfs.snapshot(storage.dataset, str(name), {P_RUN: run.id} | ({P_LABEL: label} if label else {}))
     present = {dataset.name for dataset in facts.datasets}
     outcomes = []
-    for marks, names in _grouped(begun, facts, present).items():
+    for marks, names in _grouped(run, facts, present).items():
         try:
             zfs.set([f"{one}@{name}" for one in names], dict(marks))
         except ZborgError as error:
@@ -232,11 +232,11 @@ def _without_dataset(name: str) -> Outcome:
     return Outcome("dataset", name, Status.WARNING, "does not exist: there is nothing to snapshot", fix)
 
 
-def _grouped(begun: Begun, facts: _Facts, present: set[str]) -> dict[tuple[tuple[str, str], ...], list[str]]:
+def _grouped(run: StepRun, facts: _Facts, present: set[str]) -> dict[tuple[tuple[str, str], ...], list[str]]:
     """Datasets by the properties they get: one `zfs set` serves all that get the same."""
     groups: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
     for host, state in facts.states.items():
-        dataset = begun.context.config.storage.dataset_of(host)
+        dataset = run.context.config.storage.dataset_of(host)
         marks = {P_STATE: state.value} if state else {}
         if dataset in facts.transactions:
             marks[P_TRANSACTION] = str(facts.transactions[dataset])

@@ -16,7 +16,7 @@ from zborg.model import Host, Outcome, Speaker, Status
 from zborg.model.results import HostBackup
 from zborg.model.wall import NONE
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, refuse_to_replace
+from zborg.steps.context import StepRun, refuse_to_replace
 
 _LAST_LINES = 10  # that go with a failure
 
@@ -25,13 +25,13 @@ _LAST_LINES = 10  # that go with a failure
 class ReverseBackup:
     """One host's forced command, and what it came to."""
 
-    begun: Begun
+    run: StepRun
     host: Host
     lock: Lock
 
-    def run(self, home: str) -> Outcome:
+    def execute(self, home: str) -> Outcome:
         """`home` is the mountpoint of the host's dataset. Raises ZborgError when there was no way."""
-        context = self.begun.context
+        context = self.run.context
         before = self._last(home)
         if not before:
             # borgmatic may be told to make what is missing: not in place of a history that was lost.
@@ -59,13 +59,13 @@ class ReverseBackup:
         return outcome if last > before else self._unproven(outcome)
 
     def _last(self, home: str) -> int:
-        return last_transactions(self.begun.context.storage.runner, [home]).get(home, 0)
+        return last_transactions(self.run.context.storage.runner, [home]).get(home, 0)
 
     def _unproven(self, outcome: Outcome) -> Outcome:
         """No commit came: what borgmatic calls good is not."""
         if not outcome.status.good:
             return outcome
-        dataset = self.begun.context.config.storage.dataset_of(self.host.name)
+        dataset = self.run.context.config.storage.dataset_of(self.host.name)
         words = f"borgmatic says good, but no commit reached {dataset}"
         return replace(
             outcome,

@@ -27,7 +27,7 @@ from zborg.planning.hosts.agent_version import answer_of, shell_prints
 from zborg.state.locks import Lock
 from zborg.steps.backup.retry import Tries
 from zborg.steps.backup.walls import UNKNOWN
-from zborg.steps.context import Begun, refuse_to_replace
+from zborg.steps.context import StepRun, refuse_to_replace
 from zborg.steps.mounts import machine_of
 
 _BETWEEN = 0.2  # seconds between two events of progress of a host
@@ -41,7 +41,7 @@ def archive_name(host: Host, at: datetime) -> str:
 class HostRun:
     """init when there is no repository, then create; prune when that is due."""
 
-    begun: Begun
+    run: StepRun
     host: Host
     lock: Lock
     home: str  # the mountpoint of its dataset
@@ -49,9 +49,9 @@ class HostRun:
     _before: int = field(default=0, init=False)  # the last commit that the server saw before this try
 
     def __post_init__(self) -> None:
-        self.tries = Tries(self.begun, self.host)
+        self.tries = Tries(self.run, self.host)
 
-    def run(self) -> Outcome:
+    def execute(self) -> Outcome:
         """Raises ZborgError when it did not come to an outcome of borg's."""
         return self.tries.persistently(self._once)
 
@@ -71,18 +71,18 @@ class HostRun:
     def archive(self, verb: str, tried: int = 1) -> Outcome:
         """After prepare(): a new archive by this verb, good only if the server saw its commit."""
         # Nothing that was ever backed up is served before this.
-        confine(self.begun.context.storage.runner, [self.home], self._account)
+        confine(self.run.context.storage.runner, [self.home], self._account)
         # The last try may have made its archive: every try has a name of its own.
-        name = archive_name(self.host, self.begun.started if tried == 1 else self.begun.context.clock())
+        name = archive_name(self.host, self.run.started if tried == 1 else self.run.context.clock())
         return self._proven(self._verb(verb, self.host.name, name), name)
 
     # --- is there a repository, and whose ---
 
     def _last(self) -> int:
-        return last_transactions(self.begun.context.storage.runner, [self.home]).get(self.home, 0)
+        return last_transactions(self.run.context.storage.runner, [self.home]).get(self.home, 0)
 
     def _told(self) -> list[str]:
-        return self.begun.context.tunnel.ask(self.host, "version").splitlines()
+        return self.run.context.tunnel.ask(self.host, "version").splitlines()
 
     def _is_new(self) -> bool:
         """Whether the repository is to be made. No commit was ever seen here; Conflict if that is odd.
@@ -92,11 +92,11 @@ class HostRun:
         """
         answer = self._told()
         self._check_name(answer)
-        storage, unknown = self.begun.context.storage.runner, "initialised no" in answer
+        storage, unknown = self.run.context.storage.runner, "initialised no" in answer
         found = self._found(entries(storage, self.home))
         if "config" in found and not unknown:
             return False  # killed between its init and its first commit
-        refuse_to_replace(self.begun.context, self.host)
+        refuse_to_replace(self.run.context, self.host)
         if found and not (unknown and left_by_init(storage, self.home, found)):
             raise self._in_the_way(found)
         if found:
@@ -105,21 +105,21 @@ class HostRun:
 
     def _found(self, names: Sequence[str]) -> Sequence[str]:
         """What lies in the dataset besides litter, which would keep borg from making a repository there."""
-        storage = self.begun.context.storage.runner
+        storage = self.run.context.storage.runner
         if not names:
             return names
         if SNAPDIR in names:
-            self.begun.context.storage.zfs.hide_snapshots(self._dataset)
+            self.run.context.storage.zfs.hide_snapshots(self._dataset)
         clear_litter(storage, self.home)
         return entries(storage, self.home)
 
     @property
     def _dataset(self) -> str:
-        return self.begun.context.config.storage.dataset_of(self.host.name)
+        return self.run.context.config.storage.dataset_of(self.host.name)
 
     def _in_the_way(self, names: Sequence[str]) -> Conflict:
         """Everything is kept, under a name that is free, and `zborg init` makes an empty dataset again."""
-        context, name = self.begun.context, self._dataset
+        context, name = self.run.context, self._dataset
         shown = ", ".join(map(quoted, names[:5])) + (", ..." if len(names) > 5 else "")
         older = looks_like_a_repository(names)
         what = "a repository that this host does not know" if older else "files that are no repository"
@@ -185,21 +185,21 @@ class HostRun:
             return f"a borg runs on {self.host.name}"
         if "borg_runs no" not in answer:
             return f"whether a borg runs on {self.host.name} its agent does not say"
-        pids = ", ".join(map(str, serving(self.begun.context.storage.runner, self.host.name, self._server())))
+        pids = ", ".join(map(str, serving(self.run.context.storage.runner, self.host.name, self._server())))
         return f"a borg serve of its repository runs on the storage, pid {pids}" if pids else ""
 
     @property
     def _account(self) -> str:
-        return self.begun.context.config.storage.account_of(self.host)
+        return self.run.context.config.storage.account_of(self.host)
 
     def _server(self) -> str:
         """As whom `borg serve` runs for it."""
-        storage = self.begun.context.storage.runner
+        storage = self.run.context.storage.runner
         return self._account or str(confine(storage, [self.home], look=True)[self.home].uid)
 
     def _say(self, *words: str) -> tuple[int, BorgLog]:
         name = self.host.name
-        log = BorgLog(name, self.begun.context.config.storage.dataset_of(name))
+        log = BorgLog(name, self.run.context.config.storage.dataset_of(name))
 
         shown = 0.0
 
@@ -208,11 +208,11 @@ class HostRun:
             # borg counts five times a second, a host that means harm a hundred thousand times.
             if (counts := log.feed(line, speaker)) and (now := time.monotonic()) - shown >= _BETWEEN:
                 shown = now
-                self.begun.context.emit(Progress(self.host.name, **counts._asdict()))
+                self.run.context.emit(Progress(self.host.name, **counts._asdict()))
 
         limited = self.tries.limited()
         try:
-            return self.begun.context.tunnel.verb(limited, words, listen, adopt=self.lock.adopt), log
+            return self.run.context.tunnel.verb(limited, words, listen, adopt=self.lock.adopt), log
         except TimedOut as error:
             raise self.tries.too_late() from error
         except Stalled as error:
@@ -222,7 +222,7 @@ class HostRun:
         judged, message, remedy = judge(status, log)
         if log.garbled and judged is Status.FAILED:
             message, remedy = self._who_prints(message, remedy)
-        wall = self.begun.context.tunnel.wall(self.host.name)
+        wall = self.run.context.tunnel.wall(self.host.name)
         result = HostBackup(
             **statistics(log.json()),
             wall=wall.words if wall else UNKNOWN,
@@ -263,7 +263,7 @@ class HostRun:
 
         That a host keeps all is noted too: to ask costs a connection, which need not be made every night.
         """
-        when = to_second(self.begun.started)
+        when = to_second(self.run.started)
         try:
             if "prune yes" not in self._told():
                 return made.noting(keeps_all=when)

@@ -17,13 +17,13 @@ from zborg.model.storage.zfs import SUSPENDED
 from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import duration, span
 from zborg.planning.backup.schedule import backoff
-from zborg.steps.context import Begun
+from zborg.steps.context import StepRun
 
 
-def pause(begun: Begun, host: Host, seconds: float) -> None:
+def pause(run: StepRun, host: Host, seconds: float) -> None:
     """Wait before a connection. Raises Interrupted as soon as zborg is asked to stop."""
     if seconds > 0:
-        begun.context.emit(Waiting(host.name, seconds=seconds))
+        run.context.emit(Waiting(host.name, seconds=seconds))
     if cancelled.wait(seconds):
         raise Interrupted("interrupted")
 
@@ -32,7 +32,7 @@ def pause(begun: Begun, host: Host, seconds: float) -> None:
 class Tries:
     """The host's `timeout` runs from here on."""
 
-    begun: Begun
+    run: StepRun
     host: Host
     _began: float = field(default_factory=time.monotonic)
 
@@ -52,7 +52,7 @@ class Tries:
 
         A host that waits for a suspended pool is as silent as a frozen one: so the pool is asked.
         """
-        storage = self.begun.context.config.storage
+        storage = self.run.context.config.storage
         pool = storage.dataset.split("/")[0]
         where = "the storage" if storage.endpoint else "this machine"
         if self._is_suspended(pool):
@@ -74,13 +74,13 @@ class Tries:
 
     def _is_suspended(self, pool: str) -> bool:
         try:
-            return self.begun.context.storage.zfs.pool(pool).health == SUSPENDED
+            return self.run.context.storage.zfs.pool(pool).health == SUSPENDED
         except ZborgError as error:  # the backup failed in any case: this would only have explained it
             self.warn(f"whether {pool} is suspended could not be seen: {error.message}")
             return False
 
     def warn(self, words: str) -> None:
-        self.begun.context.emit(Warned(self.host.name, words))
+        self.run.context.emit(Warned(self.host.name, words))
 
     def persistently(self, once: Callable[[int], Outcome]) -> Outcome:
         """`once`, which is told the number of the try, until it comes to an outcome.
@@ -91,7 +91,7 @@ class Tries:
         while True:
             tried += 1
             wait = backoff(tried, random.random())
-            last = tried > self.begun.context.config.retries or wait > self._left()
+            last = tried > self.run.context.config.retries or wait > self._left()
             try:
                 outcome = once(tried)
                 if lost and outcome.status is Status.SKIPPED:
@@ -109,7 +109,7 @@ class Tries:
                     raise
                 reason, lost = error.message, error
             self.warn(f"{reason}; again in {span(wait)}")
-            pause(self.begun, self.host, wait)
+            pause(self.run, self.host, wait)
 
     def _left(self) -> float:
         return self._began + self.host.timeout - time.monotonic()

@@ -29,7 +29,7 @@ from zborg.steps.backup.host import HostRun, archive_name
 from zborg.steps.backup.retry import Tries, pause
 from zborg.steps.backup.workers import Fleet
 from zborg.steps.checks import Checks, check_room
-from zborg.steps.context import Begun, Context, begin, conclude, missing, nobody, outcome_of, select_hosts
+from zborg.steps.context import StepRun, Context, begin, conclude, missing, nobody, outcome_of, select_hosts
 from zborg.steps.mounts import check_mounted
 
 
@@ -57,9 +57,9 @@ class Backup:
 
     def __init__(self, context: Context, options: Options) -> None:
         hosts = select_hosts(context.config, options.hosts, options.exclude)
-        self._begun, self._options = begin(context, "backup"), options
+        self._run, self._options = begin(context, "backup"), options
         oldest = max((host.max_age for host in hosts), default=0)
-        self._past = look_back(context.runs, self._begun.started, context.config.prune_every, oldest)
+        self._past = look_back(context.runs, self._run.started, context.config.prune_every, oldest)
         self._hosts = _ordered(hosts, self._past)
         self._others = [
             Outcome("host", name, Status.SKIPPED, "excluded on the command line") for name in options.exclude
@@ -71,7 +71,7 @@ class Backup:
     def within(self, seconds: float) -> Report:
         """The report after so many seconds at most: whoever has not ended by then is busy."""
         if self._options.dry_run:
-            return self._begun.report((), _plan(self._begun, self._hosts))
+            return self._run.report((), _plan(self._run, self._hosts))
         deadline = time.monotonic() + seconds
         if self._fleet is None:
             self._start()
@@ -90,9 +90,9 @@ class Backup:
         """Saved at once, whoever waits for the host: a killed run loses no finished one."""
         with self._recording:
             # The run may go on for hours with others: the outcome has its own time.
-            finished = to_second(self._begun.context.clock())
+            finished = to_second(self._run.context.clock())
             self._ended.append(replace(outcome, result=backup_of(outcome.result).replace(finished=finished)))
-            self._begun.context.runs.save(self._begun.report([*self._others, *self._ended]))
+            self._run.context.runs.save(self._run.report([*self._others, *self._ended]))
             return self._ended[-1]
 
     @property
@@ -101,24 +101,24 @@ class Backup:
 
     def report(self, window: float) -> Report:
         """As of now, saved."""
-        context = self._begun.context
+        context = self._run.context
         with self._recording:
             ended = list(self._ended)
         fleet = [*ended, *_others(self._fleet, ended, window)] if self._fleet else []
         outcomes = [*self._others, *fleet] or [nobody(context.config)]
         partial_ok = self._options.allow_partial or context.config.allow_partial
-        report = self._begun.report(outcomes, rule=partial(conclude, partial_ok=partial_ok))
+        report = self._run.report(outcomes, rule=partial(conclude, partial_ok=partial_ok))
         context.runs.save(report)
         return report
 
     def _start(self) -> None:
-        context = self._begun.context
+        context = self._run.context
         try:
             datasets = _datasets(context)
         except ZborgError as error:
             self._others += [outcome_of("host", host.name, error) for host in self._hosts]
             return
-        work = _HostWork(self._begun, self._past, datasets, Checks.gather(self._begun), self._record)
+        work = _HostWork(self._run, self._past, datasets, Checks.gather(self._run), self._record)
         work.announce(self._hosts)
         places = Places(context.config.parallel, self._past.seconds, context.config.jitter)
         self._fleet = Fleet(self._hosts, work.one, places, self._reason_to_stop)
@@ -154,25 +154,25 @@ def _ordered(hosts: Sequence[Host], past: Past) -> tuple[Host, ...]:
     return tuple(by_name[name] for name in longest_first(by_name, past.seconds))
 
 
-def _plan(begun: Begun, hosts: Sequence[Host]) -> list[str]:
-    config = begun.context.config
+def _plan(run: StepRun, hosts: Sequence[Host]) -> list[str]:
+    config = run.context.config
     at_once = min(config.parallel, len(hosts))
     lines = [
-        f"back up {h.name} ({h.endpoint}) into {config.storage.dataset_of(h.name)} {_as(begun, h)}"
+        f"back up {h.name} ({h.endpoint}) into {config.storage.dataset_of(h.name)} {_as(run, h)}"
         for h in hosts
     ]
     return [*lines, f"{counted(len(hosts), 'host')}, {at_once} at once"]
 
 
-def _as(begun: Begun, host: Host) -> str:
-    return "by its own borgmatic" if host.reverse else f"as {archive_name(host, begun.started)}"
+def _as(run: StepRun, host: Host) -> str:
+    return "by its own borgmatic" if host.reverse else f"as {archive_name(host, run.started)}"
 
 
 @dataclass(frozen=True)
 class _HostWork:
     """What is done for each host of one run."""
 
-    begun: Begun
+    run: StepRun
     past: Past
     datasets: Mapping[str, Dataset]
     checks: Checks
@@ -181,15 +181,15 @@ class _HostWork:
     def announce(self, hosts: Sequence[Host]) -> None:
         """Who shows the work can tell from this what is still to come."""
         expected = {host.name: self.past.seconds.get(host.name) for host in hosts}
-        parallel = self.begun.context.config.parallel
-        self.begun.context.emit(Planned(self.begun.command, expected=expected, parallel=parallel))
+        parallel = self.run.context.config.parallel
+        self.run.context.emit(Planned(self.run.command, expected=expected, parallel=parallel))
 
     def one(self, host: Host) -> Outcome:
         """One host, whatever happens to it, as an outcome: no host ends the night of the others."""
-        context = self.begun.context
+        context = self.run.context
         try:
             context.emit(Started(host.name))
-            pause(self.begun, host, random.uniform(0, context.config.jitter))
+            pause(self.run, host, random.uniform(0, context.config.jitter))
             # Recorded before the lock is let go: a snapshot finds the host at work, or what became of it.
             with context.locks.hold(f"host-{host.name}") as lock:
                 outcome = self.record(self._judged(host, lock))
@@ -203,21 +203,21 @@ class _HostWork:
             made = self._under_lock(host, lock)
         except Exception as error:
             return outcome_of("host", host.name, error)
-        return excuses.judged(host, made, self.past.since.get(host.name), self.begun.context.clock())
+        return excuses.judged(host, made, self.past.since.get(host.name), self.run.context.clock())
 
     def _under_lock(self, host: Host, lock: Lock) -> Outcome:
-        home = _home(self.begun.context, host, self.datasets)
+        home = _home(self.run.context, host, self.datasets)
         if host.reverse:
-            tries = Tries(self.begun, host)
-            return tries.persistently(lambda _: ReverseBackup(self.begun, tries.limited(), lock).run(home))
-        work = HostRun(self.begun, host, lock, home)
-        made = self.checks.judged(host, work.run())
+            tries = Tries(self.run, host)
+            return tries.persistently(lambda _: ReverseBackup(self.run, tries.limited(), lock).execute(home))
+        work = HostRun(self.run, host, lock, home)
+        made = self.checks.judged(host, work.execute())
         return work.pruned(made) if self._is_to_prune(made) else made
 
     def _is_to_prune(self, made: Outcome) -> bool:
         """An archive that is doubted must not push the others out."""
-        last, every = self.past.pruned.get(made.subject), self.begun.context.config.prune_every
-        due = prune_is_due(last, self.begun.started, every)
+        last, every = self.past.pruned.get(made.subject), self.run.context.config.prune_every
+        due = prune_is_due(last, self.run.started, every)
         return due and made.status.good and not backup_of(made.result).doubt
 
 

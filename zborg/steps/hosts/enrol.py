@@ -28,7 +28,7 @@ from zborg.planning.hosts.enrol import Plan, ServerFacts, plan
 from zborg.state.escrow import Escrow
 from zborg.state.locks import Lock
 from zborg.steps.backup.host import HostRun
-from zborg.steps.context import Begun, Context, begin, inspect, missing
+from zborg.steps.context import StepRun, Context, begin, inspect, missing
 from zborg.steps.hosts.rollback import Work, sure
 from zborg.steps.init import make_datasets
 from zborg.steps.mounts import check_mounted
@@ -53,21 +53,21 @@ def enroll(
     context: Context, request: Request, entry: Entry | None, *, command: str, dry_run: bool = False
 ) -> Report:
     """Do what `look` plans, and report. `entry` None: the host's owner has installed the agent."""
-    begun = begin(context, command)
+    run = begin(context, command)
     name = request.host.name
     planned = look(context, request, entry)
     if planned.problems:
         outcomes = [Outcome(_KIND, name, Status.FAILED, p.message, p.remedy) for p in planned.problems]
-        return begun.report(outcomes, planned.lines(), rule=inspect)
+        return run.report(outcomes, planned.lines(), rule=inspect)
     if dry_run:
-        return begun.report((), planned.lines())
+        return run.report((), planned.lines())
     if not planned.changes:
         done = Outcome(_KIND, name, Status.OK, "is enrolled already; nothing was changed")
-        return begun.report([done], planned.lines())
+        return run.report([done], planned.lines())
     with context.locks.hold(f"host-{name}") as lock:
         work = Work(_KIND, name, context.emit)
-        outcomes = _Enrolment(begun, request, entry, lock, work).run()
-    report = begun.report(outcomes, planned.lines(), rule=inspect)
+        outcomes = _Enrolment(run, request, entry, lock, work).execute()
+    report = run.report(outcomes, planned.lines(), rule=inspect)
     context.runs.save(report)
     return report
 
@@ -164,7 +164,7 @@ def _fingerprint(key: str) -> str:
 class _Enrolment:
     """One host's steps in turn, and the way back."""
 
-    begun: Begun
+    run: StepRun
     request: Request
     entry: Entry | None
     lock: Lock
@@ -173,7 +173,7 @@ class _Enrolment:
     answer: list[str] = field(default_factory=list)  # what the agent says of its host
     stays: str = ""  # why nothing may be taken back any more
 
-    def run(self) -> list[Outcome]:
+    def execute(self) -> list[Outcome]:
         self.work.stays = self._reason_to_stay
         return self.work.run(self._steps())
 
@@ -191,19 +191,19 @@ class _Enrolment:
             yield "clean-up", partial(self._finish, self.entry)
 
     def _dataset(self) -> str:
-        context, host = self.begun.context, self.request.host
+        context, host = self.run.context, self.request.host
         name = context.config.storage.dataset_of(host.name)
         there = name in _datasets(context)
         if not there:
             self.work.note("dataset", self._remove_dataset)
-        list(make_datasets(self.begun, [host], self.request.quota, lambda _: nullcontext()))
+        list(make_datasets(self.run, [host], self.request.quota, lambda _: nullcontext()))
         found = _datasets(context)
         self.home = check_mounted(context, found[name], found.get(context.config.storage.dataset))
         context.tunnel.try_serve(host.name)
         return f"{name} is there" if there else f"{name} created"
 
     def _remove_dataset(self) -> None:
-        context = self.begun.context
+        context = self.run.context
         name = context.config.storage.dataset_of(self.request.host.name)
         if made := _datasets(context).get(name):
             context.storage.zfs.remove(name, made.guid)
@@ -215,7 +215,7 @@ class _Enrolment:
         return f"made {', '.join(map(_shown, made))}" if made else "is there"
 
     def _configuration(self) -> str:
-        config, host = self.begun.context.config, self.request.host
+        config, host = self.run.context.config, self.request.host
         known = next((one for one in config.hosts if one.name == host.name), None)
         if known:
             return "is there"
@@ -239,15 +239,15 @@ class _Enrolment:
     def _version(self) -> list[str]:
         for _ in range(_TRIES - 1):
             try:
-                return self.begun.context.tunnel.ask(self.request.host, "version").splitlines()
+                return self.run.context.tunnel.ask(self.request.host, "version").splitlines()
             except HostKeyChanged:
                 raise
             except Unreachable:
                 cancelled.wait(0.5)
-        return self.begun.context.tunnel.ask(self.request.host, "version").splitlines()
+        return self.run.context.tunnel.ask(self.request.host, "version").splitlines()
 
     def _repository(self) -> str:
-        empty = not entries(self.begun.context.storage.runner, self.home)
+        empty = not entries(self.run.context.storage.runner, self.home)
         if empty and "initialised yes" in self.answer:
             raise Conflict(
                 f"the host has the key of a repository, but {self.home} is empty",
@@ -263,7 +263,7 @@ class _Enrolment:
         return "made; its key is on the host alone" if outcome and sure(outcome) else "is there"
 
     def _forget_repository(self, entry: Entry) -> None:
-        storage = self.begun.context.storage.runner
+        storage = self.run.context.storage.runner
         entry.undo(["repository:/var/lib/zborg"])
         if found := entries(storage, self.home):
             storage.run(["rm", "-rf", "--", *(f"{self.home}/{name}" for name in found)])
@@ -275,7 +275,7 @@ class _Enrolment:
         return f"{backup_of(outcome.result).archive}: agent.conf alone"
 
     def _escrow(self) -> str:
-        context, host = self.begun.context, self.request.host
+        context, host = self.run.context, self.request.host
         repository = repository_id(context.storage.runner, self.home)
         escrow = escrow_of(context.config)
         if escrow.is_sealed(host.name, repository):
@@ -288,10 +288,10 @@ class _Enrolment:
         return f"next: zborg backup {self.request.host.name}"
 
     def _backup(self) -> HostRun:
-        return HostRun(self.begun, self.request.host, self.lock, self.home)
+        return HostRun(self.run, self.request.host, self.lock, self.home)
 
     def _holds_archive(self) -> bool:
-        return bool(self.home and last_transactions(self.begun.context.storage.runner, [self.home]))
+        return bool(self.home and last_transactions(self.run.context.storage.runner, [self.home]))
 
     def _reason_to_stay(self) -> str:
         if self.stays:

@@ -15,7 +15,7 @@ from zborg.model.results import ListedHost, TestedHost
 from zborg.model.text.units import duration
 from zborg.planning.hosts.agent_version import answer_of, clock_of, judge
 from zborg.state.runs import Runs, new_run
-from zborg.steps.context import Begun, Context, begin, inspect, nobody, outcome_of, select_hosts
+from zborg.steps.context import StepRun, Context, begin, inspect, nobody, outcome_of, select_hosts
 from zborg.steps.hosts.enrol import escrow_of
 from zborg.steps.inventory import vanished
 from zborg.steps.observe.status import last_good
@@ -42,18 +42,18 @@ def _listed(config: Config, host: Host, good: datetime | None, now: datetime) ->
 def reach_hosts(context: Context, names: Sequence[str]) -> Report:
     """Reach each host through the real way, and start a `borg serve` for it; several at once."""
     hosts = select_hosts(context.config, names)
-    begun = begin(context, "host test")
+    run = begin(context, "host test")
     try:
         datasets = {one.name: one for one in context.storage.zfs.datasets(context.config.storage.dataset)}
     except ZborgError as error:
-        return begun.report([outcome_of("step", "host test", error)], rule=inspect)
+        return run.report([outcome_of("step", "host test", error)], rule=inspect)
     with ThreadPoolExecutor(max_workers=context.config.parallel) as pool:
-        outcomes = list(pool.map(lambda host: _tested(begun, host, datasets), hosts))
-    return begun.report(outcomes or [nobody(context.config)], rule=inspect)
+        outcomes = list(pool.map(lambda host: _tested(run, host, datasets), hosts))
+    return run.report(outcomes or [nobody(context.config)], rule=inspect)
 
 
-def _tested(begun: Begun, host: Host, datasets: dict[str, Dataset]) -> Outcome:
-    context = begun.context
+def _tested(run: StepRun, host: Host, datasets: dict[str, Dataset]) -> Outcome:
+    context = run.context
     if host.reverse:
         words = "its forced command is borgmatic: a backup tries it, nothing less can"
         return Outcome("host", host.name, Status.SKIPPED, words)

@@ -7,7 +7,7 @@ from zborg.errors import UsageError
 from zborg.model import Host, Outcome, Report, Status
 from zborg.model.results import RemovedHost
 from zborg.model.text.remedy import command
-from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.context import StepRun, Context, begin, select_hosts
 from zborg.steps.hosts.enrol import escrow_of
 from zborg.steps.hosts.rotate_key import forget_key, own_keys
 from zborg.steps.inventory import known_hosts_of
@@ -32,15 +32,15 @@ _ON_THAT_HOST = (
 def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report:
     """Forget a host: its drop-in goes, its data and its key in escrow stay, and what stays is named."""
     (host,) = select_hosts(context.config, [name])
-    begun = begin(context, "host remove")
+    run = begin(context, "host remove")
     path = drop_in.path_of(context.config, name)
     if not drop_in.is_ours(path, name):
         where = path if name in drop_in.read(path).get("hosts", {}) else context.config.path
         words = f"its table was not written by zborg alone: look into {where} and what it includes"
         fix = f"remove [hosts.{name}] there by hand, then:\n{command('zborg', 'host', 'forget', name)}"
-        return begun.report([Outcome("host", name, Status.FAILED, words, fix)])
+        return run.report([Outcome("host", name, Status.FAILED, words, fix)])
     if dry_run:
-        return begun.report((), [f"remove {path}", *_lines(context, host)])
+        return run.report((), [f"remove {path}", *_lines(context, host)])
     with context.locks.hold(f"host-{name}"):
         path.unlink()
         (context.config.state_dir / f"known_hosts.{name}").unlink(missing_ok=True)
@@ -53,7 +53,7 @@ def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report
             "forgotten here; the line of the server's key in authorized_keys there is yours to take away"
         )
     done = Outcome("host", name, Status.OK, message, result=RemovedHost(removed=str(path), commands=commands))
-    report = begun.report([done, *_staying(context, name), *_staying_there(host)])
+    report = run.report([done, *_staying(context, name), *_staying_there(host)])
     context.runs.save(report)
     known_hosts_of(context.config).forget(name)  # after the report, by which it would be known again
     return report
@@ -69,12 +69,12 @@ def forget_host(context: Context, name: str, *, dry_run: bool = False) -> Report
         raise UsageError(
             f"{name} is in {config.path}: take its table away first", command("zborg", "host", "remove", name)
         )
-    begun = begin(context, "host forget")
+    run = begin(context, "host forget")
     if known_hosts_of(config).get(name) is None and not _has_dataset(context, name):
         raise UsageError(f"nothing is known of {name}", command("zborg", "host", "list"))
     if dry_run:
-        return begun.report((), [f"forget {name}", *_lines(context, None, name)])
-    return _forgotten(begun, name)
+        return run.report((), [f"forget {name}", *_lines(context, None, name)])
+    return _forgotten(run, name)
 
 
 def _has_dataset(context: Context, name: str) -> bool:
@@ -82,11 +82,11 @@ def _has_dataset(context: Context, name: str) -> bool:
     return "/" not in name and any(one.name == dataset for one in context.storage.zfs.datasets(dataset))
 
 
-def _forgotten(begun: Begun, name: str) -> Report:
+def _forgotten(run: StepRun, name: str) -> Report:
     done = Outcome("host", name, Status.OK, "forgotten: nothing warns of it any more")
-    report = begun.report([done, *_staying(begun.context, name)])
-    begun.context.runs.save(report)
-    known_hosts_of(begun.context.config).forget(name)
+    report = run.report([done, *_staying(run.context, name)])
+    run.context.runs.save(report)
+    known_hosts_of(run.context.config).forget(name)
     return report
 
 

@@ -14,7 +14,7 @@ from zborg.config import Config, drop_in
 from zborg.model import Host, Outcome, Report, Status
 from zborg.model.enrolment import Entry
 from zborg.planning.hosts.rotate_key import Rotation, ServerKey, plan
-from zborg.steps.context import Begun, Context, begin, inspect, select_hosts
+from zborg.steps.context import StepRun, Context, begin, inspect, select_hosts
 from zborg.steps.hosts.enrol import public_key
 from zborg.steps.hosts.rollback import Work, sure
 from zborg.steps.init import make_key
@@ -25,24 +25,24 @@ _KIND = "key"
 def rotate_key(context: Context, name: str, entry: Entry, *, dry_run: bool = False) -> Report:
     """Replace the key."""
     (host,) = select_hosts(context.config, [name])
-    begun = begin(context, "host rotate-key")
+    run = begin(context, "host rotate-key")
     path = drop_in.path_of(context.config, name)
     if host.reverse or not drop_in.is_ours(path, name):
         words = f"{path} is not what zborg has written for {name} alone: its identity must be changed by hand"
-        return begun.report([Outcome(_KIND, name, Status.FAILED, words, "docs/agent.md, The server's key")])
-    found = _gather(begun, host, entry)
+        return run.report([Outcome(_KIND, name, Status.FAILED, words, "docs/agent.md, The server's key")])
+    found = _gather(run, host, entry)
     if dry_run:
-        return begun.report((), _lines(host, found))
+        return run.report((), _lines(host, found))
     with context.locks.hold(f"host-{name}"):
         work = Work(_KIND, name, context.emit)
-        outcomes = _Rotation(begun, host, entry, work, found).run()
-    report = begun.report(outcomes, rule=inspect)
+        outcomes = _Rotation(run, host, entry, work, found).execute()
+    report = run.report(outcomes, rule=inspect)
     context.runs.save(report)
     return report
 
 
-def _gather(begun: Begun, host: Host, entry: Entry) -> Rotation:
-    config = begun.context.config
+def _gather(run: StepRun, host: Host, entry: Entry) -> Rotation:
+    config = run.context.config
     current = _key(host.endpoint.identity)
     shared = _key(config.identity) if Path(f"{config.identity}.pub").exists() else None
     own = [_key(str(path)) for path in own_keys(config, host.name) if Path(f"{path}.pub").exists()]
@@ -73,13 +73,13 @@ def _lines(host: Host, found: Rotation) -> list[str]:
 
 @dataclass
 class _Rotation:
-    begun: Begun
+    run: StepRun
     host: Host
     entry: Entry
     work: Work
     found: Rotation
 
-    def run(self) -> list[Outcome]:
+    def execute(self) -> list[Outcome]:
         self.work.stays = self._configured
         return self.work.run(self._steps())
 
@@ -90,7 +90,7 @@ class _Rotation:
 
     @property
     def _path(self) -> Path:
-        return drop_in.path_of(self.begun.context.config, self.host.name)
+        return drop_in.path_of(self.run.context.config, self.host.name)
 
     @property
     def _new(self) -> ServerKey:
@@ -107,9 +107,9 @@ class _Rotation:
     def _make(self) -> str:
         if self.found.new:
             return f"{self._new.path} is there"
-        path = _folder(self.begun.context.config) / f"id_{self.host.name}.{self.begun.started:%Y%m%dT%H%M%SZ}"
+        path = _folder(self.run.context.config) / f"id_{self.host.name}.{self.run.started:%Y%m%dT%H%M%SZ}"
         self.work.note("new key", lambda: forget_key(path))
-        sure(make_key(self.begun.context.here, str(path), self.begun.context.config.name))
+        sure(make_key(self.run.context.here, str(path), self.run.context.config.name))
         self.found = replace(self.found, new=_key(str(path)))
         return f"{path} made"
 
@@ -122,7 +122,7 @@ class _Rotation:
 
     def _try(self) -> str:
         endpoint = replace(self.host.endpoint, identity=self._new.path)
-        self.begun.context.tunnel.ask(replace(self.host, endpoint=endpoint), "version")
+        self.run.context.tunnel.ask(replace(self.host, endpoint=endpoint), "version")
         return "the agent answers to the new key"
 
     def _configure(self) -> str:
@@ -133,7 +133,7 @@ class _Rotation:
         """The shared key stays here: other hosts know it."""
         for key in self.found.retire:
             self.entry.drop_key(key.public)
-        for path in own_keys(self.begun.context.config, self.host.name):
+        for path in own_keys(self.run.context.config, self.host.name):
             if str(path) != self._new.path:
                 forget_key(path)
         return f"{', '.join(key.path for key in self.found.retire)}: the host knows it no more"

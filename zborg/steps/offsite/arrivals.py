@@ -14,14 +14,14 @@ from zborg.model.storage.zfs import P_ABANDON
 from zborg.model.text.units import size
 from zborg.planning.observe.health import arrival_finding
 from zborg.state.arrivals import FirstSeen
-from zborg.steps.context import Begun, outcome_of
+from zborg.steps.context import StepRun, outcome_of
 
 KIND = "arrivals"
 
 
-def arrivals(begun: Begun, snapshots: Sequence[Snapshot], datasets: Sequence[Dataset]) -> Outcome:
+def arrivals(run: StepRun, snapshots: Sequence[Snapshot], datasets: Sequence[Dataset]) -> Outcome:
     """Whether anything still comes. Its data lets `status` judge again later."""
-    config, now, first = begun.context.config, begun.started, begun.context.runs.since() or begun.started
+    config, now, first = run.context.config, run.started, run.context.runs.since() or run.started
     root = config.storage.dataset
     newest: dict[str, datetime | None] = {one.name: None for one in datasets if one.name != root}
     for one in snapshots:
@@ -33,10 +33,10 @@ def arrivals(begun: Begun, snapshots: Sequence[Snapshot], datasets: Sequence[Dat
     return replace(found, status=Status.SKIPPED) if found.status is Status.PENDING else found
 
 
-def first_seen(begun: Begun, snapshots: Sequence[Snapshot], *, dry_run: bool) -> Mapping[str, datetime]:
+def first_seen(run: StepRun, snapshots: Sequence[Snapshot], *, dry_run: bool) -> Mapping[str, datetime]:
     """By guid, and written down, before anything is destroyed."""
-    record = FirstSeen(begun.context.config.state_dir / "arrivals.json")
-    seen = record.among([one.guid for one in snapshots], begun.started)
+    record = FirstSeen(run.context.config.state_dir / "arrivals.json")
+    seen = record.among([one.guid for one in snapshots], run.started)
     if not dry_run:
         record.put(seen)
     return seen
@@ -54,27 +54,27 @@ def _outcome(finding: Finding, newest: Mapping[str, datetime | None]) -> Outcome
     return Outcome(KIND, finding.subject, finding.level, finding.message, finding.remedy, result)
 
 
-def give_up(begun: Begun, datasets: Sequence[Dataset]) -> Iterator[Outcome]:
+def give_up(run: StepRun, datasets: Sequence[Dataset]) -> Iterator[Outcome]:
     """Abort the partial receives that their sender asked to abort, through the sink, and no others."""
     for one in datasets:
         if one.resume_token and P_ABANDON in one.properties:
             try:
-                yield from _give_up(begun, one, one.resume_token)
+                yield from _give_up(run, one, one.resume_token)
             except ZborgError as error:
                 yield outcome_of("dataset", one.name, error)
 
 
-def _give_up(begun: Begun, dataset: Dataset, token: str) -> Iterator[Outcome]:
-    cut = begun.context.storage.zfs.decode(token)
+def _give_up(run: StepRun, dataset: Dataset, token: str) -> Iterator[Outcome]:
+    cut = run.context.storage.zfs.decode(token)
     if cut.to_guid == dataset.properties[P_ABANDON]:  # else the wish was about an earlier one
-        begun.context.storage.zfs.abort_receive(dataset.name)
-        _fulfilled(begun, dataset.name)
+        run.context.storage.zfs.abort_receive(dataset.name)
+        _fulfilled(run, dataset.name)
         words = f"gave up a cut stream of {cut.to_name}, {size(cut.received)}, as its sender asked"
         yield Outcome("dataset", dataset.name, Status.OK, words, result=GivenUp(given_up=cut.received))
 
 
-def _fulfilled(begun: Begun, name: str) -> None:
+def _fulfilled(run: StepRun, name: str) -> None:
     """The same snapshot may come anew, from another base, and be cut again: nobody asked to give that up.
     Of a first stream the dataset is gone, and the wish with it."""
-    if any(one.name == name for one in begun.context.storage.zfs.datasets(name)):
-        begun.context.storage.zfs.set([name], {P_ABANDON: "done"})
+    if any(one.name == name for one in run.context.storage.zfs.datasets(name)):
+        run.context.storage.zfs.set([name], {P_ABANDON: "done"})

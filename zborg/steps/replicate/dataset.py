@@ -63,7 +63,7 @@ def send(ends: Ends, seen: Compared, plan: DatasetPlan, subject: str, lock: Lock
     if not seen.fresh:
         return _afresh(sending)
     try:
-        return sending.run()
+        return sending.execute()
     except (TimedOut, Unreachable):
         raise
     except CommandFailed as refused:
@@ -85,7 +85,7 @@ def _afresh(sending: _Sending, refused: CommandFailed | None = None) -> Outcome:
             if not plan.steps:
                 return idle(sending.subject, plan)
             sending.renew(now, plan)
-            return sending.run()
+            return sending.execute()
     raise ZborgError(f"{source} is gone since this run began", "zborg replicate --dry-run") from refused
 
 
@@ -120,7 +120,7 @@ class _Sending:
     def compare(self) -> Compared:
         return self.ends.compare(self.ends.name_of(self.dataset.name))
 
-    def run(self) -> Outcome:
+    def execute(self) -> Outcome:
         while self.left:
             step = self.left[0]
             if cancelled.is_set():
@@ -202,7 +202,7 @@ class _Sending:
         self.held = [name for name in self.held if name not in older]
 
     def _transfer(self, step: Resume | Full | Increment) -> None:
-        meter = Meter(self.ends.begun.context.emit, self.subject)
+        meter = Meter(self.ends.run.context.emit, self.subject)
         try:
             transfer(
                 lambda stdout: self._send(step.stream, stdout),

@@ -14,7 +14,7 @@ from zborg.model.text.remedy import command, on
 from zborg.planning.replicate.facts import Abandon, Link, Mark, ReplicationPlan, Step, Tree
 from zborg.planning.replicate.plan import plan_all
 from zborg.planning.replicate.refusals import create
-from zborg.steps.context import Begun, missing
+from zborg.steps.context import StepRun, missing
 from zborg.steps.replicate.stream import Limit
 from zborg.zfs.argv import RAW_WORD, SEND_WORD
 
@@ -25,7 +25,7 @@ _FRESH = 600.0  # seconds; what was seen longer ago is looked at again before it
 class Ends:
     """The storage and one target."""
 
-    begun: Begun
+    run: StepRun
     target: Target
     far: Zfs
     held: set[str] = field(default_factory=set)  # by `hold_first`
@@ -33,11 +33,11 @@ class Ends:
 
     @property
     def near(self) -> Zfs:
-        return self.begun.context.storage.zfs
+        return self.run.context.storage.zfs
 
     @property
     def root(self) -> str:
-        return self.begun.context.config.storage.dataset
+        return self.run.context.config.storage.dataset
 
     @property
     def hold(self) -> str:
@@ -47,7 +47,7 @@ class Ends:
     @property
     def limit(self) -> Limit | None:
         rate = self.target.bandwidth_limit
-        return Limit(self.begun.context.here, rate) if rate else None
+        return Limit(self.run.context.here, rate) if rate else None
 
     @property
     def record(self) -> str:

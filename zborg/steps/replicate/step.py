@@ -19,7 +19,7 @@ from zborg.model.text.remedy import command, remedy
 from zborg.planning.replicate.facts import SHOWN, DatasetPlan, Divergence, ReplicationPlan
 from zborg.state.locks import Together
 from zborg.steps.checks import ask_clock
-from zborg.steps.context import Begun, Context, attempt, conclude, outcome_of, select_targets
+from zborg.steps.context import StepRun, Context, attempt, conclude, outcome_of, select_targets
 from zborg.steps.offsite.published_report import KIND, heard
 from zborg.steps.replicate.dataset import Diverged, idle, send
 from zborg.steps.replicate.endpoints import Compared, Ends
@@ -46,10 +46,10 @@ class _Done:
     foreseen: list[Outcome] = field(default_factory=list)
 
 
-def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Report:
+def _replicate(run: StepRun, *, targets: Sequence[Target], dry_run: bool) -> Report:
     """All targets at once: a slow line to one must not make the others wait."""
-    together = begun.context.locks.together()
-    work = partial(_target, begun, together, dry_run=dry_run)
+    together = run.context.locks.together()
+    work = partial(_target, run, together, dry_run=dry_run)
     with ThreadPoolExecutor(max_workers=len(targets) or 1) as pool:
         done = list(pool.map(work, targets))
     outcomes = [outcome for one in done for outcome in one.outcomes]
@@ -57,25 +57,25 @@ def _replicate(begun: Begun, *, targets: Sequence[Target], dry_run: bool) -> Rep
         outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
     foreseen = [outcome for one in done for outcome in one.foreseen]
     plans = [line for one in done for line in one.plan]
-    return begun.report(outcomes, plans, rule=partial(_conclude, foreseen=foreseen))
+    return run.report(outcomes, plans, rule=partial(_conclude, foreseen=foreseen))
 
 
-def _target(begun: Begun, together: Together, target: Target, *, dry_run: bool) -> _Done:
+def _target(run: StepRun, together: Together, target: Target, *, dry_run: bool) -> _Done:
     done = _Done()
     if cancelled.is_set():
         done.outcomes.append(outcome_of("target", target.name, _NOT_STARTED))
         return done
     try:
         # One run per target: a second one's plan would be old before its turn came.
-        with begun.context.locks.hold(f"target-{target.name}"):
-            ends = Ends(begun, target, begun.context.target(target).zfs)
+        with run.context.locks.hold(f"target-{target.name}"):
+            ends = Ends(run, target, run.context.target(target).zfs)
             seen = ends.compare()
             done.plan = seen.plan.lines()
             if dry_run:
                 done.foreseen += [_conflict(ends, conflict) for conflict in seen.plan.conflicts]
             else:
-                done.outcomes += ask_clock(target.name, ends.far, begun.context.clock)
-                done.outcomes += heard(target, seen.copies, begun.context.clock())
+                done.outcomes += ask_clock(target.name, ends.far, run.context.clock)
+                done.outcomes += heard(target, seen.copies, run.context.clock())
                 for outcome in _execute(ends, together, seen):
                     done.outcomes.append(outcome)
     except Exception as error:
@@ -144,7 +144,7 @@ def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
 
 
 def _one(ends: Ends, together: Together, seen: Compared, plan: DatasetPlan) -> Outcome:
-    context, subject = ends.begun.context, f"{ends.target.name}:{plan.target}"
+    context, subject = ends.run.context, f"{ends.target.name}:{plan.target}"
     if not plan.steps:
         return idle(subject, plan)
     if cancelled.is_set():

@@ -10,7 +10,7 @@ from zborg.model import Outcome, Report, Status, Target
 from zborg.model.results import Verified
 from zborg.model.text.remedy import command
 from zborg.planning.replicate.verify import Gap, gap
-from zborg.steps.context import Begun, Context, attempt, inspect, outcome_of, select_targets
+from zborg.steps.context import StepRun, Context, attempt, inspect, outcome_of, select_targets
 from zborg.steps.replicate.endpoints import Compared, Ends
 
 
@@ -21,17 +21,17 @@ def verify(context: Context, names: Sequence[str] = ()) -> Report:
     return attempt(context, "replicate --verify", partial(_verify, targets=targets), dry_run=True)
 
 
-def _verify(begun: Begun, *, targets: Sequence[Target]) -> Report:
+def _verify(run: StepRun, *, targets: Sequence[Target]) -> Report:
     outcomes: list[Outcome] = []
     for target in targets:
         try:
-            ends = Ends(begun, target, begun.context.target(target).zfs)
+            ends = Ends(run, target, run.context.target(target).zfs)
             outcomes += _datasets(ends, ends.compare())
         except ZborgError as error:
             outcomes.append(outcome_of("target", target.name, error))
     if not targets:
         outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
-    return begun.report(outcomes, rule=inspect)
+    return run.report(outcomes, rule=inspect)
 
 
 def _datasets(ends: Ends, found: Compared) -> Iterator[Outcome]:

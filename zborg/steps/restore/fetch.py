@@ -16,7 +16,7 @@ from zborg.interrupt import cancelled
 from zborg.model import Child, Outcome, Snapshot, Stream, Zfs
 from zborg.model.text.remedy import command, remedy
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, outcome_of
+from zborg.steps.context import StepRun, outcome_of
 from zborg.steps.replicate.stream import Meter, reason, to_blame
 from zborg.steps.restore.source import Place, clear_stale, drop_fetched, fetched_below
 from zborg.streams import chain, fed, first_bytes, pour, pump
@@ -34,7 +34,7 @@ _READER = "name the key that may read there with --identity (docs/restore.md)"
 
 @contextmanager
 def at_hand(
-    begun: Begun, place: Place, snapshot: Snapshot, lock: Lock, *, serve: bool = False
+    run: StepRun, place: Place, snapshot: Snapshot, lock: Lock, *, serve: bool = False
 ) -> Iterator[tuple[Place, Snapshot]]:
     """The place and the snapshot to clone: those given, or on the storage what was fetched of them.
 
@@ -44,14 +44,14 @@ def at_hand(
         yield place, snapshot
         return
     _check_plain(place, snapshot)
-    context = begun.context
+    context = run.context
     near = replace(place, machine=context.storage, dataset=context.config.storage.dataset)
-    clear_stale(begun, near)  # before there has to be room for both
-    made = f"{fetched_below(near, begun.run)}/{place.host}"
+    clear_stale(run, near)  # before there has to be room for both
+    made = f"{fetched_below(near, run.id)}/{place.host}"
     near = replace(near, dataset=made, reader=False)
     try:
         _make_parent(near.zfs, made)
-        _Fetch(begun, place, snapshot, lock).into(near.zfs, made)
+        _Fetch(run, place, snapshot, lock).into(near.zfs, made)
         yield near, replace(snapshot, dataset=made)
     finally:
         with cancelled.shielded():
@@ -89,7 +89,7 @@ def failed(place: Place, error: Exception) -> Outcome:
 class _Fetch:
     """`zfs send` there, `zfs receive` here."""
 
-    begun: Begun
+    run: StepRun
     place: Place
     snapshot: Snapshot
     lock: Lock
@@ -97,7 +97,7 @@ class _Fetch:
 
     def into(self, zfs: Zfs, made: str) -> None:
         """Raises CommandFailed of the end that is to blame, ZborgError for a stream of something else."""
-        meter = Meter(self.begun.context.emit, self.place.host)
+        meter = Meter(self.run.context.emit, self.place.host)
         output: dict[str, list[str]] = {"send": [], "receive": []}
 
         def listen(who: str, line: str) -> None:

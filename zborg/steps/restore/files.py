@@ -21,7 +21,7 @@ from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import counted, size
 from zborg.planning.restore.paths import is_restorable, restorable
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, Context, begin, outcome_of, select_hosts
+from zborg.steps.context import StepRun, Context, begin, outcome_of, select_hosts
 from zborg.steps.restore.interrupted import restore_lock
 from zborg.steps.restore.source import Place, chosen, clone, place_of
 
@@ -44,14 +44,14 @@ def restore_files(
             ),
         )
     paths = restorable(name, paths)
-    begun = begin(context, "restore files")
+    run = begin(context, "restore files")
     place = place_of(context, host.name)
-    snapshot = chosen(begun, place.snapshots(), at)
+    snapshot = chosen(run, place.snapshots(), at)
     if dry_run:
-        return begun.report((), _plan(host, paths, snapshot))
+        return run.report((), _plan(host, paths, snapshot))
     context.emit(Started(host.name))
     context.emit(Warned(host.name, f"restoring from {snapshot.full}"))
-    report = begun.report([_restore(begun, host, place, paths, snapshot)])
+    report = run.report([_restore(run, host, place, paths, snapshot)])
     context.runs.save(report)
     return report
 
@@ -76,14 +76,14 @@ def _again(host: Host, paths: Sequence[str], snapshot: Snapshot) -> str:
     return command("zborg", "restore", "files", host.name, *paths, "--at", snapshot.raw)
 
 
-def _restore(begun: Begun, host: Host, place: Place, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
+def _restore(run: StepRun, host: Host, place: Place, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
     try:
         # Not the lock of its backups: this reads a clone, and the repository goes on without it.
         with (
-            begun.context.locks.hold(restore_lock(host.name)) as lock,
-            clone(begun, place, snapshot, served=True),
+            run.context.locks.hold(restore_lock(host.name)) as lock,
+            clone(run, place, snapshot, served=True),
         ):
-            return _Reading(begun, host, lock, snapshot).extract(paths)
+            return _Reading(run, host, lock, snapshot).extract(paths)
     except ZborgError as error:
         return outcome_of("host", host.name, error)
 
@@ -120,7 +120,7 @@ def _is_ours(archive: str, host: str) -> bool:
 class _Reading:
     """The verbs of a restore: list, to learn the newest archive; restore, to extract from it."""
 
-    begun: Begun
+    run: StepRun
     host: Host
     lock: Lock
     snapshot: Snapshot
@@ -132,7 +132,7 @@ class _Reading:
         archive = _newest_archive(self.log.json(), self.host.name)
         if not archive:
             return self._failed("the repository in this snapshot has no archive", "choose another with --at")
-        words = ("restore", self.host.name, archive, self.begun.run, self.snapshot.raw, *paths)
+        words = ("restore", self.host.name, archive, self.run.id, self.snapshot.raw, *paths)
         if (extracted := self._verb(*words)).status.bad:
             return self._with_what_stays(self._with_permission(extracted, paths))
         return self._done(archive, extracted)
@@ -143,10 +143,10 @@ class _Reading:
 
         def listen(speaker: Speaker, line: str) -> None:
             if counts := log.feed(line, speaker):
-                self.begun.context.emit(Progress(self.host.name, **counts._asdict()))
+                self.run.context.emit(Progress(self.host.name, **counts._asdict()))
 
-        tunnel = self.begun.context.tunnel
-        status = tunnel.verb(self.host, words, listen, scratch=self.begun.run, adopt=self.lock.adopt)
+        tunnel = self.run.context.tunnel
+        status = tunnel.verb(self.host, words, listen, scratch=self.run.id, adopt=self.lock.adopt)
         judged, message, fix = judge(status, log)
         return Outcome("host", self.host.name, judged, message, fix)
 
@@ -166,7 +166,7 @@ class _Reading:
         """The agent removes what a stopped restore extracted, looks afterwards, and reports what is left."""
         found = self.log.json()
         left = str(found.get("left", ""))
-        if not (is_restorable(left) and left.endswith(f"/restore/{self.begun.run}")):
+        if not (is_restorable(left) and left.endswith(f"/restore/{self.run.id}")):
             return outcome  # it goes into commands: only the directory of this very restore
         files, taken = count(found, "files"), count(found, "bytes")
         stays = f"{counted(files, 'file')} with {size(taken)} stay in {left} on {self.host.name}"

@@ -13,7 +13,7 @@ from zborg.config import Config
 from zborg.errors import Busy, SinkRefused, ZborgError
 from zborg.model import Dataset, Finding, Host, Outcome, Snapshot, Status
 from zborg.state.locks import Locks, Owner
-from zborg.steps.context import Begun, outcome_of
+from zborg.steps.context import StepRun, outcome_of
 from zborg.steps.restore.interrupted import REMEDY, killed, restore_lock
 from zborg.steps.restore.source import Place, Source, clear_stale, place_of, scratch_host
 
@@ -27,37 +27,37 @@ def findings(config: Config, locks: Locks, datasets: Sequence[Dataset]) -> Itera
             yield Finding(dataset.name, Status.WARNING, words, REMEDY)
 
 
-def clear_killed(begun: Begun) -> list[Outcome]:
+def clear_killed(run: StepRun) -> list[Outcome]:
     """After restores that left their record. On a normal night that is none, and nothing is asked."""
-    context = begun.context
+    context = run.context
     found = killed(context.config, context.locks)
     hosts = [host for host in context.config.hosts if host.name in found]
-    return [_cleared(begun, host, list(_places(begun, host, found[host.name]))) for host in hosts]
+    return [_cleared(run, host, list(_places(run, host, found[host.name]))) for host in hosts]
 
 
-def clear_cloned(begun: Begun, snapshots: Sequence[Snapshot]) -> list[Outcome]:
+def clear_cloned(run: StepRun, snapshots: Sequence[Snapshot]) -> list[Outcome]:
     """Where the listing of snapshots shows a clone in the scratch, and no restore is at work."""
     names = {scratch_host(clone) for snapshot in snapshots for clone in snapshot.clones}
-    hosts = [host for host in begun.context.config.hosts if host.name in names]
-    idle = [host for host in hosts if begun.context.locks.owner(restore_lock(host.name)) is None]
-    return [_cleared(begun, host, [place_of(begun.context, host.name)]) for host in idle]
+    hosts = [host for host in run.context.config.hosts if host.name in names]
+    idle = [host for host in hosts if run.context.locks.owner(restore_lock(host.name)) is None]
+    return [_cleared(run, host, [place_of(run.context, host.name)]) for host in idle]
 
 
-def _places(begun: Begun, host: Host, owner: Owner) -> Iterator[Place]:
+def _places(run: StepRun, host: Host, owner: Owner) -> Iterator[Place]:
     """The storage, and the target that the killed command named."""
-    yield place_of(begun.context, host.name)
+    yield place_of(run.context, host.name)
     words = owner.command.split()
-    for target in begun.context.config.targets:
+    for target in run.context.config.targets:
         if target.name in words or f"--from={target.name}" in words:
-            yield place_of(begun.context, host.name, Source(target.name))
+            yield place_of(run.context, host.name, Source(target.name))
 
 
-def _cleared(begun: Begun, host: Host, places: Sequence[Place]) -> Outcome:
+def _cleared(run: StepRun, host: Host, places: Sequence[Place]) -> Outcome:
     gone: list[str] = []
     try:
-        with begun.context.locks.hold(restore_lock(host.name)):
+        with run.context.locks.hold(restore_lock(host.name)):
             for place in places:
-                gone += _stale(begun, place)
+                gone += _stale(run, place)
     except Busy:
         return Outcome("restore", host.name, Status.SKIPPED, "a restore has begun, and clears up by itself")
     except ZborgError as error:  # no reason to call the rotation itself partial
@@ -66,9 +66,9 @@ def _cleared(begun: Begun, host: Host, places: Sequence[Place]) -> Outcome:
     return Outcome("restore", host.name, Status.OK, f"after a restore that was killed: {words}")
 
 
-def _stale(begun: Begun, place: Place) -> list[str]:
+def _stale(run: StepRun, place: Place) -> list[str]:
     try:
-        return clear_stale(begun, place)
+        return clear_stale(run, place)
     except SinkRefused:
         if place.target:
             return []  # behind a sink nothing was made

@@ -19,7 +19,7 @@ from zborg.model.results import LentSnapshot
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import counted
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.context import StepRun, Context, begin, select_hosts
 from zborg.steps.restore.fetch import at_hand, failed
 from zborg.steps.restore.interrupted import restore_lock
 from zborg.steps.restore.source import STORAGE, Place, Source, chosen, clone, place_of
@@ -44,12 +44,12 @@ def restore_serve(
                 first="copy its repository, and read that with borg and its key:",
             ),
         )
-    place, begun = place_of(context, host.name, source), begin(context, "restore serve")
-    snapshot = chosen(begun, place.snapshots(), at)
+    place, run = place_of(context, host.name, source), begin(context, "restore serve")
+    snapshot = chosen(run, place.snapshots(), at)
     if dry_run:
         first = [f"fetch {snapshot.full}{place.where}"] if place.target else []
-        return begun.report((), [*first, f"clone {snapshot.full} and lend it to {name}", *_words(host)])
-    report = begun.report([_served(begun, host, place, snapshot)])
+        return run.report((), [*first, f"clone {snapshot.full} and lend it to {name}", *_words(host)])
+    report = run.report([_served(run, host, place, snapshot)])
     context.runs.save(report)
     return report
 
@@ -63,14 +63,14 @@ def _words(host: Host) -> list[str]:
     ]
 
 
-def _served(begun: Begun, host: Host, place: Place, snapshot: Snapshot) -> Outcome:
+def _served(run: StepRun, host: Host, place: Place, snapshot: Snapshot) -> Outcome:
     try:
         with (
-            begun.context.locks.hold(restore_lock(host.name)) as lock,
-            at_hand(begun, place, snapshot, lock, serve=True) as (near, copy),
-            clone(begun, near, copy, served=True),
+            run.context.locks.hold(restore_lock(host.name)) as lock,
+            at_hand(run, place, snapshot, lock, serve=True) as (near, copy),
+            clone(run, near, copy, served=True),
         ):
-            return _Lending(begun, host, snapshot, lock).run()
+            return _Lending(run, host, snapshot, lock).execute()
     except ZborgError as error:
         return failed(place, error)
 
@@ -79,14 +79,14 @@ def _served(begun: Begun, host: Host, place: Place, snapshot: Snapshot) -> Outco
 class _Lending:
     """One connection after the other."""
 
-    begun: Begun
+    run: StepRun
     host: Host
     snapshot: Snapshot
     lock: Lock
     count: int = 0
 
-    def run(self) -> Outcome:
-        emit = self.begun.context.emit
+    def execute(self) -> Outcome:
+        emit = self.run.context.emit
         emit(Started(self.host.name))
         for words in (f"{self.snapshot.full} is lent until Ctrl-C", *_words(self.host)):
             emit(Warned(self.host.name, words))
@@ -103,12 +103,12 @@ class _Lending:
 
     def _once(self) -> Outcome:
         log = BorgLog(self.host.name)
-        tunnel, lasting = self.begun.context.tunnel, replace(self.host, timeout=_LONGEST)
+        tunnel, lasting = self.run.context.tunnel, replace(self.host, timeout=_LONGEST)
         words = ("lend", self.host.name)
 
         def listen(speaker: Speaker, line: str) -> None:
             log.feed(line, speaker)
 
-        status = tunnel.verb(lasting, words, listen, scratch=self.begun.run, adopt=self.lock.adopt)
+        status = tunnel.verb(lasting, words, listen, scratch=self.run.id, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, log)
         return Outcome("host", self.host.name, judged, message, remedy)

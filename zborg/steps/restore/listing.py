@@ -11,7 +11,7 @@ from zborg.model.events import Warned
 from zborg.model.results import HostBackup, ListedSnapshot, backup_of
 from zborg.model.text.units import counted, size
 from zborg.state.history import History
-from zborg.steps.context import Begun, Context, begin
+from zborg.steps.context import StepRun, Context, begin
 from zborg.steps.restore.source import STORAGE, Source, host_named, place_of
 
 _WORDS = {
@@ -29,18 +29,18 @@ def list_snapshots(context: Context, name: str, source: Source = STORAGE) -> Rep
     `used` is what only this snapshot holds.
     """
     host = host_named(context, name, source)
-    begun = begin(context, "restore list")
+    run = begin(context, "restore list")
     snapshots = place_of(context, host, source).snapshots()
-    backups = _backups(begun, name)
-    return begun.report([_listed(snapshot, backups) for snapshot in snapshots])
+    backups = _backups(run, name)
+    return run.report([_listed(snapshot, backups) for snapshot in snapshots])
 
 
-def _backups(begun: Begun, name: str) -> list[Entry]:
+def _backups(run: StepRun, name: str) -> list[Entry]:
     """The host's good backups, oldest first. A broken history costs their sizes, and that is reported."""
     try:
-        found = History(begun.context.config.state_dir / "history.db").outcomes("host", name)
+        found = History(run.context.config.state_dir / "history.db").outcomes("host", name)
     except ZborgError as error:
-        begun.context.emit(Warned(name, f"no sizes of backups: {error.message}"))
+        run.context.emit(Warned(name, f"no sizes of backups: {error.message}"))
         return []
     return [one for one in found if one.command == "backup" and one.outcome.status.good]
 

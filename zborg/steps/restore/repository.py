@@ -22,7 +22,7 @@ from zborg.model.results import CopiedRepository
 from zborg.model.text.remedy import command, on, quoted
 from zborg.model.text.units import counted
 from zborg.state.locks import Lock
-from zborg.steps.context import Begun, Context, begin
+from zborg.steps.context import StepRun, Context, begin
 from zborg.steps.restore.fetch import at_hand, failed
 from zborg.steps.restore.interrupted import restore_lock
 from zborg.steps.restore.source import STORAGE, Place, Source, chosen, clone, host_named, place_of
@@ -54,13 +54,13 @@ def restore_repo(context: Context, wanted: Wanted, *, dry_run: bool = False) -> 
     host = host_named(context, wanted.host, wanted.source)
     place, to = place_of(context, host, wanted.source), Path(wanted.to).absolute()
     _check_room(to)
-    begun = begin(context, "restore repo")
-    snapshot = chosen(begun, place.snapshots(), wanted.at)
+    run = begin(context, "restore repo")
+    snapshot = chosen(run, place.snapshots(), wanted.at)
     if dry_run:
-        return begun.report((), [*_first(place, snapshot), f"copy its files to {to}"])
+        return run.report((), [*_first(place, snapshot), f"copy its files to {to}"])
     context.emit(Started(host))
     context.emit(Warned(host, f"copying {snapshot.full}{place.where} to {to}"))
-    report = begun.report([_copied(begun, place, snapshot, to)])
+    report = run.report([_copied(run, place, snapshot, to)])
     context.runs.save(report)
     return report
 
@@ -82,17 +82,17 @@ def _check_room(to: Path) -> None:
         )
 
 
-def _copied(begun: Begun, place: Place, snapshot: Snapshot, to: Path) -> Outcome:
+def _copied(run: StepRun, place: Place, snapshot: Snapshot, to: Path) -> Outcome:
     made = not to.exists()
     try:
         to.mkdir(mode=0o700, exist_ok=True)
         to.chmod(0o700)
         with (
-            begun.context.locks.hold(restore_lock(place.host)) as lock,
-            at_hand(begun, place, snapshot, lock) as (near, copy),
-            clone(begun, near, copy) as home,
+            run.context.locks.hold(restore_lock(place.host)) as lock,
+            at_hand(run, place, snapshot, lock) as (near, copy),
+            clone(run, near, copy) as home,
         ):
-            copied = _Copy(begun, near, lock).run(home, to)
+            copied = _Copy(run, near, lock).execute(home, to)
     except (ZborgError, OSError) as error:
         return _cleared(to, failed(place, error), made=made)
     except BaseException:
@@ -164,12 +164,12 @@ class _Copied:
 class _Copy:
     """tar on the storage, unpack.py here. tar names each file as it goes, and that is the progress."""
 
-    def __init__(self, begun: Begun, place: Place, lock: Lock) -> None:
-        self._begun, self._place, self._lock = begun, place, lock
+    def __init__(self, run: StepRun, place: Place, lock: Lock) -> None:
+        self._run, self._place, self._lock = run, place, lock
         self._files = 0
         self._heard: dict[str, list[str]] = {"read": [], "write": []}
 
-    def run(self, home: str, to: Path) -> _Copied:
+    def execute(self, home: str, to: Path) -> _Copied:
         """Raises CommandFailed of the end that is to blame."""
         reading = ["tar", "-C", home, "-cvf", "-", "."]
         # A host wrote these files, another machine sends them: only contents and names are taken.
@@ -178,7 +178,7 @@ class _Copy:
         try:
             pair = chain(
                 lambda out: self._place.machine.runner.start(reading, stdin=null, stdout=out),
-                lambda into: self._begun.context.here.start(writing, stdin=into, stdout=null),
+                lambda into: self._run.context.here.start(writing, stdin=into, stdout=null),
             )
         finally:
             os.close(null)
@@ -207,6 +207,6 @@ class _Copy:
         name = line.removeprefix("a ")  # FreeBSD's tar begins with it
         if who == "read" and name.startswith("./"):
             self._files += not name.endswith("/")
-            self._begun.context.emit(Progress(self._place.host, files=self._files))
+            self._run.context.emit(Progress(self._place.host, files=self._files))
         else:
             self._heard[who] = [*self._heard[who][-_KEPT:], line]

@@ -21,7 +21,7 @@ from zborg.model import Dataset, Machine, Snapshot, SnapshotName, Target, Zfs
 from zborg.model.machines import NAME_PATTERN
 from zborg.model.text.remedy import command, remedy
 from zborg.planning.restore.select import Label, choose, parse_at
-from zborg.steps.context import Begun, Context, missing, select_hosts, select_targets
+from zborg.steps.context import StepRun, Context, missing, select_hosts, select_targets
 
 _FETCHED = "from-"
 _READER = "it is the private key of who may read there (docs/restore.md)"
@@ -117,30 +117,30 @@ def _as_reader(target: Target, identity: Path) -> Target:
     return replace(target, endpoint=endpoint)
 
 
-def chosen(begun: Begun, snapshots: Sequence[Snapshot], at: str) -> Snapshot:
+def chosen(run: StepRun, snapshots: Sequence[Snapshot], at: str) -> Snapshot:
     """The one that `--at` means; the newest good one without it. Raises UsageError."""
-    moment: SnapshotName | datetime | Label = begun.started
+    moment: SnapshotName | datetime | Label = run.started
     if at:
-        here = begun.started.astimezone().replace(tzinfo=None)
+        here = run.started.astimezone().replace(tzinfo=None)
         moment = parse_at(at, lambda local: local.astimezone(UTC), here)
     return choose(snapshots, moment)
 
 
 @contextmanager
-def clone(begun: Begun, place: Place, snapshot: Snapshot, *, served: bool = False) -> Iterator[str]:
+def clone(run: StepRun, place: Place, snapshot: Snapshot, *, served: bool = False) -> Iterator[str]:
     """The snapshot as a file system of this run; yields its mountpoint.
 
     A snapshot taken during a backup contains that backup's lock; it is removed here, in the clone. What is
     `served` to a host refuses every commit: it would vanish with the clone.
     """
-    clear_stale(begun, place)
-    made = f"{place.scratch}/{begun.run}/{place.host}"
+    clear_stale(run, place)
+    made = f"{place.scratch}/{run.id}/{place.host}"
     try:
         home = place.zfs.clone(snapshot.full, made)
         place.machine.runner.run(["rm", "-rf", "--", f"{home}/lock.exclusive", f"{home}/lock.roster"])
         if served:
             forbid_writing(place.machine.runner, home)
-            _give(begun.context, place.host, home)
+            _give(run.context, place.host, home)
         yield home
     finally:
         with cancelled.shielded():
@@ -167,12 +167,12 @@ def fetched_below(place: Place, run: str) -> str:
     return f"{place.scratch}/{_FETCHED}{run}"
 
 
-def clear_stale(begun: Begun, place: Place) -> list[str]:
+def clear_stale(run: StepRun, place: Place) -> list[str]:
     """We hold the lock of its restores: what is still there of another run belongs to one that was killed.
 
     Returns the datasets that were removed.
     """
-    depth, own = place.scratch.count("/") + 2, fetched_below(place, begun.run)
+    depth, own = place.scratch.count("/") + 2, fetched_below(place, run.id)
     found = [one for one in place.zfs.datasets(place.scratch) if one.name.count("/") == depth]
     left = [one for one in found if one.name.rpartition("/")[2] == place.host]
     fetched = [one for one in left if one.name.split("/")[-2].startswith(_FETCHED)]
@@ -182,18 +182,18 @@ def clear_stale(begun: Begun, place: Place) -> list[str]:
         place.zfs.destroy_clone(name)
     for name in stale:
         drop_fetched(place.zfs, name)
-    _clear_empty(begun, place)
+    _clear_empty(run, place)
     return [*cloned, *stale]
 
 
-def _clear_empty(begun: Begun, place: Place) -> None:
+def _clear_empty(run: StepRun, place: Place) -> None:
     """What runs made for their clones, and were killed before there was one. Others may have just begun."""
     found = place.zfs.datasets(place.scratch)
     full = {one.name.rpartition("/")[0] for one in found}
-    yesterday = f"{begun.started - timedelta(days=1):%Y%m%dT%H%M%SZ}"
+    yesterday = f"{run.started - timedelta(days=1):%Y%m%dT%H%M%SZ}"
     for one in found:
-        run = one.name.removeprefix(f"{place.scratch}/").removeprefix(_FETCHED)
-        if _RUN.fullmatch(run) and run < yesterday and one.name not in full:
+        of = one.name.removeprefix(f"{place.scratch}/").removeprefix(_FETCHED)
+        if _RUN.fullmatch(of) and of < yesterday and one.name not in full:
             place.zfs.remove(one.name, one.guid)
 
 

@@ -10,17 +10,17 @@ from zborg.model import Outcome, Report, Status
 from zborg.model.results import backup_of
 from zborg.model.text.units import moment, printable
 from zborg.state.frozen import Freeze
-from zborg.steps.context import Begun, Context, begin, select_hosts
+from zborg.steps.context import StepRun, Context, begin, select_hosts
 from zborg.steps.inventory import known_hosts_of
 
 _ALARMS = (Status.CONFLICT, Status.DAMAGED)
 _LONGEST = 300  # characters of a reason: it is another machine's word
 
 
-def alarmed(begun: Begun) -> dict[str, Freeze]:
+def alarmed(run: StepRun) -> dict[str, Freeze]:
     """All hosts that are frozen, and those to be frozen since the last rotation: their backup ended in a
     conflict or found damage, after whatever freeze was released by hand."""
-    context = begun.context
+    context = run.context
     found = dict(context.frozen.now())
     since = next((one.started for one in context.runs.newest_first("rotate") if _looked(one)), None)
     for host, outcomes in context.runs.outcomes_since("backup", since).items():
@@ -31,7 +31,7 @@ def alarmed(begun: Begun) -> dict[str, Freeze]:
             if outcome.status in _ALARMS and not done_with and host not in found:
                 reason = printable(outcome.message)[:_LONGEST]
                 found[host] = Freeze(
-                    host, f"its backup ended in {outcome.status}: {reason}", at or begun.started
+                    host, f"its backup ended in {outcome.status}: {reason}", at or run.started
                 )
     return found
 
@@ -41,12 +41,12 @@ def _looked(rotation: Report) -> bool:
     return not any(one.kind == "step" and one.status.bad for one in rotation.outcomes)
 
 
-def keep(begun: Begun, frozen: Mapping[str, Freeze]) -> None:
+def keep(run: StepRun, frozen: Mapping[str, Freeze]) -> None:
     """Write down the new ones, before anything is destroyed."""
-    known = begun.context.frozen.now()
+    known = run.context.frozen.now()
     for host, freeze in frozen.items():
         if host not in known:
-            begun.context.frozen.put(freeze)
+            run.context.frozen.put(freeze)
 
 
 def describe(freeze: Freeze) -> str:
@@ -60,17 +60,17 @@ def how_to_release(freeze: Freeze) -> str:
 
 def release(context: Context, names: Sequence[str]) -> Report:
     """Let the hosts' snapshots be rotated again. Raises UsageError for one that is not frozen."""
-    begun, frozen = begin(context, "rotate --release"), context.frozen.now()
+    run, frozen = begin(context, "rotate --release"), context.frozen.now()
     # One that is frozen may have left the configuration since.
     select_hosts(context.config, [name for name in names if name not in frozen])
     if warm := [name for name in names if name not in frozen]:
         raise UsageError(f"not frozen: {', '.join(warm)}", "zborg status")
-    return begun.report(list(_released(begun, [frozen[name] for name in dict.fromkeys(names)])))
+    return run.report(list(_released(run, [frozen[name] for name in dict.fromkeys(names)])))
 
 
-def _released(begun: Begun, freezes: Sequence[Freeze]) -> Iterator[Outcome]:
+def _released(run: StepRun, freezes: Sequence[Freeze]) -> Iterator[Outcome]:
     for freeze in freezes:
-        begun.context.frozen.put(replace(freeze, released=begun.context.clock()))
+        run.context.frozen.put(replace(freeze, released=run.context.clock()))
         yield Outcome("host", freeze.host, Status.OK, f"released; it was frozen: {freeze.reason}")
 
 
@@ -79,9 +79,9 @@ def freeze(context: Context, names: Sequence[str]) -> Report:
     known = known_hosts_of(context.config)
     # One whose data stays may have left the configuration.
     select_hosts(context.config, [name for name in names if known.get(name) is None])
-    begun = begin(context, "rotate --freeze")
+    run = begin(context, "rotate --freeze")
     frozen = context.frozen.now()
     for name in names:
         if name not in frozen:
-            context.frozen.put(Freeze(name, "by hand", begun.started))
-    return begun.report([Outcome("host", name, Status.OK, "frozen") for name in names])
+            context.frozen.put(Freeze(name, "by hand", run.started))
+    return run.report([Outcome("host", name, Status.OK, "frozen") for name in names])

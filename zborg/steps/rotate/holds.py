@@ -13,7 +13,7 @@ from zborg.model.results import HeldSnapshot, ListedHold
 from zborg.model.text.units import duration
 from zborg.planning.replicate.facts import Recorded
 from zborg.planning.rotate.hold_tags import Facts, Held, is_over, judge_holds, keep_tag
-from zborg.steps.context import Begun, Context, begin, missing, outcome_of, select_hosts
+from zborg.steps.context import StepRun, Context, begin, missing, outcome_of, select_hosts
 from zborg.steps.restore.source import chosen, place_of
 
 
@@ -29,24 +29,24 @@ class Placing:
 
 def list_holds(context: Context) -> Report:
     """Every hold, oldest first; the stale ones with the way to let them go."""
-    begun = begin(context, "holds list")
-    return begun.report([_shown(begun, held) for held in _judged(begun)] or [_none(begun)])
+    run = begin(context, "holds list")
+    return run.report([_shown(run, held) for held in _judged(run)] or [_none(run)])
 
 
-def _none(begun: Begun) -> Outcome:
-    return Outcome("dataset", begun.context.config.storage.dataset, Status.OK, "nothing is held")
+def _none(run: StepRun) -> Outcome:
+    return Outcome("dataset", run.context.config.storage.dataset, Status.OK, "nothing is held")
 
 
-def _judged(begun: Begun, dataset: str = "") -> tuple[Held, ...]:
+def _judged(run: StepRun, dataset: str = "") -> tuple[Held, ...]:
     """One listing of each kind, and one command per 100 held snapshots."""
-    context = begun.context
+    context = run.context
     root = dataset or context.config.storage.dataset
     datasets, snapshots = context.storage.zfs.datasets(root), context.storage.zfs.snapshots(root)
     if not datasets:
         raise missing(context.storage.zfs, root, "", "zborg init")
     holds = context.storage.zfs.holds([one.full for one in snapshots if one.holds])
     targets = [target.name for target in context.config.targets]
-    return judge_holds(holds, Facts(snapshots, targets, _records(datasets), begun.started))
+    return judge_holds(holds, Facts(snapshots, targets, _records(datasets), run.started))
 
 
 def _records(datasets: Iterable[Dataset]) -> dict[tuple[str, str], Recorded]:
@@ -59,8 +59,8 @@ def _records(datasets: Iterable[Dataset]) -> dict[tuple[str, str], Recorded]:
     return found
 
 
-def _shown(begun: Begun, held: Held) -> Outcome:
-    age = duration(max((begun.started - held.hold.since).total_seconds(), 0))
+def _shown(run: StepRun, held: Held) -> Outcome:
+    age = duration(max((run.started - held.hold.since).total_seconds(), 0))
     words = [held.hold.tag, f"{held.tag.purpose}, {age} old"]
     if held.tag.until:
         words.append(f"until {held.tag.until}")
@@ -95,11 +95,11 @@ def place_holds(context: Context, placing: Placing, *, dry_run: bool = False) ->
             f"--until {placing.until} is past: today is {today.astimezone(UTC).date()} (UTC)",
             "give a day that is still to come, or leave --until out to hold it for good",
         )
-    begun = begin(context, "holds place")
-    snapshots = [chosen(begun, place_of(context, host.name).snapshots(), placing.at) for host in hosts]
+    run = begin(context, "holds place")
+    snapshots = [chosen(run, place_of(context, host.name).snapshots(), placing.at) for host in hosts]
     if dry_run:
-        return begun.report((), [f"hold {one.full} as {tag}" for one in snapshots])
-    report = begun.report([_place(context, tag, one) for one in snapshots])
+        return run.report((), [f"hold {one.full} as {tag}" for one in snapshots])
+    report = run.report([_place(context, tag, one) for one in snapshots])
     context.runs.save(report)
     return report
 
@@ -114,46 +114,46 @@ def _place(context: Context, tag: str, snapshot: Snapshot) -> Outcome:
 
 def release_hold(context: Context, snapshot: str, tag: str, *, dry_run: bool = False) -> Report:
     """Release exactly one hold, whoever placed it. Raises UsageError when it is not there."""
-    begun = begin(context, "holds release")
+    run = begin(context, "holds release")
     dataset = snapshot.partition("@")[0]
     root = context.config.storage.dataset
     if f"{dataset}/".startswith(f"{root}/"):
-        found = [held for held in _judged(begun, dataset) if held.hold.snapshot == snapshot]
+        found = [held for held in _judged(run, dataset) if held.hold.snapshot == snapshot]
     else:
         found = []
     wanted = [held for held in found if held.hold.tag == tag]
     if not wanted:
         there = ", ".join(held.hold.tag for held in found) or "no hold"
         raise UsageError(f"there is no hold {tag} on {snapshot}; it has {there}", "zborg holds list")
-    return _release(begun, wanted, dry_run=dry_run)
+    return _release(run, wanted, dry_run=dry_run)
 
 
 def release_stale(context: Context, *, dry_run: bool = False) -> Report:
     """Release what is stale; nobody else's holds are, whatever their age."""
-    begun = begin(context, "holds release")
-    return _release(begun, [held for held in _judged(begun) if held.stale], dry_run=dry_run)
+    run = begin(context, "holds release")
+    return _release(run, [held for held in _judged(run) if held.stale], dry_run=dry_run)
 
 
-def _release(begun: Begun, wanted: Sequence[Held], *, dry_run: bool) -> Report:
+def _release(run: StepRun, wanted: Sequence[Held], *, dry_run: bool) -> Report:
     if dry_run:
         plan = [f"release {held.hold.tag} of {held.hold.snapshot}" for held in wanted]
-        return begun.report((), plan or ["nothing is stale"])
-    report = begun.report([_let_go(begun, held) for held in wanted] or [_none_stale(begun)])
-    begun.context.runs.save(report)
+        return run.report((), plan or ["nothing is stale"])
+    report = run.report([_let_go(run, held) for held in wanted] or [_none_stale(run)])
+    run.context.runs.save(report)
     return report
 
 
-def _none_stale(begun: Begun) -> Outcome:
-    return Outcome("dataset", begun.context.config.storage.dataset, Status.OK, "nothing is stale")
+def _none_stale(run: StepRun) -> Outcome:
+    return Outcome("dataset", run.context.config.storage.dataset, Status.OK, "nothing is stale")
 
 
-def _let_go(begun: Begun, held: Held) -> Outcome:
+def _let_go(run: StepRun, held: Held) -> Outcome:
     """Under the dataset's lock: a replication at work may need the hold after all."""
     snapshot, tag = held.hold.snapshot, held.hold.tag
     dataset = snapshot.partition("@")[0]
     try:
-        with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
-            begun.context.storage.zfs.release(tag, snapshot)
+        with run.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
+            run.context.storage.zfs.release(tag, snapshot)
     except ZborgError as error:
         return outcome_of("hold", snapshot, error)
     return Outcome("hold", snapshot, Status.OK, f"released {tag}", result=HeldSnapshot(tag=tag))

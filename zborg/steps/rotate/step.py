@@ -16,7 +16,7 @@ from zborg.planning.inventory import orphan_finding, orphaned
 from zborg.planning.rotate.retention import RotatePlan, by_arrival, by_name, plan_rotation, recent
 from zborg.planning.rotate.unreplicated import Judged, Retained, without
 from zborg.state.frozen import Freeze
-from zborg.steps.context import Begun, Context, attempt, missing, outcome_of
+from zborg.steps.context import StepRun, Context, attempt, missing, outcome_of
 from zborg.steps.inventory import orphans_of
 from zborg.steps.offsite.arrivals import arrivals, first_seen, give_up
 from zborg.steps.offsite.published_report import tell
@@ -41,69 +41,69 @@ def rotate(context: Context, *, dry_run: bool = False) -> Report:
     return tell(context, report, dry_run=dry_run)
 
 
-def _rotate(begun: Begun, *, dry_run: bool) -> Report:
-    context, root = begun.context, begun.context.config.storage.dataset
-    cleared = [] if dry_run else clear_killed(begun)
+def _rotate(run: StepRun, *, dry_run: bool) -> Report:
+    context, root = run.context, run.context.config.storage.dataset
+    cleared = [] if dry_run else clear_killed(run)
     with context.locks.hold("snapshot"):
         datasets, snapshots = context.storage.zfs.datasets(root), context.storage.zfs.snapshots(root)
     if not datasets:
         raise missing(context.storage.zfs, root, "", "zborg init")
-    if not dry_run and (more := clear_cloned(begun, snapshots)):
+    if not dry_run and (more := clear_cloned(run, snapshots)):
         cleared += more
         snapshots = context.storage.zfs.snapshots(root)
     common = bases(datasets)
-    judged = kept_too_long(begun, common, snapshots)
+    judged = kept_too_long(run, common, snapshots)
     vetoes = common.vetoes(snapshots, judged.let_go)
-    frozen = {context.config.storage.dataset_of(host): one for host, one in alarmed(begun).items()}
+    frozen = {context.config.storage.dataset_of(host): one for host, one in alarmed(run).items()}
     vetoes |= {s.guid: describe(frozen[s.dataset]) for s in snapshots if s.dataset in frozen}
     lost = orphans_of(context.config, [dataset.name for dataset in datasets])
     config = str(context.config.path)
     vetoes |= {s.guid: orphaned(lost[s.dataset], config) for s in snapshots if s.dataset in lost}
     received = context.config.storage.received
     if received:
-        vetoes |= recent(snapshots, first_seen(begun, snapshots, dry_run=dry_run), begun.started)
+        vetoes |= recent(snapshots, first_seen(run, snapshots, dry_run=dry_run), run.started)
     when = by_arrival if received else by_name
     free = without(snapshots, judged.let_go)
-    plan = plan_rotation(free, context.config.keep, begun.started, vetoes, when)
+    plan = plan_rotation(free, context.config.keep, run.started, vetoes, when)
     if dry_run:
-        told_of = [one.noting(dry_run=True) for one in behind(begun, common, judged)]
-        return begun.report([*told_of, *_foreseen(begun, plan)], plan.lines())
-    keep(begun, {one.host: one for one in frozen.values()})
-    outcomes = _standstill(begun, plan) or _execute(begun, plan, _Facts(common, judged, frozen, lost))
-    outcomes += [*behind(begun, common, judged), *cleared]
+        told_of = [one.noting(dry_run=True) for one in behind(run, common, judged)]
+        return run.report([*told_of, *_foreseen(run, plan)], plan.lines())
+    keep(run, {one.host: one for one in frozen.values()})
+    outcomes = _standstill(run, plan) or _execute(run, plan, _Facts(common, judged, frozen, lost))
+    outcomes += [*behind(run, common, judged), *cleared]
     if received:
-        outcomes += [*give_up(begun, datasets), arrivals(begun, snapshots, datasets)]
-    return begun.report(outcomes, plan.lines())
+        outcomes += [*give_up(run, datasets), arrivals(run, snapshots, datasets)]
+    return run.report(outcomes, plan.lines())
 
 
-def _standstill(begun: Begun, plan: RotatePlan) -> list[Outcome]:
+def _standstill(run: StepRun, plan: RotatePlan) -> list[Outcome]:
     """Why nothing at all is destroyed: "kept 40" of each dataset would look like all is well, for ever."""
     if plan.ahead:
         conflict = Conflict(
-            f"the clock ({moment(begun.started)}) is behind the newest snapshot, {plan.ahead.full}; "
+            f"the clock ({moment(run.started)}) is behind the newest snapshot, {plan.ahead.full}; "
             "nothing was destroyed",
             remedy("date -u", first="set this machine's clock; if it is right, rename that snapshot:"),
         )
         return [outcome_of("step", "rotate", conflict)]
-    if begun.context.config.keep.empty:
+    if run.context.config.keep.empty:
         words = "no retention rule is set: nothing is ever destroyed"
-        advice = f"set one under [snapshots.keep] in {begun.context.config.path}"
+        advice = f"set one under [snapshots.keep] in {run.context.config.path}"
         return [Outcome("step", "rotate", Status.WARNING, words, advice)]
     return []
 
 
-def _foreseen(begun: Begun, plan: RotatePlan) -> list[Outcome]:
+def _foreseen(run: StepRun, plan: RotatePlan) -> list[Outcome]:
     """What a dry run knows besides the plan: the bytes, for one command per dataset that loses something."""
-    outcomes = [_would(begun, dataset, raws) for dataset, raws in plan.destroy.items()]
+    outcomes = [_would(run, dataset, raws) for dataset, raws in plan.destroy.items()]
     total = sum(one.result.freed or 0 for one in outcomes if isinstance(one.result, Rotated))
     result = Rotated(freed=total, dry_run=True)
     whole = Outcome("step", "rotate", Status.SKIPPED, f"would free {size(total)} in all", result=result)
     return [*outcomes, whole] if outcomes else []
 
 
-def _would(begun: Begun, dataset: str, raws: Sequence[str]) -> Outcome:
+def _would(run: StepRun, dataset: str, raws: Sequence[str]) -> Outcome:
     try:
-        freed = begun.context.storage.zfs.freed(dataset, raws)
+        freed = run.context.storage.zfs.freed(dataset, raws)
     except ZborgError as error:
         return outcome_of("dataset", dataset, error).noting(dry_run=True)
     words = f"would destroy {counted(len(raws), 'snapshot')} and free {size(freed)}"
@@ -111,7 +111,7 @@ def _would(begun: Begun, dataset: str, raws: Sequence[str]) -> Outcome:
     return Outcome("dataset", dataset, Status.SKIPPED, words, result=result)
 
 
-def _execute(begun: Begun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
+def _execute(run: StepRun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
     by_dataset: dict[str, list[Verdict]] = {}
     for verdict in plan.verdicts:
         by_dataset.setdefault(verdict.snapshot.dataset, []).append(verdict)
@@ -124,9 +124,9 @@ def _execute(begun: Begun, plan: RotatePlan, facts: _Facts) -> list[Outcome]:
         elif dataset in facts.frozen:
             outcomes.append(_kept(dataset, verdicts, facts.frozen[dataset]))
         elif dataset in facts.orphans:
-            outcomes.append(_orphan(begun, dataset, len(verdicts), facts.orphans[dataset]))
+            outcomes.append(_orphan(run, dataset, len(verdicts), facts.orphans[dataset]))
         else:
-            outcomes.append(_one(begun, dataset, verdicts, facts.judged.let_go))
+            outcomes.append(_one(run, dataset, verdicts, facts.judged.let_go))
     return outcomes
 
 
@@ -136,23 +136,23 @@ def _kept(dataset: str, verdicts: Sequence[Verdict], freeze: Freeze) -> Outcome:
     return Outcome("dataset", dataset, Status.WARNING, words, how_to_release(freeze), result)
 
 
-def _orphan(begun: Begun, dataset: str, number: int, name: str) -> Outcome:
+def _orphan(run: StepRun, dataset: str, number: int, name: str) -> Outcome:
     """Perhaps all that is left of a host whose table got lost."""
-    found = orphan_finding(name, dataset, str(begun.context.config.path))
+    found = orphan_finding(name, dataset, str(run.context.config.path))
     words, result = f"kept all {number}: {found.message}", Rotated(destroyed=(), orphan=name)
     return Outcome("dataset", dataset, found.level, words, found.remedy, result)
 
 
-def _one(begun: Begun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequence[Retained]) -> Outcome:
+def _one(run: StepRun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequence[Retained]) -> Outcome:
     doomed = [verdict.snapshot for verdict in verdicts if not verdict.keep]
     retained = f"kept {len(verdicts) - len(doomed)}"
     if not doomed:
         return Outcome("dataset", dataset, Status.OK, retained, result=Rotated(destroyed=()))
     try:
-        with begun.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
-            marked = give_way(begun, doomed, let_go)
+        with run.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
+            marked = give_way(run, doomed, let_go)
             # Identity is the guid: what was renamed or taken into use since the plan is left alone.
-            names = begun.context.storage.zfs.destroy(dataset, {one.raw: one.guid for one in doomed})
+            names = run.context.storage.zfs.destroy(dataset, {one.raw: one.guid for one in doomed})
     except ZborgError as error:
         return outcome_of("dataset", dataset, error)
     return Outcome(

@@ -18,7 +18,7 @@ from zborg.planning.replicate.facts import Recorded
 from zborg.planning.rotate.hold_tags import TO
 from zborg.planning.rotate.unreplicated import Judged, Retained, judge
 from zborg.state.runs import ended
-from zborg.steps.context import Begun
+from zborg.steps.context import StepRun
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,20 @@ def bases(datasets: Iterable[Dataset]) -> Bases:
     return Bases(guids, unreadable)
 
 
-def kept_too_long(begun: Begun, known: Bases, snapshots: Sequence[Snapshot]) -> Judged:
+def kept_too_long(run: StepRun, known: Bases, snapshots: Sequence[Snapshot]) -> Judged:
     """Judged by each target's limits. Asks for tags only when something is old: one command per 100."""
-    targets = begun.context.config.targets
-    old = list(_old(begun, snapshots)) if targets else []
-    return judge(_kept(begun, known, old) if old else (), targets, begun.started)
+    targets = run.context.config.targets
+    old = list(_old(run, snapshots)) if targets else []
+    return judge(_kept(run, known, old) if old else (), targets, run.started)
 
 
-def _old(begun: Begun, snapshots: Sequence[Snapshot]) -> Iterator[Snapshot]:
+def _old(run: StepRun, snapshots: Sequence[Snapshot]) -> Iterator[Snapshot]:
     """What no replication that is in time still keeps: not the newest, and older than `max_age`."""
-    shortest = timedelta(seconds=min(target.max_age for target in begun.context.config.targets))
+    shortest = timedelta(seconds=min(target.max_age for target in run.context.config.targets))
     ours = sorted((one for one in snapshots if one.name), key=lambda one: one.createtxg)
     newest = {one.dataset: one.guid for one in ours}
     for one in ours:
-        if one.guid != newest[one.dataset] and begun.started - _at(one) > shortest:
+        if one.guid != newest[one.dataset] and run.started - _at(one) > shortest:
             yield one
 
 
@@ -86,33 +86,33 @@ def _at(snapshot: Snapshot) -> datetime:
     return snapshot.name.at if snapshot.name else snapshot.created
 
 
-def _kept(begun: Begun, known: Bases, old: Sequence[Snapshot]) -> Iterator[Retained]:
+def _kept(run: StepRun, known: Bases, old: Sequence[Snapshot]) -> Iterator[Retained]:
     """Not of a target that has nothing yet: without a base no bookmark helps, and a first stream may take
     months."""
     # By the records first: a held snapshot of a dataset without one is not replication's.
     replicated = {dataset for dataset, _ in known.guids}
     held = [one.full for one in old if one.holds and one.dataset in replicated]
-    tagged = {(hold.snapshot, hold.tag) for hold in begun.context.storage.zfs.holds(held)} if held else set()
+    tagged = {(hold.snapshot, hold.tag) for hold in run.context.storage.zfs.holds(held)} if held else set()
     arrived: Mapping[str, datetime] | None = None
     for one in old:
-        for target in begun.context.config.targets:
+        for target in run.context.config.targets:
             is_held = (one.full, TO + target.name) in tagged
             base = known.guids.get((one.dataset, target.name))
             if base and (is_held or base == one.guid):
-                arrived = _arrivals(begun, _at(old[0])) if arrived is None else arrived
-                last = arrived.get(_subject(begun, one, target))
+                arrived = _arrivals(run, _at(old[0])) if arrived is None else arrived
+                last = arrived.get(_subject(run, one, target))
                 yield Retained(target.name, one, max(_at(one), last) if last else _at(one), is_held)
 
 
-def _subject(begun: Begun, snapshot: Snapshot, target: Target) -> str:
-    below = snapshot.dataset.removeprefix(begun.context.config.storage.dataset)
+def _subject(run: StepRun, snapshot: Snapshot, target: Target) -> str:
+    below = snapshot.dataset.removeprefix(run.context.config.storage.dataset)
     return f"{target.name}:{target.dataset}{below}"
 
 
-def _arrivals(begun: Begun, since: datetime) -> Mapping[str, datetime]:
+def _arrivals(run: StepRun, since: datetime) -> Mapping[str, datetime]:
     """When each copy was last seen up to date, by the reports of replications."""
     found: dict[str, datetime] = {}
-    for report in begun.context.runs.newest_first("replicate"):
+    for report in run.context.runs.newest_first("replicate"):
         if report.started < since:
             break
         for outcome in report.outcomes:
@@ -121,14 +121,14 @@ def _arrivals(begun: Begun, since: datetime) -> Mapping[str, datetime]:
     return found
 
 
-def behind(begun: Begun, known: Bases, judged: Judged) -> list[Outcome]:
+def behind(run: StepRun, known: Bases, judged: Judged) -> list[Outcome]:
     late = [Outcome("target", one.subject, one.level, one.message, one.remedy) for one in judged.findings]
-    return [*late, *_of_no_target(begun, known)]
+    return [*late, *_of_no_target(run, known)]
 
 
-def _of_no_target(begun: Begun, known: Bases) -> Iterator[Outcome]:
+def _of_no_target(run: StepRun, known: Bases) -> Iterator[Outcome]:
     """A record may outlive its target in zborg.toml. It might come back, so only somebody can forget it."""
-    config = begun.context.config
+    config = run.context.config
     targets = Counter(target for _, target in known.guids)
     for name in sorted(targets.keys() - {target.name for target in config.targets}):
         words = f"is not in {config.path}, and for it {counted(targets[name], 'dataset')} still hold on to "
@@ -139,12 +139,12 @@ def _of_no_target(begun: Begun, known: Bases) -> Iterator[Outcome]:
         yield Outcome("target", name, Status.WARNING, words, gone)
 
 
-def give_way(begun: Begun, doomed: Sequence[Snapshot], let_go: Iterable[Retained]) -> str:
+def give_way(run: StepRun, doomed: Sequence[Snapshot], let_go: Iterable[Retained]) -> str:
     """What is let go and about to be destroyed becomes a bookmark first, then its hold is released.
 
     Returns what is to be said of it. The dataset's lock must be held.
     """
-    guids, zfs, output = {one.guid for one in doomed}, begun.context.storage.zfs, []
+    guids, zfs, output = {one.guid for one in doomed}, run.context.storage.zfs, []
     for one in let_go:
         if one.snapshot.guid in guids:
             zfs.bookmark(one.snapshot.full, one.snapshot.raw)
