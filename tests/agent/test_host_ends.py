@@ -10,14 +10,13 @@ import pytest
 
 from tests.harness.machines.borgs import BORGS, borg_of
 from tests.harness.machines.host import BackedUpHost
+from tests.harness.steps import backup, reach_hosts
 from tests.harness.watch import until
 from tests.harness.worlds.fresh import FreshHost
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.model import Outcome, Status
 from zborg.model.text.remedy import parse
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.hosts.overview import reach_hosts
 
 BANNER = "Authorized use only. All access is logged."
 KILLED = "borg on web1 was ended by SIGKILL (exit status 137)"
@@ -25,7 +24,7 @@ KILLED = "borg on web1 was ended by SIGKILL (exit status 137)"
 
 def night(vault: LocalVault, clock: Hours) -> Outcome:
     clock.tick()
-    return of(backup(world(vault, clock), Options()), "web1")
+    return of(backup(world(vault, clock)), "web1")
 
 
 def looked_at(vault: LocalVault) -> Outcome:

@@ -13,16 +13,16 @@ import pytest
 
 from tests.harness.machines.borgs import BORGS, borg_of
 from tests.harness.machines.host import BackedUpHost
+from tests.harness.steps import backup
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.model import Outcome, Status
 from zborg.model.text.remedy import parse
-from zborg.steps.backup.step import Options, backup
 
 
 def night(vault: LocalVault, clock: Hours) -> Outcome:
     clock.tick()
-    return of(backup(world(vault, clock), Options()), "web1")
+    return of(backup(world(vault, clock)), "web1")
 
 
 def typed(outcome: Outcome) -> list[str]:

@@ -13,13 +13,13 @@ import pytest
 
 from tests.harness.machines.host import BackedUpHost, find_borg, locked
 from tests.harness.places import ALONE
+from tests.harness.steps import backup
 from tests.harness.watch import children, next_second
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of
 from zborg.errors import Exit
 from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Host, Status
-from zborg.steps.backup.step import Options, backup
 
 NAME = "left-locks"  # the storage is this machine, and other tests have their web1 here
 WORDS = "breaks a lock that is left"
@@ -29,7 +29,7 @@ WORDS = "breaks a lock that is left"
 def host(vault: LocalVault) -> BackedUpHost:
     """Backed up once."""
     made = vault.add(NAME, place=ALONE)
-    assert backup(vault.context(), Options()).exit is Exit.OK
+    assert backup(vault.context()).exit is Exit.OK
     next_second()
     return made
 
@@ -57,7 +57,7 @@ def test_a_lock_that_a_killed_borg_left_is_broken(vault: LocalVault, host: Backe
     with another_borg(vault):
         pass  # and kill -9
     assert list(home(vault).glob("lock.exclusive/elsewhere*")) != []
-    outcome = of(backup(vault.context(), Options()), NAME)
+    outcome = of(backup(vault.context()), NAME)
     assert outcome.status is Status.OK, outcome
     assert [WORDS in words for words in warnings(vault)] == [True]
     assert not (home(vault) / "lock.exclusive").exists()
@@ -68,7 +68,7 @@ def test_a_lock_left_in_the_host_s_cache_is_broken(vault: LocalVault, host: Back
     lock = config.parent / "lock.exclusive"
     lock.mkdir()
     (lock / "elsewhere@1.2-3").touch()
-    outcome = of(backup(vault.context(), Options()), NAME)
+    outcome = of(backup(vault.context()), NAME)
     assert outcome.status is Status.OK, outcome
     assert [WORDS in words for words in warnings(vault)] == [True]
     assert not lock.exists()
@@ -76,7 +76,7 @@ def test_a_lock_left_in_the_host_s_cache_is_broken(vault: LocalVault, host: Back
 
 def test_no_lock_is_broken_while_a_borg_runs_on_the_host(vault: LocalVault, host: BackedUpHost) -> None:
     with another_borg(vault, *inside(host)):
-        outcome = of(backup(vault.context(), Options()), NAME)
+        outcome = of(backup(vault.context()), NAME)
         assert list(home(vault).glob("lock.exclusive/elsewhere*")) != []
     assert (outcome.status, outcome.message) == (Status.BUSY, f"locked: a borg runs on {NAME}")
     assert warnings(vault) == []
@@ -88,7 +88,7 @@ def test_no_lock_is_broken_while_a_borg_serve_of_it_runs(vault: LocalVault, host
         pass
     argv = [find_borg(), "serve", "--append-only", "--restrict-to-repository", str(home(vault))]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as serve:
-        outcome = of(backup(vault.context(), Options()), NAME)
+        outcome = of(backup(vault.context()), NAME)
         assert list(home(vault).glob("lock.exclusive/elsewhere*")) != []
         assert outcome.status is Status.BUSY
         assert outcome.message.endswith(f"borg serve of its repository runs on the storage, pid {serve.pid}")
@@ -109,7 +109,7 @@ def test_no_lock_is_broken_when_the_agent_does_not_say(
     monkeypatch.setattr(SshTunnel, "ask", ask)
     with another_borg(vault):
         pass
-    outcome = of(backup(vault.context(), Options()), NAME)
+    outcome = of(backup(vault.context()), NAME)
     assert outcome.status is Status.BUSY
     assert "its agent does not say" in outcome.message
     assert list(home(vault).glob("lock.exclusive/elsewhere*")) != []
@@ -123,7 +123,7 @@ def test_a_host_that_allows_no_second_try_is_not_called_skipped(
     host.setup(NAME, [host.data], extra_conf=["min_interval = 1h"])
     with another_borg(vault):
         pass
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     outcome = of(report, NAME)
     assert (report.exit, outcome.status) == (Exit.FAILED, Status.FAILED), outcome
     assert "not now: this host allows a backup every 3600 seconds" in outcome.message
@@ -137,7 +137,7 @@ def test_damage_that_the_first_try_met_and_mended_is_told(vault: LocalVault, hos
     (cache.parent / "lock.exclusive" / "elsewhere@1.2-3").touch()
     (index,) = home(vault).glob("index.*")
     index.write_bytes(b"\0" * index.stat().st_size)
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     outcome = of(report, NAME)
     assert (report.exit, outcome.status) == (Exit.DAMAGE, Status.DAMAGED), outcome
     assert outcome.data["files"] == 1, "and the second try made its archive"

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.harness.machines.host import BackedUpHost, find_borg
+from tests.harness.steps import backup, snapshot
 from tests.harness.watch import next_second
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of
@@ -17,8 +18,6 @@ from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Outcome, State, Status, utc_now
 from zborg.model.text.units import moment_of
 from zborg.process import LocalRunner
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.snapshot import snapshot
 
 WEEK = 7 * 86400
 
@@ -42,7 +41,7 @@ def night(vault: LocalVault, days: int, **limits: int) -> Outcome:
     context = replace(vault.context(), clock=lambda: utc_now() + timedelta(days=days))
     hosts = tuple(replace(one, **limits) for one in context.config.hosts)  # type: ignore[arg-type]  # a test names them
     context = replace(context, config=replace(context.config, hosts=hosts))
-    return of(backup(context, Options()), "web1")
+    return of(backup(context), "web1")
 
 
 def test_a_host_prunes_once_in_a_while_by_its_own_rules(vault: LocalVault, host: BackedUpHost) -> None:

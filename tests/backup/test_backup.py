@@ -16,14 +16,13 @@ import pytest
 
 from tests.harness.machines.host import find_borg, locked
 from tests.harness.machines.keys import make_key
+from tests.harness.steps import Request, backup, snapshot
 from tests.harness.watch import HANG
 from tests.harness.worlds.local import LocalVault
 from zborg.errors import Exit, UsageError
 from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Host, Outcome, Report, State, Status
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.snapshot import snapshot
 
 
 def of(report: Report, subject: str) -> Outcome:
@@ -46,14 +45,14 @@ def leftovers(vault: LocalVault, name: str) -> list[str]:
 
 def test_first_backup_makes_the_repository_and_the_second_only_an_archive(vault: LocalVault) -> None:
     vault.add("web1")
-    first = backup(vault.context(), Options())
+    first = backup(vault.context())
     assert (first.status, first.exit) == (Status.OK, Exit.OK), first.outcomes
     data = of(first, "web1").data
     assert data["files"] == 1
     assert data["transaction"] > 0
     assert str(data["archive"]).startswith("web1-")
     time.sleep(1)  # archive names are to the second
-    second = backup(vault.context(), Options())
+    second = backup(vault.context())
     assert of(second, "web1").data["transaction"] > data["transaction"]
     assert archives(vault, "web1") == 2
 
@@ -62,7 +61,7 @@ def test_one_unreachable_host_is_partial_and_costs_the_others_nothing(vault: Loc
     vault.add("web1")
     vault.add("web2")
     vault.add("gone").sshd.stop()
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     assert (report.status, report.exit) == (Status.PARTIAL, Exit.PARTIAL)
     assert of(report, "web1").status is of(report, "web2").status is Status.OK
     assert "no connection to gone" in of(report, "gone").message
@@ -72,14 +71,14 @@ def test_one_unreachable_host_is_partial_and_costs_the_others_nothing(vault: Loc
     assert taken.exit is Exit.OK
     assert states["tank/borg/gone"] is State.FAILED
     assert states["tank/borg/web1"] is states["tank/borg/web2"] is State.OK
-    allowed = backup(vault.context(), Options(allow_partial=True))
+    allowed = backup(vault.context(), Request(allow_partial=True))
     assert (allowed.status, allowed.exit) == (Status.PARTIAL, Exit.OK)
 
 
 def test_fail_fast_starts_no_more_hosts(vault: LocalVault) -> None:
     for name in ("a", "b", "c", "d", "e", "f"):
         vault.add(name).sshd.stop()
-    report = backup(vault.context(), Options(fail_fast=True))
+    report = backup(vault.context(), Request(fail_fast=True))
     skipped = [outcome for outcome in report.outcomes if outcome.status is Status.SKIPPED]
     assert len(report.outcomes) == 6
     assert skipped  # four at once: at least the last ones were not started
@@ -89,11 +88,11 @@ def test_fail_fast_starts_no_more_hosts(vault: LocalVault) -> None:
 def test_excluded_hosts_are_left_out_and_unknown_ones_refused(vault: LocalVault) -> None:
     vault.add("web1")
     vault.add("web2")
-    report = backup(vault.context(), Options(exclude=["web2"]))
+    report = backup(vault.context(), Request(exclude=["web2"]))
     assert of(report, "web2").status is Status.SKIPPED
     assert archives(vault, "web2") == 0
     with pytest.raises(UsageError, match="no such host: web3"):
-        backup(vault.context(), Options(hosts=["web1", "web3"]))
+        backup(vault.context(), Request(hosts=["web1", "web3"]))
     assert archives(vault, "web1") == 1
 
 
@@ -101,7 +100,7 @@ def test_a_changed_host_key_is_refused_with_both_fingerprints_and_nothing_sent(v
     host = vault.add("web1")
     pinned = make_key(vault.directory / "other").public
     vault.endpoints["web1"] = vault.endpoint(host.sshd.port, pinned)
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert outcome.status is Status.FAILED
     assert fingerprint(pinned) in outcome.message
     assert fingerprint(host.sshd.host_key) in outcome.message
@@ -112,7 +111,7 @@ def test_a_changed_host_key_is_refused_with_both_fingerprints_and_nothing_sent(v
 def test_an_unmounted_dataset_is_refused(vault: LocalVault) -> None:
     vault.add("web1")
     vault.zfs.unmount("tank/borg/web1")
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert outcome.status is Status.FAILED
     assert "is not mounted" in outcome.message
     assert not any(vault.zfs.directory("tank/borg/web1").iterdir())
@@ -120,25 +119,25 @@ def test_an_unmounted_dataset_is_refused(vault: LocalVault) -> None:
 
 def test_a_missing_dataset_is_never_created_by_backup(vault: LocalVault) -> None:
     vault.add("web1", dataset=False)
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert "does not exist" in outcome.message
     assert outcome.remedy == "zborg init web1"
 
 
 def test_a_lost_repository_is_not_replaced_by_an_empty_one(vault: LocalVault) -> None:
     vault.add("web1")
-    backup(vault.context(), Options())
+    backup(vault.context())
     time.sleep(1)
     snapshot(vault.context())
     for entry in vault.zfs.directory("tank/borg/web1").iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     assert report.exit is Exit.CONFLICT
     assert "its repository was lost" in of(report, "web1").message
 
 
 def test_a_server_without_hosts_has_no_good_night(vault: LocalVault) -> None:
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     (outcome,) = report.outcomes
     assert (report.exit, outcome.kind, outcome.subject) == (
         Exit.FAILED,
@@ -147,7 +146,7 @@ def test_a_server_without_hosts_has_no_good_night(vault: LocalVault) -> None:
     )
     assert outcome.message.startswith("names no host")
     vault.add("web1")
-    assert backup(vault.context(), Options(exclude=["web1"])).exit is Exit.OK
+    assert backup(vault.context(), Request(exclude=["web1"])).exit is Exit.OK
 
 
 def test_a_dataset_that_is_mounted_elsewhere_is_refused(vault: LocalVault) -> None:
@@ -160,7 +159,7 @@ def test_a_dataset_that_is_mounted_elsewhere_is_refused(vault: LocalVault) -> No
     ]
     context.storage.zfs.datasets = lambda root: tuple(moved)  # type: ignore[method-assign]  # for this test
     vault.zfs._all["tank/borg/web1"].properties["mountpoint"] = "/elsewhere"
-    outcome = of(backup(context, Options()), "web1")
+    outcome = of(backup(context), "web1")
     assert outcome.status is Status.FAILED
     assert "is not mounted at " in outcome.message and "its mountpoint is /elsewhere" in outcome.message
     assert "zfs inherit mountpoint tank/borg/web1" in outcome.remedy
@@ -178,7 +177,7 @@ def test_what_goes_wrong_with_one_host_is_its_own(vault: LocalVault, monkeypatch
         return real(self, host, *rest, **named)
 
     monkeypatch.setattr(SshTunnel, "verb", verb)
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     assert report.exit is Exit.PARTIAL
     assert of(report, "web1").message == "this is a bug in zborg: RuntimeError: odd"
     assert "raise RuntimeError" in of(report, "web1").data["traceback"]
@@ -200,7 +199,7 @@ def test_an_older_repository_in_the_dataset_is_kept(vault: LocalVault) -> None:
     borg("init", "-e", "repokey-blake2", str(home))
     (vault.directory / "nothing").mkdir()
     borg("create", f"{home}::years", str(vault.directory / "nothing"))
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     assert report.exit is Exit.CONFLICT
     assert "zfs rename" in of(report, "web1").remedy
     assert borg("list", "--short", str(home)).split() == ["years"]
@@ -209,19 +208,19 @@ def test_an_older_repository_in_the_dataset_is_kept(vault: LocalVault) -> None:
 def test_foreign_files_in_the_dataset_are_not_built_upon(vault: LocalVault) -> None:
     vault.add("web1")
     (vault.zfs.directory("tank/borg/web1") / "somebody").touch()
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     assert report.exit is Exit.CONFLICT
     assert "somebody" in of(report, "web1").message
 
 
 def test_a_client_that_only_claims_success_is_not_believed(vault: LocalVault) -> None:
     host = vault.add("web1")
-    backup(vault.context(), Options())
+    backup(vault.context())
     liar = host.directory / "liar"
     liar.write_text('#!/bin/sh\necho "{}"\nexit 0\n')
     liar.chmod(0o755)
     host.setup("web1", [host.data], borg=str(liar))
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert outcome.status is Status.FAILED
     assert "the server saw no commit" in outcome.message
 
@@ -230,7 +229,7 @@ def test_a_host_that_calls_itself_otherwise_is_a_conflict(vault: LocalVault) -> 
     """Its table was renamed in zborg.toml alone: a second history would begin."""
     host = vault.add("web1")
     host.setup("web-1", [host.data])
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     assert report.exit is Exit.CONFLICT
     assert "the host calls itself web-1" in of(report, "web1").message
     assert not any(vault.zfs.directory("tank/borg/web1").iterdir())
@@ -238,9 +237,9 @@ def test_a_host_that_calls_itself_otherwise_is_a_conflict(vault: LocalVault) -> 
 
 def test_a_missing_agent_is_told_with_the_way_to_install_it(vault: LocalVault) -> None:
     host = vault.add("web1")
-    backup(vault.context(), Options())
+    backup(vault.context())
     host.agent.unlink()
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert outcome.status is Status.FAILED
     assert "agent.sh is missing" in outcome.remedy
 
@@ -248,14 +247,14 @@ def test_a_missing_agent_is_told_with_the_way_to_install_it(vault: LocalVault) -
 def test_an_empty_archive_is_not_good(vault: LocalVault) -> None:
     host = vault.add("web1")
     (host.data / "file").unlink()
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert (outcome.status, outcome.message) == (Status.FAILED, "the archive is empty")
 
 
 @pytest.mark.parametrize("fault", ["bad option", "wrong passphrase", "missing borg", "held lock"])
 def test_foreseeable_failures_end_soon_on_both_sides_with_their_reason(vault: LocalVault, fault: str) -> None:
     host = vault.add("web1")
-    assert backup(vault.context(), Options()).exit is Exit.OK
+    assert backup(vault.context()).exit is Exit.OK
     vault.timeouts["web1"] = 600
     if fault == "bad option":
         host.setup("web1", [host.data], extra_conf=["compression = nonsense"])
@@ -272,7 +271,7 @@ def test_foreseeable_failures_end_soon_on_both_sides_with_their_reason(vault: Lo
     home, elsewhere = vault.zfs.directory("tank/borg/web1"), vault.directory / "elsewhere"
     with locked(home, elsewhere) if fault == "held lock" else nullcontext():
         started = time.monotonic()
-        outcome = of(backup(vault.context(), Options()), "web1")
+        outcome = of(backup(vault.context()), "web1")
         took = time.monotonic() - started
     assert outcome.status in (Status.FAILED, Status.BUSY)
     assert reason in outcome.message
@@ -284,13 +283,13 @@ def test_foreseeable_failures_end_soon_on_both_sides_with_their_reason(vault: Lo
 
 def test_a_timeout_ends_both_sides(vault: LocalVault) -> None:
     host = vault.add("web1")
-    backup(vault.context(), Options())
+    backup(vault.context())
     slow = host.directory / "slow"
     slow.write_text(f'#!/bin/sh\ncase "$*" in *--version*) exec {find_borg()} "$@";; esac\nexec sleep 300\n')
     slow.chmod(0o755)
     host.setup("web1", [host.data], borg=str(slow))
     vault.timeouts["web1"] = 2
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert "not finished within 2 s" in outcome.message
     deadline = time.monotonic() + HANG
     while leftovers(vault, "web1") and time.monotonic() < deadline:
@@ -302,7 +301,7 @@ def test_a_held_host_lock_is_busy_and_names_its_owner(vault: LocalVault) -> None
     vault.add("web1")
     context = vault.context()
     with context.locks.hold("host-web1"):
-        report = backup(vault.context(), Options())
+        report = backup(vault.context())
     assert (report.status, report.exit) == (Status.BUSY, Exit.LOCKED)
     assert "pid " in of(report, "web1").message
     assert "started 20" in of(report, "web1").message
@@ -310,7 +309,7 @@ def test_a_held_host_lock_is_busy_and_names_its_owner(vault: LocalVault) -> None
 
 def test_outcomes_are_saved_one_by_one(vault: LocalVault) -> None:
     vault.add("web1")
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     newest = vault.context().runs.newest("backup")
     assert newest is not None
     assert newest.run == report.run
@@ -320,7 +319,7 @@ def test_outcomes_are_saved_one_by_one(vault: LocalVault) -> None:
 def test_a_borg_serve_that_dies_under_way_leaves_the_host_s_reason_in_the_report(vault: LocalVault) -> None:
     """When nobody reads ssh's stdout any more, ssh closes the far side's stderr too: see process.Spare."""
     host = vault.add("web1")
-    backup(vault.context(), Options())
+    backup(vault.context())
     (host.data / "new").write_bytes(os.urandom(20_000_000))
     # Laid out as a virtual environment, so that the wall lets it reach the borg that it was "made of".
     made = vault.directory / "wrapped"
@@ -332,6 +331,6 @@ def test_a_borg_serve_that_dies_under_way_leaves_the_host_s_reason_in_the_report
     dying.write_text(f'#!/bin/sh\ndd bs=65536 count=40 2>&- | {find_borg()} "$@"\n')
     dying.chmod(0o755)
     context = replace(vault.context(), tunnel=vault.tunnel(borg=str(dying)))
-    outcome = of(backup(context, Options()), "web1")
+    outcome = of(backup(context), "web1")
     assert outcome.status is Status.FAILED
     assert outcome.message.startswith("borg serve of tank/borg/web1 ended on the storage without a reason")

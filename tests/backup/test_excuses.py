@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness.machines.host import BackedUpHost
+from tests.harness.steps import Request, backup
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.errors import Exit
@@ -17,7 +18,6 @@ from zborg.model import Endpoint, Host, Outcome, Report, Status
 from zborg.model.results import Result
 from zborg.model.text import remedy
 from zborg.planning.backup.excuses import judged
-from zborg.steps.backup.step import Options, backup
 
 NOW = datetime(2026, 2, 12, 3, 0, tzinfo=UTC)
 DAY = 86400
@@ -28,14 +28,14 @@ def nights(vault: LocalVault, clock: Hours, count: int) -> list[Report]:
     reports = []
     for _ in range(count):
         clock.tick(24)
-        reports.append(backup(world(vault, clock), Options()))
+        reports.append(backup(world(vault, clock)))
     return reports
 
 
 def refusing(vault: LocalVault, name: str, by: str) -> BackedUpHost:
     """A host that was good once and has a reason of its own ever since."""
     host = vault.add(name)
-    assert backup(vault.context(), Options(hosts=[name])).exit is Exit.OK
+    assert backup(vault.context(), Request(hosts=[name])).exit is Exit.OK
     if by == "min_interval":
         host.setup(name, [host.data], extra_conf=["min_interval = 500d"])
     else:
@@ -63,7 +63,7 @@ def test_not_now_every_night_fails_once_max_age_has_passed(vault: LocalVault, cl
 
 def test_busy_every_night_fails_as_well(vault: LocalVault, clock: Hours) -> None:
     host = vault.add("web1")
-    assert backup(vault.context(), Options()).exit is Exit.OK
+    assert backup(vault.context()).exit is Exit.OK
     with open(host.run / "lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         clock.now = datetime.now(UTC) - timedelta(hours=23, minutes=30)
@@ -86,7 +86,7 @@ def test_a_host_that_was_never_good_has_max_age_from_its_first_try(vault: LocalV
 
 def test_a_lock_of_another_run_is_no_word_of_the_host(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
-    assert backup(vault.context(), Options()).exit is Exit.OK
+    assert backup(vault.context()).exit is Exit.OK
     clock.now = datetime.now(UTC) + timedelta(days=9)
     with vault.context().locks.hold("host-web1"):
         (report,) = nights(vault, clock, 1)

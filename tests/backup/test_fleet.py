@@ -19,6 +19,7 @@ from tests.harness.builders.reports import result
 from tests.harness.machines.host import BackedUpHost, find_borg, throttled
 from tests.harness.machines.keys import make_key
 from tests.harness.processes import backup_process
+from tests.harness.steps import backup
 from tests.harness.watch import HANG, assert_all_ended, command_line, descendants, kill, next_second, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import dataset_only, of
@@ -27,7 +28,6 @@ from zborg.interrupt import cancelled
 from zborg.model import Emit, Event, Outcome, Report, Status, utc_now
 from zborg.model.events import Planned, Waiting
 from zborg.planning.backup import schedule
-from zborg.steps.backup.step import Options, backup
 
 MIB = 1 << 20
 
@@ -78,10 +78,10 @@ def test_hosts_start_longest_first_by_their_history(vault: LocalVault) -> None:
     outcomes = [
         Outcome("host", name, Status.OK, result=result("host", {"seconds": s})) for name, s in known.items()
     ]
-    yesterday = backup(context, Options(dry_run=True))
+    yesterday = backup(context, dry_run=True)
     yesterday = replace(yesterday, finished=utc_now() - timedelta(days=1), outcomes=tuple(outcomes))
     context.runs.save(yesterday)
-    backup(context, Options())
+    backup(context)
     started = [event.subject for event in vault.events if event.kind == "started"]
     assert started == ["new", "long", "middle", "short"]
     (planned,) = [event for event in vault.events if isinstance(event, Planned)]
@@ -97,7 +97,7 @@ def test_a_host_that_comes_back_is_tried_again(vault: LocalVault, soon: None) ->
     vault.backup["retries"] = 2
     port = host.sshd.port
     host.sshd.stop()
-    report = backup(vault.context(once(vault, "warning", lambda: host.sshd.start(port))), Options())
+    report = backup(vault.context(once(vault, "warning", lambda: host.sshd.start(port))))
     outcome = of(report, "web1")
     assert (outcome.status, outcome.data["tries"]) == (Status.OK, 2)
     (warning,) = told(vault, "warning", "web1")
@@ -116,7 +116,7 @@ def cut_in_the_middle(vault: LocalVault, *conf: str) -> Report:
         for pid in sessions(host):
             kill(pid)
 
-    return backup(vault.context(once(vault, "progress", cut)), Options())
+    return backup(vault.context(once(vault, "progress", cut)))
 
 
 def test_a_connection_lost_in_the_middle_is_tried_again_under_a_new_name(
@@ -156,7 +156,7 @@ def test_a_host_that_is_busy_after_a_cut_is_tried_again(vault: LocalVault, soon:
         else:
             steps.close()
 
-    outcome = of(backup(vault.context(emit), Options()), "web1")
+    outcome = of(backup(vault.context(emit)), "web1")
     assert (outcome.status, outcome.data["tries"]) == (Status.OK, 3), outcome
     assert "is at work on this host; again in" in told(vault, "warning", "web1")[1].message
 
@@ -174,7 +174,7 @@ def test_a_host_that_is_busy_at_the_first_try_is_left_alone(vault: LocalVault, s
     host = vault.add("web1")
     vault.backup["retries"] = 4
     with at_work(host):
-        outcome = of(backup(vault.context(), Options()), "web1")
+        outcome = of(backup(vault.context()), "web1")
     assert outcome.status is Status.BUSY
     assert told(vault, "warning", "web1") == []
 
@@ -182,7 +182,7 @@ def test_a_host_that_is_busy_at_the_first_try_is_left_alone(vault: LocalVault, s
 def test_a_dead_host_is_told_with_the_number_of_tries(vault: LocalVault, soon: None) -> None:
     dataset_only(vault, "gone")
     vault.backup["retries"] = 1
-    outcome = of(backup(vault.context(), Options()), "gone")
+    outcome = of(backup(vault.context()), "gone")
     assert outcome.status is Status.FAILED
     assert outcome.message.endswith("(tried 2 times)")
     assert len(told(vault, "warning", "gone")) == 1
@@ -209,7 +209,7 @@ def test_what_another_try_cannot_mend_is_not_tried_again(vault: LocalVault, faul
         host.sshd.stop()
         vault.timeouts["web1"] = 3  # the shortest wait is of 5 s
     began = time.monotonic()
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert outcome.status is Status.FAILED
     assert told(vault, "warning", "web1") == []
     assert time.monotonic() - began < HANG
@@ -227,7 +227,7 @@ def test_one_deadline_for_all_verbs_of_a_host(vault: LocalVault) -> None:
     host.setup("web1", [host.data], borg=str(slow))
     vault.timeouts["web1"] = 6
     began = time.monotonic()
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert outcome.message == "not finished within 6 seconds"
     assert time.monotonic() - began < HANG
 
@@ -238,7 +238,7 @@ def test_one_deadline_for_all_verbs_of_a_host(vault: LocalVault) -> None:
 def test_each_host_waits_by_chance_before_its_connection(vault: LocalVault) -> None:
     dataset_only(vault, *"abcdef")
     vault.backup |= {"parallel": 6, "jitter": 1}
-    backup(vault.context(), Options())
+    backup(vault.context())
     waits = [event.seconds for event in vault.events if isinstance(event, Waiting)]
     assert len(set(waits)) == 6
     assert all(0 < seconds <= 1 for seconds in waits)
@@ -299,7 +299,7 @@ def test_a_signal_ends_all_that_run_or_wait_and_keeps_who_is_done(vault: LocalVa
     vault.hosts["down"].sshd.start()
     vault.endpoints["down"] = vault.endpoint(vault.hosts["down"].sshd.port, vault.hosts["down"].sshd.host_key)
     next_second()
-    assert backup(vault.context(), Options()).exit is Exit.OK
+    assert backup(vault.context()).exit is Exit.OK
 
 
 def test_a_signal_ends_a_fleet_that_waits_for_its_first_connections(vault: LocalVault) -> None:
@@ -317,6 +317,6 @@ def test_a_signal_ends_a_fleet_that_waits_for_its_first_connections(vault: Local
 
 def test_a_signal_before_the_first_connection_sends_nothing(vault: LocalVault, uncancelled: None) -> None:
     host = vault.add("web1")
-    report = backup(vault.context(once(vault, "started", cancelled.set)), Options())
+    report = backup(vault.context(once(vault, "started", cancelled.set)))
     assert of(report, "web1").status is Status.INTERRUPTED
     assert "Accepted" not in host.sshd.log()

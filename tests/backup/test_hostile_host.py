@@ -23,6 +23,7 @@ from tests.harness.machines.host import BackedUpHost
 from tests.harness.machines.hostile.rpc import Refused, Rpc
 from tests.harness.machines.sshd import Sshd
 from tests.harness.processes.unprivileged import USER, Unprivileged, as_nobody
+from tests.harness.steps import backup, init, restore_files, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, raws, world
 from zborg.errors import Exit
@@ -33,10 +34,6 @@ from zborg.hosts.ssh.host_keys import write_known_hosts
 from zborg.hosts.tunnel import Serve
 from zborg.model import Endpoint
 from zborg.process import LocalRunner
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.init import init
-from zborg.steps.restore.files import restore_files
-from zborg.steps.snapshot import snapshot
 
 MANIFEST = bytes(32)
 
@@ -137,7 +134,7 @@ def prepared(vault: LocalVault, clock: Hours) -> Attacked:
     assert made.exit is Exit.OK, made.outcomes
     for _ in range(2):
         (vault.hosts["web1"].data / "file").write_text(f"of web1 at {clock.now}")
-        report = backup(world(vault, clock), Options())
+        report = backup(world(vault, clock))
         assert report.exit is Exit.OK, report.outcomes
         clock.tick()
     snapshot(world(vault, clock))

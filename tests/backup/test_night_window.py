@@ -18,6 +18,7 @@ import typer
 from tests.harness.builders.reports import result
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.machines.hostile.hosts_that_hold import DRIPS, HANGS, LIES, end_stopped, misbehave
+from tests.harness.steps import Request, backup, night, snapshot
 from tests.harness.watch import next_second
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, of, scrubbed, world
@@ -28,10 +29,8 @@ from zborg.model import Event, Message, Outcome, Report, State, Status
 from zborg.model.text.units import moment
 from zborg.planning.backup import places
 from zborg.reporting.notify import message
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.night import night
-from zborg.steps.snapshot import snapshot
+from zborg.steps.night import night as night_step
 
 MIB = 1 << 20
 
@@ -90,7 +89,7 @@ def held(vault: LocalVault) -> Iterator[Held]:
     """Two hosts that were good before; one of them now outlasts the window of ten seconds."""
     vault.add("quick")
     slow = vault.add("slow")
-    assert backup(vault.context(), Options()).exit is Exit.OK
+    assert backup(vault.context()).exit is Exit.OK
     next_second()
     made = Held(slow)
     slow.setup("slow", [slow.data], borg=str(made.borg))
@@ -110,7 +109,7 @@ def test_a_night_goes_on_without_a_slow_host_and_records_its_end_later(vault: Lo
     assert states(vault) == {"borg": None, "quick": State.OK, "slow": State.BUSY}
     assert newest_guid(vault, "quick") in off_site(vault, "quick")
     # The next night, or somebody by day, finds it busy.
-    again = of(backup(vault.context(), Options(hosts=["slow"])), "slow")
+    again = of(backup(vault.context(), Request(hosts=["slow"])), "slow")
     assert again.status is Status.BUSY
     assert "host-slow is locked by pid" in again.message
     held.let_go()
@@ -150,7 +149,7 @@ def test_an_end_just_before_a_snapshot_that_found_the_host_busy_is_in_the_next(
     written = clock.now - timedelta(seconds=2)
     outcome = Outcome("host", "web1", Status.FAILED, result=result("host", {"finished": moment(written)}))
     with context.locks.hold("host-web1"):
-        backup_report = backup(context, Options(dry_run=True))
+        backup_report = backup(context, dry_run=True)
         context.runs.save(replace(backup_report, outcomes=(outcome,)))
         snapshot(context)
         assert states(vault)["web1"] is State.BUSY
@@ -204,7 +203,7 @@ def test_a_night_is_reported_at_its_end_and_again_when_the_stragglers_have_ended
 
     monkeypatch.setattr(compose, "compose", composed)
     with pytest.raises(typer.Exit) as caught:
-        perform.perform(Common("run", "", as_json, False, False), night)
+        perform.perform(Common("run", "", as_json, False, False), night_step)
     assert caught.value.exit_code == 0
     first, last = hears.messages
     assert "partial" in first.subject.lower()

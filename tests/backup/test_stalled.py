@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from tests.harness.machines.host import BackedUpHost, find_borg, throttled
 from tests.harness.machines.hostile.drip import Drip
+from tests.harness.steps import backup
 from tests.harness.watch import HANG, adopted, command_line, descendants, next_second, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of
@@ -31,7 +32,6 @@ from zborg.model.storage.zfs import SUSPENDED
 from zborg.model.text import remedy
 from zborg.process import LocalRunner, Process
 from zborg.state.locks import Locks
-from zborg.steps.backup.step import Options, backup
 
 MIB = 1 << 20
 WINDOW = 3
@@ -59,7 +59,7 @@ def frozen() -> Iterator[Callable[[int], None]]:
 def with_data(vault: LocalVault, rate: int = 128, files: int = 64) -> BackedUpHost:
     """A host with an earlier backup, and files of 64 KiB to send at `rate` KiB/s."""
     host = vault.add("web1")
-    assert backup(vault.context(), Options()).status is Status.OK
+    assert backup(vault.context()).status is Status.OK
     next_second()
     host.setup("web1", [host.data], borg=throttled(host, rate=rate))
     for number in range(
@@ -88,7 +88,7 @@ def stalled(vault: LocalVault, at_progress: Callable[[], None]) -> Outcome:
             if len(seen) == 2:
                 at_progress()
 
-    outcome = of(backup(vault.context(emit), Options()), "web1")
+    outcome = of(backup(vault.context(emit)), "web1")
     took = time.monotonic() - seen[1]
     assert outcome.status is Status.FAILED
     assert outcome.message.startswith(f"no progress for {WINDOW} seconds: "), outcome
@@ -167,7 +167,7 @@ def test_a_host_that_drips_counts_as_stalled(vault: LocalVault) -> None:
 def test_a_slow_line_is_not_ended(vault: LocalVault) -> None:
     with_data(vault, rate=16, files=2)
     began = time.monotonic()
-    assert of(backup(vault.context(), Options()), "web1").status is Status.OK
+    assert of(backup(vault.context()), "web1").status is Status.OK
     assert time.monotonic() - began > 2 * WINDOW, "slow enough to be of use"
 
 
@@ -177,11 +177,11 @@ def test_hashing_a_large_file_without_news_is_not_ended(vault: LocalVault) -> No
     large = host.data / "large"
     large.touch()
     os.truncate(large, 64 * MIB)
-    assert backup(vault.context(), Options()).status is Status.OK
+    assert backup(vault.context()).status is Status.OK
     next_second()
     os.truncate(large, 3 << 30)  # nothing but chunks that the repository has
     vault.stalled_after = 1
-    outcome = of(backup(vault.context(), Options()), "web1")
+    outcome = of(backup(vault.context()), "web1")
     assert outcome.status is Status.OK, outcome
     assert outcome.data["new_bytes"] < MIB
     assert outcome.data["seconds"] > 2 * vault.stalled_after, "long enough to be of use"
@@ -189,7 +189,7 @@ def test_hashing_a_large_file_without_news_is_not_ended(vault: LocalVault) -> No
 
 def test_a_wait_for_a_lock_that_is_shorter_than_the_window_is_not_ended(vault: LocalVault) -> None:
     host = vault.add("web1")
-    assert backup(vault.context(), Options()).status is Status.OK
+    assert backup(vault.context()).status is Status.OK
     next_second()
     host.setup("web1", [host.data], extra_conf=["lock_wait = 60"])
     vault.stalled_after = 30
@@ -198,7 +198,7 @@ def test_a_wait_for_a_lock_that_is_shorter_than_the_window_is_not_ended(vault: L
     argv = [find_borg(), "with-lock", str(home), "sleep", "4"]
     with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL):
         until(lambda: list(home.glob("lock.exclusive/elsewhere*")), "it is locked")
-        outcome = of(backup(vault.context(), Options()), "web1")
+        outcome = of(backup(vault.context()), "web1")
         assert not list(home.glob("lock.exclusive/elsewhere*")), "it waited for that"
     assert outcome.status is Status.OK, outcome
 

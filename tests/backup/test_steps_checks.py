@@ -7,14 +7,12 @@ import subprocess
 from dataclasses import replace
 
 from tests.harness.machines.host import BackedUpHost, find_borg
+from tests.harness.steps import backup, rotate, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, raws, shown, world
 from zborg.errors import Exit
 from zborg.model import Policy, Report, State, Status
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.rotate.step import rotate
-from zborg.steps.snapshot import snapshot
 
 
 def limited(context: Context, **limits: int) -> Context:
@@ -27,7 +25,7 @@ def night(vault: LocalVault, clock: Hours, **limits: int) -> Report:
     """Backup, snapshot, rotation, a day later than the last."""
     clock.tick(23)
     context = limited(world(vault, clock), **limits)
-    report = backup(context, Options())
+    report = backup(context)
     clock.tick()
     snapshot(context)
     rotate(context)
@@ -87,7 +85,7 @@ def test_archives_that_a_host_makes_up_push_no_snapshot_out(vault: LocalVault, c
     for _ in range(2):
         for _ in range(2):  # its root asks for as many as it likes, of one file each
             clock.tick()
-            backup(world(vault, clock), Options())
+            backup(world(vault, clock))
         clock.tick(20)
         snapshot(world(vault, clock))
         rotate(world(vault, clock))

@@ -14,16 +14,13 @@ import pytest
 
 from tests.harness.machines.host import throttled
 from tests.harness.processes import backup_process
+from tests.harness.steps import backup, replicate, rotate, snapshot
 from tests.harness.watch import until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, world
 from zborg.errors import Exit
 from zborg.model import Report, Status
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.replicate.step import replicate
-from zborg.steps.rotate.step import rotate
-from zborg.steps.snapshot import snapshot
 
 MIB = 1 << 20
 
@@ -56,7 +53,7 @@ def test_of_two_backups_of_one_host_the_second_is_busy(vault: LocalVault) -> Non
     first = backup_process.start(vault)
     events = vault.directory / "events"
     until(lambda: "progress web1" in events.read_text(), "the first is at work")
-    report = backup(vault.context(), Options())
+    report = backup(vault.context())
     assert (report.status, report.exit) == (Status.BUSY, Exit.LOCKED)
     owner = json.loads((vault.state / "locks" / "host-web1.owner").read_text())
     told = f"host-web1 is locked by pid {first.pid} (zborg test), started {owner['since']}"

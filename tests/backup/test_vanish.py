@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness.machines.host import throttled
 from tests.harness.places import Network, network
+from tests.harness.steps import Request, backup
 from tests.harness.watch import assert_all_ended, command_line, next_second, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of
@@ -17,7 +18,6 @@ from zborg.errors import Exit
 from zborg.hosts.ssh import connection
 from zborg.model import Emit, Event, Status
 from zborg.planning.backup import schedule
-from zborg.steps.backup.step import Options, backup
 
 MIB = 1 << 20
 SLACK = 10.0  # seconds; a busy machine, and stopping the other side
@@ -73,7 +73,7 @@ def test_a_host_that_vanishes_ends_within_the_keepalive_limit_and_the_next_run_i
         far.cut()
         note()
 
-    report = backup(vault.context(listening(vault, {"progress": pull, "finished": note})), Options())
+    report = backup(vault.context(listening(vault, {"progress": pull, "finished": note})))
     assert report.exit is Exit.PARTIAL
     assert of(report, "web2").status is of(report, "web3").status is Status.OK
     outcome = of(report, "far")
@@ -86,7 +86,7 @@ def test_a_host_that_vanishes_ends_within_the_keepalive_limit_and_the_next_run_i
     far.mend()
     until(lambda: not at_work(far), "the host has noticed as well", limit + interval + SLACK)
     next_second()
-    assert backup(vault.context(), Options(hosts=["far"])).exit is Exit.OK
+    assert backup(vault.context(), Request(hosts=["far"])).exit is Exit.OK
     assert_all_ended(vault.directory)
 
 
@@ -99,7 +99,7 @@ def test_a_host_that_comes_back_in_time_is_good_in_the_same_run(
     vault.backup["retries"] = 3
 
     emit = listening(vault, {"progress": far.cut, "warning": far.mend})
-    outcome = of(backup(vault.context(emit), Options()), "far")
+    outcome = of(backup(vault.context(emit)), "far")
     assert outcome.status is Status.OK, outcome
     assert outcome.data["tries"] >= 2
     assert outcome.data["original_bytes"] >= 4 * MIB

@@ -15,15 +15,12 @@ import pytest
 
 from tests.harness.machines.borgs import BORGS, borg_of
 from tests.harness.machines.host import BackedUpHost
+from tests.harness.steps import backup, list_snapshots, restore_files, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, raws, world
 from zborg.errors import Exit
 from zborg.model import Speaker, Status
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.restore.files import restore_files
-from zborg.steps.restore.listing import list_snapshots
-from zborg.steps.snapshot import snapshot
 
 SECRET = "payroll-4711"
 
@@ -37,7 +34,7 @@ def pair(vault: LocalVault, clock: Hours, host: str, storage: str) -> tuple[Back
 
 
 def backed_up(context: Context, clock: Hours) -> None:
-    report = backup(context, Options())
+    report = backup(context)
     assert report.exit is Exit.OK, report.outcomes
     clock.tick()
 
@@ -120,7 +117,7 @@ def test_failures_of_borg_1_2_are_told_as_those_of_1_4(vault: LocalVault, clock:
     shutil.copytree(home, vault.directory / "newer")
     for break_it, status, words in CASES:
         break_it(vault, host)
-        outcome = of(backup(context, Options()), "web1")
+        outcome = of(backup(context), "web1")
         assert (outcome.status, words in outcome.message) == (status, True), (break_it, outcome)
         assert SECRET not in str(outcome)
         clock.tick()

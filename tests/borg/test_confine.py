@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.machines.hostile.intruder import fill
+from tests.harness.steps import init
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.borg.storage.confine import below, confine
@@ -21,7 +22,6 @@ from zborg.borg.storage.repository import RepositoryConfig, configs, last_transa
 from zborg.errors import ZborgError
 from zborg.model import NUMBERS, Status
 from zborg.process import LocalRunner
-from zborg.steps.init import init
 
 STORAGE = LocalRunner()
 NOBODY = 65534

@@ -12,20 +12,18 @@ from pathlib import Path
 import pytest
 
 from tests.harness.machines.host import BackedUpHost, find_borg
+from tests.harness.steps import backup, restore_files, snapshot
 from tests.harness.watch import HANG
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, raws, world
 from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
 from zborg.model.text.remedy import parse
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.restore.files import restore_files
-from zborg.steps.snapshot import snapshot
 
 
 def night(vault: LocalVault, clock: Hours) -> Report:
     clock.tick()
-    return backup(world(vault, clock), Options())
+    return backup(world(vault, clock))
 
 
 @pytest.fixture(scope="module")

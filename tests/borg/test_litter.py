@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.steps import backup, init
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of
 from zborg.borg.storage.litter import clear_litter
@@ -14,14 +15,12 @@ from zborg.borg.storage.repository import entries
 from zborg.model import Outcome, Status
 from zborg.model.text.remedy import parse
 from zborg.process import LocalRunner
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.init import init
 
 WEB = "tank/borg/web1"
 
 
 def backed_up(vault: LocalVault) -> Outcome:
-    return of(backup(vault.context(), Options()), "web1")
+    return of(backup(vault.context()), "web1")
 
 
 def home(vault: LocalVault) -> Path:

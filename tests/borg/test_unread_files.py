@@ -13,12 +13,12 @@ import pytest
 
 from tests.harness.machines.borgs import BORGS, borg_of
 from tests.harness.machines.host import BackedUpHost
+from tests.harness.steps import backup
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, shown, world
 from zborg.borg.warned import CHANGED, UNREAD, Warnings
 from zborg.model import Outcome, Status
 from zborg.model.text.remedy import parse
-from zborg.steps.backup.step import Options, backup
 
 WRITE_ONLY = Path("/proc/sys/vm/drop_caches")  # mode 0200, and the kernel keeps root to it
 SECRET = "payroll-4711"
@@ -26,7 +26,7 @@ SECRET = "payroll-4711"
 
 def night(vault: LocalVault, clock: Hours) -> Outcome:
     clock.tick()
-    return of(backup(world(vault, clock), Options()), "web1")
+    return of(backup(world(vault, clock)), "web1")
 
 
 @contextmanager

@@ -186,7 +186,7 @@ import zborg.steps.scrub
 from zborg.errors import Interrupted
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv.pop()) or hard))
-def step(context, **options):
+def step(run, *request):
     raise Interrupted(str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
 zborg.steps.scrub.scrub = step
 sys.argv[1:] = ["scrub", "--config", sys.argv[1]]
@@ -207,7 +207,7 @@ import zborg.steps.scrub
 from zborg.errors import Interrupted
 from zborg.interrupt import cancelled
 _, config, how_often, name = sys.argv
-def step(context, **options):
+def step(run, *request):
     os.kill(os.getpid(), getattr(signal, name))
     assert cancelled.is_set()
     if how_often == "twice":

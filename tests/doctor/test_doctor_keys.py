@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness.doctor.clinic import Clinic, Plant
+from tests.harness.steps import reach_hosts
 from zborg.model import Endpoint, Host, Outcome, Status
 from zborg.model.text import remedy
 from zborg.planning.hosts.agent_version import answer_of, judge
-from zborg.steps.hosts.overview import reach_hosts
 
 HOST = Host("web1", Endpoint("root", "web1", 22, "k", "i"), 3600, 60)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.steps import enroll
 from tests.harness.worlds.site import NAME, Site
 from zborg.errors import Exit, UsageError
 from zborg.hosts.enrol import text
 from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.model import Report
 from zborg.planning.hosts.accept_line import Acceptance, parse
-from zborg.steps.hosts.enrol import enroll
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def accept(site: Site, line: str) -> Report:
     found = parse(line, fingerprint(site.vault.key.public))
     endpoint = replace(site.request.host.endpoint, host_key=found.host_key)
     request = replace(site.request, host=replace(site.request.host, endpoint=endpoint))
-    return enroll(site.context(), request, None, command="host accept")
+    return enroll(site.context(), request, None)
 
 
 def test_an_owner_runs_a_bundle_and_one_line_enrols_the_host(tmp_path: Path) -> None:

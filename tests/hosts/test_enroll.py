@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.steps import backup, enroll
 from tests.harness.worlds.site import NAME, Site
 from tests.harness.worlds.steps import of
 from zborg.errors import CommandFailed, Exit
 from zborg.hosts.enrol import text
 from zborg.interrupt import cancelled
 from zborg.model import Adopt, Event, Host, Lines, Report, Runner, Status, Tunnel, Wall
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.hosts.enrol import enroll
 
 STEPS = [
     "dataset",
@@ -99,7 +98,7 @@ def test_one_command_ends_in_a_restorable_backup(added: Added) -> None:
     assert [outcome.subject for outcome in added.report.outcomes] == STEPS
     assert of(added.report, "agent").message.endswith(", a line of authorized_keys")
     assert site.rescue() == {"/etc/zborg/agent.conf": site.host.sh("cat /etc/zborg/agent.conf")}
-    done = backup(site.context(), Options())
+    done = backup(site.context())
     assert done.exit is Exit.OK, done.outcomes
     assert of(done, NAME).data["files"] == 1
 
@@ -269,7 +268,7 @@ def test_a_name_that_is_taken_is_refused(added: Added) -> None:
     before = site.host.changed(), site.server_tree()
     other = replace(site.request.host.endpoint, address="127.0.0.2")
     request = replace(site.request, host=replace(site.request.host, endpoint=other))
-    report = enroll(site.context(), request, site.entry(), command="host add")
+    report = enroll(site.context(), request, site.entry())
     assert report.exit is Exit.FAILED
     assert "is ssh://root@127.0.0.1" in report.outcomes[0].message
     assert (site.host.changed(), site.server_tree()) == before

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from tests.harness.steps import enroll, reach_hosts, remove_host
 from tests.harness.worlds.site import NAME, Site, enrolled_site
 from zborg.config import load
 from zborg.errors import Exit
 from zborg.model import Reverse, Status
-from zborg.steps.hosts.enrol import enroll
-from zborg.steps.hosts.overview import list_hosts, reach_hosts
-from zborg.steps.hosts.remove import remove_host
+from zborg.steps.hosts.overview import list_hosts
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +129,7 @@ def test_what_does_not_keep_root_out_is_no_trouble(empty: Site) -> None:
 
 def test_a_dry_run_changes_nothing_and_shows_both_machines(empty: Site) -> None:
     before = empty.host.changed(), empty.server_tree()
-    report = enroll(empty.context(), empty.request, empty.entry(), command="host add", dry_run=True)
+    report = enroll(empty.context(), empty.request, empty.entry(), dry_run=True)
     assert report.exit is Exit.OK
     assert report.plan[0] == "vault  create tank/borg/web1, quota 500.0 GiB"
     assert "web1   make a random passphrase in /etc/zborg/passphrase (root only)" in report.plan
@@ -142,7 +141,7 @@ def test_a_host_of_borgmatics_is_none_for_the_agent(empty: Site) -> None:
     host = replace(empty.request.host, reverse=Reverse(64065, "127.0.0.1:22"))
     context = replace(context, config=replace(context.config, hosts=(host,)))
     assert reach_hosts(context, []).outcomes[0].status is Status.SKIPPED
-    report = enroll(context, empty.request, empty.entry(), command="host add")
+    report = enroll(context, empty.request, empty.entry())
     assert report.exit is Exit.FAILED
     assert 'tunnel = "reverse"' in report.outcomes[0].message
 

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.steps import reach_hosts, remove_host, rotate_key
 from tests.harness.worlds.site import NAME, Site, enrolled_site
 from tests.harness.worlds.steps import of
 from zborg.config import drop_in
 from zborg.errors import CommandFailed, Exit
 from zborg.model import Report
 from zborg.steps.context import Context
-from zborg.steps.hosts.overview import reach_hosts
-from zborg.steps.hosts.remove import remove_host
-from zborg.steps.hosts.rotate_key import rotate_key
 
 
 @pytest.fixture(scope="module")

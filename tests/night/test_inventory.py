@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.doctor.clinic import Clinic
+from tests.harness.steps import backup, forget_host, freeze, night, rotate
 from tests.harness.worlds.command_line import zborg
 from tests.harness.worlds.inventory import good, status
 from tests.harness.worlds.local import LocalVault
@@ -23,15 +24,10 @@ from zborg.reporting.status import one_line, screen
 from zborg.state.history import History
 from zborg.state.known import Known, Record
 from zborg.state.runs import Runs, new_run
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
 from zborg.steps.hosts.overview import list_hosts
-from zborg.steps.hosts.remove import forget_host
 from zborg.steps.inventory import KIND, known_hosts_of, look
-from zborg.steps.night import night
 from zborg.steps.observe.html_report import gathered, report
-from zborg.steps.rotate import freeze
-from zborg.steps.rotate.step import rotate
 
 
 def lose(vault: LocalVault, name: str) -> None:
@@ -61,12 +57,12 @@ def test_a_host_that_was_backed_up_and_vanishes_is_missed(vault: LocalVault, clo
     """With real backups: of two hosts one drop-in gets lost."""
     for name in ("web1", "web2"):
         vault.add(name)
-    assert backup(world(vault, clock), Options()).exit is Exit.OK
+    assert backup(world(vault, clock)).exit is Exit.OK
     assert not warned(status(world(vault, clock), clock))
     lose(vault, "web2")
     clock.tick()
     context = world(vault, clock)
-    assert backup(context, Options()).exit is Exit.OK
+    assert backup(context).exit is Exit.OK
     assert list(warned(status(context, clock))) == ["web2"]
 
 
@@ -278,7 +274,7 @@ def test_a_dry_run_of_forget_changes_nothing(lost: Context, clock: Hours) -> Non
 def test_what_is_gone_can_be_frozen_by_hand(lost: Context, vault: LocalVault, clock: Hours) -> None:
     """For who wants all of its snapshots to stay without being warned."""
     forget_host(lost, "web2")
-    assert freeze.freeze(lost, ["web2"]).exit is Exit.OK
+    assert freeze(lost, ["web2"]).exit is Exit.OK
     before = raws(vault, "tank/borg/web2")
     rotate(lost)
     assert raws(vault, "tank/borg/web2") == before

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from tests.harness.steps import backup, rotate, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.small import mounted
 from tests.harness.worlds.steps import Hours, of, scrubbed, world
@@ -24,12 +25,9 @@ from zborg.model.text import remedy
 from zborg.notify import notifiers
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, new_run
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context, unrecorded
-from zborg.steps.night import night
+from zborg.steps.night import night as night_step
 from zborg.steps.observe.status import saved
-from zborg.steps.rotate.step import rotate
-from zborg.steps.snapshot import snapshot
 
 HOSTS = ("web1", "web2", "web3", "web4")
 
@@ -101,7 +99,7 @@ def test_the_night_goes_on_without_its_record(
 
     monkeypatch.setattr(compose, "compose", composed)
     with pytest.raises(typer.Exit) as left:
-        perform.perform(Common("run", "", True, False, False), night)
+        perform.perform(Common("run", "", True, False, False), night_step)
     printed = json.loads(capsys.readouterr().out)
     good = {one["subject"]: one["status"] for one in printed["outcomes"] if one["kind"] == "host"}
     assert good == dict.fromkeys(HOSTS, "ok")
@@ -157,13 +155,13 @@ def outcome_report(command: str, clock: Hours) -> Report:
 def test_a_state_directory_that_turned_read_only_stops_no_backup(small: LocalVault, clock: Hours) -> None:
     for name in HOSTS[:2]:
         small.add(name)
-    assert backup(world(small, clock), Options()).exit is Exit.OK
+    assert backup(world(small, clock)).exit is Exit.OK
     snapshot(world(small, clock))
     clock.tick()
     with read_only(small.state):
         context = world(small, clock)
         context.runs.prune()
-        report = unrecorded(context, backup(context, Options()))
+        report = unrecorded(context, backup(context))
         assert [one.status for one in report.outcomes] == [Status.OK, Status.OK, Status.FAILED]
         assert "Read-only file system" in report.outcomes[-1].message
         assert report.exit is Exit.PARTIAL
@@ -192,12 +190,12 @@ def test_a_lock_on_a_read_only_disk_is_the_same_lock(small: LocalVault) -> None:
 
 def test_one_host_without_a_lock_fails_alone(small: LocalVault, clock: Hours) -> None:
     small.add("web1")
-    assert backup(world(small, clock), Options()).exit is Exit.OK
+    assert backup(world(small, clock)).exit is Exit.OK
     small.add("new")
     clock.tick()
     context = world(small, clock)
     with read_only(small.state):
-        report = backup(context, Options())
+        report = backup(context)
     assert of(report, "web1").status is Status.OK
     assert str(small.state / "locks" / "host-new.lock") in of(report, "new").message
 

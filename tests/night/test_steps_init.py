@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from tests.harness.steps import init
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.errors import Exit
 from zborg.model import Status, Storage
 from zborg.model.text import remedy
-from zborg.steps.init import init
 
 
 def test_init_makes_what_is_missing_and_tries_borg_serve(vault: LocalVault, clock: Hours) -> None:

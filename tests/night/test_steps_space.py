@@ -6,21 +6,20 @@ import os
 import subprocess
 from dataclasses import replace
 
+from tests.harness.steps import backup, init
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.small import mounted
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.errors import Exit
 from zborg.model import Report, Status
 from zborg.model.text.remedy import parse
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.init import init
 
 MIB = 1 << 20
 
 
 def night(vault: LocalVault, clock: Hours) -> Report:
     clock.tick()
-    return backup(world(vault, clock), Options())
+    return backup(world(vault, clock))
 
 
 def test_a_full_storage_is_told_as_such_and_mends_itself_with_room(vault: LocalVault, clock: Hours) -> None:

@@ -11,12 +11,12 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from tests.harness.builders.notices import UUID, paths, ping, script, with_notifiers
+from tests.harness.steps import try_all
 from tests.harness.worlds.command_line import BUG, python, zborg
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.world import ZBORG
 from zborg.errors import Exit
 from zborg.model import Notify, Status
-from zborg.steps.observe.notify import try_all
 
 
 @pytest.mark.parametrize("command", ["run", "backup", "snapshot", "rotate", "replicate", "scrub"])

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.harness.builders.reports import NOON, REPORTS, outcome, report
+from tests.harness.steps import backup, night
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, of, scrubbed, world
 from zborg.errors import Exit, ZborgError
@@ -30,8 +31,6 @@ from zborg.state import history as module
 from zborg.state.history import Corrupt, History
 from zborg.state.recorder import Recorder
 from zborg.state.runs import Runs
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.night import night
 from zborg.steps.observe.history import recorder, told_by_snapshots
 
 
@@ -361,7 +360,7 @@ def test_killed_between_the_run_file_and_its_record_it_is_caught_up(tmp_path: Pa
 def test_a_backup_is_good_whatever_became_of_the_history(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
     (vault.state / "history.db").mkdir()
-    done = backup(world(vault, clock), Options())
+    done = backup(world(vault, clock))
     assert done.exit is Exit.OK
     warned = [event.message for event in vault.events if event.subject == "history"]
     assert len(warned) == 1

@@ -16,6 +16,7 @@ import pytest
 
 from tests.harness.builders.reports import NOON, outcome, report
 from tests.harness.checkout import CHECKOUT
+from tests.harness.steps import night
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, scrubbed, world
 from tests.harness.worlds.world import ZBORG
@@ -28,7 +29,6 @@ from zborg.state import log_file as module
 from zborg.state.log import FileSink, JournalSink, Log
 from zborg.state.log_file import lines_of
 from zborg.state.runs import Runs
-from zborg.steps.night import night
 from zborg.steps.observe.log import log_lines, logged
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.steps import init, rotate, snapshot
 from tests.harness.worlds.arrivals import offsite
 from tests.harness.worlds.inventory import good, status
 from tests.harness.worlds.local import LocalVault
@@ -18,10 +19,7 @@ from zborg.model.text.units import moment
 from zborg.planning.observe.health import arrival_finding, due, host_findings
 from zborg.reporting.status import one_line
 from zborg.state.runs import Runs, new_run
-from zborg.steps.init import init
 from zborg.steps.inventory import Remembering
-from zborg.steps.rotate.step import rotate
-from zborg.steps.snapshot import snapshot
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 HOUR = 3600

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.bench.year import Year, fill
 from tests.harness.builders.reports import outcome, report, result
+from tests.harness.steps import night
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, of, scrubbed, world
 from tests.harness.worlds.world import ZBORG
@@ -27,7 +28,6 @@ from zborg.reporting.history import table
 from zborg.reporting.status import one_line, screen
 from zborg.state.history import History
 from zborg.state.runs import Runs, new_run
-from zborg.steps.night import night
 from zborg.steps.observe.status import live
 from zborg.steps.replicate.lag import Lag, lag_of
 

@@ -9,20 +9,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.harness.steps import Request, backup, night, replicate, rotate, scrub, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, guids, nights, of, scrubbed, shown, world
 from zborg.errors import Exit
 from zborg.model import Outcome, Report, Scrub, Status
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, new_run
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.night import night
 from zborg.steps.observe.status import saved
-from zborg.steps.replicate.step import replicate
-from zborg.steps.rotate.step import rotate
-from zborg.steps.scrub import scrub
-from zborg.steps.snapshot import snapshot
 
 
 def test_scrub_tells_never_fresh_overdue_and_damaged_apart(vault: LocalVault, clock: Hours) -> None:
@@ -102,7 +97,7 @@ def test_an_alarm_of_a_host_is_one_in_status_too(
     night(world(vault, clock))
     clock.tick(0.5)
     host.agent.write_text(f"#!/bin/sh\necho 'zborg-agent: refused' >&2\nexit {status}\n")
-    backup(world(vault, clock), Options())
+    backup(world(vault, clock))
     context = world(vault, clock)
     report = saved(context.config, context.runs, context.locks, clock.now)
     assert report.exit is code, report.outcomes
@@ -141,11 +136,11 @@ def test_a_copy_is_not_called_up_to_date_and_behind_at_once(vault: LocalVault, c
 def test_a_run_that_was_refused_hides_nothing(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1", "web2")
     snapshot(world(vault, clock))
-    backup(world(vault, clock), Options())
+    backup(world(vault, clock))
     clock.tick()
     with world(vault, clock).locks.hold("snapshot"):
         assert snapshot(world(vault, clock)).status is Status.BUSY
-    backup(world(vault, clock), Options(exclude=["web1"]))
+    backup(world(vault, clock), Request(exclude=["web1"]))
     assert shown(vault, clock, "snapshot").status is Status.OK
     assert "the last try failed" in shown(vault, clock, "web1").message
 
@@ -209,7 +204,7 @@ def test_a_backup_without_its_pool_fails_every_host(vault: LocalVault, clock: Ho
     dataset_only(vault, "web1", "web2")
     vault.zfs.pools.clear()
     vault.zfs._all.clear()
-    report = backup(world(vault, clock), Options())
+    report = backup(world(vault, clock))
     assert report.exit is Exit.FAILED
     assert {one.subject for one in report.outcomes} == {"web1", "web2"}
     assert "no such pool" in of(report, "web1").message

@@ -20,14 +20,13 @@ from tests.harness.builders.sink import ATTACKS, NAME, ROOT, WEB
 from tests.harness.fake_zfs.child import FakeChild
 from tests.harness.machines.reader import Away, Offsite
 from tests.harness.restore.repository import backed_up, content
+from tests.harness.steps import list_snapshots, restore_repo
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, raws, world
 from zborg.errors import Exit, KeyRefused, UsageError, ZborgError
 from zborg.model import P_STATE, Child, Machine, Report, SnapshotName, Status, Stream
 from zborg.process import LocalRunner
 from zborg.steps.context import Context
-from zborg.steps.restore.listing import list_snapshots
-from zborg.steps.restore.repository import Wanted, restore_repo
 from zborg.steps.restore.source import Source
 from zborg.zfs import argv
 from zborg.zfs.sink import Give, Show, parse, parse_reading
@@ -67,7 +66,7 @@ class World:
 
     def restore(self, at: str = "", identity: str = "reader") -> Report:
         source = Source("offsite", str(self.offsite.directory / identity) if identity else "")
-        return restore_repo(self.context, Wanted("web1", self.vault.directory / "copy", at, source))
+        return restore_repo(self.context, "web1", self.vault.directory / "copy", at, source)
 
     @property
     def scratch(self) -> list[str]:
@@ -124,7 +123,7 @@ def test_attacks_with_the_readers_key_reach_no_zfs(plain: World) -> None:
 def test_a_key_that_is_not_there_and_a_key_without_a_target_are_refused(plain: World) -> None:
     for source in (Source("offsite", "/nonexistent/key"), Source("", str(plain.offsite.reader))):
         with pytest.raises(UsageError, match="--identity"):
-            restore_repo(plain.context, Wanted("web1", plain.vault.directory / "copy", source=source))
+            restore_repo(plain.context, "web1", plain.vault.directory / "copy", source=source)
 
 
 def test_a_key_that_others_can_read_is_refused_before_anything_is_asked(plain: World) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.harness.steps import night, replicate, rotate, snapshot
 from tests.harness.worlds.arrivals import ROOT, arrive, offsite
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.replicas import cut_next_stream
@@ -16,11 +17,7 @@ from zborg.errors import Exit
 from zborg.model import Outcome, Status
 from zborg.model.storage.zfs import P_ABANDON, P_ARRIVED
 from zborg.steps.context import Context
-from zborg.steps.night import night
 from zborg.steps.observe.status import saved
-from zborg.steps.replicate.step import replicate
-from zborg.steps.rotate.step import rotate
-from zborg.steps.snapshot import snapshot
 
 
 def left(vault: LocalVault, name: str) -> list[str]:

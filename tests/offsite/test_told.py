@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.harness.steps import night, replicate
 from tests.harness.worlds.arrivals import ROOT, arrive, offsite
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, scrubbed, world
@@ -18,9 +19,7 @@ from zborg.model import Outcome, Report, Status
 from zborg.model.storage.zfs import P_REPORT
 from zborg.model.text.units import printable
 from zborg.planning.offsite import published_report
-from zborg.steps.night import night
 from zborg.steps.observe.status import saved
-from zborg.steps.replicate.step import replicate
 
 NOW = datetime(2026, 2, 12, 15, 0, tzinfo=UTC)
 DAY = 86400

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.harness.fake_zfs.child import FakeChild
+from tests.harness.steps import replicate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, world
 from zborg.model import Status
 from zborg.model.storage.refusal import Refusal
 from zborg.model.text.remedy import is_command, parse
 from zborg.planning.replicate.refusals import Copy, remedy_of
-from zborg.steps.replicate.step import replicate
 from zborg.zfs.output.refusals import refusal
 
 NEW, INCREMENT = "cannot receive new filesystem stream: ", "cannot receive incremental stream: "

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from tests.harness.fake_zfs.child import FakeChild
+from tests.harness.steps import replicate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.replicas import cut_next_stream, marks_are_refused, sink_refuses, slow_receiver
 from tests.harness.worlds.steps import Hours, dataset_only, destroy, guids, nights, of, raws, world
@@ -14,7 +15,6 @@ from zborg.errors import Exit
 from zborg.interrupt import cancelled
 from zborg.model import P_RUN, Status
 from zborg.model.text.remedy import parse
-from zborg.steps.replicate.step import replicate
 
 pytestmark = pytest.mark.usefixtures("one_after_another")
 

@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from tests.harness.fake_zfs.zfs import FakeZfs
+from tests.harness.steps import replicate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, guids, nights, of, world
 from zborg.errors import Busy, Exit
 from zborg.model import Child, Machine, Status
 from zborg.process import LocalRunner
 from zborg.steps.context import Context
-from zborg.steps.replicate.step import replicate
 
 WEB, COPY = "tank/borg/web1", "vault/zborg/web1"
 LOCK = "dataset-tank:borg:web1"

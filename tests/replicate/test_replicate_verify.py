@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.harness.steps import replicate, verify
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, destroy, nights, of, raws, world
 from zborg.errors import Exit
 from zborg.model import Snapshot, SnapshotName, Status
 from zborg.planning.replicate.facts import Side
 from zborg.planning.replicate.verify import gap
-from zborg.steps.replicate.step import replicate
-from zborg.steps.replicate.verify import verify
 
 WEB, COPY = "tank/borg/web1", "offsite:vault/zborg/web1"
 START = datetime(2026, 2, 12, tzinfo=UTC)

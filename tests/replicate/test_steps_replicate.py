@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.harness.steps import list_snapshots, replicate, rotate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.replicas import calls, during_the_first_stream, held, recreate
 from tests.harness.worlds.steps import Hours, dataset_only, destroy, guids, nights, of, raws, world
@@ -14,9 +15,6 @@ from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Dataset, Machine, Status
 from zborg.model.storage.zfs import P_LABEL
 from zborg.process import LocalRunner
 from zborg.steps.context import Context
-from zborg.steps.replicate.step import replicate
-from zborg.steps.restore.listing import list_snapshots
-from zborg.steps.rotate.step import rotate
 from zborg.zfs.output.messages import explain
 
 pytestmark = pytest.mark.usefixtures("one_after_another")

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.harness.steps import rotate
 from tests.harness.watch import until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, shown, world
@@ -22,7 +23,6 @@ from zborg.steps.observe.status import saved
 from zborg.steps.restore.interrupted import killed
 from zborg.steps.restore.leftovers import findings
 from zborg.steps.restore.source import scratch_host
-from zborg.steps.rotate.step import rotate
 
 RUN = "20260212T000000Z-dead"
 CLONE = f"tank/zborg-scratch/{RUN}/web1"

@@ -9,14 +9,12 @@ import pytest
 
 from tests.harness.machines.reader import Away
 from tests.harness.restore.repository import backed_up, clones, content
+from tests.harness.steps import list_snapshots, replicate, restore_repo
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, raws, world
 from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model.text import remedy
 from zborg.steps.context import Context
-from zborg.steps.replicate.step import replicate
-from zborg.steps.restore.listing import list_snapshots
-from zborg.steps.restore.repository import Wanted, restore_repo
 from zborg.steps.restore.source import Source
 
 HERE, THERE = "tank/borg/web1", "vault/zborg/web1"
@@ -42,7 +40,7 @@ def test_it_is_listed_and_copied_here_and_from_behind_a_sink(
         assert [one.subject for one in listed.outcomes] == names
         to = vault.directory / str(number) / "copy"
         to.parent.mkdir()
-        report = restore_repo(there, Wanted("web1-gone", to, names[0], source))
+        report = restore_repo(there, "web1-gone", to, names[0], source)
         assert report.exit is Exit.OK, report.outcomes
         assert content(host, to) == "of web1"
     assert not clones(vault)

@@ -18,13 +18,12 @@ import pytest
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.machines.reader import Away, Offsite
 from tests.harness.restore.howto import IN_THE_LAB, Shim, blocks, replaced
+from tests.harness.steps import backup, snapshot
 from tests.harness.watch import until
 from tests.harness.worlds.fresh import custodian
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, raws, world
 from zborg.interrupt import cancelled
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.snapshot import snapshot
 
 FILES = "Files, back onto their host"
 BY_HAND = "Borg by hand, on the host"
@@ -99,7 +98,7 @@ def page(vault: LocalVault, clock: Hours) -> Iterator[Page]:
     clock.now -= timedelta(minutes=19, seconds=26)
     for text in ("of web1", "changed"):
         (host.data / "file").write_text(text)
-        backup(context, Options())
+        backup(context)
         clock.tick((19 * 60 + 26) / 3600)
         snapshot(context)
         clock.tick(24)

@@ -13,14 +13,12 @@ import pytest
 
 from tests.harness.machines.agent import A1, A2, Lab, output
 from tests.harness.machines.borgs import BORGS, borg_of
+from tests.harness.steps import backup, restore_files, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, world
 from zborg.errors import Exit
 from zborg.model import Outcome
 from zborg.model.text import remedy
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.restore.files import restore_files
-from zborg.steps.snapshot import snapshot
 
 MIB = 1 << 20
 
@@ -99,7 +97,7 @@ class Stopped:
         paths = [self.host.data, *then]
         if then:
             self.host.setup("web1", paths)
-        backup(self.context, Options())
+        backup(self.context)
         self.clock.tick()
         snapshot(self.context)
         if borg:

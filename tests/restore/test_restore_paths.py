@@ -16,6 +16,7 @@ from tests.harness.machines.agent import A2, Lab
 from tests.harness.machines.borgs import BORGS, borg_of
 from tests.harness.machines.host import BackedUpHost
 from tests.harness.restore.howto import Shim
+from tests.harness.steps import backup, restore_files, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, world
 from zborg.errors import UsageError
@@ -23,9 +24,6 @@ from zborg.hosts.agent import script
 from zborg.hosts.tunnel import quote
 from zborg.model.text import remedy
 from zborg.planning.restore.paths import MOST_BYTES, MOST_PATHS, encoded, is_restorable, restorable
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.restore.files import restore_files
-from zborg.steps.snapshot import snapshot
 
 GOOD = [
     *("/etc", "/etc/", "/a b", "/a\tb", "/\x1b[31m", "/caf\udce9", "/é", "/...", "/.a", "/a.", "/a.."),
@@ -123,7 +121,7 @@ def odd(vault: LocalVault, clock: Hours) -> Iterator[tuple[LocalVault, BackedUpH
         Path(os.fsdecode(place)).mkdir()
         Path(os.fsdecode(place), "inside").write_bytes(name)
     Path(host.data, "line\nfeed").write_text("by its directory")
-    backup(context, Options())
+    backup(context)
     clock.tick()
     snapshot(context)
     clock.tick()

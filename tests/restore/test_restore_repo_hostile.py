@@ -12,6 +12,7 @@ import pytest
 
 from tests.harness.builders.tar import END, entry
 from tests.harness.restore.repository import Instead, backed_up, clones
+from tests.harness.steps import restore_repo
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours
 from zborg.errors import Exit
@@ -19,7 +20,6 @@ from zborg.model import Outcome, Status
 from zborg.model.text import remedy
 from zborg.process import LocalRunner
 from zborg.steps.context import Context
-from zborg.steps.restore.repository import Wanted, restore_repo
 
 
 class Sender(LocalRunner):
@@ -38,7 +38,8 @@ def copied(context: Context, vault: LocalVault, stream: bytes) -> Outcome:
     path.write_bytes(stream)
     report = restore_repo(
         replace(context, storage=replace(context.storage, runner=Sender(path))),
-        Wanted("web1", vault.directory / "copy"),
+        "web1",
+        vault.directory / "copy",
     )
     return report.outcomes[0]
 
@@ -86,7 +87,7 @@ def test_what_is_mounted_in_the_directory_is_not_emptied_and_is_reported(
     precious = vault.directory / "elsewhere" / "precious"
     precious.write_text("live")
     to = vault.directory / "copy"
-    report = restore_repo(replace(context, here=Mounting()), Wanted("web1", to))
+    report = restore_repo(replace(context, here=Mounting()), "web1", to)
     try:
         (outcome,) = report.outcomes
         assert report.exit is Exit.FAILED and precious.read_text() == "live"
@@ -110,7 +111,7 @@ def test_a_file_that_cannot_be_removed_is_reported(vault: LocalVault, clock: Hou
     to = vault.directory / "copy"
     if there:
         to.mkdir()
-    report = restore_repo(replace(context, here=Stubborn()), Wanted("web1", to))
+    report = restore_repo(replace(context, here=Stubborn()), "web1", to)
     subprocess.run(["chattr", "-i", str(to / "file")], check=True)
     assert report.exit is Exit.FAILED
     assert f"could not be removed, it stays in {to}: " in report.outcomes[0].message

@@ -9,15 +9,13 @@ import pytest
 
 from tests.harness.machines.host import BackedUpHost
 from tests.harness.restore.lending import Lending, backed_up, by_hand, lent
+from tests.harness.steps import backup, replicate, restore_serve
 from tests.harness.watch import until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, raws
 from zborg.errors import Exit, UsageError
 from zborg.interrupt import cancelled
 from zborg.model import Status
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.replicate.step import replicate
-from zborg.steps.restore.lend import restore_serve
 from zborg.steps.restore.source import Source
 
 
@@ -69,7 +67,7 @@ def test_nothing_stays_when_nobody_came(vault: LocalVault, clock: Hours) -> None
     host, context = backed_up(vault, clock)
     lending = Lending(context)
     until(lent(host), "it is lent")
-    backup_meanwhile = backup(context, Options())
+    backup_meanwhile = backup(context)
     assert backup_meanwhile.outcomes[0].status is not Status.BUSY, "a night does not wait for it"
     report = lending.end()
     assert (report.exit, report.outcomes[0].data["commands_served"]) == (Exit.OK, 0)

@@ -11,22 +11,20 @@ from pathlib import Path
 import pytest
 
 from tests.harness.machines.host import BackedUpHost, find_borg
+from tests.harness.steps import backup, list_snapshots, restore_files, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, world
 from zborg.errors import Exit, UsageError
 from zborg.model import Status
 from zborg.reporting.text import render
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.restore.files import _newest_archive, restore_files
-from zborg.steps.restore.listing import list_snapshots
-from zborg.steps.snapshot import snapshot
+from zborg.steps.restore.files import _newest_archive
 
 
 def backed_up(vault: LocalVault, clock: Hours) -> tuple[BackedUpHost, Context, str]:
     """web1 with one good snapshot: (the host, the world, the snapshot's name)."""
     host, context = vault.add("web1"), world(vault, clock)
-    backup(context, Options())
+    backup(context)
     clock.tick()
     snapshot(context)
     (raw,) = raws(vault, "tank/borg/web1")
@@ -37,13 +35,13 @@ def test_a_lost_file_comes_back_from_the_chosen_snapshot(vault: LocalVault, cloc
     host = vault.add("web1")
     lost = host.data / "file"
     context = world(vault, clock)
-    backup(context, Options())
+    backup(context)
     clock.tick()
     snapshot(context)
     first = raws(vault, "tank/borg/web1")[0]
     clock.tick()
     lost.write_text("changed since")
-    backup(context, Options())
+    backup(context)
     clock.tick()
     snapshot(context)
     lost.unlink()
@@ -99,7 +97,7 @@ def warning_borg(host: BackedUpHost) -> str:
 def test_the_exported_key_opens_a_copy_of_the_repository_elsewhere(vault: LocalVault, clock: Hours) -> None:
     """As README, "The host is gone", has it: nothing of the host is used but its export."""
     host = vault.add("web1")
-    backup(world(vault, clock), Options())
+    backup(world(vault, clock))
     export = host.local("--key-export").stdout
     passphrase = export.partition("# Passphrase:\n")[2].splitlines()[0]
     rescue = vault.directory / "rescue"
@@ -141,7 +139,7 @@ def test_restore_list_shows_local_times_and_the_sizes_of_backups(
     host, context, _ = backed_up(vault, clock)
     clock.tick()
     (host.data / "more").write_bytes(os.urandom(3_000_000))
-    backup(context, Options())
+    backup(context)
     clock.tick()
     snapshot(context)
     monkeypatch.setenv("TZ", "Asia/Tokyo")

@@ -8,19 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.harness.restore.repository import Instead, backed_up, clones, content
+from tests.harness.steps import replicate, restore_repo
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, raws
 from zborg.errors import Exit, UsageError
 from zborg.interrupt import cancelled
 from zborg.model import Status
 from zborg.steps.context import Context
-from zborg.steps.replicate.step import replicate
-from zborg.steps.restore.repository import Wanted, restore_repo
 from zborg.steps.restore.source import Source
 
 
 def copy(context: Context, to: Path, at: str = "", target: str = "") -> dict[str, object]:
-    report = restore_repo(context, Wanted("web1", to, at, Source(target)))
+    report = restore_repo(context, "web1", to, at, Source(target))
     assert report.exit is Exit.OK, report.outcomes
     return dict(report.outcomes[0].data)
 
@@ -55,7 +54,7 @@ def test_only_an_empty_directory_is_written_to(vault: LocalVault, clock: Hours) 
     (vault.directory / "link").symlink_to(vault.directory)
     for to in (full, full / "mine", vault.directory / "link", vault.directory / "no" / "parent"):
         with pytest.raises(UsageError, match="--to "):
-            restore_repo(context, Wanted("web1", to))
+            restore_repo(context, "web1", to)
     assert [one.name for one in full.iterdir()] == ["mine"]
 
 
@@ -66,7 +65,7 @@ def test_a_copy_that_fails_leaves_no_part_of_it(vault: LocalVault, clock: Hours,
     to = vault.directory / "copy"
     if there:
         to.mkdir()
-    report = restore_repo(replace(context, here=_Full()), Wanted("web1", to))
+    report = restore_repo(replace(context, here=_Full()), "web1", to)
     (outcome,) = report.outcomes
     assert (report.exit, outcome.status) == (Exit.FAILED, Status.FAILED)
     assert "No space left on device" in outcome.message and "unpacking into" in outcome.message
@@ -91,7 +90,7 @@ def test_an_interrupted_copy_leaves_no_part_and_no_clone(vault: LocalVault, cloc
     to = vault.directory / "copy"
     stopping = replace(context, emit=lambda event: cancelled.set() if event.kind == "progress" else None)
     try:
-        report = restore_repo(replace(stopping, here=_Slow()), Wanted("web1", to))
+        report = restore_repo(replace(stopping, here=_Slow()), "web1", to)
     finally:
         cancelled.clear()
     assert report.exit is Exit.INTERRUPTED
@@ -101,7 +100,7 @@ def test_an_interrupted_copy_leaves_no_part_and_no_clone(vault: LocalVault, cloc
 def test_a_dry_run_copies_nothing_and_names_the_snapshot(vault: LocalVault, clock: Hours) -> None:
     _, context = backed_up(vault, clock)
     to = vault.directory / "copy"
-    report = restore_repo(context, Wanted("web1", to), dry_run=True)
+    report = restore_repo(context, "web1", to, dry_run=True)
     _, newest = raws(vault, "tank/borg/web1")
     assert report.plan[0] == f"clone tank/borg/web1@{newest}"
     assert not to.exists()
@@ -110,4 +109,4 @@ def test_a_dry_run_copies_nothing_and_names_the_snapshot(vault: LocalVault, cloc
 def test_an_unknown_target_is_refused(vault: LocalVault, clock: Hours) -> None:
     _, context = backed_up(vault, clock)
     with pytest.raises(UsageError, match="no such target: nowhere"):
-        restore_repo(context, Wanted("web1", vault.directory / "copy", source=Source("nowhere")))
+        restore_repo(context, "web1", vault.directory / "copy", source=Source("nowhere"))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.harness.builders.reports import result
+from tests.harness.steps import freeze, release, rotate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
 from zborg.errors import Exit, UsageError
@@ -15,8 +16,6 @@ from zborg.model.text.units import moment
 from zborg.state.frozen import Frozen
 from zborg.steps.context import Context
 from zborg.steps.observe.status import saved
-from zborg.steps.rotate.freeze import freeze, release
-from zborg.steps.rotate.step import rotate
 
 WEB, MAIL = "tank/borg/web1", "tank/borg/mail"
 

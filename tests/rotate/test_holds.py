@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.harness.steps import list_holds, place_holds, release_hold, release_stale, replicate, rotate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, world
 from zborg.errors import Exit, UsageError
 from zborg.model import P_TARGET, Hold, Outcome, Snapshot, Status
 from zborg.planning.replicate.facts import Recorded
 from zborg.planning.rotate.hold_tags import Facts, Held, Tag, judge_holds, keep_tag
-from zborg.steps.replicate.step import replicate
-from zborg.steps.rotate.holds import Placing, list_holds, place_holds, release_hold, release_stale
-from zborg.steps.rotate.step import rotate
+from zborg.steps.rotate.holds import Placing
 from zborg.zfs.names import tag as checked
 
 NOW = datetime(2026, 11, 24, 7, tzinfo=UTC)

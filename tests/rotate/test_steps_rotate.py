@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.harness.steps import backup, rotate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
 from zborg.errors import CommandFailed, Exit
 from zborg.interrupt import cancelled
 from zborg.model import SnapshotName, State, Status
 from zborg.reporting.text import render
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.rotate.step import rotate
 
 
 def test_rotate_destroys_what_no_rule_keeps_and_says_why_the_rest_stays(
@@ -219,7 +218,7 @@ def test_two_thousand_snapshots_go_in_one_pass(vault: LocalVault, clock: Hours) 
 
 def test_rotate_keeps_the_last_good_one_however_old(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
-    backup(world(vault, clock), Options())
+    backup(world(vault, clock))
     clock.tick()
     nights(vault, clock, 6)
     good = next(s.raw for s in vault.zfs.snapshots("tank/borg/web1") if s.state is State.OK)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.harness.steps import replicate, rotate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, guids, nights, of, raws, shown, world
 from zborg.errors import CommandFailed, Exit
 from zborg.model import Status
 from zborg.steps.context import Context
-from zborg.steps.replicate.step import replicate
-from zborg.steps.rotate.step import rotate
 
 DAY = 86400
 WEB, COPY = "tank/borg/web1", "vault/zborg/web1"

@@ -9,15 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.harness.steps import backup, replicate, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, shown, world
 from zborg.errors import Exit
 from zborg.model import Status
 from zborg.planning.clocks import APART, FAR, REMEDY, apart
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.replicate.step import replicate
-from zborg.steps.snapshot import snapshot
 
 NOW = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
 GAPS = st.timedeltas(timedelta(days=-9000), timedelta(days=9000))
@@ -44,14 +42,14 @@ def test_a_host_with_a_wrong_clock_is_backed_up_and_told(vault: LocalVault, cloc
     late = text.replace('say "clock $(date +%s)"', 'say "clock $(($(date +%s) - 7200))"')
     assert late != text
     host.agent.write_text(late)
-    outcome = of(backup(world(vault, clock), Options()), "web1")
+    outcome = of(backup(world(vault, clock)), "web1")
     assert outcome.status is Status.WARNING
     assert "the clock of web1 says " in outcome.message and "2 hours behind: here it is " in outcome.message
     assert outcome.remedy == REMEDY
     assert "the clock of web1" in shown(vault, clock, "web1").message
     host.agent.write_text(text)
     clock.tick()
-    assert of(backup(world(vault, clock), Options()), "web1").status is Status.OK
+    assert of(backup(world(vault, clock)), "web1").status is Status.OK
 
 
 def remote(vault: LocalVault, clock: Hours, skew: timedelta) -> Context:

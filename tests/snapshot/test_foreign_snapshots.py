@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+from tests.harness.steps import replicate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, world
 from zborg.errors import Exit
@@ -13,7 +14,6 @@ from zborg.model import Outcome, SnapshotName
 from zborg.model.text.remedy import parse
 from zborg.planning.replicate.foreign_snapshots import tool_of, tools_of
 from zborg.steps.context import Context
-from zborg.steps.replicate.step import replicate
 
 COPY = "vault/zborg/web1"
 SANOID = "autosnap_2026-02-12_14:49:33_hourly"

@@ -6,25 +6,21 @@ import os
 
 import pytest
 
+from tests.harness.steps import backup, list_holds, list_snapshots, place_holds, replicate, rotate, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, destroy, nights, of, raws, shown, world
 from zborg.errors import Exit, UsageError
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, State, Status
 from zborg.model.storage.zfs import P_LABEL
 from zborg.model.text.remedy import parse
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.replicate.step import replicate
-from zborg.steps.restore.listing import list_snapshots
-from zborg.steps.rotate.holds import Placing, list_holds, place_holds
-from zborg.steps.rotate.step import rotate
-from zborg.steps.snapshot import snapshot
+from zborg.steps.rotate.holds import Placing
 
 
 def test_snapshot_is_one_instant_and_marks_each_dataset(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
     dataset_only(vault, "dead")
     context = world(vault, clock)
-    backup(context, Options())
+    backup(context)
     clock.tick()
     report = snapshot(context)
     found = {s.dataset: s for s in vault.zfs.snapshots("tank/borg")}
@@ -39,7 +35,7 @@ def test_snapshot_is_one_instant_and_marks_each_dataset(vault: LocalVault, clock
 def test_a_snapshot_without_a_backup_before_it_is_never_called_good(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
     context = world(vault, clock)
-    backup(context, Options())
+    backup(context)
     clock.tick()
     snapshot(context)
     clock.tick()
@@ -50,7 +46,7 @@ def test_a_snapshot_without_a_backup_before_it_is_never_called_good(vault: Local
 def test_a_backup_whose_commit_is_gone_is_not_called_good(vault: LocalVault, clock: Hours) -> None:
     """Between backup and snapshot somebody set the dataset aside and made a new one, or rolled it back."""
     vault.add("web1")
-    backup(world(vault, clock), Options())
+    backup(world(vault, clock))
     (vault.zfs.directory("tank/borg/web1") / "transactions").unlink()
     clock.tick()
     snapshot(world(vault, clock))
@@ -61,7 +57,7 @@ def test_what_was_snapshotted_is_old_although_the_roots_snapshots_are_gone(
     vault: LocalVault, clock: Hours
 ) -> None:
     vault.add("web1")
-    backup(world(vault, clock), Options())
+    backup(world(vault, clock))
     clock.tick()
     snapshot(world(vault, clock))
     destroy(vault.zfs, "tank/borg", *raws(vault, "tank/borg"))
@@ -73,7 +69,7 @@ def test_what_was_snapshotted_is_old_although_the_roots_snapshots_are_gone(
 def test_a_restore_meanwhile_costs_no_good_mark(vault: LocalVault, clock: Hours) -> None:
     vault.add("web1")
     context = world(vault, clock)
-    backup(context, Options())
+    backup(context)
     clock.tick()
     with context.locks.hold("restore-web1"):
         snapshot(world(vault, clock))
@@ -125,7 +121,7 @@ def test_without_news_none_is_taken_and_status_has_nothing_to_say_against_it(
     vault: LocalVault, clock: Hours
 ) -> None:
     vault.add("web1")
-    backup(world(vault, clock), Options())
+    backup(world(vault, clock))
     clock.tick()
     snapshot(world(vault, clock))
     before = raws(vault, "tank/borg/web1")
@@ -145,7 +141,7 @@ def test_whatever_is_new_is_a_reason_for_a_snapshot(vault: LocalVault, clock: Ho
     ZFS has not counted yet."""
     vault.add("web1")
     dataset_only(vault, "web2")
-    backup(world(vault, clock), Options())
+    backup(world(vault, clock))
 
     def taken() -> bool:
         clock.tick()
@@ -186,7 +182,7 @@ def test_a_backup_that_came_to_nothing_is_news(vault: LocalVault, clock: Hours) 
     dataset_only(vault, "web1")
     nights(vault, clock, 1)
     snapshot(world(vault, clock))
-    backup(world(vault, clock), Options())  # nobody answers there
+    backup(world(vault, clock))  # nobody answers there
     clock.tick()
     snapshot(world(vault, clock))
     assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [None, State.FAILED]

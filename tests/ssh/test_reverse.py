@@ -19,6 +19,7 @@ import tomli_w
 
 from tests.harness.machines.borgmatic import SCRIPT, BorgmaticHost
 from tests.harness.machines.sshd import Sshd
+from tests.harness.steps import backup, init, restore_files, rotate, snapshot
 from tests.harness.watch import HANG, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of
@@ -26,12 +27,7 @@ from zborg.config import load
 from zborg.errors import Exit, UsageError
 from zborg.hosts import reverse
 from zborg.model import P_STATE, Outcome, Reverse, State, Status
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.init import init
 from zborg.steps.observe.status import saved
-from zborg.steps.restore.files import restore_files
-from zborg.steps.rotate.step import rotate
-from zborg.steps.snapshot import snapshot
 
 FIRST = "repo-create --encryption repokey-blake2 create"
 
@@ -71,7 +67,7 @@ class Fleet:
         return host
 
     def outcome(self, name: str) -> Outcome:
-        return of(backup(self.vault.context(), Options()), name)
+        return of(backup(self.vault.context()), name)
 
     def close(self) -> None:
         for sshd in (self.back, *(host.sshd for host in self.hosts)):
@@ -152,7 +148,7 @@ def test_a_host_of_qb_backup_is_imported_and_backed_up_as_it_is(fleet: Fleet) ->
     hosts = load(config).hosts
     vault.endpoints["localhost"] = hosts[0].endpoint
     context = replace(vault.context(), config=replace(vault.config, hosts=hosts))
-    (outcome,) = backup(context, Options()).outcomes
+    (outcome,) = backup(context).outcomes
     assert (outcome.subject, outcome.status) == ("localhost", Status.WARNING)
     assert "takes any host key for the server's" in outcome.remedy
     assert outcome.data["transaction"] > 0
@@ -180,7 +176,7 @@ def test_a_port_of_each_run_passes_by_those_that_are_taken(
 
 def test_what_is_planned_and_made_for_such_hosts_alone(fleet: Fleet) -> None:
     fleet.one("old1")
-    planned = backup(fleet.vault.context(), Options(dry_run=True)).plan[0]
+    planned = backup(fleet.vault.context(), dry_run=True).plan[0]
     assert planned.endswith("into tank/borg/old1 by its own borgmatic")
     report = init(fleet.vault.context())
     assert report.exit is Exit.OK
@@ -224,7 +220,7 @@ def test_a_key_that_may_open_another_port_only(fleet: Fleet) -> None:
 def test_a_lost_repository_is_not_made_anew(fleet: Fleet) -> None:
     host = fleet.one("old1", FIRST)
     fleet.vault.zfs.snapshot("tank/borg", "zborg_2026-02-12T144933Z", {P_STATE: State.OK.value})
-    report = backup(fleet.vault.context(), Options())
+    report = backup(fleet.vault.context())
     assert report.exit is Exit.CONFLICT
     assert "its repository was lost" in of(report, "old1").message
     assert not host.ran()
@@ -240,7 +236,7 @@ def test_a_repository_that_was_rolled_back_is_an_alarm_and_freezes(fleet: Fleet)
     for entry in home.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     shutil.copytree(kept, home, dirs_exist_ok=True)
-    report = backup(fleet.vault.context(), Options())
+    report = backup(fleet.vault.context())
     assert report.exit is Exit.CONFLICT, of(report, "old1")
     assert "either an attack or unsafe" in of(report, "old1").message
     snapshot(fleet.vault.context())

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from tests.harness.steps import backup
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, of, world
 from zborg.errors import ZborgError
 from zborg.model import Status
 from zborg.model.storage.mounting import Mounting, Wanted, reason, remedy
 from zborg.model.text.remedy import parse
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.mounts import check_mounted
 
 ROOT, WEB = "tank/borg", "tank/borg/web1"
@@ -150,7 +150,7 @@ def test_a_backup_reports_state_and_machine(vault: LocalVault, clock: Hours, ove
     one.properties |= {"canmount": "noauto", "overlay": overlay}
     vault.zfs.unmount(WEB)
     (vault.zfs.directory(WEB) / "stray").touch()
-    found = of(backup(world(vault, clock), Options()), "web1")
+    found = of(backup(world(vault, clock)), "web1")
     assert found.status is Status.FAILED
     assert "on this machine: its canmount is noauto" in found.message
     assert ("is not empty, and its overlay is off" in found.message) is (overlay == "off")

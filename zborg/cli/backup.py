@@ -27,8 +27,8 @@ def backup(
     ] = False,
 ) -> None:
     """Back up hosts with borg, several at once. Each through one SSH session."""
-    from zborg.steps.backup.step import Options
+    from zborg.steps.backup.step import Request
     from zborg.steps.backup.step import backup as step
 
-    options = Options(hosts or (), exclude or (), fail_fast, allow_partial, common.dry_run)
-    perform(common, lambda context: step(context, options))
+    request = Request(hosts or (), exclude or (), fail_fast, allow_partial)
+    perform(common, lambda run: step(run, request))

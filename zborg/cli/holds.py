@@ -52,10 +52,7 @@ def place(
     from zborg.steps.rotate.holds import Placing, place_holds
 
     placing = Placing(at, hosts or (), owner or _me(), _day(until))
-    perform(
-        common,
-        lambda context: place_holds(context, placing, dry_run=common.dry_run),
-    )
+    perform(common, lambda run: place_holds(run, placing))
 
 
 def _me() -> str:
@@ -86,5 +83,5 @@ def release(
     if stale == bool(snapshot and tag):
         raise UsageError("give a snapshot and a tag, or --stale", "zborg holds list")
     if stale:
-        perform(common, lambda context: release_stale(context, dry_run=common.dry_run))
-    perform(common, lambda context: release_hold(context, snapshot, tag, dry_run=common.dry_run))
+        perform(common, release_stale)
+    perform(common, lambda run: release_hold(run, snapshot, tag))

@@ -23,6 +23,6 @@ def init(
 
     perform(
         common,
-        lambda context: step(context, hosts or (), dry_run=common.dry_run),
+        lambda run: step(run, hosts or ()),
         make_state=True,
     )

@@ -20,7 +20,4 @@ def night(
     """The whole night: backup, snapshot, rotate, replicate, scrub. The worst exit code stands."""
     from zborg.steps.night import night as step
 
-    perform(
-        common,
-        lambda context: step(context, allow_partial=allow_partial, dry_run=common.dry_run),
-    )
+    perform(common, lambda run: step(run, allow_partial=allow_partial))

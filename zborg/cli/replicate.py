@@ -25,5 +25,5 @@ def replicate(
     from zborg.steps.replicate.verify import verify
 
     if check:
-        perform(common, lambda context: verify(context, targets or ()), is_news=False)
-    perform(common, lambda context: step(context, targets or (), dry_run=common.dry_run))
+        perform(common.named("replicate --verify"), lambda run: verify(run, targets or ()))
+    perform(common, lambda run: step(run, targets or ()))

@@ -64,10 +64,7 @@ def list_(
     from zborg.steps.restore.listing import list_snapshots
     from zborg.steps.restore.source import Source
 
-    perform(
-        common,
-        lambda context: list_snapshots(context, host, Source(target, identity, dataset)),
-    )
+    perform(common, lambda run: list_snapshots(run, host, Source(target, identity, dataset)))
 
 
 @restore.command()
@@ -82,12 +79,9 @@ def files(
     at: At = "",
 ) -> None:
     """Bring files back onto their host. Into a fresh directory there; its root must allow it first."""
-    from zborg.steps.restore.files import restore_files
+    from zborg.steps.restore.files import Request, restore_files
 
-    perform(
-        common,
-        lambda context: restore_files(context, host, paths, at, dry_run=common.dry_run),
-    )
+    perform(common, lambda run: restore_files(run, Request(host, paths, at)))
 
 
 @restore.command()
@@ -104,14 +98,11 @@ def repo(
     dataset: Aside = "",
 ) -> None:
     """Copy a host's whole repository out of a snapshot. For whoever holds its key."""
-    from zborg.steps.restore.repository import Wanted, restore_repo
+    from zborg.steps.restore.repository import Request, restore_repo
     from zborg.steps.restore.source import Source
 
-    wanted = Wanted(host, to, at, Source(target, identity, dataset))
-    perform(
-        common,
-        lambda context: restore_repo(context, wanted, dry_run=common.dry_run),
-    )
+    request = Request(host, to, at, Source(target, identity, dataset))
+    perform(common, lambda run: restore_repo(run, request))
 
 
 @restore.command()
@@ -124,11 +115,8 @@ def serve(
     identity: Identity = "",
 ) -> None:
     """Lend a snapshot to its host. Its root runs borg by hand there; Ctrl-C ends it."""
-    from zborg.steps.restore.lend import restore_serve
+    from zborg.steps.restore.lend import Request, restore_serve
     from zborg.steps.restore.source import Source
 
     source = Source(target, identity)
-    perform(
-        common,
-        lambda context: restore_serve(context, host, at, source, dry_run=common.dry_run),
-    )
+    perform(common, lambda run: restore_serve(run, Request(host, at, source)))

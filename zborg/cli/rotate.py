@@ -29,7 +29,7 @@ def rotate(
     if (freeze or release) and (common.dry_run or (freeze and release)):
         raise UsageError("--freeze and --release stand alone, without --dry-run", "zborg status")
     if freeze:
-        perform(common, lambda context: freezing.freeze(context, freeze), is_news=False)
+        perform(common.named("rotate --freeze"), lambda run: freezing.freeze(run, freeze))
     if release:
-        perform(common, lambda context: freezing.release(context, release), is_news=False)
-    perform(common, lambda context: step(context, dry_run=common.dry_run))
+        perform(common.named("rotate --release"), lambda run: freezing.release(run, release))
+    perform(common, step)

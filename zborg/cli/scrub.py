@@ -17,9 +17,7 @@ def scrub(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the running scrub has ended.")] = False,
 ) -> None:
     """Verify every pool's last scrub: age and errors. Starts one only when told to."""
+    from zborg.steps.scrub import Request
     from zborg.steps.scrub import scrub as step
 
-    perform(
-        common,
-        lambda context: step(context, start=start, wait=wait, dry_run=common.dry_run),
-    )
+    perform(common, lambda run: step(run, Request(start, wait)))

@@ -21,7 +21,4 @@ def snapshot(
     """Snapshot all repositories at one instant, unless nothing is new. Marks what each backup came to."""
     from zborg.steps.snapshot import snapshot as step
 
-    perform(
-        common,
-        lambda context: step(context, label=label, dry_run=common.dry_run),
-    )
+    perform(common, lambda run: step(run, label))

@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import wraps
+from typing import Concatenate, ParamSpec
 
 from zborg.config import Config
 from zborg.errors import Busy, Conflict, Damage, Exit, Interrupted, UsageError, ZborgError
@@ -53,16 +55,22 @@ class Context:
 
 
 Rule = Callable[[Sequence[Outcome]], tuple[Status, Exit]]
+P = ParamSpec("P")
+Step = Callable[Concatenate["StepRun", P], Report]
 
 
 @dataclass(frozen=True)
 class StepRun:
-    """One run of a step: its name, id and start."""
+    """One run of a step: what every step is given first, and makes its report with.
+
+    `dry_run`: once its plan stands the step returns it by `planned`, and does nothing else.
+    """
 
     context: Context
     command: str
     id: str
     started: datetime
+    dry_run: bool = False
 
     def report(
         self, outcomes: Sequence[Outcome], plan: Iterable[str] = (), *, rule: Rule | None = None
@@ -75,38 +83,71 @@ class StepRun:
             self.command, self.id, name, self.started, now, status, code, tuple(outcomes), tuple(plan)
         )
 
+    def planned(self, plan: Iterable[str], foreseen: Sequence[Outcome] = ()) -> Report:
+        """What a dry run shows: the plan, and what is foreseen beside it."""
+        return self.report([one.noting(dry_run=True) for one in foreseen], plan)
 
-def begin(context: Context, command: str) -> StepRun:
-    run = quietly(context, command)
+    def recorded(
+        self, outcomes: Sequence[Outcome], plan: Iterable[str] = (), *, rule: Rule | None = None
+    ) -> Report:
+        """The same as `report`, saved."""
+        report = self.report(outcomes, plan, rule=rule)
+        self.context.runs.save(report)
+        return report
+
+    def part(self, command: str) -> StepRun:
+        """Another step begins within this run, with an id of its own."""
+        return begin(self.context, command, dry_run=self.dry_run)
+
+
+def begin(context: Context, command: str, *, dry_run: bool = False) -> StepRun:
+    """A step begins, and those who listen hear of it."""
+    run = quietly(context, command, dry_run=dry_run)
     context.emit(StepBegun(command, run=run.id))
     return run
 
 
-def quietly(context: Context, command: str) -> StepRun:
-    """For who only looks, and leaves no trace."""
+def quietly(context: Context, command: str, *, dry_run: bool = False) -> StepRun:
+    """For one that only looks, and leaves no trace."""
     now = context.clock()
-    return StepRun(context, command, new_run(now), now)
+    return StepRun(context, command, new_run(now), now, dry_run)
 
 
-def attempt(context: Context, command: str, work: Callable[[StepRun], Report], *, dry_run: bool) -> Report:
-    """Do a step and save its report.
+def reporting(step: Step[P]) -> Step[P]:
+    """A step whose failure to begin is a report as well. Raises UsageError, and what is a bug."""
 
-    A step that cannot even begin leaves a report as well: `status` would go on showing the last good one.
+    @wraps(step)
+    def reported(run: StepRun, /, *request: P.args, **options: P.kwargs) -> Report:
+        try:
+            return step(run, *request, **options)
+        except UsageError:
+            raise
+        except ZborgError as error:
+            return run.report([outcome_of("step", run.command, error)])
+
+    return reported
+
+
+def recording(step: Step[P]) -> Step[P]:
+    """The same for a step whose report is saved, unless it only plans.
+
+    Also of one that could not even begin: `status` would go on showing the last good one.
     """
-    run = begin(context, command)
-    try:
-        report = work(run)
-    except UsageError:
-        raise
-    except ZborgError as error:
-        report = run.report([outcome_of("step", command, error)])
-    except Exception as error:
-        if not dry_run:
-            context.runs.save(run.report([outcome_of("step", command, error)]))
-        raise
-    if not dry_run:
-        context.runs.save(report)
-    return report
+
+    @wraps(step)
+    def recorded(run: StepRun, /, *request: P.args, **options: P.kwargs) -> Report:
+        save = (lambda _: None) if run.dry_run else run.context.runs.save
+        try:
+            report = reporting(step)(run, *request, **options)
+        except UsageError:
+            raise
+        except Exception as error:
+            save(run.report([outcome_of("step", run.command, error)]))
+            raise
+        save(report)
+        return report
+
+    return recorded
 
 
 def conclude(outcomes: Sequence[Outcome], *, partial_ok: bool = False) -> tuple[Status, Exit]:

@@ -19,7 +19,7 @@ from zborg.model.results import KeyMade, Result
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import size
 from zborg.planning.doctor import walls
-from zborg.steps.context import StepRun, Context, begin, outcome_of, select_hosts
+from zborg.steps.context import Context, StepRun, outcome_of, select_hosts
 from zborg.steps.mounts import check_mounted, wanted
 
 # borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
@@ -36,28 +36,25 @@ _STORAGE = {
 _NO_SLACK = "free space in the pool and run zborg init again, or set slack under [storage]"
 
 
-def init(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
-    """Make what is missing."""
-    hosts = select_hosts(context.config, names)
-    run = begin(context, "init")
-    if dry_run:
-        return run.report((), _plan(run, hosts))
-    report = _init(run, hosts)
-    context.runs.save(report)  # since when this server is in use
-    return report
+def init(run: StepRun, names: Sequence[str] = ()) -> Report:
+    """Make what is missing. The first saved report is since when this server is in use."""
+    hosts = select_hosts(run.context.config, names)
+    if run.dry_run:
+        return run.planned(_plan(run, hosts))
+    return run.recorded(_init(run, hosts))
 
 
-def _init(run: StepRun, hosts: Sequence[Host]) -> Report:
+def _init(run: StepRun, hosts: Sequence[Host]) -> list[Outcome]:
     context = run.context
     # Who sits in a folder with another zborg.toml must see that before a dataset is made.
     context.emit(Warned("config", f"this is what {context.config.path} asks for"))
     outcomes = [make_key(context.here, identity, context.config.name) for identity in identities(context)]
     if any(outcome.status is Status.FAILED for outcome in outcomes):
-        return run.report(outcomes)
+        return outcomes
     keys = {one.subject: one.result for one in outcomes if isinstance(one.result, KeyMade)}
     made = {identity: key.public for identity, key in keys.items() if key.made}
     if lines := _lines(context.config.storage, made):
-        return run.report([*outcomes, _hand_out(context.config.storage, lines)])
+        return [*outcomes, _hand_out(context.config.storage, lines)]
     try:
         outcomes += make_datasets(run, hosts, context.config.storage.quota)
         outcomes += _slack(context)
@@ -67,7 +64,7 @@ def _init(run: StepRun, hosts: Sequence[Host]) -> Report:
         outcomes += [_served(context, host.name) for host in served[:1]]
     except ZborgError as error:
         outcomes.append(outcome_of("storage", context.config.storage.dataset, error))
-    return run.report(outcomes)
+    return outcomes
 
 
 def _brought(context: Context) -> Iterator[Outcome]:

@@ -11,8 +11,8 @@ from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status
 from zborg.model.results import SnapshotTaken
-from zborg.steps.backup.step import Backup, Options
-from zborg.steps.context import StepRun, Context, begin, outcome_of
+from zborg.steps.backup.step import Backup, Request
+from zborg.steps.context import StepRun, outcome_of
 from zborg.steps.inventory import vanished
 from zborg.steps.replicate.step import replicate
 from zborg.steps.rotate.step import rotate
@@ -35,17 +35,17 @@ _TOGETHER = 1.0  # seconds; hosts that end at one moment share a snapshot, whose
 _ALLOWED = (Status.DAMAGED, Status.CONFLICT, Status.PARTIAL, Status.WARNING)
 
 
-def night(context: Context, *, allow_partial: bool = False, dry_run: bool = False) -> Report:
+def night(run: StepRun, *, allow_partial: bool = False) -> Report:
     """Every step, each with a report of its own; this one gathers their outcomes."""
-    run = begin(context, "run")
+    context = run.context
     work: list[Backup] = []
     steps: dict[str, Callable[[], Report]] = {
-        "inventory": lambda: _inventory(run, dry_run=dry_run),
-        "backup": lambda: _backup(context, Options(allow_partial=allow_partial, dry_run=dry_run), work),
-        "snapshot": lambda: snapshot(context, dry_run=dry_run),
-        "rotate": lambda: rotate(context, dry_run=dry_run),
-        "replicate": lambda: replicate(context, dry_run=dry_run),
-        "scrub": lambda: scrub(context, dry_run=dry_run),
+        "inventory": lambda: _inventory(run),
+        "backup": lambda: _backup(run, Request(allow_partial=allow_partial), work),
+        "snapshot": lambda: snapshot(run.part("snapshot")),
+        "rotate": lambda: rotate(run.part("rotate")),
+        "replicate": lambda: replicate(run.part("replicate")),
+        "scrub": lambda: scrub(run.part("scrub")),
     }
     if context.config.storage.received:  # an off-site takes what comes, and sends nothing on
         steps = {name: step for name, step in steps.items() if name in ("rotate", "scrub")}
@@ -53,15 +53,15 @@ def night(context: Context, *, allow_partial: bool = False, dry_run: bool = Fals
     if work and not work[0].ended:
         context.afterwards.append(partial(_stragglers, run, work[0], reports))
     report = _gathered(run, reports)
-    if not dry_run:
+    if not run.dry_run:
         context.runs.save(report)
     return report
 
 
-def _backup(context: Context, options: Options, work: list[Backup]) -> Report:
+def _backup(run: StepRun, request: Request, work: list[Backup]) -> Report:
     """Until all hosts have ended, or the window has; what goes on behind it is in `work`."""
-    work.append(Backup(context, options))
-    return work[0].within(context.config.window or inf)
+    work.append(Backup(run.part("backup"), request))
+    return work[0].within(run.context.config.window or inf)
 
 
 def _stragglers(run: StepRun, work: Backup, reports: list[Report]) -> Report:
@@ -74,8 +74,8 @@ def _stragglers(run: StepRun, work: Backup, reports: list[Report]) -> Report:
     while not work.ended:
         work.advance()
         cancelled.wait(_TOGETHER)
-        later.append(_telling(_unless_stopped(run, "snapshot", lambda: snapshot(context))))
-    later.append(_unless_stopped(run, "replicate", lambda: replicate(context)))
+        later.append(_telling(_unless_stopped(run, "snapshot", lambda: snapshot(run.part("snapshot")))))
+    later.append(_unless_stopped(run, "replicate", lambda: replicate(run.part("replicate"))))
     whole = work.report(window)
     report = _gathered(run, [*(whole if one.command == "backup" else one for one in reports), *later])
     context.runs.save(report)
@@ -92,11 +92,10 @@ def _is_marked(outcome: Outcome) -> bool:
     return isinstance(outcome.result, SnapshotTaken) and bool(outcome.result.state)
 
 
-def _inventory(run: StepRun, *, dry_run: bool) -> Report:
+def _inventory(run: StepRun) -> Report:
     """Hosts that zborg.toml names no more: a night without them is no good night."""
     lost = vanished(run.context.config)
-    parts = [one.noting(dry_run=True) for one in lost] if dry_run else lost
-    return replace(run.report(parts), command="inventory")
+    return replace(run.planned((), lost) if run.dry_run else run.report(lost), command="inventory")
 
 
 def _unless_stopped(run: StepRun, name: str, step: Callable[[], Report]) -> Report:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
 from zborg.config import Config
 from zborg.errors import Interrupted, ZborgError
@@ -16,26 +15,34 @@ from zborg.model.results import PoolState, Result
 from zborg.model.text.remedy import parse, remedy
 from zborg.planning.observe.damage import damaged_in
 from zborg.planning.observe.health import capacity_findings, scrub_findings, start_scrub
-from zborg.steps.context import StepRun, Context, attempt, inspect, outcome_of, quietly
-from zborg.steps.offsite.published_report import tell
+from zborg.steps.context import Context, StepRun, inspect, outcome_of, quietly, recording
+from zborg.steps.offsite.published_report import publish
 
 _LOOK_EVERY = 2.0  # seconds
 
 
-def scrub(context: Context, *, start: bool = False, wait: bool = False, dry_run: bool = False) -> Report:
+@dataclass(frozen=True)
+class Request:
+    """What is done before all pools are looked at."""
+
+    start: bool = False
+    wait: bool = False
+
+
+def scrub(run: StepRun, request: Request = Request()) -> Report:  # noqa: B008  # frozen
     """Verify. Findings of level failed end in exit 4, damage in 13. `--start` touches our pool only:
     the off-site's own zborg scrubs the off-site."""
-    work = partial(_scrub, start=start, wait=wait, dry_run=dry_run)
-    return tell(context, attempt(context, "scrub", work, dry_run=dry_run), dry_run=dry_run)
+    return publish(run, _scrub(run, request))
 
 
-def _scrub(run: StepRun, *, start: bool, wait: bool, dry_run: bool) -> Report:
+@recording
+def _scrub(run: StepRun, request: Request) -> Report:
     ours = pool_of(run.context.config.storage.dataset)
-    if dry_run:
-        return run.report((), _plan(run, ours, start=start, wait=wait))
-    if start:
+    if run.dry_run:
+        return run.planned(_plan(run, ours, request))
+    if request.start:
         _start(run.context, ours)
-    if wait:
+    if request.wait:
         _wait(run, ours)
     return run.report(list(_verify(run)), rule=inspect)
 
@@ -50,10 +57,10 @@ def verified(context: Context) -> Report:
     return run.report(list(_verify(run)), rule=inspect)
 
 
-def _plan(run: StepRun, ours: str, *, start: bool, wait: bool) -> list[str]:
+def _plan(run: StepRun, ours: str, request: Request) -> list[str]:
     limit = run.context.config.scrub_max_age // 86400
-    lines = [f"start a scrub of {ours}"] if start else []
-    lines += [f"wait until the scrub of {ours} has ended"] if wait else []
+    lines = [f"start a scrub of {ours}"] if request.start else []
+    lines += [f"wait until the scrub of {ours} has ended"] if request.wait else []
     pools = ", ".join(subject for subject, _, _ in _pools(run))
     return [*lines, f"verify that the last scrub of {pools} is at most {limit} days old and found no error"]
 

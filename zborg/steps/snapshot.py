@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 from zborg.borg.storage.repository import last_transactions
 from zborg.errors import Conflict, ZborgError
@@ -28,7 +27,7 @@ from zborg.model.text.remedy import command, remedy
 from zborg.planning import clocks
 from zborg.planning.restore.select import check_label
 from zborg.steps.checks import clock_warning
-from zborg.steps.context import StepRun, Context, attempt, missing, outcome_of
+from zborg.steps.context import Context, StepRun, missing, outcome_of, recording
 
 _LETTING_GO = timedelta(minutes=1)  # at most, between the end of a backup and the end of its lock
 
@@ -48,18 +47,14 @@ class _Facts:
     transactions: Mapping[str, int]
 
 
-def snapshot(context: Context, *, label: str | None = None, dry_run: bool = False) -> Report:
+@recording
+def snapshot(run: StepRun, label: str | None = None) -> Report:
     """Take one atomic recursive snapshot, unless there is nothing new and nobody wants it labelled.
 
     A clock behind the newest one is a conflict, and none is taken. Raises UsageError for a bad label.
     """
     if label is not None:
         check_label(label)
-    work = partial(_snapshot, label=label or "", dry_run=dry_run)
-    return attempt(context, "snapshot", work, dry_run=dry_run)
-
-
-def _snapshot(run: StepRun, *, label: str, dry_run: bool) -> Report:
     if run.context.config.storage.received:
         raise ZborgError(
             f"{run.context.config.storage.dataset} is received from another zborg, and takes no snapshots "
@@ -72,11 +67,10 @@ def _snapshot(run: StepRun, *, label: str, dry_run: bool) -> Report:
         _check_clock(facts, name)
         reported = _check_storage_clock(run.context)
         quiet = not label and _is_quiet(run.context, facts)
-        if dry_run:
-            return run.report((), [_unchanged(facts)] if quiet else _plan(run, facts, name, label))
-        return run.report(
-            [*reported, *(_skip(run, facts) if quiet else _take(run, facts, name, label))]
-        )
+        if run.dry_run:
+            return run.planned([_unchanged(facts)] if quiet else _plan(run, facts, name, label or ""))
+        taken = _skip(run, facts) if quiet else _take(run, facts, name, label or "")
+        return run.report([*reported, *taken])
 
 
 def _gather(run: StepRun) -> _Facts:

@@ -11,13 +11,12 @@ import pytest
 
 from tests.harness.machines.agent import A1, A2, Lab, output
 from tests.harness.machines.host import BackedUpHost
+from tests.harness.steps import backup, reach_hosts
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import of
 from zborg.model import Endpoint, Host, Status
 from zborg.model.text.remedy import parse
 from zborg.planning.hosts.agent_version import answer_of, judge
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.hosts.overview import reach_hosts
 
 UTF8_TEXTS = ("é", "日本", "😀", "\u00a0x", "\uffff", "\U0010ffff", "~ ascii !")
 OTHER_BYTES = (
@@ -122,7 +121,7 @@ def test_host_test_is_as_strict_about_paths_as_a_backup(
     for path, words in ((gone, "names what"), (link, "names a symbolic link instead of what it points to")):
         host.setup("web1", [host.data, path], extra_conf=[f"report_paths = {report_paths}"])
         tested = of(reach_hosts(vault.context(), ()), "web1")
-        done = of(backup(vault.context(), Options()), "web1")
+        done = of(backup(vault.context()), "web1")
         for outcome in (tested, done):
             assert outcome.status is Status.FAILED, outcome
             assert f"{host.confdir}/agent.conf {words}" in outcome.message
@@ -138,7 +137,7 @@ def test_a_path_that_a_hook_makes_is_a_warning(vault: LocalVault) -> None:
     dump = host.directory / "dump"
     host.setup("web1", [host.data, dump], extra_conf=[f"before = mkdir -p {dump}"])
     assert of(reach_hosts(vault.context(), ()), "web1").status is Status.WARNING
-    assert of(backup(vault.context(), Options()), "web1").status is Status.OK
+    assert of(backup(vault.context()), "web1").status is Status.OK
 
 
 def test_an_agent_that_says_nothing_of_paths_is_not_doubted() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.harness.checkout import CHECKOUT
 from tests.harness.machines.host import BackedUpHost
+from tests.harness.steps import backup, list_snapshots, restore_files, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.borg.log import BorgLog
@@ -19,10 +20,6 @@ from zborg.borg.verdict import judge
 from zborg.errors import Exit
 from zborg.hosts.agent import script
 from zborg.model import Outcome, Speaker, Status
-from zborg.steps.backup.step import Options, backup
-from zborg.steps.restore.files import restore_files
-from zborg.steps.restore.listing import list_snapshots
-from zborg.steps.snapshot import snapshot
 
 OLDER = (CHECKOUT / "tests" / "golden" / "agents" / "agent-2026-11.sh").read_text(encoding="utf-8")
 DAY = 86400
@@ -38,7 +35,7 @@ def host(vault: LocalVault) -> BackedUpHost:
 
 def night(vault: LocalVault, clock: Hours) -> Outcome:
     clock.tick()
-    return of(backup(world(vault, clock), Options()), "web1")
+    return of(backup(world(vault, clock)), "web1")
 
 
 def verb(vault: LocalVault, clock: Hours, *words: str) -> tuple[BorgLog, Status]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.harness.builders.reports import result
+from tests.harness.steps import backup
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.errors import Exit
@@ -25,7 +26,6 @@ from zborg.planning.doctor.walls import behind_sshd, serving, unconfined
 from zborg.planning.observe.figures import Recorded, figures
 from zborg.process import LocalRunner
 from zborg.reporting.report_html import html
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.backup.walls import standing
 from zborg.steps.observe.status import saved
 
@@ -64,7 +64,7 @@ def test_a_backup_has_the_wall_that_stood_and_status_and_report_show_it(
 ) -> None:
     vault.add("web1")
     context = world(vault, clock)
-    made = of(backup(context, Options()), "web1")
+    made = of(backup(context), "web1")
     assert parse(made.data["wall"]).files.startswith("landlock-"), made.data
     status = saved(context.config, context.runs, context.locks, clock())
     shown = of(status, "borg serve")

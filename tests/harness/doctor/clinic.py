@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness.fake_zfs.zfs import FakeZfs
+from tests.harness.steps import backup
 from tests.harness.worlds.local import LocalVault
 from zborg.cli.doctor import parsed
 from zborg.config import Config
@@ -17,7 +18,6 @@ from zborg.errors import CommandFailed
 from zborg.hosts.ssh.probe import knock
 from zborg.model import MOST, Child, Completed, Machine, Report, Scrub, utc_now
 from zborg.process import LocalRunner
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.doctor.schedule import Roots
 from zborg.steps.doctor.step import Bench, doctor
 from zborg.zfs import argv
@@ -168,7 +168,7 @@ class Clinic:
         self._write()
         self.machine = ThisMachine()
         self.config_changes: dict[str, Any] = {}
-        assert backup(self.vault.context(), Options()).exit == 0
+        assert backup(self.vault.context()).exit == 0
 
     def _write(self) -> None:
         host, key = self.vault.endpoints["web1"], self.vault.key.private

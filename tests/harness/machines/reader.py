@@ -16,6 +16,7 @@ from tests.harness.checkout import CHECKOUT
 from tests.harness.fake_zfs.child import FakeChild
 from tests.harness.machines.keys import make_key
 from tests.harness.machines.sshd import Sshd
+from tests.harness.steps import replicate
 from tests.harness.worlds.local import LocalVault
 from zborg.errors import Exit
 from zborg.hosts.ssh.connection import SshRunner
@@ -23,7 +24,6 @@ from zborg.hosts.ssh.host_keys import write_known_hosts
 from zborg.model import Endpoint, Machine, Snapshot, Stream, Target
 from zborg.process import LocalRunner
 from zborg.steps.context import Context
-from zborg.steps.replicate.step import replicate
 from zborg.zfs import argv
 from zborg.zfs.commands import CommandZfs
 

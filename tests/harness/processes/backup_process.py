@@ -18,11 +18,11 @@ from pathlib import Path
 
 from tests.harness.checkout import CHECKOUT
 from tests.harness.machines.keys import KeyPair
+from tests.harness.steps import backup
 from tests.harness.worlds.local import LocalVault
 from zborg.interrupt import cancelled
 from zborg.model import Event
 from zborg.model.serial.report import to_dict
-from zborg.steps.backup.step import Options, backup
 
 
 def start(vault: LocalVault) -> subprocess.Popen[str]:
@@ -47,7 +47,7 @@ def main(directory: Path) -> int:
     for name, (address, port, host_key) in settings["hosts"].items():
         vault.endpoints[name] = replace(vault.endpoint(port, host_key), address=address)
         vault.zfs.create(f"tank/borg/{name}", {})
-    report = backup(vault.context(emit=_say), Options())
+    report = backup(vault.context(emit=_say))
     print(json.dumps(to_dict(report)))
     return int(report.exit)
 

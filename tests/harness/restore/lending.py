@@ -9,25 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.harness.machines.host import BackedUpHost, find_borg
+from tests.harness.steps import backup, restore_serve, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, world
 from zborg.interrupt import cancelled
 from zborg.model import Report
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.restore.lend import restore_serve
 from zborg.steps.restore.source import STORAGE, Source
-from zborg.steps.snapshot import snapshot
 
 
 def backed_up(vault: LocalVault, clock: Hours) -> tuple[BackedUpHost, Context]:
     host, context = vault.add("web1"), world(vault, clock)
-    backup(context, Options())
+    backup(context)
     clock.tick()
     snapshot(context)
     clock.tick()
     (host.data / "file").write_text("changed since")
-    backup(context, Options())
+    backup(context)
     return host, context
 
 

@@ -7,12 +7,11 @@ import subprocess
 from pathlib import Path
 
 from tests.harness.machines.host import BackedUpHost, find_borg
+from tests.harness.steps import backup, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, world
 from zborg.process import LocalRunner
-from zborg.steps.backup.step import Options, backup
 from zborg.steps.context import Context
-from zborg.steps.snapshot import snapshot
 
 
 def backed_up(vault: LocalVault, clock: Hours) -> tuple[BackedUpHost, Context]:
@@ -20,7 +19,7 @@ def backed_up(vault: LocalVault, clock: Hours) -> tuple[BackedUpHost, Context]:
     host, context = vault.add("web1"), world(vault, clock)
     for text in ("of web1", "changed"):
         (host.data / "file").write_text(text)
-        backup(context, Options())
+        backup(context)
         clock.tick()
         snapshot(context)
         clock.tick()

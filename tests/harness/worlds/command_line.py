@@ -84,7 +84,7 @@ def write_config(directory: Path) -> Path:
 BUG = """
 import sys
 import zborg.steps.backup.step
-def broken(context, options):
+def broken(run, request):
     raise RuntimeError("the sky fell")
 zborg.steps.backup.step.backup = broken
 sys.argv = ["zborg", "backup", *sys.argv[1:]]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.harness.machines.host import find_borg
+from tests.harness.steps import enroll
 from tests.harness.watch import kill, until
 from tests.harness.worlds.fresh import FreshHost, custodian
 from tests.harness.worlds.local import LocalVault
@@ -26,7 +27,6 @@ from zborg.model import Event, Host, Report
 from zborg.model.enrolment import Request
 from zborg.process import LocalRunner
 from zborg.steps.context import Context
-from zborg.steps.hosts.enrol import enroll
 
 NAME = "web1"
 _RUNNER_PLACE = Path("/nonexistent")
@@ -80,7 +80,7 @@ class Site:
         return OperatorEntry(runner, script or text(self.request), sudo=False)
 
     def add(self, script: str = "", context: Context | None = None) -> Report:
-        return enroll(context or self.context(), self.request, self.entry(script), command="host add")
+        return enroll(context or self.context(), self.request, self.entry(script))
 
     def killed_at(self, title: str, work: Callable[[Context], object] | None = None) -> None:
         """`add`, or other work, in a process that kills itself at the moment when this step begins."""

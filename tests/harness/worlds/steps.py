@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from tests.harness.steps import snapshot
 from tests.harness.worlds.local import LocalVault
 from zborg.model import Outcome, Report, Scrub, Zfs
 from zborg.steps.context import Context
 from zborg.steps.observe.status import saved
-from zborg.steps.snapshot import snapshot
 
 
 class Hours:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +33,10 @@ class Common:
     verbose: bool
     dry_run: bool
     quiet: bool = False
+
+    def named(self, command: str) -> Common:
+        """The same of an option that makes another command of it, such as `rotate --freeze`."""
+        return replace(self, command=command)
 
 
 def shared(name: str, *, quiet: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:

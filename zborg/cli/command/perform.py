@@ -23,7 +23,7 @@ from zborg.model.text.units import printable
 from zborg.reporting.text import Line, render
 
 if TYPE_CHECKING:
-    from zborg.steps.context import Context
+    from zborg.steps.context import Context, StepRun
 
 _COLOURS = {
     Status.OK: "green",
@@ -35,22 +35,20 @@ _COLOURS = {
 }
 
 
-def perform(
-    common: Common, step: Callable[[Context], Report], *, make_state: bool = False, is_news: bool = True
-) -> NoReturn:
-    """Run the step in a composed world, print its report, tell who wants to know, leave with its code.
+def perform(common: Common, step: Callable[[StepRun], Report], *, make_state: bool = False) -> NoReturn:
+    """Run the step in a composed world, print its report, notify, leave with its exit code.
 
-    Commands whose end is news are in model.ANNOUNCED; `is_news` is False where a person looks at one of them.
+    The commands whose end is news are in model.ANNOUNCED.
     """
     from zborg.cli.command.compose import compose
 
-    is_news = is_news and common.command in ANNOUNCED and not common.dry_run
+    is_news = common.command in ANNOUNCED and not common.dry_run
     context = None
     try:
         with compose(common, make_state=make_state) as context:
             if is_news and context.notifiers:
                 _announce(context, common.command)
-            report = _recorded(context, _logged(context, common, step))
+            report = _recorded(context, _logged(context, common, partial(_run, context, common, step)))
             for later in context.afterwards:
                 report = _continued(context, common, report, later, is_news=is_news)
     except UsageError:
@@ -77,7 +75,13 @@ def _continued(
         _let_know(context, report)
     if not common.json:
         _print(report, common)
-    return _recorded(context, _logged(context, common, lambda _: later()))
+    return _recorded(context, _logged(context, common, later))
+
+
+def _run(context: Context, common: Common, step: Callable[[StepRun], Report]) -> Report:
+    from zborg.steps.context import begin
+
+    return step(begin(context, common.command, dry_run=common.dry_run))
 
 
 def _recorded(context: Context, report: Report) -> Report:
@@ -143,10 +147,10 @@ def _warn(error: ZborgError) -> None:
             print(f"  {printable(line)}", file=sys.stderr)
 
 
-def _logged(context: Context, common: Common, step: Callable[[Context], Report]) -> Report:
-    """Whoever listens hears of the end as well, be it good or not."""
+def _logged(context: Context, common: Common, work: Callable[[], Report]) -> Report:
+    """Those who listen hear of the end as well, be it good or not."""
     try:
-        report = step(context)
+        report = work()
     except ZborgError as error:
         context.emit(Failed(common.command, error.message))
         raise

@@ -76,7 +76,7 @@ def _enroll(common: Common, request: Request, entry: Entry | None, *, ask: bool)
     """Look and ask with a quiet screen, then do it; what was seen is looked at again before it is changed."""
     from zborg.cli.command.compose import compose
     from zborg.cli.hosts.enrolment_inputs import confirm, introduce
-    from zborg.steps.context import unrecorded
+    from zborg.steps.context import begin, unrecorded
     from zborg.steps.hosts.enrol import enroll, look
 
     pinned = {request.host.name: request.host.endpoint}
@@ -88,7 +88,7 @@ def _enroll(common: Common, request: Request, entry: Entry | None, *, ask: bool)
     if common.dry_run:
         introduce(request)
     with compose(common, pinned=pinned) as context:
-        report = enroll(context, request, entry, command=common.command, dry_run=common.dry_run)
+        report = enroll(begin(context, common.command, dry_run=common.dry_run), request, entry)
         report = unrecorded(context, report)
     finish(report, common)
 
@@ -122,10 +122,7 @@ def test(
     """Reach hosts as a backup would; change nothing. Versions, clock, alarm, borg serve, escrow."""
     from zborg.steps.hosts.overview import reach_hosts
 
-    perform(
-        common,
-        lambda context: reach_hosts(context, names or ()),
-    )
+    perform(common, lambda run: reach_hosts(run, names or ()))
 
 
 @host.command()
@@ -137,10 +134,7 @@ def remove(
     """Forget a host. Its data stays, and what stays where is said."""
     from zborg.steps.hosts.remove import remove_host
 
-    perform(
-        common,
-        lambda context: remove_host(context, name, dry_run=common.dry_run),
-    )
+    perform(common, lambda run: remove_host(run, name))
 
 
 @host.command()
@@ -152,10 +146,7 @@ def forget(
     """Stop missing a host that left zborg.toml. Its data stays and is rotated."""
     from zborg.steps.hosts.remove import forget_host
 
-    perform(
-        common,
-        lambda context: forget_host(context, name, dry_run=common.dry_run),
-    )
+    perform(common, lambda run: forget_host(run, name))
 
 
 @host.command()
@@ -221,7 +212,4 @@ def rotate_key(
 
     request, operator = way_in(load(find(common.config or None)), name, url)
     with entrance(request, operator, operator_key) as entry:
-        perform(
-            common,
-            lambda context: step(context, name, entry, dry_run=common.dry_run),
-        )
+        perform(common, lambda run: step(run, name, entry))

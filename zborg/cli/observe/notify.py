@@ -28,7 +28,4 @@ def test(
     """Send a test message to every notifier of zborg.toml. Exit 4 if any does not get it."""
     from zborg.steps.observe.notify import try_all
 
-    perform(
-        common,
-        lambda context: try_all(context, dry_run=common.dry_run),
-    )
+    perform(common, try_all)

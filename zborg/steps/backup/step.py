@@ -29,24 +29,23 @@ from zborg.steps.backup.host import HostRun, archive_name
 from zborg.steps.backup.retry import Tries, pause
 from zborg.steps.backup.workers import Fleet
 from zborg.steps.checks import Checks, check_room
-from zborg.steps.context import StepRun, Context, begin, conclude, missing, nobody, outcome_of, select_hosts
+from zborg.steps.context import Context, StepRun, conclude, missing, nobody, outcome_of, select_hosts
 from zborg.steps.mounts import check_mounted
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command line asks of one backup run."""
+class Request:
+    """Which hosts, none named: all without the excluded; and how a failure of some counts."""
 
     hosts: Sequence[str] = ()
     exclude: Sequence[str] = ()
     fail_fast: bool = False
     allow_partial: bool = False
-    dry_run: bool = False
 
 
-def backup(context: Context, options: Options) -> Report:
+def backup(run: StepRun, request: Request) -> Report:
     """Back up the selected hosts, and wait for all. Raises UsageError before anything starts."""
-    return Backup(context, options).within(inf)
+    return Backup(run, request).within(inf)
 
 
 class Backup:
@@ -55,14 +54,15 @@ class Backup:
     Raises UsageError before anything starts; nothing does before `within`.
     """
 
-    def __init__(self, context: Context, options: Options) -> None:
-        hosts = select_hosts(context.config, options.hosts, options.exclude)
-        self._run, self._options = begin(context, "backup"), options
+    def __init__(self, run: StepRun, request: Request) -> None:
+        context = run.context
+        hosts = select_hosts(context.config, request.hosts, request.exclude)
+        self._run, self._request = run, request
         oldest = max((host.max_age for host in hosts), default=0)
         self._past = look_back(context.runs, self._run.started, context.config.prune_every, oldest)
         self._hosts = _ordered(hosts, self._past)
         self._others = [
-            Outcome("host", name, Status.SKIPPED, "excluded on the command line") for name in options.exclude
+            Outcome("host", name, Status.SKIPPED, "excluded on the command line") for name in request.exclude
         ]
         self._fleet: Fleet | None = None
         self._ended: list[Outcome] = []
@@ -70,8 +70,8 @@ class Backup:
 
     def within(self, seconds: float) -> Report:
         """The report after so many seconds at most: whoever has not ended by then is busy."""
-        if self._options.dry_run:
-            return self._run.report((), _plan(self._run, self._hosts))
+        if self._run.dry_run:
+            return self._run.planned(_plan(self._run, self._hosts))
         deadline = time.monotonic() + seconds
         if self._fleet is None:
             self._start()
@@ -106,7 +106,7 @@ class Backup:
             ended = list(self._ended)
         fleet = [*ended, *_others(self._fleet, ended, window)] if self._fleet else []
         outcomes = [*self._others, *fleet] or [nobody(context.config)]
-        partial_ok = self._options.allow_partial or context.config.allow_partial
+        partial_ok = self._request.allow_partial or context.config.allow_partial
         report = self._run.report(outcomes, rule=partial(conclude, partial_ok=partial_ok))
         context.runs.save(report)
         return report
@@ -126,7 +126,7 @@ class Backup:
     def _reason_to_stop(self, outcomes: Sequence[Outcome]) -> str:
         if any(outcome.status is Status.INTERRUPTED for outcome in outcomes):
             return "not started: interrupted"
-        if self._options.fail_fast and any(outcome.status.bad for outcome in outcomes):
+        if self._request.fail_fast and any(outcome.status.bad for outcome in outcomes):
             return "not started: --fail-fast"
         return ""
 

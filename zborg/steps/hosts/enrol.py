@@ -28,7 +28,7 @@ from zborg.planning.hosts.enrol import Plan, ServerFacts, plan
 from zborg.state.escrow import Escrow
 from zborg.state.locks import Lock
 from zborg.steps.backup.host import HostRun
-from zborg.steps.context import StepRun, Context, begin, inspect, missing
+from zborg.steps.context import Context, StepRun, inspect, missing
 from zborg.steps.hosts.rollback import Work, sure
 from zborg.steps.init import make_datasets
 from zborg.steps.mounts import check_mounted
@@ -49,27 +49,23 @@ def look(context: Context, request: Request, entry: Entry | None) -> Plan:
     return replace(planned, problems=tuple(problems))
 
 
-def enroll(
-    context: Context, request: Request, entry: Entry | None, *, command: str, dry_run: bool = False
-) -> Report:
+def enroll(run: StepRun, request: Request, entry: Entry | None) -> Report:
     """Do what `look` plans, and report. `entry` None: the host's owner has installed the agent."""
-    run = begin(context, command)
+    context = run.context
     name = request.host.name
     planned = look(context, request, entry)
     if planned.problems:
         outcomes = [Outcome(_KIND, name, Status.FAILED, p.message, p.remedy) for p in planned.problems]
         return run.report(outcomes, planned.lines(), rule=inspect)
-    if dry_run:
-        return run.report((), planned.lines())
+    if run.dry_run:
+        return run.planned(planned.lines())
     if not planned.changes:
         done = Outcome(_KIND, name, Status.OK, "is enrolled already; nothing was changed")
         return run.report([done], planned.lines())
     with context.locks.hold(f"host-{name}") as lock:
         work = Work(_KIND, name, context.emit)
         outcomes = _Enrolment(run, request, entry, lock, work).execute()
-    report = run.report(outcomes, planned.lines(), rule=inspect)
-    context.runs.save(report)
-    return report
+    return run.recorded(outcomes, planned.lines(), rule=inspect)
 
 
 # --- gathering ----------------------------------------------------------------------------------------------

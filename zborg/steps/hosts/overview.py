@@ -15,7 +15,7 @@ from zborg.model.results import ListedHost, TestedHost
 from zborg.model.text.units import duration
 from zborg.planning.hosts.agent_version import answer_of, clock_of, judge
 from zborg.state.runs import Runs, new_run
-from zborg.steps.context import StepRun, Context, begin, inspect, nobody, outcome_of, select_hosts
+from zborg.steps.context import Context, StepRun, inspect, nobody, outcome_of, select_hosts
 from zborg.steps.hosts.enrol import escrow_of
 from zborg.steps.inventory import vanished
 from zborg.steps.observe.status import last_good
@@ -39,10 +39,10 @@ def _listed(config: Config, host: Host, good: datetime | None, now: datetime) ->
     return Outcome("host", host.name, Status.OK, f"{host.endpoint}, {dataset}, {age}", result=result)
 
 
-def reach_hosts(context: Context, names: Sequence[str]) -> Report:
+def reach_hosts(run: StepRun, names: Sequence[str]) -> Report:
     """Reach each host through the real way, and start a `borg serve` for it; several at once."""
+    context = run.context
     hosts = select_hosts(context.config, names)
-    run = begin(context, "host test")
     try:
         datasets = {one.name: one for one in context.storage.zfs.datasets(context.config.storage.dataset)}
     except ZborgError as error:

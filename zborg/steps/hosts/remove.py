@@ -7,7 +7,7 @@ from zborg.errors import UsageError
 from zborg.model import Host, Outcome, Report, Status
 from zborg.model.results import RemovedHost
 from zborg.model.text.remedy import command
-from zborg.steps.context import StepRun, Context, begin, select_hosts
+from zborg.steps.context import Context, StepRun, select_hosts
 from zborg.steps.hosts.enrol import escrow_of
 from zborg.steps.hosts.rotate_key import forget_key, own_keys
 from zborg.steps.inventory import known_hosts_of
@@ -29,18 +29,18 @@ _ON_THAT_HOST = (
 )
 
 
-def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report:
+def remove_host(run: StepRun, name: str) -> Report:
     """Forget a host: its drop-in goes, its data and its key in escrow stay, and what stays is named."""
+    context = run.context
     (host,) = select_hosts(context.config, [name])
-    run = begin(context, "host remove")
     path = drop_in.path_of(context.config, name)
     if not drop_in.is_ours(path, name):
         where = path if name in drop_in.read(path).get("hosts", {}) else context.config.path
         words = f"its table was not written by zborg alone: look into {where} and what it includes"
         fix = f"remove [hosts.{name}] there by hand, then:\n{command('zborg', 'host', 'forget', name)}"
         return run.report([Outcome("host", name, Status.FAILED, words, fix)])
-    if dry_run:
-        return run.report((), [f"remove {path}", *_lines(context, host)])
+    if run.dry_run:
+        return run.planned([f"remove {path}", *_lines(context, host)])
     with context.locks.hold(f"host-{name}"):
         path.unlink()
         (context.config.state_dir / f"known_hosts.{name}").unlink(missing_ok=True)
@@ -53,27 +53,25 @@ def remove_host(context: Context, name: str, *, dry_run: bool = False) -> Report
             "forgotten here; the line of the server's key in authorized_keys there is yours to take away"
         )
     done = Outcome("host", name, Status.OK, message, result=RemovedHost(removed=str(path), commands=commands))
-    report = run.report([done, *_staying(context, name), *_staying_there(host)])
-    context.runs.save(report)
+    report = run.recorded([done, *_staying(context, name), *_staying_there(host)])
     known_hosts_of(context.config).forget(name)  # after the report, by which it would be known again
     return report
 
 
-def forget_host(context: Context, name: str, *, dry_run: bool = False) -> Report:
+def forget_host(run: StepRun, name: str) -> Report:
     """Miss a host no more that is gone from zborg.toml, and rotate its dataset like any other.
 
     Raises UsageError for one that zborg.toml names, and for a name of which nothing is known.
     """
-    config = context.config
+    context, config = run.context, run.context.config
     if any(host.name == name for host in config.hosts):
         raise UsageError(
             f"{name} is in {config.path}: take its table away first", command("zborg", "host", "remove", name)
         )
-    run = begin(context, "host forget")
     if known_hosts_of(config).get(name) is None and not _has_dataset(context, name):
         raise UsageError(f"nothing is known of {name}", command("zborg", "host", "list"))
-    if dry_run:
-        return run.report((), [f"forget {name}", *_lines(context, None, name)])
+    if run.dry_run:
+        return run.planned([f"forget {name}", *_lines(context, None, name)])
     return _forgotten(run, name)
 
 
@@ -84,8 +82,7 @@ def _has_dataset(context: Context, name: str) -> bool:
 
 def _forgotten(run: StepRun, name: str) -> Report:
     done = Outcome("host", name, Status.OK, "forgotten: nothing warns of it any more")
-    report = run.report([done, *_staying(run.context, name)])
-    run.context.runs.save(report)
+    report = run.recorded([done, *_staying(run.context, name)])
     known_hosts_of(run.context.config).forget(name)
     return report
 

@@ -14,7 +14,7 @@ from zborg.config import Config, drop_in
 from zborg.model import Host, Outcome, Report, Status
 from zborg.model.enrolment import Entry
 from zborg.planning.hosts.rotate_key import Rotation, ServerKey, plan
-from zborg.steps.context import StepRun, Context, begin, inspect, select_hosts
+from zborg.steps.context import StepRun, inspect, select_hosts
 from zborg.steps.hosts.enrol import public_key
 from zborg.steps.hosts.rollback import Work, sure
 from zborg.steps.init import make_key
@@ -22,23 +22,21 @@ from zborg.steps.init import make_key
 _KIND = "key"
 
 
-def rotate_key(context: Context, name: str, entry: Entry, *, dry_run: bool = False) -> Report:
+def rotate_key(run: StepRun, name: str, entry: Entry) -> Report:
     """Replace the key."""
+    context = run.context
     (host,) = select_hosts(context.config, [name])
-    run = begin(context, "host rotate-key")
     path = drop_in.path_of(context.config, name)
     if host.reverse or not drop_in.is_ours(path, name):
         words = f"{path} is not what zborg has written for {name} alone: its identity must be changed by hand"
         return run.report([Outcome(_KIND, name, Status.FAILED, words, "docs/agent.md, The server's key")])
     found = _gather(run, host, entry)
-    if dry_run:
-        return run.report((), _lines(host, found))
+    if run.dry_run:
+        return run.planned(_lines(host, found))
     with context.locks.hold(f"host-{name}"):
         work = Work(_KIND, name, context.emit)
         outcomes = _Rotation(run, host, entry, work, found).execute()
-    report = run.report(outcomes, rule=inspect)
-    context.runs.save(report)
-    return report
+    return run.recorded(outcomes, rule=inspect)
 
 
 def _gather(run: StepRun, host: Host, entry: Entry) -> Rotation:

@@ -35,7 +35,7 @@ from zborg.model.results import Delivered
 from zborg.reporting.notify import message, recovered
 from zborg.reporting.notify_digest import WEEK, digest, is_due
 from zborg.state.runs import new_run
-from zborg.steps.context import Context, begin, inspect, outcome_of
+from zborg.steps.context import Context, StepRun, begin, inspect, outcome_of
 
 _AGO = timedelta(days=35)  # how far back the last try of a subject is looked for
 _WAITS = (2.0, 8.0)  # seconds before the second and the third try
@@ -79,16 +79,16 @@ def report_misconfigured(
     return replace(report, command=TELLING, outcomes=tuple(outcomes)) if outcomes else None
 
 
-def try_all(context: Context, *, dry_run: bool = False) -> Report:
+def try_all(run: StepRun) -> Report:
     """A message of no importance to every notifier. Any that does not get it is a failure (4)."""
-    begun = begin(context, "notify test")
-    if dry_run:
-        return begun.report((), [f"send a test to {one.name}" for one in context.notifiers] or ["nobody"])
+    context = run.context
+    if run.dry_run:
+        return run.planned([f"send a test to {one.name}" for one in context.notifiers] or ["nobody"])
     words = f"a test from zborg on {context.config.name}: nothing has happened"
-    sample = begun.report([Outcome("test", "test", Status.OK, words)])
+    sample = run.report([Outcome("test", "test", Status.OK, words)])
     one = replace(message(sample, (), context.config.notify.subject), news=frozenset({News.TEST}))
     outcomes = deliver(context.notifiers, [one], context.config.notify.timeout)
-    return begun.report(outcomes or [nobody(context.config)], rule=inspect)
+    return run.report(outcomes or [nobody(context.config)], rule=inspect)
 
 
 def nobody(config: Config) -> Outcome:
@@ -168,7 +168,7 @@ def _of_week(context: Context) -> Iterator[Report]:
 
 
 def _sent(context: Context, one: Message) -> Report | None:
-    begun = begin(context, TELLING)
+    run = begin(context, TELLING)
     notifiers, messages = list(context.notifiers), [one]
     if context.config.notify.digest:
         notifiers = _served(context)
@@ -176,7 +176,7 @@ def _sent(context: Context, one: Message) -> Report | None:
         if any(each.wants(like_it) for each in notifiers):  # to make it a week of files is read
             messages.append(_digest(context))
     outcomes = deliver(notifiers, messages, context.config.notify.timeout)
-    report = begun.report(outcomes)
+    report = run.report(outcomes)
     lost = any(one.status.bad for one in outcomes)
     # A warning, whatever it was: who was told of nothing is still backed up.
     return replace(report, status=Status.WARNING if lost else Status.OK, exit=Exit.OK) if outcomes else None

@@ -33,11 +33,11 @@ def arrivals(run: StepRun, snapshots: Sequence[Snapshot], datasets: Sequence[Dat
     return replace(found, status=Status.SKIPPED) if found.status is Status.PENDING else found
 
 
-def first_seen(run: StepRun, snapshots: Sequence[Snapshot], *, dry_run: bool) -> Mapping[str, datetime]:
+def first_seen(run: StepRun, snapshots: Sequence[Snapshot]) -> Mapping[str, datetime]:
     """By guid, and written down, before anything is destroyed."""
     record = FirstSeen(run.context.config.state_dir / "arrivals.json")
     seen = record.among([one.guid for one in snapshots], run.started)
-    if not dry_run:
+    if not run.dry_run:
         record.put(seen)
     return seen
 

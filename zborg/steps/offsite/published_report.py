@@ -13,20 +13,20 @@ from zborg.model.results import PublishedReport
 from zborg.model.storage.zfs import P_REPORT
 from zborg.planning.offsite import published_report
 from zborg.state.runs import Runs
-from zborg.steps.context import Context
+from zborg.steps.context import StepRun
 
 KIND = published_report.KIND
 _LOOKED = 3  # replications; where none of them heard anything the target has no zborg of its own
 _COMMANDS = ("rotate", "scrub")  # an off-site's night
 
 
-def tell(context: Context, report: Report, *, dry_run: bool) -> Report:
+def publish(run: StepRun, report: Report) -> Report:
     """The report as it is; on an off-site the last ones are left on its root. That it fails changes nothing
     of the step, and is a warning."""
-    root = context.config.storage.dataset
+    context, root = run.context, run.context.config.storage.dataset
     found = [context.runs.newest(command) for command in _COMMANDS]
     reports = [one for one in found if one]
-    if context.config.storage.received and reports and not dry_run:
+    if context.config.storage.received and reports and not run.dry_run:
         try:
             context.storage.zfs.set([root], {P_REPORT: published_report.write(reports)})
         except ZborgError as error:

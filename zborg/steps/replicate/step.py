@@ -19,7 +19,7 @@ from zborg.model.text.remedy import command, remedy
 from zborg.planning.replicate.facts import SHOWN, DatasetPlan, Divergence, ReplicationPlan
 from zborg.state.locks import Together
 from zborg.steps.checks import ask_clock
-from zborg.steps.context import StepRun, Context, attempt, conclude, outcome_of, select_targets
+from zborg.steps.context import StepRun, conclude, outcome_of, recording, select_targets
 from zborg.steps.offsite.published_report import KIND, heard
 from zborg.steps.replicate.dataset import Diverged, idle, send
 from zborg.steps.replicate.endpoints import Compared, Ends
@@ -29,12 +29,22 @@ _AT_ONCE = 4
 _NOT_STARTED = Interrupted("not started: interrupted")
 
 
-def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
-    """Bring the selected targets up to date. Raises UsageError before anything starts."""
-    targets = select_targets(context.config, names)
-    return attempt(
-        context, "replicate", partial(_replicate, targets=targets, dry_run=dry_run), dry_run=dry_run
-    )
+@recording
+def replicate(run: StepRun, names: Sequence[str] = ()) -> Report:
+    """Bring the named targets up to date, none named: all. Raises UsageError before anything starts.
+
+    All at once: a slow line to one must not make the others wait.
+    """
+    targets = select_targets(run.context.config, names)
+    together = run.context.locks.together()
+    with ThreadPoolExecutor(max_workers=len(targets) or 1) as pool:
+        done = list(pool.map(partial(_target, run, together), targets))
+    outcomes = [outcome for one in done for outcome in one.outcomes]
+    if not targets:
+        outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
+    foreseen = [outcome for one in done for outcome in one.foreseen]
+    plans = [line for one in done for line in one.plan]
+    return run.report(outcomes, plans, rule=partial(_conclude, foreseen=foreseen))
 
 
 @dataclass
@@ -46,21 +56,7 @@ class _Done:
     foreseen: list[Outcome] = field(default_factory=list)
 
 
-def _replicate(run: StepRun, *, targets: Sequence[Target], dry_run: bool) -> Report:
-    """All targets at once: a slow line to one must not make the others wait."""
-    together = run.context.locks.together()
-    work = partial(_target, run, together, dry_run=dry_run)
-    with ThreadPoolExecutor(max_workers=len(targets) or 1) as pool:
-        done = list(pool.map(work, targets))
-    outcomes = [outcome for one in done for outcome in one.outcomes]
-    if not targets:
-        outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
-    foreseen = [outcome for one in done for outcome in one.foreseen]
-    plans = [line for one in done for line in one.plan]
-    return run.report(outcomes, plans, rule=partial(_conclude, foreseen=foreseen))
-
-
-def _target(run: StepRun, together: Together, target: Target, *, dry_run: bool) -> _Done:
+def _target(run: StepRun, together: Together, target: Target) -> _Done:
     done = _Done()
     if cancelled.is_set():
         done.outcomes.append(outcome_of("target", target.name, _NOT_STARTED))
@@ -71,7 +67,7 @@ def _target(run: StepRun, together: Together, target: Target, *, dry_run: bool) 
             ends = Ends(run, target, run.context.target(target).zfs)
             seen = ends.compare()
             done.plan = seen.plan.lines()
-            if dry_run:
+            if run.dry_run:
                 done.foreseen += [_conflict(ends, conflict) for conflict in seen.plan.conflicts]
             else:
                 done.outcomes += ask_clock(target.name, ends.far, run.context.clock)

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from zborg.errors import ZborgError
-from zborg.model import Outcome, Report, Status, Target
+from zborg.model import Outcome, Report, Status
 from zborg.model.results import Verified
 from zborg.model.text.remedy import command
 from zborg.planning.replicate.verify import Gap, gap
-from zborg.steps.context import StepRun, Context, attempt, inspect, outcome_of, select_targets
+from zborg.steps.context import StepRun, inspect, outcome_of, reporting, select_targets
 from zborg.steps.replicate.endpoints import Compared, Ends
 
 
-def verify(context: Context, names: Sequence[str] = ()) -> Report:
-    """Exit 4 where a copy lacks a snapshot, 12 where both sides contradict each other."""
-    targets = select_targets(context.config, names)
-    # As a dry run: who only looks leaves no report behind.
-    return attempt(context, "replicate --verify", partial(_verify, targets=targets), dry_run=True)
-
-
-def _verify(run: StepRun, *, targets: Sequence[Target]) -> Report:
+@reporting
+def verify(run: StepRun, names: Sequence[str] = ()) -> Report:
+    """Exit 4 where a copy lacks a snapshot, 12 where both sides contradict each other. Saves nothing."""
+    targets = select_targets(run.context.config, names)
     outcomes: list[Outcome] = []
     for target in targets:
         try:

@@ -21,7 +21,7 @@ from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import counted, size
 from zborg.planning.restore.paths import is_restorable, restorable
 from zborg.state.locks import Lock
-from zborg.steps.context import StepRun, Context, begin, outcome_of, select_hosts
+from zborg.steps.context import StepRun, outcome_of, select_hosts
 from zborg.steps.restore.interrupted import restore_lock
 from zborg.steps.restore.source import Place, chosen, clone, place_of
 
@@ -30,10 +30,18 @@ _LISTED = "20"  # archives looked at for the newest of ours
 _PERMISSION = {Agent.RESTORE_OFF, Agent.NOT_ALLOWED}  # what root on the host can give
 
 
-def restore_files(
-    context: Context, name: str, paths: Sequence[str], at: str, *, dry_run: bool = False
-) -> Report:
-    """Restore `paths` (absolute, on the host) from the newest good snapshot not later than `at`."""
+@dataclass(frozen=True)
+class Request:
+    """`paths` (absolute, on the host) from the newest good snapshot not later than `at`."""
+
+    host: str
+    paths: Sequence[str]
+    at: str = ""
+
+
+def restore_files(run: StepRun, request: Request) -> Report:
+    """Restore files. Raises UsageError before anything is made."""
+    context, name = run.context, request.host
     (host,) = select_hosts(context.config, [name])
     if host.reverse:
         raise UsageError(
@@ -43,17 +51,14 @@ def restore_files(
                 first="copy its repository, and extract from that with borg (docs/reverse.md):",
             ),
         )
-    paths = restorable(name, paths)
-    run = begin(context, "restore files")
+    paths = restorable(name, request.paths)
     place = place_of(context, host.name)
-    snapshot = chosen(run, place.snapshots(), at)
-    if dry_run:
-        return run.report((), _plan(host, paths, snapshot))
+    snapshot = chosen(run, place.snapshots(), request.at)
+    if run.dry_run:
+        return run.planned(_plan(host, paths, snapshot))
     context.emit(Started(host.name))
     context.emit(Warned(host.name, f"restoring from {snapshot.full}"))
-    report = run.report([_restore(run, host, place, paths, snapshot)])
-    context.runs.save(report)
-    return report
+    return run.recorded([_restore(run, host, place, paths, snapshot)])
 
 
 def _plan(host: Host, paths: Sequence[str], snapshot: Snapshot) -> list[str]:

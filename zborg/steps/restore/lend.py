@@ -19,7 +19,7 @@ from zborg.model.results import LentSnapshot
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import counted
 from zborg.state.locks import Lock
-from zborg.steps.context import StepRun, Context, begin, select_hosts
+from zborg.steps.context import StepRun, select_hosts
 from zborg.steps.restore.fetch import at_hand, failed
 from zborg.steps.restore.interrupted import restore_lock
 from zborg.steps.restore.source import STORAGE, Place, Source, chosen, clone, place_of
@@ -28,13 +28,21 @@ _LONGEST = 7 * 86400  # seconds of one command: `borg mount` stays as long as it
 _BY_HAND = 'eval "$(/usr/local/libexec/zborg-agent --borg-env)"'
 
 
-def restore_serve(
-    context: Context, name: str, at: str = "", source: Source = STORAGE, *, dry_run: bool = False
-) -> Report:
-    """Lend the newest good snapshot not later than `at` until zborg is told to stop, which is a good end.
+@dataclass(frozen=True)
+class Request:
+    """The newest good snapshot not later than `at`."""
+
+    host: str
+    at: str = ""
+    source: Source = STORAGE
+
+
+def restore_serve(run: StepRun, request: Request) -> Report:
+    """Lend a snapshot until zborg is told to stop, which is a good end.
 
     Raises UsageError before anything is made.
     """
+    context, name = run.context, request.host
     (host,) = select_hosts(context.config, [name])
     if host.reverse:
         raise UsageError(
@@ -44,14 +52,12 @@ def restore_serve(
                 first="copy its repository, and read that with borg and its key:",
             ),
         )
-    place, run = place_of(context, host.name, source), begin(context, "restore serve")
-    snapshot = chosen(run, place.snapshots(), at)
-    if dry_run:
+    place = place_of(context, host.name, request.source)
+    snapshot = chosen(run, place.snapshots(), request.at)
+    if run.dry_run:
         first = [f"fetch {snapshot.full}{place.where}"] if place.target else []
-        return run.report((), [*first, f"clone {snapshot.full} and lend it to {name}", *_words(host)])
-    report = run.report([_served(run, host, place, snapshot)])
-    context.runs.save(report)
-    return report
+        return run.planned([*first, f"clone {snapshot.full} and lend it to {name}", *_words(host)])
+    return run.recorded([_served(run, host, place, snapshot)])
 
 
 def _words(host: Host) -> list[str]:

@@ -11,7 +11,7 @@ from zborg.model.events import Warned
 from zborg.model.results import HostBackup, ListedSnapshot, backup_of
 from zborg.model.text.units import counted, size
 from zborg.state.history import History
-from zborg.steps.context import StepRun, Context, begin
+from zborg.steps.context import StepRun
 from zborg.steps.restore.source import STORAGE, Source, host_named, place_of
 
 _WORDS = {
@@ -22,15 +22,14 @@ _WORDS = {
 }
 
 
-def list_snapshots(context: Context, name: str, source: Source = STORAGE) -> Report:
+def list_snapshots(run: StepRun, name: str, source: Source = STORAGE) -> Report:
     """Every snapshot of one host's dataset, oldest first, with what its backup came to.
 
     `original_bytes` and `files` are those of the backup that the snapshot holds, where the history has it;
     `used` is what only this snapshot holds.
     """
-    host = host_named(context, name, source)
-    run = begin(context, "restore list")
-    snapshots = place_of(context, host, source).snapshots()
+    host = host_named(run.context, name, source)
+    snapshots = place_of(run.context, host, source).snapshots()
     backups = _backups(run, name)
     return run.report([_listed(snapshot, backups) for snapshot in snapshots])
 

@@ -22,7 +22,7 @@ from zborg.model.results import CopiedRepository
 from zborg.model.text.remedy import command, on, quoted
 from zborg.model.text.units import counted
 from zborg.state.locks import Lock
-from zborg.steps.context import StepRun, Context, begin
+from zborg.steps.context import StepRun
 from zborg.steps.restore.fetch import at_hand, failed
 from zborg.steps.restore.interrupted import restore_lock
 from zborg.steps.restore.source import STORAGE, Place, Source, chosen, clone, host_named, place_of
@@ -36,7 +36,7 @@ _UNPACK = Path(__file__).parents[2] / "unpack.py"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Request:
     """What the command line asks for."""
 
     host: str
@@ -45,24 +45,22 @@ class Wanted:
     source: Source = STORAGE
 
 
-def restore_repo(context: Context, wanted: Wanted, *, dry_run: bool = False) -> Report:
+def restore_repo(run: StepRun, request: Request) -> Report:
     """Copy a repository into a directory, absent or empty, on this machine.
 
     Raises UsageError before anything is made. What a copy that failed brought is removed again: a part
     of a repository must not pass for the whole.
     """
-    host = host_named(context, wanted.host, wanted.source)
-    place, to = place_of(context, host, wanted.source), Path(wanted.to).absolute()
+    context = run.context
+    host = host_named(context, request.host, request.source)
+    place, to = place_of(context, host, request.source), Path(request.to).absolute()
     _check_room(to)
-    run = begin(context, "restore repo")
-    snapshot = chosen(run, place.snapshots(), wanted.at)
-    if dry_run:
-        return run.report((), [*_first(place, snapshot), f"copy its files to {to}"])
+    snapshot = chosen(run, place.snapshots(), request.at)
+    if run.dry_run:
+        return run.planned([*_first(place, snapshot), f"copy its files to {to}"])
     context.emit(Started(host))
     context.emit(Warned(host, f"copying {snapshot.full}{place.where} to {to}"))
-    report = run.report([_copied(run, place, snapshot, to)])
-    context.runs.save(report)
-    return report
+    return run.recorded([_copied(run, place, snapshot, to)])
 
 
 def _first(place: Place, snapshot: Snapshot) -> list[str]:

@@ -21,7 +21,7 @@ from zborg.model import Dataset, Machine, Snapshot, SnapshotName, Target, Zfs
 from zborg.model.machines import NAME_PATTERN
 from zborg.model.text.remedy import command, remedy
 from zborg.planning.restore.select import Label, choose, parse_at
-from zborg.steps.context import StepRun, Context, missing, select_hosts, select_targets
+from zborg.steps.context import Context, StepRun, missing, select_hosts, select_targets
 
 _FETCHED = "from-"
 _READER = "it is the private key of who may read there (docs/restore.md)"

@@ -10,7 +10,7 @@ from zborg.model import Outcome, Report, Status
 from zborg.model.results import backup_of
 from zborg.model.text.units import moment, printable
 from zborg.state.frozen import Freeze
-from zborg.steps.context import StepRun, Context, begin, select_hosts
+from zborg.steps.context import StepRun, select_hosts
 from zborg.steps.inventory import known_hosts_of
 
 _ALARMS = (Status.CONFLICT, Status.DAMAGED)
@@ -58,9 +58,9 @@ def how_to_release(freeze: Freeze) -> str:
     return f"look into it; once it is clear: zborg rotate --release {freeze.host}"
 
 
-def release(context: Context, names: Sequence[str]) -> Report:
+def release(run: StepRun, names: Sequence[str]) -> Report:
     """Let the hosts' snapshots be rotated again. Raises UsageError for one that is not frozen."""
-    run, frozen = begin(context, "rotate --release"), context.frozen.now()
+    context, frozen = run.context, run.context.frozen.now()
     # One that is frozen may have left the configuration since.
     select_hosts(context.config, [name for name in names if name not in frozen])
     if warm := [name for name in names if name not in frozen]:
@@ -74,12 +74,12 @@ def _released(run: StepRun, freezes: Sequence[Freeze]) -> Iterator[Outcome]:
         yield Outcome("host", freeze.host, Status.OK, f"released; it was frozen: {freeze.reason}")
 
 
-def freeze(context: Context, names: Sequence[str]) -> Report:
+def freeze(run: StepRun, names: Sequence[str]) -> Report:
     """Freeze by hand, in the middle of an incident. What is frozen already keeps its reason."""
+    context = run.context
     known = known_hosts_of(context.config)
     # One whose data stays may have left the configuration.
     select_hosts(context.config, [name for name in names if known.get(name) is None])
-    run = begin(context, "rotate --freeze")
     frozen = context.frozen.now()
     for name in names:
         if name not in frozen:

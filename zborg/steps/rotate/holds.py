@@ -13,7 +13,7 @@ from zborg.model.results import HeldSnapshot, ListedHold
 from zborg.model.text.units import duration
 from zborg.planning.replicate.facts import Recorded
 from zborg.planning.rotate.hold_tags import Facts, Held, is_over, judge_holds, keep_tag
-from zborg.steps.context import StepRun, Context, begin, missing, outcome_of, select_hosts
+from zborg.steps.context import Context, StepRun, missing, outcome_of, select_hosts
 from zborg.steps.restore.source import chosen, place_of
 
 
@@ -27,9 +27,8 @@ class Placing:
     until: date | None = None
 
 
-def list_holds(context: Context) -> Report:
+def list_holds(run: StepRun) -> Report:
     """Every hold, oldest first; the stale ones with the way to let them go."""
-    run = begin(context, "holds list")
     return run.report([_shown(run, held) for held in _judged(run)] or [_none(run)])
 
 
@@ -82,8 +81,9 @@ def _shown(run: StepRun, held: Held) -> Outcome:
     return Outcome("hold", held.hold.snapshot, status, "; ".join(words), remedy, result)
 
 
-def place_holds(context: Context, placing: Placing, *, dry_run: bool = False) -> Report:
+def place_holds(run: StepRun, placing: Placing) -> Report:
     """Hold snapshots by hand. Raises UsageError before anything is held."""
+    context = run.context
     hosts = select_hosts(context.config, placing.hosts)
     try:
         tag = keep_tag(placing.owner, placing.until)
@@ -95,13 +95,10 @@ def place_holds(context: Context, placing: Placing, *, dry_run: bool = False) ->
             f"--until {placing.until} is past: today is {today.astimezone(UTC).date()} (UTC)",
             "give a day that is still to come, or leave --until out to hold it for good",
         )
-    run = begin(context, "holds place")
     snapshots = [chosen(run, place_of(context, host.name).snapshots(), placing.at) for host in hosts]
-    if dry_run:
-        return run.report((), [f"hold {one.full} as {tag}" for one in snapshots])
-    report = run.report([_place(context, tag, one) for one in snapshots])
-    context.runs.save(report)
-    return report
+    if run.dry_run:
+        return run.planned(f"hold {one.full} as {tag}" for one in snapshots)
+    return run.recorded([_place(context, tag, one) for one in snapshots])
 
 
 def _place(context: Context, tag: str, snapshot: Snapshot) -> Outcome:
@@ -112,11 +109,10 @@ def _place(context: Context, tag: str, snapshot: Snapshot) -> Outcome:
     return Outcome("hold", snapshot.full, Status.OK, f"held as {tag}", result=HeldSnapshot(tag=tag))
 
 
-def release_hold(context: Context, snapshot: str, tag: str, *, dry_run: bool = False) -> Report:
+def release_hold(run: StepRun, snapshot: str, tag: str) -> Report:
     """Release exactly one hold, whoever placed it. Raises UsageError when it is not there."""
-    run = begin(context, "holds release")
     dataset = snapshot.partition("@")[0]
-    root = context.config.storage.dataset
+    root = run.context.config.storage.dataset
     if f"{dataset}/".startswith(f"{root}/"):
         found = [held for held in _judged(run, dataset) if held.hold.snapshot == snapshot]
     else:
@@ -125,22 +121,19 @@ def release_hold(context: Context, snapshot: str, tag: str, *, dry_run: bool = F
     if not wanted:
         there = ", ".join(held.hold.tag for held in found) or "no hold"
         raise UsageError(f"there is no hold {tag} on {snapshot}; it has {there}", "zborg holds list")
-    return _release(run, wanted, dry_run=dry_run)
+    return _release(run, wanted)
 
 
-def release_stale(context: Context, *, dry_run: bool = False) -> Report:
+def release_stale(run: StepRun) -> Report:
     """Release what is stale; nobody else's holds are, whatever their age."""
-    run = begin(context, "holds release")
-    return _release(run, [held for held in _judged(run) if held.stale], dry_run=dry_run)
+    return _release(run, [held for held in _judged(run) if held.stale])
 
 
-def _release(run: StepRun, wanted: Sequence[Held], *, dry_run: bool) -> Report:
-    if dry_run:
+def _release(run: StepRun, wanted: Sequence[Held]) -> Report:
+    if run.dry_run:
         plan = [f"release {held.hold.tag} of {held.hold.snapshot}" for held in wanted]
-        return run.report((), plan or ["nothing is stale"])
-    report = run.report([_let_go(run, held) for held in wanted] or [_none_stale(run)])
-    run.context.runs.save(report)
-    return report
+        return run.planned(plan or ["nothing is stale"])
+    return run.recorded([_let_go(run, held) for held in wanted] or [_none_stale(run)])
 
 
 def _none_stale(run: StepRun) -> Outcome:

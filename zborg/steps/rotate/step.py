@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from zborg.errors import Conflict, Interrupted, ZborgError
 from zborg.interrupt import cancelled
@@ -16,10 +15,10 @@ from zborg.planning.inventory import orphan_finding, orphaned
 from zborg.planning.rotate.retention import RotatePlan, by_arrival, by_name, plan_rotation, recent
 from zborg.planning.rotate.unreplicated import Judged, Retained, without
 from zborg.state.frozen import Freeze
-from zborg.steps.context import StepRun, Context, attempt, missing, outcome_of
+from zborg.steps.context import StepRun, missing, outcome_of, recording
 from zborg.steps.inventory import orphans_of
 from zborg.steps.offsite.arrivals import arrivals, first_seen, give_up
-from zborg.steps.offsite.published_report import tell
+from zborg.steps.offsite.published_report import publish
 from zborg.steps.restore.leftovers import clear_cloned, clear_killed
 from zborg.steps.rotate.freeze import alarmed, describe, how_to_release, keep
 from zborg.steps.rotate.target_bases import Bases, bases, behind, give_way, kept_too_long
@@ -35,20 +34,20 @@ class _Facts:
     orphans: Mapping[str, str]  # by dataset the name that no host has
 
 
-def rotate(context: Context, *, dry_run: bool = False) -> Report:
+def rotate(run: StepRun) -> Report:
     """Apply the policy to the storage's snapshots; busy while one is being taken."""
-    report = attempt(context, "rotate", partial(_rotate, dry_run=dry_run), dry_run=dry_run)
-    return tell(context, report, dry_run=dry_run)
+    return publish(run, _rotate(run))
 
 
-def _rotate(run: StepRun, *, dry_run: bool) -> Report:
+@recording
+def _rotate(run: StepRun) -> Report:
     context, root = run.context, run.context.config.storage.dataset
-    cleared = [] if dry_run else clear_killed(run)
+    cleared = [] if run.dry_run else clear_killed(run)
     with context.locks.hold("snapshot"):
         datasets, snapshots = context.storage.zfs.datasets(root), context.storage.zfs.snapshots(root)
     if not datasets:
         raise missing(context.storage.zfs, root, "", "zborg init")
-    if not dry_run and (more := clear_cloned(run, snapshots)):
+    if not run.dry_run and (more := clear_cloned(run, snapshots)):
         cleared += more
         snapshots = context.storage.zfs.snapshots(root)
     common = bases(datasets)
@@ -61,13 +60,12 @@ def _rotate(run: StepRun, *, dry_run: bool) -> Report:
     vetoes |= {s.guid: orphaned(lost[s.dataset], config) for s in snapshots if s.dataset in lost}
     received = context.config.storage.received
     if received:
-        vetoes |= recent(snapshots, first_seen(run, snapshots, dry_run=dry_run), run.started)
+        vetoes |= recent(snapshots, first_seen(run, snapshots), run.started)
     when = by_arrival if received else by_name
     free = without(snapshots, judged.let_go)
     plan = plan_rotation(free, context.config.keep, run.started, vetoes, when)
-    if dry_run:
-        told_of = [one.noting(dry_run=True) for one in behind(run, common, judged)]
-        return run.report([*told_of, *_foreseen(run, plan)], plan.lines())
+    if run.dry_run:
+        return run.planned(plan.lines(), [*behind(run, common, judged), *_foreseen(run, plan)])
     keep(run, {one.host: one for one in frozen.values()})
     outcomes = _standstill(run, plan) or _execute(run, plan, _Facts(common, judged, frozen, lost))
     outcomes += [*behind(run, common, judged), *cleared]
@@ -96,7 +94,7 @@ def _foreseen(run: StepRun, plan: RotatePlan) -> list[Outcome]:
     """What a dry run knows besides the plan: the bytes, for one command per dataset that loses something."""
     outcomes = [_would(run, dataset, raws) for dataset, raws in plan.destroy.items()]
     total = sum(one.result.freed or 0 for one in outcomes if isinstance(one.result, Rotated))
-    result = Rotated(freed=total, dry_run=True)
+    result = Rotated(freed=total)
     whole = Outcome("step", "rotate", Status.SKIPPED, f"would free {size(total)} in all", result=result)
     return [*outcomes, whole] if outcomes else []
 
@@ -105,9 +103,9 @@ def _would(run: StepRun, dataset: str, raws: Sequence[str]) -> Outcome:
     try:
         freed = run.context.storage.zfs.freed(dataset, raws)
     except ZborgError as error:
-        return outcome_of("dataset", dataset, error).noting(dry_run=True)
+        return outcome_of("dataset", dataset, error)
     words = f"would destroy {counted(len(raws), 'snapshot')} and free {size(freed)}"
-    result = Rotated(destroy=tuple(raws), freed=freed, dry_run=True)
+    result = Rotated(destroy=tuple(raws), freed=freed)
     return Outcome("dataset", dataset, Status.SKIPPED, words, result=result)
 
 
