@@ -21,7 +21,7 @@ from typing import IO
 
 from zborg.errors import CommandFailed, Interrupted, TimedOut, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import MOST, Child, Completed, ConnectionLog
+from zborg.model import MAX_OUTPUT, Child, Completed, ConnectionLog
 from zborg.model.text.remedy import command
 from zborg.model.text.units import size
 
@@ -115,11 +115,11 @@ class LocalRunner:
         self._env = dict(env or {})
 
     def run(
-        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
         """As `Runner` has it; raises Interrupted as well. The process has ended, however this is left."""
         popen = self._popen(argv, subprocess.PIPE, subprocess.PIPE)
-        talk = _Talk(argv, popen, stdin.encode(), most)
+        talk = _Talk(argv, popen, stdin.encode(), max_bytes)
         try:
             talk.to_the_end(timeout)
         except BaseException:
@@ -191,8 +191,10 @@ def _group_of(user: str) -> str:
 class _Talk:
     """communicate() that also ends when zborg is asked to stop, and when a process says too much."""
 
-    def __init__(self, argv: Sequence[str], popen: subprocess.Popen[bytes], stdin: bytes, most: int) -> None:
-        self._argv, self._popen, self._most = tuple(argv), popen, most
+    def __init__(
+        self, argv: Sequence[str], popen: subprocess.Popen[bytes], stdin: bytes, max_bytes: int
+    ) -> None:
+        self._argv, self._popen, self._max_bytes = tuple(argv), popen, max_bytes
         self._left, self.stdout, self.stderr = stdin, bytearray(), bytearray()
 
     def to_the_end(self, timeout: float) -> None:
@@ -226,8 +228,8 @@ class _Talk:
     def _hear(self, stream: IO[bytes], heard: bytearray) -> bool:
         chunk = os.read(stream.fileno(), 1 << 16)
         heard += chunk
-        if len(heard) > self._most:
-            message = f"{self._argv[0]} printed more than {size(self._most)}"
+        if len(heard) > self._max_bytes:
+            message = f"{self._argv[0]} printed more than {size(self._max_bytes)}"
             raise CommandFailed(self._argv, -1, "", message, "look at who answers there")
         return not chunk
 

@@ -37,12 +37,12 @@ def test_a_healthy_world_has_no_bad_finding_and_every_area_is_told(clinic: Clini
 
 def test_nothing_is_written_anywhere(clinic: Clinic, plant: Plant) -> None:
     """Neither here nor on the host, its repository included; nor in what ZFS keeps."""
-    bench = clinic.bench()
+    inputs = clinic.inputs()
     calls: list[str] = []
     for zfs in (clinic.vault.zfs, clinic.vault.far):
         plant.attribute(zfs, "fail", lambda method, _: calls.append(method))
     before = tree(clinic.directory)
-    assert bad(doctor(bench)) == []
+    assert bad(doctor(inputs)) == []
     assert tree(clinic.directory) == before
     assert set(calls) == {"datasets", "pool"}, "no other method of ZFS was called"
 
@@ -89,7 +89,7 @@ def test_even_a_bug_in_a_probe_ends_no_other(clinic: Clinic) -> None:
     def broken(_: object) -> list[Finding]:
         raise RuntimeError("the sky fell")
 
-    report = doctor(replace(clinic.bench(), more=(("notify", broken),)), only=("notify", "state"))
+    report = doctor(replace(clinic.inputs(), more=(("notify", broken),)), only=("notify", "state"))
     told = {one.kind: one for one in report.outcomes}
     assert told["state"].status is Status.OK
     assert "this is a bug in zborg: RuntimeError: the sky fell" in told["notify"].message
@@ -100,7 +100,7 @@ def test_a_further_row_is_told_like_the_others(clinic: Clinic) -> None:
         "notify",
         lambda config: [Finding("notify", Status.WARNING, f"{config.name}: no answer", "see to it")],
     )
-    report = doctor(replace(clinic.bench(), more=(row,)), only=("notify",))
+    report = doctor(replace(clinic.inputs(), more=(row,)), only=("notify",))
     (one,) = report.outcomes
     assert (one.kind, one.message, one.remedy) == ("notify", "test: no answer", "see to it")
 
@@ -125,9 +125,9 @@ def test_with_mistakes_in_zborg_toml_the_rest_is_looked_at(clinic: Clinic, plant
 
 def test_hosts_and_areas_that_are_not_known(clinic: Clinic) -> None:
     with pytest.raises(UsageError, match="no such host: db1"):
-        doctor(clinic.bench(), ["db1"])
+        doctor(clinic.inputs(), ["db1"])
     with pytest.raises(UsageError, match="no such area: pools"):
-        doctor(clinic.bench(), only=["pools"])
+        doctor(clinic.inputs(), only=["pools"])
 
 
 # --- before zborg init, on the command line ---------------------------------------------------------
@@ -247,5 +247,5 @@ def test_our_number_of_the_agent_is_the_scripts() -> None:
 
 def test_salvage_takes_no_file_that_others_could_have_written(clinic: Clinic, plant: Plant) -> None:
     plant.mode(clinic.toml, 0o620)
-    bench = clinic.bench()
-    assert bench.config is None and isinstance(bench.mistakes[0], ConfigError)
+    inputs = clinic.inputs()
+    assert inputs.config is None and isinstance(inputs.mistakes[0], ConfigError)

@@ -90,12 +90,12 @@ def at(clinic: Clinic, plant: Plant, delegated: str, keys: str) -> Report:
     ssh = clinic.directory / "sink" / ".ssh"
     ssh.mkdir(parents=True, exist_ok=True)
     plant.text(ssh / "authorized_keys", keys, 0o600)
-    bench = clinic.bench()
-    assert bench.config and bench.context
-    storage = replace(bench.config.storage, dataset=ROOT, received=True)
-    config = replace(bench.config, storage=storage, hosts=(), targets=())
-    context = replace(bench.context, config=config, storage=Machine(clinic.far, clinic.vault.far))
-    return doctor(replace(bench, config=config, context=context))
+    inputs = clinic.inputs()
+    assert inputs.config and inputs.context
+    storage = replace(inputs.config.storage, dataset=ROOT, received=True)
+    config = replace(inputs.config, storage=storage, hosts=(), targets=())
+    context = replace(inputs.context, config=config, storage=Machine(clinic.far, clinic.vault.far))
+    return doctor(replace(inputs, config=config, context=context))
 
 
 def test_an_off_site_as_the_documents_make_it_is_good(clinic: Clinic, plant: Plant) -> None:

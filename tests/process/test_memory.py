@@ -76,8 +76,8 @@ def test_a_log_of_long_lines_is_bounded_too() -> None:
 
 
 def test_what_borg_prints_is_whole_up_to_the_limit_and_nothing_beyond_it() -> None:
-    for most, count, whole in ((MIB, 1000, True), (MIB, 200_000, False), (LISTING, 200_000, True)):
-        log = BorgLog(most=most)
+    for max_bytes, count, whole in ((MIB, 1000, True), (MIB, 200_000, False), (LISTING, 200_000, True)):
+        log = BorgLog(max_bytes=max_bytes)
         log.feed('= {"archives": [')
         for n in range(count):
             log.feed(f"= {n},")

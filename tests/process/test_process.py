@@ -38,7 +38,7 @@ def test_a_command_that_says_too_much_is_ended() -> None:
     for script in ("exec yes", "exec yes >&2"):
         began = time.monotonic()
         with pytest.raises(CommandFailed, match="printed more than 1.0 MiB"):
-            LocalRunner().run(["sh", "-c", script], most=1 << 20, timeout=600)
+            LocalRunner().run(["sh", "-c", script], max_bytes=1 << 20, timeout=600)
         assert time.monotonic() - began < HANG
 
 

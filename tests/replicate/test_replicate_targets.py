@@ -80,7 +80,7 @@ def test_a_target_that_is_down_costs_the_other_nothing(
 
 def test_locks_that_are_held_together_keep_others_out_until_the_last_has_left(vault: LocalVault) -> None:
     locks = vault.context().locks
-    together = locks.together()
+    together = locks.shared()
     with together.hold("x"):
         with together.hold("x"):
             pass

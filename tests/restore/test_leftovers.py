@@ -18,7 +18,7 @@ from zborg.errors import Exit, Unreachable
 from zborg.model import Machine, Outcome, Policy, Status, Zfs
 from zborg.process import LocalRunner
 from zborg.state.locks import Locks
-from zborg.steps.doctor.storage import Stock, scratch
+from zborg.steps.doctor.storage import StorageCache, scratch
 from zborg.steps.observe.status import saved
 from zborg.steps.restore.interrupted import killed
 from zborg.steps.restore.leftovers import findings
@@ -72,7 +72,7 @@ def reported(vault: LocalVault, clock: Hours) -> list[Outcome]:
 
 def doctors(vault: LocalVault, clock: Hours) -> list[Status]:
     context = world(vault, clock)
-    return [one.level for one in scratch(Stock(context, context.config), context.config)]
+    return [one.level for one in scratch(StorageCache(context, context.config), context.config)]
 
 
 def test_status_and_doctor_name_it_and_rotate_removes_it(

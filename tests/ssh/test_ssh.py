@@ -64,7 +64,7 @@ def test_many_commands_are_one_connection(machine: Machine) -> None:
 def test_a_machine_that_says_too_much_is_not_listened_to(shared: SshRunner) -> None:
     for script in ("exec timeout 20 yes", "exec timeout 20 yes >&2"):
         with pytest.raises(CommandFailed, match="printed more than 1.0 MiB"):
-            shared.run(["sh", "-c", script], most=1 << 20)
+            shared.run(["sh", "-c", script], max_bytes=1 << 20)
     assert shared.run(["echo", "still there"]).stdout == "still there\n"
 
 

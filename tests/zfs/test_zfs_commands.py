@@ -29,7 +29,9 @@ class Pool:
         self.ran: list[tuple[str, ...]] = []
         self.before: Callable[[tuple[str, ...]], None] = lambda _: None
 
-    def run(self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = 0) -> Completed:
+    def run(
+        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", max_bytes: int = 0
+    ) -> Completed:
         command = tuple(argv)
         self.before(command)
         self.ran.append(command)

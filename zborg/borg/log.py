@@ -25,7 +25,7 @@ _LOCK_TIMEOUT = 73  # borg's, of its modern exit codes
 _KEPT_LINES = 40
 _LAST_LINES, _LAST_LINE = 8, 300  # lines of each side, and characters of each, that go with a failure
 _LONGEST = 4000  # characters of one message; what a host says may have no end
-_MOST = 1 << 20  # bytes of borg's own output: of `create` it is a few KiB and the paths of agent.conf
+_MAX_BYTES = 1 << 20  # bytes of borg's own output: of `create` it is a few KiB and the paths of agent.conf
 LISTING = 16 << 20  # the same of `list`; parsed, a hostile text of it may take twenty times as much
 STORAGE_PREFIX = "storage: "  # what people see before a line of `borg serve`
 _HOST = "host: "  # and before one of the host that would look like it
@@ -56,7 +56,7 @@ class BorgLog:
     # The last lines of each side, for people. Apart: a traceback of `borg serve` would push the host's out.
     last_of_host: list[str] = field(default_factory=list)
     last_of_storage: list[str] = field(default_factory=list)
-    most: int = _MOST  # of stdout; whoever prints more has printed nothing
+    max_bytes: int = _MAX_BYTES  # of stdout; whoever prints more has printed nothing
     _size: int = 0
 
     def feed(self, line: str, speaker: Speaker = Speaker.HOST) -> Counts | None:
@@ -81,7 +81,7 @@ class BorgLog:
     def _print(self, line: str) -> None:
         self.stdout += line.encode("utf-8", "replace") + b"\n"
         self._size += len(line) + 1
-        if self._size > self.most:  # no JSON of borg's, and what is left is none at all
+        if self._size > self.max_bytes:  # no JSON of borg's, and what is left is none at all
             self.stdout.clear()
 
     def _message(self, entry: dict[str, Any]) -> None:

@@ -36,10 +36,10 @@ def doctor(
     """Look at all that a backup depends on, and name each mend. Changes nothing, anywhere."""
     from zborg.config import find
     from zborg.config.salvage import salvage
-    from zborg.hosts.ssh.probe import knock
+    from zborg.hosts.ssh.probe import accepted_variables
     from zborg.model import utc_now
     from zborg.process import LocalRunner
-    from zborg.steps.doctor.step import Bench
+    from zborg.steps.doctor.step import DoctorInputs
     from zborg.steps.doctor.step import doctor as step
 
     path = find(common.config or None)
@@ -49,7 +49,7 @@ def doctor(
         found = replace(found, storage=replace(found.storage, zfs="commands"))
     with ExitStack() as closing:
         context, trouble = _compose(common, found, closing)
-        bench = Bench(
+        inputs = DoctorInputs(
             path=path,
             config=found,
             mistakes=(*mistakes, *errors, *trouble),
@@ -57,11 +57,11 @@ def doctor(
             local=LocalRunner(),
             clock=utc_now,
             adapter=adapter,
-            knock=knock,
+            accepted_variables=accepted_variables,
             parser=parsed,
             more=(("notify", _notifiers),),
         )
-        report = step(bench, hosts or (), only or ())
+        report = step(inputs, hosts or (), only or ())
     finish(report, common)
 
 

@@ -87,7 +87,9 @@ class SshTunnel:
         argv = ssh_argv(host.name, host.endpoint, self._known_hosts, " ".join(map(quote, words)))
         log = SshLog()
         try:
-            return self._local.run([argv[0], *log.options, *argv[1:]], timeout=_ASKING, most=_ANSWER).stdout
+            return self._local.run(
+                [argv[0], *log.options, *argv[1:]], timeout=_ASKING, max_bytes=_ANSWER
+            ).stdout
         except TimedOut:
             raise
         except CommandFailed as error:

@@ -8,7 +8,7 @@ from zborg.model.machines import NAME_PATTERN, Endpoint, Host, Policy, Reverse, 
 from zborg.model.notify import ANNOUNCED, CHOSEN, SUBJECT_WORDS, TELLING, Message, News, Notifier, Notify
 from zborg.model.report import Entry, Finding, Outcome, Report, Status, Verdict
 from zborg.model.running import (
-    MOST,
+    MAX_OUTPUT,
     Adopt,
     Child,
     Clock,
@@ -50,7 +50,7 @@ __all__ = [
     "News",
     "Notifier",
     "Notify",
-    "MOST",
+    "MAX_OUTPUT",
     "Adopt",
     "Lines",
     "Machine",

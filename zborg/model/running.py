@@ -11,7 +11,7 @@ from typing import Protocol
 from zborg.model.machines import Host
 from zborg.model.wall import Wall
 
-MOST = 256 << 20  # bytes that a command may print: a million snapshots listed take 150 MiB
+MAX_OUTPUT = 256 << 20  # bytes that a command may print: a million snapshots listed take 150 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ class Runner(Protocol):
     """Runs commands on one machine, this one or another."""
 
     def run(
-        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
         """Run to the end. Raises CommandFailed on any status but 0, TimedOut, Unreachable.
 
-        `most` bytes of its stdout and of its stderr are taken; more is CommandFailed as well.
+        `max_bytes` of its stdout and of its stderr are taken; more is CommandFailed as well.
         """
 
     def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:

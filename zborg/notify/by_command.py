@@ -12,7 +12,7 @@ from zborg.process import LocalRunner
 
 _GRACE = 2.0  # seconds of its time that are kept to end it: a shell may ignore the first signal
 _LEAST = 0.3
-_MOST = 1 << 20  # bytes that it may print
+_MAX_BYTES = 1 << 20  # bytes that it may print
 
 
 class ByCommand:
@@ -40,7 +40,7 @@ class ByCommand:
         try:
             with cancelled.shielded():  # that a run was interrupted is news too
                 stdin = json.dumps(to_dict(message.report) | facts)
-                LocalRunner().run(self._argv, timeout=patience, stdin=stdin, most=_MOST)
+                LocalRunner().run(self._argv, timeout=patience, stdin=stdin, max_bytes=_MAX_BYTES)
         except TimedOut:
             raise NotSent(f"it was ended: no end within {patience:.1f} s", retryable=False) from None
         except ZborgError as error:

@@ -101,9 +101,9 @@ class Locks:
         except Timeout:
             raise Busy(f"{name} is locked by {_describe(_read(record))}", "wait for it, or end it") from None
 
-    def together(self) -> Together:
+    def shared(self) -> SharedLocks:
         """Locks that the threads of this run share, and no other run gets meanwhile."""
-        return Together(self)
+        return SharedLocks(self)
 
     def is_held(self, name: str) -> bool:
         """Whether another run holds it now."""
@@ -148,7 +148,7 @@ class Locks:
         return lock
 
 
-class Together:
+class SharedLocks:
     """Locks that are held as long as one of several threads holds them."""
 
     def __init__(self, locks: Locks) -> None:

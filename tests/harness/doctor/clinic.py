@@ -15,11 +15,11 @@ from zborg.cli.doctor import parsed
 from zborg.config import Config
 from zborg.config.salvage import salvage
 from zborg.errors import CommandFailed
-from zborg.hosts.ssh.probe import knock
-from zborg.model import MOST, Child, Completed, Machine, Report, Scrub, utc_now
+from zborg.hosts.ssh.probe import accepted_variables
+from zborg.model import MAX_OUTPUT, Child, Completed, Machine, Report, Scrub, utc_now
 from zborg.process import LocalRunner
 from zborg.steps.doctor.schedule import Roots
-from zborg.steps.doctor.step import Bench, doctor
+from zborg.steps.doctor.step import DoctorInputs, doctor
 from zborg.zfs import argv
 from zborg.zfs.sink import HELLO, HERE
 
@@ -65,7 +65,7 @@ class ThisMachine(LocalRunner):
         self.units: dict[str, str] = {}  # what `systemctl show` says, by "UNIT KEY"
 
     def run(
-        self, argv_: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+        self, argv_: Sequence[str], *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
         if argv_[:2] == ["ps", "-A"]:
             return Completed(0, "\n".join([*self.processes, ""]), "")
@@ -74,7 +74,7 @@ class ThisMachine(LocalRunner):
             if not self.units:
                 raise CommandFailed(tuple(argv_), 1, "System has not been booted with systemd as init system")
             return Completed(0, f"{key}={self.units.get(f'{argv_[2]} {key}', 'inactive')}\n", "")
-        return super().run(argv_, timeout=timeout, stdin=stdin, most=most)
+        return super().run(argv_, timeout=timeout, stdin=stdin, max_bytes=max_bytes)
 
 
 # As OpenZFS 2.3.9 prints it.
@@ -98,7 +98,7 @@ class ZfsWords:
         self.home = ""  # of every account
 
     def run(
-        self, argv_: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+        self, argv_: Sequence[str], *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
         if self.has_sink and tuple(argv_) == HELLO:
             return Completed(0, HERE, "")
@@ -112,7 +112,7 @@ class ZfsWords:
             return Completed(0, f"{argv_[2]}:x:999:999::{self.home}:/bin/sh\n", "")
         if argv_[:2] == ["id", "-Gn"]:
             return Completed(0, f"{argv_[2]}\n", "")
-        return self._local.run(argv_, timeout=timeout, stdin=stdin, most=most)
+        return self._local.run(argv_, timeout=timeout, stdin=stdin, max_bytes=max_bytes)
 
     def start(self, argv_: Sequence[str], *, stdin: int, stdout: int) -> Child:
         return self._local.start(argv_, stdin=stdin, stdout=stdout)
@@ -181,7 +181,7 @@ class Clinic:
         )
         self.toml.chmod(0o600)
 
-    def bench(self) -> Bench:
+    def inputs(self) -> DoctorInputs:
         found, mistakes = salvage(self.toml)
         config = replace(found, **self.config_changes) if found else None
         context = None
@@ -194,14 +194,25 @@ class Clinic:
             )
         roots = Roots(etc=self.etc, units=(self.etc / "systemd",), tabs=False)
         words = "the zfs command, on this machine"
-        return Bench(self.toml, config, mistakes, context, self.machine, utc_now, words, knock, parsed, roots)
+        return DoctorInputs(
+            self.toml,
+            config,
+            mistakes,
+            context,
+            self.machine,
+            utc_now,
+            words,
+            accepted_variables,
+            parsed,
+            roots,
+        )
 
     def look(self, *only: str) -> Report:
-        return doctor(self.bench(), only=only)
+        return doctor(self.inputs(), only=only)
 
     @property
     def config(self) -> Config:
-        found = self.bench().config
+        found = self.inputs().config
         assert found is not None
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zborg.model import MOST, Child, Completed
+from zborg.model import MAX_OUTPUT, Child, Completed
 from zborg.process import LocalRunner
 
 USER = "nobody"
@@ -52,6 +52,6 @@ class Unprivileged:
         return self._local.start([*self._prefix, *argv], stdin=stdin, stdout=stdout)
 
     def run(
-        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
-        return self._local.run([*self._prefix, *argv], timeout=timeout, stdin=stdin, most=most)
+        return self._local.run([*self._prefix, *argv], timeout=timeout, stdin=stdin, max_bytes=max_bytes)

@@ -320,7 +320,7 @@ def staged() -> Iterator[Stage]:
         monkeypatch.chdir(directory)
         tunnel = PlayedTunnel(stage.plays, stage.home, clock)
         stage.tunnel = tunnel
-        monkeypatch.setattr(probe, "knock", lambda *_: ())
+        monkeypatch.setattr(probe, "accepted_variables", lambda *_: ())
         monkeypatch.setattr(
             compose, "_zfs", lambda one, _: zfs if one.storage.dataset.startswith("tank") else far
         )

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from zborg.errors import CommandFailed
-from zborg.model import MOST, Completed
+from zborg.model import MAX_OUTPUT, Completed
 from zborg.process import LocalRunner
 
 BEGIN = datetime(2026, 2, 12, 2, 30, 0, tzinfo=UTC)
@@ -62,7 +62,7 @@ class Local(LocalRunner):
     answers: ClassVar[dict[str, tuple[int, str]]] = {"pgrep": (1, "")}
 
     def run(
-        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
         if argv[0] in self.answers:
             status, text = self.answers[argv[0]]
@@ -70,7 +70,7 @@ class Local(LocalRunner):
                 raise CommandFailed(tuple(argv), status, text)
             return Completed(status, text, "")
         if tuple(argv[:4]) != ("python3", "-I", "-S", "-c"):
-            return super().run(argv, timeout=timeout, stdin=stdin, most=most)
+            return super().run(argv, timeout=timeout, stdin=stdin, max_bytes=max_bytes)
         out, status = io.StringIO(), 0
         with pytest.MonkeyPatch.context() as patch:
             for name, value in (("stdin", io.StringIO(stdin)), ("stdout", out), ("argv", ["-c", *argv[5:]])):

@@ -106,7 +106,9 @@ def forbid_writing(runner: Runner, home: str) -> None:
     followed. Raises ZborgError.
     """
     path = f"{home}/config"
-    found = runner.run(["find", path, "-prune", "-type", "f", "-exec", "cat", "{}", ";"], most=_CONFIG).stdout
+    found = runner.run(
+        ["find", path, "-prune", "-type", "f", "-exec", "cat", "{}", ";"], max_bytes=_CONFIG
+    ).stdout
     config = ConfigParser(interpolation=None)
     try:
         config.read_string(found)

@@ -124,7 +124,7 @@ class OperatorEntry:
     def _run(self, *words: str, timeout: float = _QUICK) -> str:
         command = shlex.join([*self._shell, "-s", "--", *words])
         try:
-            done = self._runner.run_command(command, timeout=timeout, stdin=self._script, most=_ANSWER)
+            done = self._runner.run_command(command, timeout=timeout, stdin=self._script, max_bytes=_ANSWER)
         except TimedOut as error:
             output = f"{self._runner.alias}, {words[0]}: no answer within {timeout:g} s"
             raise TimedOut(error.argv, -1, "", output, "does its shell or `borg --version` hang?") from error

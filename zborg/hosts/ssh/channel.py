@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 _TICK = 0.5  # how often a wait looks at `cancelled`
 
 
-def collect(channel: paramiko.Channel, machine: str, command: str, timeout: float, most: int) -> Completed:
-    """Read both streams until the command has ended, or has said more than `most` bytes."""
+def collect(
+    channel: paramiko.Channel, machine: str, command: str, timeout: float, max_bytes: int
+) -> Completed:
+    """Read both streams until the command has ended, or has said more than `max_bytes`."""
     deadline = time.monotonic() + timeout
     out, err = bytearray(), bytearray()
     while True:
@@ -26,12 +28,12 @@ def collect(channel: paramiko.Channel, machine: str, command: str, timeout: floa
             channel.status_event.wait(_TICK)  # a channel at its end is always readable
         else:
             select.select([channel], [], [], _TICK)
-        while channel.recv_ready() and len(out) <= most:
+        while channel.recv_ready() and len(out) <= max_bytes:
             out += channel.recv(1 << 16)
-        while channel.recv_stderr_ready() and len(err) <= most:
+        while channel.recv_stderr_ready() and len(err) <= max_bytes:
             err += channel.recv_stderr(1 << 16)
-        if max(len(out), len(err)) > most:
-            message = f"the other side printed more than {size(most)}"
+        if max(len(out), len(err)) > max_bytes:
+            message = f"the other side printed more than {size(max_bytes)}"
             raise CommandFailed((command,), -1, "", message, "look at who answers there")
         if channel.exit_status_ready() and channel.eof_received and not _pending(channel):
             status = channel.recv_exit_status()

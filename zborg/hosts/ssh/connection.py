@@ -23,7 +23,7 @@ from zborg.hosts.ssh.host_keys import algorithms, fingerprint
 from zborg.hosts.ssh.identity import check_identity
 from zborg.hosts.ssh.log import start_ssh
 from zborg.hosts.ssh.shared import SharedConnection
-from zborg.model import MOST, Child, Completed, Endpoint, Runner
+from zborg.model import MAX_OUTPUT, Child, Completed, Endpoint, Runner
 from zborg.model.codes import CONF
 from zborg.model.codes.lines import agent_reason, without_codes
 from zborg.model.text import agent_conf
@@ -217,12 +217,12 @@ class SshRunner:
         return self._local.start([argv[0], "-q", "-M", "-N", *argv[1:]], stdin=nothing, stdout=nothing)
 
     def run(
-        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", most: int = MOST
+        self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
-        return self.run_command(shlex.join(argv), timeout=timeout, stdin=stdin, most=most)
+        return self.run_command(shlex.join(argv), timeout=timeout, stdin=stdin, max_bytes=max_bytes)
 
     def run_command(
-        self, command: str, *, timeout: float = 60, stdin: str = "", most: int = MOST
+        self, command: str, *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
         import paramiko
 
@@ -232,7 +232,7 @@ class SshRunner:
                 channel.exec_command(command)
                 channel.sendall(stdin.encode())
                 channel.shutdown_write()
-                done = collect(channel, shown(self.alias), command, timeout, most)
+                done = collect(channel, shown(self.alias), command, timeout, max_bytes)
         except TimeoutError as error:
             raise TimedOut((command,), -1, "", f"{self.alias} took no input within {timeout:g} s") from error
         except (paramiko.SSHException, OSError, EOFError) as error:

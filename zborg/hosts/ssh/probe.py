@@ -1,4 +1,4 @@
-"""Knocking at a machine's sshd: does it have its pinned key, does it take ours, and what would it let us set?
+"""What a machine's sshd answers: has it its pinned key, does it take ours, which variables does it accept.
 
 No command is run there, so it is for machines whose forced command does something, too.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NOTHING = "/dev/null"  # the value: whatever reads it finds nothing there
 
 
-def knock(name: str, endpoint: Endpoint, variables: Sequence[str]) -> tuple[str, ...]:
+def accepted_variables(name: str, endpoint: Endpoint, variables: Sequence[str]) -> tuple[str, ...]:
     """The variables that sshd accepts of a client. Raises HostKeyChanged, KeyRefused, Unreachable."""
     import paramiko
 

@@ -18,13 +18,13 @@ from zborg.planning.doctor.remote import DoorFacts, HostFacts
 from zborg.planning.doctor.storage import Account
 from zborg.steps.context import Context
 from zborg.steps.doctor.accounts import home_of, keys
-from zborg.steps.doctor.storage import Stock, features, settings
+from zborg.steps.doctor.storage import StorageCache, features, settings
 from zborg.zfs import argv, delegation
 from zborg.zfs.names import dataset as checked
 from zborg.zfs.output import allowed
 from zborg.zfs.sink import HELLO, HERE
 
-Knock = Callable[[str, Endpoint, Sequence[str]], tuple[str, ...]]
+AcceptedVariables = Callable[[str, Endpoint, Sequence[str]], tuple[str, ...]]
 
 SINK = "zborg-sink"  # the account that the documents make
 _ASKING = 60.0
@@ -34,26 +34,26 @@ _ANSWER = 1 << 20
 # --- hosts ------------------------------------------------------------------------------------------
 
 
-def host(stock: Stock, one: Host, knock: Knock) -> Iterable[Finding]:
+def host(cache: StorageCache, one: Host, accepted_variables: AcceptedVariables) -> Iterable[Finding]:
     """Two connections: one that runs nothing, and the agent's own answer as a backup would get it."""
-    context = stock.context
-    accepted = knock(one.name, one.endpoint, judge.SENT)
+    context = cache.context
+    accepted = accepted_variables(one.name, one.endpoint, judge.SENT)
     if one.reverse:  # its forced command is a backup
         bad = tuple(judge.sent(one.name, accepted))
         return bad or (Finding(one.name, Status.OK, "lets our key in; its borgmatic was not run"),)
     output = context.tunnel.ask(one, "version")
-    repository = _repository(stock, one)
+    repository = _repository(cache, one)
     escrow = bool(context.config.custodians)
-    sealed = bool(repository) and stock.escrow.is_sealed(one.name, repository or "")
+    sealed = bool(repository) and cache.escrow.is_sealed(one.name, repository or "")
     return judge.host(HostFacts(one, output, accepted, context.clock(), escrow, sealed, repository))
 
 
-def _repository(stock: Stock, one: Host) -> str | None:
+def _repository(cache: StorageCache, one: Host) -> str | None:
     """The id of what lies here for it, "" for nothing. None when that cannot be seen, which others tell."""
     try:
-        if all(one.name != host.name for host in stock.homes().values()):
+        if all(one.name != host.name for host in cache.homes().values()):
             return None
-        return stock.configs()[one.name].id
+        return cache.configs()[one.name].id
     except ZborgError:
         return None
 
@@ -68,9 +68,9 @@ def no_target(config: Config) -> Finding:
     return Finding("targets", Status.WARNING, words, remedy("zborg doctor --only targets", first=first))
 
 
-def target(stock: Stock, one: Target) -> Iterable[Finding]:
+def target(cache: StorageCache, one: Target) -> Iterable[Finding]:
     """Is it there, is its parent made so that nothing can mount, and what may we do there?"""
-    context, where, root = stock.context, one.name, one.dataset
+    context, where, root = cache.context, one.name, one.dataset
     zfs, runner = context.target(one).zfs, context.target(one).runner
     sink = _has_sink(runner)
     try:
@@ -89,7 +89,7 @@ def target(stock: Stock, one: Target) -> Iterable[Finding]:
     bad += _mounted(one, found.values())
     if not sink:
         bad += _door_of(one, runner)
-        bad += limits.features(stock.features(), features(runner, root), one)
+        bad += limits.features(cache.features(), features(runner, root), one)
     words = f"{root} is there, mounts nothing, and is reached {'through a sink' if sink else 'by delegation'}"
     if sink:
         words += ", which does not say what its pool can receive: compare zpool get all on both"
@@ -114,7 +114,7 @@ def _other_root(one: Target) -> Finding:
 def _has_sink(runner: Runner) -> bool:
     """A sink from before this question refuses it, and says who does."""
     try:
-        return runner.run(HELLO, timeout=_ASKING, most=_ANSWER).stdout == HERE
+        return runner.run(HELLO, timeout=_ASKING, max_bytes=_ANSWER).stdout == HERE
     except CommandFailed as error:
         if sink_code(error.stderr):
             return True
@@ -154,11 +154,11 @@ def _door_of(one: Target, runner: Runner) -> Iterator[Finding]:
 
 
 def _grants(runner: Runner, root: str) -> tuple[Grant, ...]:
-    return allowed.grants(runner.run(allowed.argv(root), timeout=_ASKING, most=_ANSWER).stdout)
+    return allowed.grants(runner.run(allowed.argv(root), timeout=_ASKING, max_bytes=_ANSWER).stdout)
 
 
 def _knows_append(runner: Runner, grants: Sequence[Grant]) -> bool | None:
-    version = runner.run(allowed.VERSION, timeout=_ASKING, most=_ANSWER).stdout
+    version = runner.run(allowed.VERSION, timeout=_ASKING, max_bytes=_ANSWER).stdout
     return allowed.knows_append(version, grants)
 
 
@@ -216,7 +216,7 @@ def _door(runner: Runner, user: str, root: str) -> Iterator[Finding]:
     path = f"{home.rstrip('/')}/.ssh/authorized_keys"
     open_ = ["find", "-L", path, "-prune", "(", "-perm", "-020", "-o", "-perm", "-002", ")"]
     try:
-        lines = runner.run(["cat", path], timeout=_ASKING, most=_ANSWER).stdout.split("\n")
+        lines = runner.run(["cat", path], timeout=_ASKING, max_bytes=_ANSWER).stdout.split("\n")
         loose = bool(runner.run(open_, timeout=_ASKING).stdout)
     except CommandFailed as error:
         if error.retryable:

@@ -16,7 +16,7 @@ from zborg.planning.doctor.schedule import schedule as judge
 from zborg.planning.doctor.starts import Found, Parser, Script, Table, Timer, candidates
 
 _QUICK = 20.0  # seconds
-_MOST = 1 << 20  # bytes
+_MAX_BYTES = 1 << 20  # bytes
 _DAEMONS = ("cron", "crond", "fcron", "dcron", "busybox-crond")  # as ps(1) shows them
 _PLACES = ("/usr/sbin", "/sbin", "/usr/bin")
 _FOLDERS = (("cron.hourly", 1), ("cron.daily", 1), ("cron.weekly", 7), ("cron.monthly", 31))
@@ -70,7 +70,7 @@ def _own_table(local: Runner, roots: Roots) -> Iterator[Table]:
     if not roots.tabs:
         return
     try:
-        text = local.run(["crontab", "-l"], timeout=_QUICK, most=_MOST).stdout
+        text = local.run(["crontab", "-l"], timeout=_QUICK, max_bytes=_MAX_BYTES).stdout
     except CommandFailed:  # no crontab, or no cron at all
         return
     yield Table("crontab -l", text, system=False)
@@ -142,7 +142,7 @@ def _shown(local: Runner, unit: str, key: str) -> str:
     """ "" where there is no systemd, or it does not run."""
     try:
         output = local.run(
-            ["systemctl", "show", unit, f"--property={key}"], timeout=_QUICK, most=_MOST
+            ["systemctl", "show", unit, f"--property={key}"], timeout=_QUICK, max_bytes=_MAX_BYTES
         ).stdout
     except CommandFailed:
         return ""

@@ -34,7 +34,7 @@ Look = Callable[[], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
-class Bench:
+class DoctorInputs:
     """What is looked at, and what with. `config` and `context` are None when zborg.toml says too little.
 
     The context's state directory is a scratch one; the configuration's is the real one.
@@ -47,7 +47,7 @@ class Bench:
     local: Runner
     clock: Clock
     adapter: str  # in words, which one speaks to ZFS and why
-    knock: Callable[[str, Endpoint, Sequence[str]], tuple[str, ...]]  # see hosts.knock
+    accepted_variables: Callable[[str, Endpoint, Sequence[str]], tuple[str, ...]]  # see hosts.ssh.probe
     parser: Parser  # what a command line of zborg's means to zborg
     roots: Roots = field(default_factory=Roots)  # where the system keeps its own files
     more: tuple[tuple[str, Callable[[Config], Iterable[Finding]]], ...] = ()  # further rows, by area
@@ -74,14 +74,14 @@ class Looked:
 # --- the table --------------------------------------------------------------------------------------
 
 
-def _here(bench: Bench) -> Iterator[Probe]:
+def _here(inputs: DoctorInputs) -> Iterator[Probe]:
     """What needs no configuration."""
-    yield Probe("config", str(bench.path), lambda: here.config(bench.path, bench.config, bench.mistakes))
-    wanted = _wanted(bench.path, bench.config)
-    look = partial(schedule, bench.local, bench.roots, wanted, bench.parser)
+    yield Probe("config", str(inputs.path), lambda: here.config(inputs.path, inputs.config, inputs.mistakes))
+    wanted = _wanted(inputs.path, inputs.config)
+    look = partial(schedule, inputs.local, inputs.roots, wanted, inputs.parser)
     yield Probe("schedule", "schedule", look)
-    if bench.context is None:
-        yield Probe("programs", "programs", lambda: here.programs(bench.local, None, None))
+    if inputs.context is None:
+        yield Probe("programs", "programs", lambda: here.programs(inputs.local, None, None))
 
 
 def _wanted(path: Path, config: Config | None) -> Wanted:
@@ -91,76 +91,78 @@ def _wanted(path: Path, config: Config | None) -> Wanted:
     return Wanted(str(path), config.hosts, targets, config.storage.received)
 
 
-def _configured(bench: Bench, stock: storage.Stock, config: Config) -> Iterator[Probe]:
-    context = stock.context
+def _configured(inputs: DoctorInputs, cache: storage.StorageCache, config: Config) -> Iterator[Probe]:
+    context = cache.context
     yield Probe("state", str(config.state_dir), lambda: here.state(config.state_dir))
     yield Probe("keys", "keys", lambda: here.keys(context))
-    yield Probe("programs", "programs", lambda: here.programs(bench.local, config, context.storage.runner))
-    yield Probe("zfs", "zfs", lambda: storage.adapter(context, bench.adapter))
+    yield Probe("programs", "programs", lambda: here.programs(inputs.local, config, context.storage.runner))
+    yield Probe("zfs", "zfs", lambda: storage.adapter(context, inputs.adapter))
     if config.storage.received:
         yield Probe("off-site", config.storage.dataset, lambda: machines.off_site(context))
     else:
-        yield Probe("storage", config.storage.dataset, lambda: storage.places(stock))
-        yield Probe("storage", config.storage.scratch, lambda: storage.scratch(stock, config))
-        yield Probe("properties", config.storage.dataset, lambda: storage.properties(stock))
-        yield Probe("repositories", config.storage.dataset, lambda: storage.repositories(stock))
-        yield Probe("serving", "borg serve", lambda: storage.serving(stock))
+        yield Probe("storage", config.storage.dataset, lambda: storage.places(cache))
+        yield Probe("storage", config.storage.scratch, lambda: storage.scratch(cache, config))
+        yield Probe("properties", config.storage.dataset, lambda: storage.properties(cache))
+        yield Probe("repositories", config.storage.dataset, lambda: storage.repositories(cache))
+        yield Probe("serving", "borg serve", lambda: storage.serving(cache))
         yield Probe("serving", "memory", lambda: storage.memory(context))
-        yield Probe("hosts", "inventory", lambda: inventory.look(config, stock.datasets()))
+        yield Probe("hosts", "inventory", lambda: inventory.look(config, cache.datasets()))
     yield Probe("pool", config.storage.dataset.partition("/")[0], lambda: storage.pool(context, None))
-    for area, look in bench.more:
+    for area, look in inputs.more:
         yield Probe(area, area, partial(look, config))
 
 
-def _of_target(stock: storage.Stock, target: Target) -> Iterator[Probe]:
-    yield Probe("targets", target.name, lambda: machines.target(stock, target), far=True)
+def _of_target(cache: storage.StorageCache, target: Target) -> Iterator[Probe]:
+    yield Probe("targets", target.name, lambda: machines.target(cache, target), far=True)
     place = f"{target.name}:{target.dataset}"
-    yield Probe("pool", place, lambda: storage.pool(stock.context, target))
+    yield Probe("pool", place, lambda: storage.pool(cache.context, target))
 
 
 # --- running it -------------------------------------------------------------------------------------
 
 
-def doctor(bench: Bench, names: Sequence[str] = (), only: Sequence[str] = ()) -> Report:
+def doctor(inputs: DoctorInputs, names: Sequence[str] = (), only: Sequence[str] = ()) -> Report:
     """Every probe's findings, or those of some areas. Exit 4 when one is an error, 13 for damage."""
-    started = bench.clock()
-    areas = (*AREAS, *dict(bench.more))
+    started = inputs.clock()
+    areas = (*AREAS, *dict(inputs.more))
     if unknown := sorted(set(only) - set(areas)):
         raise UsageError(f"no such area: {', '.join(unknown)}", f"areas are {', '.join(areas)}")
-    probes = [one for one in _probes(bench, names) if not only or one.area in only]
-    parallel = bench.config.parallel if bench.config else 4
+    probes = [one for one in _probes(inputs, names) if not only or one.area in only]
+    parallel = inputs.config.parallel if inputs.config else 4
     with ThreadPoolExecutor(max_workers=max(4, parallel)) as pool:
-        found = list(pool.map(lambda probe: _looked(bench, probe), probes))
+        found = list(pool.map(lambda probe: _looked(inputs, probe), probes))
     outcomes = list(_merged(list(_once([one for some in found for one in some]))))
     status, code = inspect(outcomes)
     if status is Status.CONFLICT:  # it was only looked at: an error like the others
         status, code = Status.FAILED, Exit.FAILED
-    server = bench.config.name if bench.config else "zborg"
-    return Report("doctor", new_run(started), server, started, bench.clock(), status, code, tuple(outcomes))
+    server = inputs.config.name if inputs.config else "zborg"
+    return Report("doctor", new_run(started), server, started, inputs.clock(), status, code, tuple(outcomes))
 
 
-def _probes(bench: Bench, names: Sequence[str]) -> Iterator[Probe]:
+def _probes(inputs: DoctorInputs, names: Sequence[str]) -> Iterator[Probe]:
     """Those that wait for other machines first: the others are done meanwhile."""
-    config, context = bench.config, bench.context
+    config, context = inputs.config, inputs.context
     if config is None or context is None:
-        yield from _here(bench)
+        yield from _here(inputs)
         return
-    stock = storage.Stock(context, config)
-    for host in _hosts(bench, config, names):
-        yield Probe("hosts", host.name, partial(machines.host, stock, host, bench.knock), far=True)
-    if not (config.hosts or config.storage.received or bench.mistakes):
+    cache = storage.StorageCache(context, config)
+    for host in _hosts(inputs, config, names):
+        yield Probe(
+            "hosts", host.name, partial(machines.host, cache, host, inputs.accepted_variables), far=True
+        )
+    if not (config.hosts or config.storage.received or inputs.mistakes):
         yield Probe("hosts", "hosts", partial(_nobody, config))
     for target in config.targets:
-        yield from _of_target(stock, target)
-    if not (config.targets or config.storage.received or bench.mistakes):
+        yield from _of_target(cache, target)
+    if not (config.targets or config.storage.received or inputs.mistakes):
         yield Probe("targets", "targets", lambda: [machines.no_target(config)])
-    yield from _here(bench)
-    yield from _configured(bench, stock, config)
+    yield from _here(inputs)
+    yield from _configured(inputs, cache, config)
 
 
-def _hosts(bench: Bench, config: Config, names: Sequence[str]) -> Iterable[Host]:
+def _hosts(inputs: DoctorInputs, config: Config, names: Sequence[str]) -> Iterable[Host]:
     """One whose table has a mistake is no unknown one: the mistake is told."""
-    if bench.mistakes:
+    if inputs.mistakes:
         return [host for host in config.hosts if not names or host.name in names]
     return select_hosts(config, names)
 
@@ -170,9 +172,9 @@ def _nobody(config: Config) -> Iterator[Finding]:
     yield Finding(found.subject, found.status, found.message, found.remedy)
 
 
-def _looked(bench: Bench, probe: Probe) -> list[Looked]:
+def _looked(inputs: DoctorInputs, probe: Probe) -> list[Looked]:
     """Only what waits for another machine is shown while it lasts."""
-    emit = bench.context.emit if bench.context and probe.far else lambda _: None
+    emit = inputs.context.emit if inputs.context and probe.far else lambda _: None
     emit(Started(probe.subject, "asked"))
     try:
         found = [Looked(_outcome(probe, finding)) for finding in probe.look()]

@@ -34,7 +34,7 @@ _CHUNK = 100  # datasets per command
 _TREE = 64 << 20  # bytes, of paths
 
 
-class Stock:
+class StorageCache:
     """What several probes need of the storage, asked for once, whatever the number of hosts."""
 
     def __init__(self, context: Context, config: Config) -> None:
@@ -100,13 +100,13 @@ def adapter(context: Context, words: str) -> Iterable[Finding]:
     return or_fine(bad, "zfs", f"{words}; {zfs.version}")
 
 
-def places(stock: Stock) -> Iterable[Finding]:
-    context, storage = stock.context, stock.context.config.storage
+def places(cache: StorageCache) -> Iterable[Finding]:
+    context, storage = cache.context, cache.context.config.storage
     reserve = next(iter(context.storage.zfs.datasets(storage.reserve)), None) if storage.slack else None
     reserved = settings(context.storage.runner, [storage.reserve], ["refreservation"]) if reserve else {}
     hosts = {host.name: storage.dataset_of(host.name) for host in context.config.hosts}
     refreservation = reserved.get(storage.reserve, {}).get("refreservation", "")
-    found = stock.datasets()
+    found = cache.datasets()
     at = wanted(storage, found.get(storage.dataset))
     there = [found[name] for name in hosts.values() if name in found]
     odd = [one.name for one in there if not one.mounted or one.mountpoint != at.place(one.name)]
@@ -114,19 +114,19 @@ def places(stock: Stock) -> Iterable[Finding]:
     return judge.storage(StorageFacts(storage, found, hosts, reserve, refreservation, mountings, at.machine))
 
 
-def scratch(stock: Stock, config: Config) -> Iterable[Finding]:
+def scratch(cache: StorageCache, config: Config) -> Iterable[Finding]:
     """What killed restores left in the pool. The context's own locks are scratch ones."""
     locks = Locks(config.state_dir / "locks", "zborg doctor")
     place = config.storage.scratch
-    found = list(findings(config, locks, stock.context.storage.zfs.datasets(place)))
+    found = list(findings(config, locks, cache.context.storage.zfs.datasets(place)))
     return or_fine(found, place, "holds nothing of a restore that was killed")
 
 
-def properties(stock: Stock) -> Iterable[Finding]:
-    storage, found = stock.context.config.storage, stock.datasets()
-    hosts = [storage.dataset_of(host.name) for host in stock.context.config.hosts]
+def properties(cache: StorageCache) -> Iterable[Finding]:
+    storage, found = cache.context.config.storage, cache.datasets()
+    hosts = [storage.dataset_of(host.name) for host in cache.context.config.hosts]
     there = [name for name in (storage.dataset, *hosts) if name in found]
-    asked = settings(stock.context.storage.runner, there, judge.STORED)
+    asked = settings(cache.context.storage.runner, there, judge.STORED)
     return judge.stored(storage, asked) if there else ()
 
 
@@ -154,12 +154,12 @@ def features(runner: Runner, dataset: str) -> dict[str, str]:
 # --- repositories -----------------------------------------------------------------------------------
 
 
-def repositories(stock: Stock) -> Iterable[Finding]:
+def repositories(cache: StorageCache) -> Iterable[Finding]:
     """Whose they are on the storage, and whether one holds its own key. Two commands for all."""
-    storage, homes = stock.context.config.storage, stock.homes()
-    bad = list(_owned(stock.context, homes)) if homes else []
+    storage, homes = cache.context.config.storage, cache.homes()
+    bad = list(_owned(cache.context, homes)) if homes else []
     for host in homes.values():
-        if stock.configs()[host.name].has_key:  # repokey's; a keyfile stays on the host
+        if cache.configs()[host.name].has_key:  # repokey's; a keyfile stays on the host
             bad.append(keyed_here(host, storage.dataset_of(host.name), storage.dataset))
     words = "each is root's, for `borg serve` to add to and not to throw away; none holds its key"
     return or_fine(bad, "repositories", words) if homes else ()
@@ -187,7 +187,7 @@ def _unwritable(context: Context, homes: Mapping[str, Host], owners: Mapping[str
         strange += ["-o", "-path", f"{home}/*", "!", "-user", str(uid)]
     inside = ["-mindepth", "1", "-maxdepth", "3", "!", "-name", "config", "!", "-type", "l"]
     listed = context.storage.runner.run(
-        ["find", *owners, *inside, "(", *strange, ")"], timeout=_LISTING, most=_TREE
+        ["find", *owners, *inside, "(", *strange, ")"], timeout=_LISTING, max_bytes=_TREE
     )
     found = listed.stdout.split("\n")[:-1]
     for home, uid in owners.items():
@@ -206,16 +206,16 @@ def memory(context: Context) -> Iterable[Finding]:
     yield memory_finding(machine, config.parallel, kibibytes << 10, str(config.path))
 
 
-def serving(stock: Stock) -> Iterable[Finding]:
+def serving(cache: StorageCache) -> Iterable[Finding]:
     """One host stands for all, as in init: the account, its forced command and borg are the same for each.
 
     Of a storage that cannot be asked, or has no repository's place mounted, others report.
     """
-    context = stock.context
+    context = cache.context
     yield from _keys(context)
     yield from walls.behind_sshd([host.name for host in context.config.hosts if host.reverse])
     try:
-        served = [host for host in stock.homes().values() if host.reverse is None]
+        served = [host for host in cache.homes().values() if host.reverse is None]
     except ZborgError:
         return
     if not served:

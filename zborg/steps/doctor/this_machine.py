@@ -93,7 +93,7 @@ def _key(local: Runner, path: Path) -> KeyFacts:
     if not file.there or file.mode & 0o077:  # ssh-keygen refuses those as well
         return KeyFacts(file, "", "", beside)
     try:
-        output = local.run(["ssh-keygen", "-y", "-P", "", "-f", str(path)], timeout=_QUICK, most=_ANSWER)
+        output = local.run(["ssh-keygen", "-y", "-P", "", "-f", str(path)], timeout=_QUICK, max_bytes=_ANSWER)
     except CommandFailed as error:
         return KeyFacts(file, "", error.stderr.strip().partition("\n")[0] or error.message, beside)
     return KeyFacts(file, " ".join(output.stdout.split()[:2]), "", beside)
@@ -142,7 +142,7 @@ def _asked(
 ) -> ProgramFacts:
     """Raises what keeps the machine from being asked; what keeps a program from answering is told of it."""
     try:
-        done = runner.run(argv, timeout=_QUICK, most=_ANSWER)
+        done = runner.run(argv, timeout=_QUICK, max_bytes=_ANSWER)
     except CommandFailed as error:
         if isinstance(error, Unreachable | TimedOut):
             raise

@@ -186,7 +186,7 @@ def _sent(context: Context, one: Message) -> Report | None:
 
 
 @dataclass
-class _Errand:
+class _Delivery:
     """What one notifier has to tell."""
 
     notifier: Notifier
@@ -230,7 +230,7 @@ def deliver(notifiers: Iterable[Notifier], messages: Sequence[Message], limit: f
     """Each message to all that want it, at once; an outcome for each, after `limit` seconds at the latest."""
     deadline = time.monotonic() + limit
     wanted = [(one, [each for each in messages if one.wants(each)]) for one in notifiers]
-    errands = [_Errand(one, each, deadline) for one, each in wanted if each]
+    errands = [_Delivery(one, each, deadline) for one, each in wanted if each]
     threads = [threading.Thread(target=errand.run, daemon=True) for errand in errands]
     for thread in threads:
         thread.start()

@@ -38,7 +38,7 @@ from zborg.planning.replicate.facts import (
 from zborg.planning.replicate.plan import modified
 from zborg.planning.replicate.refusals import Copy, remedy_of
 from zborg.state.locks import Lock
-from zborg.steps.replicate.endpoints import Compared, Ends
+from zborg.steps.replicate.endpoints import Comparison, ReplicationPair
 from zborg.steps.replicate.stream import Meter, transfer
 
 _BOOKMARKS = 30  # of each dataset stay, however far all targets are: about a month to roll one back in
@@ -52,14 +52,14 @@ class Diverged(Conflict):
         self.divergence = divergence
 
 
-def send(ends: Ends, seen: Compared, plan: DatasetPlan, subject: str, lock: Lock) -> Outcome:
+def send(pair: ReplicationPair, seen: Comparison, plan: DatasetPlan, subject: str, lock: Lock) -> Outcome:
     """What a dataset whose turn has come needs, now that its lock is held.
 
     What was seen when the run began may have changed: a rotation destroys, and the others may have taken
     days. A listing of each dataset would cost more than what is sent on a usual night, so the two sides are
     compared again only when that is long ago, or when ZFS refuses: it goes by guids, and forces nothing.
     """
-    sending = _Sending(ends, seen, plan, subject, lock)
+    sending = _Sending(pair, seen, plan, subject, lock)
     if not seen.fresh:
         return _afresh(sending)
     try:
@@ -99,16 +99,18 @@ def idle(subject: str, plan: DatasetPlan) -> Outcome:
 class _Sending:
     """One dataset's steps in order."""
 
-    def __init__(self, ends: Ends, seen: Compared, plan: DatasetPlan, subject: str, lock: Lock) -> None:
-        self.ends, self.subject, self.lock = ends, subject, lock
-        self.near, self.far = ends.near, ends.far
+    def __init__(
+        self, pair: ReplicationPair, seen: Comparison, plan: DatasetPlan, subject: str, lock: Lock
+    ) -> None:
+        self.pair, self.subject, self.lock = pair, subject, lock
+        self.near, self.far = pair.near, pair.far
         self.sent, self.lost, self.streams, self.base = 0, 0, 0, ""
         self.unmarked: ZborgError | None = None
         self.renew(seen, plan)
 
-    def renew(self, seen: Compared, plan: DatasetPlan) -> None:
+    def renew(self, seen: Comparison, plan: DatasetPlan) -> None:
         """Go on with this plan instead, which was made of what was seen."""
-        source = seen.source.side(self.ends.name_of(plan.source))
+        source = seen.source.side(self.pair.name_of(plan.source))
         self.taken = frozenset(one.name for one in seen.copies)
         assert source.dataset is not None  # plans are made for datasets that exist
         self.side, self.plan, self.dataset = source, plan, source.dataset
@@ -117,8 +119,8 @@ class _Sending:
         self.standing = [s for s in source.snapshots if s.holds]
         self.held = [s.full for s in self.standing]
 
-    def compare(self) -> Compared:
-        return self.ends.compare(self.ends.name_of(self.dataset.name))
+    def compare(self) -> Comparison:
+        return self.pair.compare(self.pair.name_of(self.dataset.name))
 
     def execute(self) -> Outcome:
         while self.left:
@@ -153,7 +155,7 @@ class _Sending:
                     "sink lets no sender give one up",
                     remedy(
                         command("zborg", "rotate"),
-                        first=f"it is noted on {self.ends.target.name}, whose own zborg gives it up by:",
+                        first=f"it is noted on {self.pair.target.name}, whose own zborg gives it up by:",
                     ),
                 ) from error
             if not isinstance(error, HasChildren):
@@ -161,7 +163,7 @@ class _Sending:
             raise ZborgError(
                 f"the cut first stream of {self.plan.target} cannot be given up: datasets are below it",
                 on(
-                    self.ends.target.name,
+                    self.pair.target.name,
                     *(command("zfs", "rename", "-u", name, aside) for name, aside in self._below()),
                 ),
             ) from error
@@ -176,11 +178,11 @@ class _Sending:
     def _stream(self, step: Resume | Full | Increment) -> None:
         snapshot = step.snapshot
         if isinstance(step, Full):
-            self.ends.check_parent(self.plan.target)
-        if not self.base and self.ends.record not in self.dataset.properties:
+            self.pair.check_parent(self.plan.target)
+        if not self.base and self.pair.record not in self.dataset.properties:
             self._remember(None)  # whose dataset it was that the first stream began with
-        if snapshot.full not in self.ends.held:
-            self.near.hold(self.ends.hold, snapshot.full)
+        if snapshot.full not in self.pair.held:
+            self.near.hold(self.pair.hold, snapshot.full)
         self.held = [*(name for name in self.held if name != snapshot.full), snapshot.full]
         self._let_pass(step)
         self._transfer(step)
@@ -198,18 +200,18 @@ class _Sending:
         needed = {step.snapshot.full, base.full if base else ""}
         # Of those that are newer each is held again in its turn.
         older = {s.full for s in self.standing if s.createtxg < step.snapshot.createtxg} - needed
-        self.ends.free.extend(name for name in self.held if name in older)
+        self.pair.free.extend(name for name in self.held if name in older)
         self.held = [name for name in self.held if name not in older]
 
     def _transfer(self, step: Resume | Full | Increment) -> None:
-        meter = Meter(self.ends.run.context.emit, self.subject)
+        meter = Meter(self.pair.run.context.emit, self.subject)
         try:
             transfer(
                 lambda stdout: self._send(step.stream, stdout),
                 lambda stdin: self.far.receive(self.plan.target, stdin),
                 meter,
                 self.lock.adopt,
-                self.ends.limit,
+                self.pair.limit,
             )
         except CommandFailed as error:
             raise self._refused(step, error) from error
@@ -222,7 +224,7 @@ class _Sending:
             return self.near.send(stream, stdout)
         except Conflict as error:
             abort = command("zfs", "receive", "-A", self.plan.target)
-            raise Conflict(error.message, on(self.ends.target.name, abort)) from error
+            raise Conflict(error.message, on(self.pair.target.name, abort)) from error
 
     def _refused(self, step: Resume | Full | Increment, error: CommandFailed) -> ZborgError:
         """The same failure with its reason and what to do about it, where the target's ZFS gave one."""
@@ -230,7 +232,7 @@ class _Sending:
             return error
         if error.refusal is Refusal.MODIFIED:
             return Diverged(self._modified())
-        target = self.ends.target
+        target = self.pair.target
         user = target.endpoint.user
         aside = Pair(self.side, Side(self.plan.target), taken=self.taken).aside
         copy = Copy(target.name, target.dataset, self.plan.target, aside, user, step.stream.raw)
@@ -239,8 +241,8 @@ class _Sending:
 
     def _modified(self) -> Divergence:
         """Both sides as they are now: streams of this run may have arrived before."""
-        name, now = self.ends.name_of(self.dataset.name), self.compare()
-        return modified(now.source.side(name), now.copy.side(name), self.ends.target.name)
+        name, now = self.pair.name_of(self.dataset.name), self.compare()
+        return modified(now.source.side(name), now.copy.side(name), self.pair.target.name)
 
     def _copy(self, snapshot: Snapshot) -> str:
         return f"{self.plan.target}@{snapshot.raw}"
@@ -275,18 +277,18 @@ class _Sending:
         self.base = snapshot.guid
         old, self.held = self.held[:-1], self.held[-1:]
         if len(self.left) == 1:
-            self.ends.free.extend(old)
+            self.pair.free.extend(old)
         elif old:
-            self.near.release(self.ends.hold, *old)
+            self.near.release(self.pair.hold, *old)
 
     def _remember(self, base: str | None) -> None:
-        record = Recorded(self.dataset.guid, base, self.ends.link.word(self.dataset))
-        self.near.set([self.dataset.name], {self.ends.record: str(record)})
+        record = Recorded(self.dataset.guid, base, self.pair.link.word(self.dataset))
+        self.near.set([self.dataset.name], {self.pair.record: str(record)})
 
     def _forget_old_bookmarks(self) -> None:
         """One more every night for ever: those that are older than any target's base may go."""
         records = {key: v for key, v in self.dataset.properties.items() if key.startswith(P_TARGET)}
-        records.pop(self.ends.record, None)
+        records.pop(self.pair.record, None)
         try:
             others = [Recorded.parse(value).base for value in records.values()]
         except ValueError:

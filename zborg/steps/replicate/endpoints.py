@@ -22,7 +22,7 @@ _FRESH = 600.0  # seconds; what was seen longer ago is looked at again before it
 
 
 @dataclass(frozen=True)
-class Ends:
+class ReplicationPair:
     """The storage and one target."""
 
     run: StepRun
@@ -57,7 +57,7 @@ class Ends:
     def link(self) -> Link:
         return Link(self.target.name, SEND_WORD, RAW_WORD)
 
-    def compare(self, name: str = "") -> Compared:
+    def compare(self, name: str = "") -> Comparison:
         """Both sides as they are now, and what is to happen; with a `name` of that dataset and its children.
 
         One listing of each kind per side, however many datasets there are.
@@ -76,7 +76,7 @@ class Ends:
             if self.record in one.properties
         }
         plan = plan_all(source, copy, recorded, self._tokens(copies), self.link)
-        return Compared(source, copy, plan, copies)
+        return Comparison(source, copy, plan, copies)
 
     def hold_first(self, plan: ReplicationPlan) -> None:
         """Hold what every dataset sends first, in one go; if one is gone each holds its own in its turn."""
@@ -125,7 +125,7 @@ class Ends:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """Both sides at one time, and what is to happen."""
 
     source: Tree

@@ -17,12 +17,12 @@ from zborg.model.events import Finished, Started
 from zborg.model.results import Contradiction
 from zborg.model.text.remedy import command, remedy
 from zborg.planning.replicate.facts import SHOWN, DatasetPlan, Divergence, ReplicationPlan
-from zborg.state.locks import Together
+from zborg.state.locks import SharedLocks
 from zborg.steps.checks import ask_clock
 from zborg.steps.context import StepRun, conclude, outcome_of, recording, select_targets
 from zborg.steps.offsite.published_report import KIND, heard
 from zborg.steps.replicate.dataset import Diverged, idle, send
-from zborg.steps.replicate.endpoints import Compared, Ends
+from zborg.steps.replicate.endpoints import Comparison, ReplicationPair
 
 _AT_ONCE = 4
 """Datasets of one target. A small stream waits for round trips and transaction groups more than it sends."""
@@ -36,9 +36,9 @@ def replicate(run: StepRun, names: Sequence[str] = ()) -> Report:
     All at once: a slow line to one must not make the others wait.
     """
     targets = select_targets(run.context.config, names)
-    together = run.context.locks.together()
+    locks = run.context.locks.shared()
     with ThreadPoolExecutor(max_workers=len(targets) or 1) as pool:
-        done = list(pool.map(partial(_target, run, together), targets))
+        done = list(pool.map(partial(_target, run, locks), targets))
     outcomes = [outcome for one in done for outcome in one.outcomes]
     if not targets:
         outcomes.append(Outcome("target", "targets", Status.SKIPPED, "none in zborg.toml"))
@@ -56,7 +56,7 @@ class _Done:
     foreseen: list[Outcome] = field(default_factory=list)
 
 
-def _target(run: StepRun, together: Together, target: Target) -> _Done:
+def _target(run: StepRun, locks: SharedLocks, target: Target) -> _Done:
     done = _Done()
     if cancelled.is_set():
         done.outcomes.append(outcome_of("target", target.name, _NOT_STARTED))
@@ -64,15 +64,15 @@ def _target(run: StepRun, together: Together, target: Target) -> _Done:
     try:
         # One run per target: a second one's plan would be old before its turn came.
         with run.context.locks.hold(f"target-{target.name}"):
-            ends = Ends(run, target, run.context.target(target).zfs)
-            seen = ends.compare()
+            pair = ReplicationPair(run, target, run.context.target(target).zfs)
+            seen = pair.compare()
             done.plan = seen.plan.lines()
             if run.dry_run:
-                done.foreseen += [_conflict(ends, conflict) for conflict in seen.plan.conflicts]
+                done.foreseen += [_conflict(pair, conflict) for conflict in seen.plan.conflicts]
             else:
-                done.outcomes += ask_clock(target.name, ends.far, run.context.clock)
+                done.outcomes += ask_clock(target.name, pair.far, run.context.clock)
                 done.outcomes += heard(target, seen.copies, run.context.clock())
-                for outcome in _execute(ends, together, seen):
+                for outcome in _execute(pair, locks, seen):
                     done.outcomes.append(outcome)
     except Exception as error:
         done.outcomes.append(outcome_of("target", target.name, error))
@@ -88,17 +88,17 @@ def _conclude(outcomes: Sequence[Outcome], *, foreseen: Sequence[Outcome]) -> tu
     return (Status.WARNING, code) if status is Status.OK and warned else (status, code)
 
 
-def _execute(ends: Ends, together: Together, seen: Compared) -> Iterator[Outcome]:
+def _execute(pair: ReplicationPair, locks: SharedLocks, seen: Comparison) -> Iterator[Outcome]:
     plan = seen.plan
     for conflict in plan.conflicts:
-        yield _conflict(ends, conflict)
-    yield from _kept(ends.target, plan)
-    ends.hold_first(plan)
+        yield _conflict(pair, conflict)
+    yield from _kept(pair.target, plan)
+    pair.hold_first(plan)
     # A limit is the target's, and every stream has a pv of its own.
-    with ThreadPoolExecutor(max_workers=1 if ends.limit else _AT_ONCE) as pool:
-        for outcomes in pool.map(partial(_family, ends, together, seen), _families(ends, plan)):
+    with ThreadPoolExecutor(max_workers=1 if pair.limit else _AT_ONCE) as pool:
+        for outcomes in pool.map(partial(_family, pair, locks, seen), _families(pair, plan)):
             yield from outcomes
-    ends.let_go()
+    pair.let_go()
 
 
 def _kept(target: Target, plan: ReplicationPlan) -> Iterator[Outcome]:
@@ -115,23 +115,25 @@ def _kept(target: Target, plan: ReplicationPlan) -> Iterator[Outcome]:
         yield Outcome("replica", f"{target.name}:{target.dataset}", Status.WARNING, words, fix)
 
 
-def _families(ends: Ends, plan: ReplicationPlan) -> list[list[DatasetPlan]]:
+def _families(pair: ReplicationPair, plan: ReplicationPlan) -> list[list[DatasetPlan]]:
     """A dataset and all below it, parents first: a child cannot be received before its parent is whole."""
     found: dict[str, list[DatasetPlan]] = {}
     for one in plan.datasets:
-        found.setdefault(ends.name_of(one.source).partition("/")[0], []).append(one)
+        found.setdefault(pair.name_of(one.source).partition("/")[0], []).append(one)
     return list(found.values())
 
 
-def _family(ends: Ends, together: Together, seen: Compared, plans: Sequence[DatasetPlan]) -> list[Outcome]:
-    return [_one(ends, together, seen, plan) for plan in plans]
+def _family(
+    pair: ReplicationPair, locks: SharedLocks, seen: Comparison, plans: Sequence[DatasetPlan]
+) -> list[Outcome]:
+    return [_one(pair, locks, seen, plan) for plan in plans]
 
 
-def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
+def _conflict(pair: ReplicationPair, conflict: Divergence) -> Outcome:
     """Both sides, in full: whoever decides needs to see them."""
     return Outcome(
         "replica",
-        f"{ends.target.name}:{conflict.target.name}",
+        f"{pair.target.name}:{conflict.target.name}",
         Status.CONFLICT,
         f"{conflict.kind.value}: {conflict.message}; nothing was touched",
         conflict.remedy,
@@ -139,18 +141,18 @@ def _conflict(ends: Ends, conflict: Divergence) -> Outcome:
     )
 
 
-def _one(ends: Ends, together: Together, seen: Compared, plan: DatasetPlan) -> Outcome:
-    context, subject = ends.run.context, f"{ends.target.name}:{plan.target}"
+def _one(pair: ReplicationPair, locks: SharedLocks, seen: Comparison, plan: DatasetPlan) -> Outcome:
+    context, subject = pair.run.context, f"{pair.target.name}:{plan.target}"
     if not plan.steps:
         return idle(subject, plan)
     if cancelled.is_set():
         return outcome_of("replica", subject, _NOT_STARTED)
     context.emit(Started(subject))
     try:
-        with together.hold(f"dataset-{plan.source.replace('/', ':')}") as lock:
-            outcome = send(ends, seen, plan, subject, lock)
+        with locks.hold(f"dataset-{plan.source.replace('/', ':')}") as lock:
+            outcome = send(pair, seen, plan, subject, lock)
     except Diverged as error:
-        outcome = _conflict(ends, error.divergence)
+        outcome = _conflict(pair, error.divergence)
     except Exception as error:  # a full disk here, a bug: the others go on, and are told of
         outcome = outcome_of("replica", subject, error)
     context.emit(Finished(subject, outcome.message))

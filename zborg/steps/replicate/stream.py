@@ -55,12 +55,12 @@ def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Lim
             output[who] = [*output[who][-10:], line]
 
     children = chain(send, receive, limit.start if limit else None)
-    ends = dict(zip(("send", "limit", "receive") if limit else ("send", "receive"), children, strict=True))
+    pair = dict(zip(("send", "limit", "receive") if limit else ("send", "receive"), children, strict=True))
     after = {"send": _ARRIVING, "limit": _ARRIVING}
-    statuses = pump(ends, listen, timeout=_LONGEST, adopt=adopt, after=after)
+    statuses = pump(pair, listen, timeout=_LONGEST, adopt=adopt, after=after)
     if any(statuses.values()):
         who = to_blame(statuses, output["receive"])
-        error = _failure(who, ends[who].argv, statuses[who], reason(ends[who], statuses[who], output[who]))
+        error = _failure(who, pair[who].argv, statuses[who], reason(pair[who], statuses[who], output[who]))
         raise of_receiver(error) if who == "receive" else error
 
 

@@ -10,7 +10,7 @@ from zborg.model.results import Verified
 from zborg.model.text.remedy import command
 from zborg.planning.replicate.verify import Gap, gap
 from zborg.steps.context import StepRun, inspect, outcome_of, reporting, select_targets
-from zborg.steps.replicate.endpoints import Compared, Ends
+from zborg.steps.replicate.endpoints import Comparison, ReplicationPair
 
 
 @reporting
@@ -20,8 +20,8 @@ def verify(run: StepRun, names: Sequence[str] = ()) -> Report:
     outcomes: list[Outcome] = []
     for target in targets:
         try:
-            ends = Ends(run, target, run.context.target(target).zfs)
-            outcomes += _datasets(ends, ends.compare())
+            pair = ReplicationPair(run, target, run.context.target(target).zfs)
+            outcomes += _datasets(pair, pair.compare())
         except ZborgError as error:
             outcomes.append(outcome_of("target", target.name, error))
     if not targets:
@@ -29,12 +29,12 @@ def verify(run: StepRun, names: Sequence[str] = ()) -> Report:
     return run.report(outcomes, rule=inspect)
 
 
-def _datasets(ends: Ends, found: Compared) -> Iterator[Outcome]:
+def _datasets(pair: ReplicationPair, found: Comparison) -> Iterator[Outcome]:
     conflicts = {one.source.name: one for one in found.plan.conflicts}
-    again = command("zborg", "replicate", ends.target.name)
+    again = command("zborg", "replicate", pair.target.name)
     for name, side in sorted(found.source.sides.items()):
         copy = found.copy.side(name)
-        between, subject = gap(side, copy), f"{ends.target.name}:{copy.name}"
+        between, subject = gap(side, copy), f"{pair.target.name}:{copy.name}"
         if conflict := conflicts.get(side.name):
             words = f"{conflict.kind.value}: {conflict.message}; {between}"
             yield Outcome("replica", subject, Status.CONFLICT, words, conflict.remedy, _result(between))
@@ -46,7 +46,7 @@ def _datasets(ends: Ends, found: Compared) -> Iterator[Outcome]:
             advice = "" if between.closed else again
             yield Outcome("replica", subject, status, str(between), advice, _result(between))
     for name in found.plan.gone:
-        yield Outcome("replica", f"{ends.target.name}:{name}", Status.WARNING, "is no longer on the source")
+        yield Outcome("replica", f"{pair.target.name}:{name}", Status.WARNING, "is no longer on the source")
 
 
 def _result(between: Gap) -> Verified:

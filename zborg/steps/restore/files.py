@@ -144,7 +144,7 @@ class _Reading:
 
     def _verb(self, *words: str) -> Outcome:
         """Run one verb. A warning (a file without its owner or its attributes) is no failure."""
-        self.log = log = BorgLog(self.host.name, most=LISTING)
+        self.log = log = BorgLog(self.host.name, max_bytes=LISTING)
 
         def listen(speaker: Speaker, line: str) -> None:
             if counts := log.feed(line, speaker):
