@@ -25,7 +25,7 @@ from tests.harness.machines.sshd import Sshd
 from tests.harness.processes.unprivileged import USER, Unprivileged, as_nobody
 from tests.harness.steps import backup, init, restore_files, snapshot
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, raws, world
+from tests.harness.worlds.steps import Hours, snapnames, world
 from zborg.errors import Exit
 from zborg.hosts import SCRIPTS
 from zborg.hosts.serve import LocalServe, RemoteServe
@@ -140,7 +140,7 @@ def prepared(vault: LocalVault, clock: Hours) -> Attacked:
     snapshot(world(vault, clock))
     root = vault.zfs.directory("tank/borg")
     (root / "alias").symlink_to("web2")
-    return Attacked(vault, clock, vault.hosts["web1"], raws(vault, "tank/borg/web1")[-1], stored(root))
+    return Attacked(vault, clock, vault.hosts["web1"], snapnames(vault, "tank/borg/web1")[-1], stored(root))
 
 
 # --- other repositories -------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def step(report: Report, name: str) -> dict[str, Outcome]:
 def states(vault: LocalVault) -> dict[str, State | None]:
     """Each host's mark on the newest snapshot."""
     newest = max((s for s in vault.zfs.snapshots("tank/borg") if s.name), key=lambda s: s.createtxg)
-    same = (s for s in vault.zfs.snapshots("tank/borg") if s.raw == newest.raw)
+    same = (s for s in vault.zfs.snapshots("tank/borg") if s.snapname == newest.snapname)
     return {s.dataset.rpartition("/")[2]: s.state for s in same}
 
 

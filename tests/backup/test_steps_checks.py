@@ -9,7 +9,7 @@ from dataclasses import replace
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.steps import backup, rotate, snapshot
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, of, raws, shown, world
+from tests.harness.worlds.steps import Hours, of, shown, snapnames, world
 from zborg.errors import Exit
 from zborg.model import Policy, Report, State, Status
 from zborg.steps.context import Context
@@ -64,13 +64,13 @@ def test_too_few_files_are_no_backup_and_the_last_good_one_is_kept_for_good(
 ) -> None:
     host, vault.keep = filled(vault, 9), Policy(last=2)
     assert of(night(vault, clock, min_files=5), "web1").status is Status.OK
-    (good,) = raws(vault, "tank/borg/web1")
+    (good,) = snapnames(vault, "tank/borg/web1")
     emptied(host, 8)
     for _ in range(4):
         outcome = of(night(vault, clock, min_files=5), "web1")
         assert outcome.status is Status.FAILED
         assert outcome.message == "the archive holds 2 files, fewer than min_files = 5"
-    kept = {s.raw: s.state for s in vault.zfs.snapshots("tank/borg/web1")}
+    kept = {s.snapname: s.state for s in vault.zfs.snapshots("tank/borg/web1")}
     assert kept.pop(good) is State.OK
     assert list(kept.values()) == [State.FAILED] * 2
 
@@ -79,7 +79,7 @@ def test_archives_that_a_host_makes_up_push_no_snapshot_out(vault: LocalVault, c
     """borg's retention sees archives; ZFS's sees nights, and nothing that a host can make many of."""
     host, vault.keep = filled(vault, 9), Policy(daily=3)
     night(vault, clock)
-    (good,) = raws(vault, "tank/borg/web1")
+    (good,) = snapnames(vault, "tank/borg/web1")
     archive = of(vault.context().runs.newest("backup"), "web1").data["archive"]  # type: ignore[arg-type]  # it ran
     emptied(host, 9)
     for _ in range(2):
@@ -89,7 +89,7 @@ def test_archives_that_a_host_makes_up_push_no_snapshot_out(vault: LocalVault, c
         clock.tick(20)
         snapshot(world(vault, clock))
         rotate(world(vault, clock))
-    assert good in raws(vault, "tank/borg/web1")
+    assert good in snapnames(vault, "tank/borg/web1")
     listed = archives_of_oldest(vault, host)
     assert archive in listed
 

@@ -17,7 +17,7 @@ from tests.harness.processes import backup_process
 from tests.harness.steps import backup, replicate, rotate, snapshot
 from tests.harness.watch import until
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, snapnames, world
 from zborg.errors import Exit
 from zborg.model import Report, Status
 from zborg.steps.context import Context
@@ -83,12 +83,12 @@ def test_a_step_that_another_is_at_touches_nothing(
 ) -> None:
     dataset_only(vault, "web1")
     nights(vault, clock, 5)
-    before = raws(vault, "tank/borg/web1")
+    before = snapnames(vault, "tank/borg/web1")
     with held(vault.state, lock) as pid:
         report = step(world(vault, clock))
     assert report.exit is code
     (busy,) = [one for one in report.outcomes if one.status is Status.BUSY]
     assert f"{lock} is locked by pid {pid} (zborg run), started 20" in busy.message
-    assert raws(vault, "tank/borg/web1") == before
+    assert snapnames(vault, "tank/borg/web1") == before
     assert [one for one in vault.far.datasets("vault/zborg") if one.name != "vault/zborg"] == []
     assert step(world(vault, clock)).exit is Exit.OK

@@ -17,7 +17,7 @@ from tests.harness.machines.borgs import BORGS, borg_of
 from tests.harness.machines.host import BackedUpHost
 from tests.harness.steps import backup, list_snapshots, restore_files, snapshot
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, of, raws, world
+from tests.harness.worlds.steps import Hours, of, snapnames, world
 from zborg.errors import Exit
 from zborg.model import Speaker, Status
 from zborg.steps.context import Context
@@ -133,7 +133,7 @@ def test_a_path_that_is_not_in_the_archive_is_a_failed_restore(vault: LocalVault
     backed_up(context, clock)
     snapshot(context)
     clock.tick()
-    (raw,) = raws(vault, "tank/borg/web1")
+    (raw,) = snapnames(vault, "tank/borg/web1")
     host.local("--allow-restore", raw, "1000000", "/nope").check_returncode()
     report = restore_files(context, "web1", ["/nope"], raw)
     assert report.exit is Exit.FAILED

@@ -15,7 +15,7 @@ from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.steps import backup, restore_files, snapshot
 from tests.harness.watch import HANG
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, of, raws, world
+from tests.harness.worlds.steps import Hours, of, snapnames, world
 from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
 from zborg.model.text.remedy import parse
@@ -103,7 +103,7 @@ def test_damaged_data_ends_a_restore_as_damage(scene: tuple[LocalVault, Hours]) 
     clock.tick()
     context, host = world(vault, clock), vault.hosts["web1"]
     snapshot(context)
-    raw = raws(vault, "tank/borg/web1")[-1]
+    raw = snapnames(vault, "tank/borg/web1")[-1]
     host.local("--allow-restore", raw, "1000000", str(host.data)).check_returncode()
     report = restore_files(context, "web1", [str(host.data)], raw)
     assert (report.exit, report.outcomes[0].message) == (Exit.DAMAGE, "borg found damaged data")

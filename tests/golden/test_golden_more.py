@@ -195,7 +195,7 @@ def leftovers(stage: Stage) -> None:
     """What a killed restore and a cut stream leave is cleared by a rotation."""
     stage.hosts({"web1": Play()})
     stage.night()
-    (raw,) = [one.raw for one in stage.zfs.snapshots("tank/borg/web1")]
+    (raw,) = [one.snapname for one in stage.zfs.snapshots("tank/borg/web1")]
     scratch = "tank/zborg-scratch/20260212T010000Z-0001"
     for name in ("tank/zborg-scratch", scratch):
         stage.zfs.create(name, {})

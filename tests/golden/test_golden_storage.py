@@ -133,7 +133,7 @@ def replicate_failures(stage: Stage) -> None:
     stage.zborg("replicate")
     stage.far.fail = None
     for one in stage.far.snapshots("vault/zborg/web1"):
-        stage.far.destroy("vault/zborg/web1", {one.raw: one.guid})
+        stage.far.destroy("vault/zborg/web1", {one.snapname: one.guid})
     stage.far.snapshot("vault/zborg/web1", "zborg_2026-02-12T023000Z", {})
     stage.far.snapshot("vault/zborg/web2", "by-hand", {})
     stage.far.create("vault/zborg/web9", {"mountpoint": "none"})

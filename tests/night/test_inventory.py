@@ -15,7 +15,7 @@ from tests.harness.steps import backup, forget_host, freeze, night, rotate
 from tests.harness.worlds.command_line import zborg
 from tests.harness.worlds.inventory import good, status
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, of, snapnames, world
 from zborg.errors import Exit, UsageError
 from zborg.model import Event, Outcome, Policy, Report, Status
 from zborg.model.text import remedy
@@ -144,10 +144,10 @@ def test_what_cannot_be_remembered_is_a_warning_once_and_ends_nothing(
 
 
 def test_an_orphan_is_named_and_nothing_of_it_is_destroyed(lost: Context, vault: LocalVault) -> None:
-    before = raws(vault, "tank/borg/web2")
+    before = snapnames(vault, "tank/borg/web2")
     found = rotate(lost)
-    assert raws(vault, "tank/borg/web2") == before
-    assert len(raws(vault, "tank/borg/web1")) < len(before)
+    assert snapnames(vault, "tank/borg/web2") == before
+    assert len(snapnames(vault, "tank/borg/web1")) < len(before)
     orphan = of(found, "tank/borg/web2")
     assert (found.exit, orphan.status) == (Exit.OK, Status.WARNING)
     assert orphan.message.startswith(f"kept all {len(before)}: web2 is no host of {lost.config.path}")
@@ -177,9 +177,9 @@ def test_forgotten_it_is_rotated_and_nobody_mentions_it_again(
     assert not warned(status(lost, clock))
     assert not [one for one in status(lost, clock).outcomes if "web2" in f"{one.subject} {one.message}"]
     clock.tick()
-    before = raws(vault, "tank/borg/web2")
+    before = snapnames(vault, "tank/borg/web2")
     rotate(lost)
-    assert 0 < len(raws(vault, "tank/borg/web2")) < len(before)
+    assert 0 < len(snapnames(vault, "tank/borg/web2")) < len(before)
 
 
 def test_adopted_again_it_is_a_host_like_the_others_and_missed_when_it_goes_again(
@@ -275,9 +275,9 @@ def test_what_is_gone_can_be_frozen_by_hand(lost: Context, vault: LocalVault, cl
     """For who wants all of its snapshots to stay without being warned."""
     forget_host(lost, "web2")
     assert freeze(lost, ["web2"]).exit is Exit.OK
-    before = raws(vault, "tank/borg/web2")
+    before = snapnames(vault, "tank/borg/web2")
     rotate(lost)
-    assert raws(vault, "tank/borg/web2") == before
+    assert snapnames(vault, "tank/borg/web2") == before
 
 
 # --- the records ---------------------------------------------------------------------------------------

@@ -54,8 +54,8 @@ class Offsite:
 
     def rotate(self, policy: Policy) -> None:
         plan = plan_rotation(self.held, policy, self.now, recent(self.held, {}, self.now), by_arrival)
-        doomed = {raw for raws in plan.destroy.values() for raw in raws}
-        self.held = [one for one in self.held if one.raw not in doomed]
+        doomed = {raw for snapnames in plan.destroy.values() for raw in snapnames}
+        self.held = [one for one in self.held if one.snapname not in doomed]
 
 
 def hostile(dice: random.Random, now: datetime) -> Iterator[str]:

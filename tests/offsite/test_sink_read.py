@@ -22,7 +22,7 @@ from tests.harness.machines.reader import Away, Offsite
 from tests.harness.restore.repository import backed_up, content
 from tests.harness.steps import list_snapshots, restore_repo
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, snapnames, world
 from zborg.errors import Exit, KeyRefused, UsageError, ZborgError
 from zborg.model import P_STATE, Child, Machine, Report, SnapshotName, Status, Stream
 from zborg.process import LocalRunner
@@ -91,7 +91,7 @@ def plain(away: Away, vault: LocalVault, clock: Hours) -> World:
 def test_the_readers_key_brings_a_repository_back(away: Away, vault: LocalVault, clock: Hours) -> None:
     host, context = backed_up(vault, clock)
     there = world_of(away, context, vault)
-    first, second = raws(vault, WEB_HERE)
+    first, second = snapnames(vault, WEB_HERE)
     listed = list_snapshots(there.context, "web1", Source("offsite", str(there.offsite.reader)))
     assert [one.subject for one in listed.outcomes] == [first, second]
     report = there.restore(at=first)
@@ -214,7 +214,7 @@ def test_what_a_killed_run_had_fetched_goes_with_the_next(plain: World) -> None:
         assert plain.vault.far.send(Stream(first.full), file.fileno()).wait() == 0  # type: ignore[attr-defined]  # the fake's
         file.seek(0)
         assert plain.vault.zfs.receive(f"{left}/web1", file.fileno()).wait() == 0  # type: ignore[attr-defined]  # the same
-    plain.vault.zfs.clone(f"{left}/web1@{first.raw}", "tank/zborg-scratch/20260101T000000Z-dead/web1")
+    plain.vault.zfs.clone(f"{left}/web1@{first.snapname}", "tank/zborg-scratch/20260101T000000Z-dead/web1")
     empty = ("20260101T000000Z-beef", "from-20260101T000000Z-beef", "20991231T000000Z-beef", "of-somebody")
     for name in empty:
         plain.vault.zfs.create(f"tank/zborg-scratch/{name}", {})

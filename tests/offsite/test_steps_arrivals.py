@@ -12,7 +12,7 @@ from tests.harness.steps import night, replicate, rotate, snapshot
 from tests.harness.worlds.arrivals import ROOT, arrive, offsite
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.replicas import cut_next_stream
-from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, of, snapnames, world
 from zborg.errors import Exit
 from zborg.model import Outcome, Status
 from zborg.model.storage.zfs import P_ABANDON, P_ARRIVED
@@ -21,7 +21,7 @@ from zborg.steps.observe.status import saved
 
 
 def left(vault: LocalVault, name: str) -> list[str]:
-    return [one.raw for one in vault.far.snapshots(f"{ROOT}/{name}")]
+    return [one.snapname for one in vault.far.snapshots(f"{ROOT}/{name}")]
 
 
 def shown(context: Context, clock: Hours) -> Sequence[Outcome]:
@@ -32,7 +32,7 @@ def test_arrivals_are_rotated_and_names_are_not(vault: LocalVault, clock: Hours)
     """The names run backwards by years; a month later only what was told to stay does."""
     came = []
     for number in range(4):
-        came.append(arrive(vault, clock, "web1", named=-timedelta(days=400 * number)).raw)
+        came.append(arrive(vault, clock, "web1", named=-timedelta(days=400 * number)).snapname)
         rotate(offsite(vault, clock))
         clock.tick(24)
     assert left(vault, "web1") == came
@@ -43,7 +43,7 @@ def test_arrivals_are_rotated_and_names_are_not(vault: LocalVault, clock: Hours)
 
 
 def test_what_arrived_lately_stays_however_much_came_after_it(vault: LocalVault, clock: Hours) -> None:
-    honest = arrive(vault, clock, "web1").raw
+    honest = arrive(vault, clock, "web1").snapname
     for _ in range(20):
         clock.tick(1)
         arrive(vault, clock, "web1")
@@ -65,10 +65,10 @@ def test_an_arrival_that_is_dated_back_is_young_all_the_same(vault: LocalVault, 
         arrive(vault, clock, "web1", named=timedelta(hours=clock.now.day))
         clock.tick(24 * 14)
         rotate(offsite(vault, clock))
-        assert left(vault, "web1")[0] == honest.raw
+        assert left(vault, "web1")[0] == honest.snapname
     clock.tick(24 * 3)
     rotate(offsite(vault, clock))
-    assert honest.raw not in left(vault, "web1")
+    assert honest.snapname not in left(vault, "web1")
     assert (
         len((context.config.state_dir / "arrivals.json").read_text().split(",")) == 3
     )  # as of this rotation
@@ -101,7 +101,7 @@ def test_what_came_nobody_knows_when_stays(vault: LocalVault, clock: Hours) -> N
     clock.tick(24 * 50)
     arrive(vault, clock, "web1")
     rotate(offsite(vault, clock))
-    assert left(vault, "web1")[0] == old.raw
+    assert left(vault, "web1")[0] == old.snapname
 
 
 def test_a_clock_behind_the_last_arrival_destroys_nothing(vault: LocalVault, clock: Hours) -> None:
@@ -153,7 +153,7 @@ def cut(vault: LocalVault, clock: Hours) -> str:
     cut_next_stream(vault, after=100_000)
     replicate(world(vault, clock))
     token = vault.far.datasets(f"{ROOT}/web1")[0].resume_token
-    assert token and raws(vault, "tank/borg/web1")
+    assert token and snapnames(vault, "tank/borg/web1")
     return vault.far.decode(token).to_guid
 
 

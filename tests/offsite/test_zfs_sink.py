@@ -252,7 +252,7 @@ def test_a_flood_of_snapshots_ends_at_the_days_limit() -> None:
 
 def test_only_the_newest_snapshot_is_marked_and_only_once() -> None:
     mark = Mark(HELD.full, MARKS)
-    check_mark(mark, [replace(HELD, raw="older", createtxg=9), HELD])
+    check_mark(mark, [replace(HELD, snapname="older", createtxg=9), HELD])
     with pytest.raises(ZborgError, match="is not the newest"):
         check_mark(mark, [HELD, snapshot("newer", "2", 11)])
     with pytest.raises(ZborgError, match="is not the newest"):

@@ -10,7 +10,7 @@ from tests.harness.fake_zfs.child import FakeChild
 from tests.harness.steps import replicate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.replicas import cut_next_stream, marks_are_refused, sink_refuses, slow_receiver
-from tests.harness.worlds.steps import Hours, dataset_only, destroy, guids, nights, of, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, destroy, guids, nights, of, snapnames, world
 from zborg.errors import Exit
 from zborg.interrupt import cancelled
 from zborg.model import P_RUN, Status
@@ -58,7 +58,7 @@ def test_what_a_sink_will_not_give_up_keeps_no_other_dataset(vault: LocalVault, 
     nights(vault, clock, 1)
     cut_next_stream(vault, after=100_000)
     replicate(world(vault, clock), ["offsite"])
-    (lost,) = raws(vault, "tank/borg/web1")
+    (lost,) = snapnames(vault, "tank/borg/web1")
     vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{lost}")
     destroy(vault.zfs, "tank/borg/web1", lost)
     nights(vault, clock, 1)
@@ -93,7 +93,7 @@ def test_a_target_that_was_written_to_is_a_conflict(vault: LocalVault, clock: Ho
     dataset_only(vault, "web1", "web2")
     nights(vault, clock, 1)
     replicate(world(vault, clock))
-    (last,) = raws(vault, "tank/borg/web1")
+    (last,) = snapnames(vault, "tank/borg/web1")
     nights(vault, clock, 1)
     (vault.far.directory("vault/zborg/web1") / "note").write_text("by somebody who looked around")
     report = replicate(world(vault, clock))
@@ -183,7 +183,7 @@ def test_a_child_waits_for_its_parents_first_stream(vault: LocalVault, clock: Ho
     child = of(cut, "offsite:vault/zborg/web1/sub")
     assert (child.status, child.message[:9]) == (Status.FAILED, "not begun"), child
     assert "zborg:target.offsite" not in vault.zfs.datasets("tank/borg/web1/sub")[0].properties
-    (gone,) = raws(vault, "tank/borg/web1")
+    (gone,) = snapnames(vault, "tank/borg/web1")
     vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{gone}")
     destroy(vault.zfs, "tank/borg/web1", gone)
     nights(vault, clock, 1)
@@ -197,7 +197,7 @@ def test_a_cut_first_stream_above_other_datasets_says_the_way_out(vault: LocalVa
     replicate(world(vault, clock))
     vault.far.create("vault/zborg/web1/sub", {})
     vault.zfs.release("zborg:to:offsite", vault.zfs.snapshots("tank/borg/web1")[0].full)
-    destroy(vault.zfs, "tank/borg/web1", *raws(vault, "tank/borg/web1"))
+    destroy(vault.zfs, "tank/borg/web1", *snapnames(vault, "tank/borg/web1"))
     nights(vault, clock, 1)
     parent = of(replicate(world(vault, clock)), "offsite:vault/zborg/web1")
     assert "cannot be given up" in parent.message

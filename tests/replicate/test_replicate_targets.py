@@ -248,8 +248,8 @@ def test_a_target_that_confirms_nothing_has_not_ever_more_held_for_it(
     for _ in range(6):
         nights(vault, clock, 1)
         assert replicate(world(vault, clock)).exit is Exit.FAILED
-    held = [one.raw for one in vault.zfs.snapshots(WEB) if one.holds]
-    assert held == [one.raw for one in vault.zfs.snapshots(WEB)][-2:]
+    held = [one.snapname for one in vault.zfs.snapshots(WEB) if one.holds]
+    assert held == [one.snapname for one in vault.zfs.snapshots(WEB)][-2:]
 
 
 def test_a_hold_on_what_is_sent_last_outlives_the_run(vault: LocalVault, clock: Hours) -> None:

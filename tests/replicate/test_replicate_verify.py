@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.harness.steps import replicate, verify
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, destroy, nights, of, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, destroy, nights, of, snapnames, world
 from zborg.errors import Exit
 from zborg.model import Snapshot, SnapshotName, Status
 from zborg.planning.replicate.facts import Side
@@ -54,7 +54,7 @@ def test_the_gap_is_told_and_closed_by_the_next_replication(vault: LocalVault, c
     assert (verify(context).exit, of(verify(context), COPY).message) == (Exit.OK, "2 in common")
     nights(vault, clock, 1)
     behind = verify(world(vault, clock))
-    newest = raws(vault, WEB)[-1]
+    newest = snapnames(vault, WEB)[-1]
     assert (behind.exit, of(behind, COPY).data["unsent"]) == (Exit.FAILED, [newest])
     assert newest in of(behind, COPY).message and of(behind, COPY).remedy == "zborg replicate offsite"
     replicate(world(vault, clock))
@@ -65,7 +65,7 @@ def test_what_one_side_has_alone_is_told(vault: LocalVault, clock: Hours) -> Non
     dataset_only(vault, "web1")
     nights(vault, clock, 3)
     replicate(world(vault, clock))
-    first, second, _ = raws(vault, WEB)
+    first, second, _ = snapnames(vault, WEB)
     destroy(vault.zfs, WEB, first)
     destroy(vault.far, "vault/zborg/web1", second)
     report = verify(world(vault, clock))

@@ -9,7 +9,7 @@ import pytest
 from tests.harness.steps import list_snapshots, replicate, rotate
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.replicas import calls, during_the_first_stream, held, recreate
-from tests.harness.worlds.steps import Hours, dataset_only, destroy, guids, nights, of, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, destroy, guids, nights, of, snapnames, world
 from zborg.errors import CommandFailed, Exit, UsageError, ZborgError
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, Dataset, Machine, Status
 from zborg.model.storage.zfs import P_LABEL
@@ -68,13 +68,13 @@ def test_the_base_is_held_and_survives_rotation(vault: LocalVault, clock: Hours)
     dataset_only(vault, "web1")
     nights(vault, clock, 1)
     replicate(world(vault, clock))
-    (base,) = raws(vault, "tank/borg/web1")
+    (base,) = snapnames(vault, "tank/borg/web1")
     nights(vault, clock, 5)
     rotate(world(vault, clock))
-    assert base in raws(vault, "tank/borg/web1")
+    assert base in snapnames(vault, "tank/borg/web1")
     replicate(world(vault, clock))
-    newest = raws(vault, "tank/borg/web1")[-1]
-    held = vault.zfs.holds([f"tank/borg/web1@{raw}" for raw in raws(vault, "tank/borg/web1")])
+    newest = snapnames(vault, "tank/borg/web1")[-1]
+    held = vault.zfs.holds([f"tank/borg/web1@{raw}" for raw in snapnames(vault, "tank/borg/web1")])
     assert [(hold.snapshot, hold.tag) for hold in held] == [(f"tank/borg/web1@{newest}", "zborg:to:offsite")]
 
 
@@ -82,7 +82,7 @@ def test_a_base_that_is_only_a_bookmark_still_serves(vault: LocalVault, clock: H
     dataset_only(vault, "web1")
     nights(vault, clock, 1)
     replicate(world(vault, clock))
-    (base,) = raws(vault, "tank/borg/web1")
+    (base,) = snapnames(vault, "tank/borg/web1")
     nights(vault, clock, 1)
     vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{base}")
     destroy(vault.zfs, "tank/borg/web1", base)
@@ -97,14 +97,14 @@ def test_bookmarks_that_no_target_needs_are_forgotten(
     dataset_only(vault, "web1")
     nights(vault, clock, 5)
     replicate(world(vault, clock))
-    mine = raws(vault, "tank/borg/web1")
-    behind = next(b for b in vault.zfs.bookmarks("tank/borg/web1") if b.raw == mine[3])
+    mine = snapnames(vault, "tank/borg/web1")
+    behind = next(b for b in vault.zfs.bookmarks("tank/borg/web1") if b.bookname == mine[3])
     record = f"source_guid={vault.zfs.datasets('tank/borg/web1')[0].guid} base={behind.guid} flags=lec"
     vault.zfs.set(["tank/borg/web1"], {"zborg:target.slow": record})
     nights(vault, clock, 2)
     replicate(world(vault, clock))
-    left = [bookmark.raw for bookmark in vault.zfs.bookmarks("tank/borg/web1")]
-    assert left == raws(vault, "tank/borg/web1")[-4:], "the slow target's base, and what is newer"
+    left = [bookmark.bookname for bookmark in vault.zfs.bookmarks("tank/borg/web1")]
+    assert left == snapnames(vault, "tank/borg/web1")[-4:], "the slow target's base, and what is newer"
 
 
 @pytest.mark.parametrize("kind", ["foreign-snapshots", "no-common-base", "source-recreated"])
@@ -116,7 +116,7 @@ def test_contradictions_are_conflicts_and_touch_nothing(vault: LocalVault, clock
         vault.far.snapshot("vault/zborg/web1", "stranger", {})
     else:
         record = dict(vault.zfs.datasets("tank/borg/web1")[0].properties)
-        for raw in raws(vault, "tank/borg/web1"):
+        for raw in snapnames(vault, "tank/borg/web1"):
             vault.zfs.release("zborg:to:offsite", f"tank/borg/web1@{raw}")
         recreate(vault, "tank/borg/web1")
         if kind == "source-recreated":
@@ -137,13 +137,13 @@ def test_each_copy_is_marked_as_its_source_is(vault: LocalVault, clock: Hours) -
     """No stream brings properties, and whoever restores from the copy asks which one was good."""
     dataset_only(vault, "web1")
     nights(vault, clock, 2)
-    old, new = raws(vault, "tank/borg/web1")
+    old, new = snapnames(vault, "tank/borg/web1")
     marks = {P_RUN: "20260212T144933Z-4f3a", P_STATE: "ok", P_TRANSACTION: "17"}
     vault.zfs.set([f"tank/borg/web1@{old}"], marks | {"zborg:mine": "not theirs"})
     replicate(world(vault, clock))
     first, second = vault.far.snapshots("vault/zborg/web1")
     assert first.properties == marks
-    assert second.properties == vault.zfs.snapshots("tank/borg/web1")[1].properties and new == second.raw
+    assert second.properties == vault.zfs.snapshots("tank/borg/web1")[1].properties and new == second.snapname
 
 
 def test_a_dry_run_ends_as_its_conflicts_would(vault: LocalVault, clock: Hours) -> None:
@@ -272,7 +272,7 @@ def test_holds_are_placed_before_the_first_stream_and_the_replaced_ones_let_go(
     nights(vault, clock, 1)
     replicate(world(vault, clock))
     nights(vault, clock, 1)
-    newest = [f"tank/borg/{name}@{raws(vault, f'tank/borg/{name}')[-1]}" for name in ("web1", "web2")]
+    newest = [f"tank/borg/{name}@{snapnames(vault, f'tank/borg/{name}')[-1]}" for name in ("web1", "web2")]
     seen: list[set[str]] = []
     during_the_first_stream(vault, lambda: seen.append(held(vault)))
     replicate(world(vault, clock))

@@ -13,7 +13,7 @@ import pytest
 from tests.harness.steps import rotate
 from tests.harness.watch import until
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, shown, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, shown, snapnames, world
 from zborg.errors import Exit, Unreachable
 from zborg.model import Machine, Outcome, Policy, Status, Zfs
 from zborg.process import LocalRunner
@@ -54,7 +54,7 @@ def snapshots(vault: LocalVault, clock: Hours) -> list[str]:
     """Three nights of web1, the first of which is cloned for a restore."""
     dataset_only(vault, "web1")
     nights(vault, clock, 3)
-    names = raws(vault, "tank/borg/web1")
+    names = snapnames(vault, "tank/borg/web1")
     vault.zfs.clone(f"tank/borg/web1@{names[0]}", CLONE)
     vault.keep = Policy(last=1)
     return names
@@ -95,7 +95,9 @@ def test_status_and_doctor_name_it_and_rotate_removes_it(
     assert f"removed {CLONE}" in " ".join(one.message for one in report.outcomes)
     assert not below_scratch(vault.zfs) and not reported(vault, clock)
     assert doctors(vault, clock) == [Status.OK]
-    assert raws(vault, "tank/borg/web1") == snapshots[-1:], "its snapshot went by the rules, in the same run"
+    assert snapnames(vault, "tank/borg/web1") == snapshots[-1:], (
+        "its snapshot went by the rules, in the same run"
+    )
 
 
 def test_one_that_is_alive_is_left_alone(vault: LocalVault, clock: Hours, snapshots: list[str]) -> None:
@@ -104,20 +106,20 @@ def test_one_that_is_alive_is_left_alone(vault: LocalVault, clock: Hours, snapsh
         report = rotate(world(vault, clock))
         assert CLONE in below_scratch(vault.zfs)
         assert not [one for one in report.outcomes if one.kind == "restore"]
-        assert snapshots[0] in raws(vault, "tank/borg/web1")
+        assert snapshots[0] in snapnames(vault, "tank/borg/web1")
 
 
 def test_a_clone_without_any_record_is_found_by_its_snapshot(
     vault: LocalVault, clock: Hours, snapshots: list[str]
 ) -> None:
     assert rotate(world(vault, clock)).exit is Exit.OK
-    assert not below_scratch(vault.zfs) and raws(vault, "tank/borg/web1") == snapshots[-1:]
+    assert not below_scratch(vault.zfs) and snapnames(vault, "tank/borg/web1") == snapshots[-1:]
 
 
 def test_clones_of_other_people_are_none_of_zborg_s(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1")
     nights(vault, clock, 2)
-    (first, _) = raws(vault, "tank/borg/web1")
+    (first, _) = snapnames(vault, "tank/borg/web1")
     vault.zfs.clone(f"tank/borg/web1@{first}", "tank/mine/20260212T000000Z-dead/web1")
     with restoring(vault):
         pass

@@ -11,7 +11,7 @@ from tests.harness.machines.reader import Away
 from tests.harness.restore.repository import backed_up, clones, content
 from tests.harness.steps import list_snapshots, replicate, restore_repo
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, snapnames, world
 from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model.text import remedy
 from zborg.steps.context import Context
@@ -34,7 +34,7 @@ def test_it_is_listed_and_copied_here_and_from_behind_a_sink(
 ) -> None:
     """With the old key alone; the host that has its name now is not asked."""
     host, context = backed_up(vault, clock)
-    there, names = rebuilt(away(context)), raws(vault, HERE)
+    there, names = rebuilt(away(context)), snapnames(vault, HERE)
     for number, source in enumerate(sources(away.offsite.reader)):
         listed = list_snapshots(there, "web1-gone", source)
         assert [one.subject for one in listed.outcomes] == names

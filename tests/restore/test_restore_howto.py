@@ -22,7 +22,7 @@ from tests.harness.steps import backup, snapshot
 from tests.harness.watch import until
 from tests.harness.worlds.fresh import custodian
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, raws, world
+from tests.harness.worlds.steps import Hours, snapnames, world
 from zborg.interrupt import cancelled
 
 FILES = "Files, back onto their host"
@@ -114,7 +114,7 @@ def test_every_block_of_the_page_is_run_by_a_test() -> None:
 
 
 def test_files_back_onto_their_host(page: Page, vault: LocalVault) -> None:
-    assert raws(vault, "tank/borg/web1")[0] == "zborg_2026-02-12T144933Z", "as on the page"
+    assert snapnames(vault, "tank/borg/web1")[0] == "zborg_2026-02-12T144933Z", "as on the page"
     first, allow, again, look = HERE[:4]
     told = page.run(first)
     (line,) = [line for line in told.splitlines() if "--allow-restore" in line]

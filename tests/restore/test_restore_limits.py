@@ -102,7 +102,7 @@ class Stopped:
         snapshot(self.context)
         if borg:
             self.host.setup("web1", paths, borg=borg)
-        (name,) = [one.raw for one in self.context.storage.zfs.snapshots("tank/borg/web1")]
+        (name,) = [one.snapname for one in self.context.storage.zfs.snapshots("tank/borg/web1")]
         wanted = list(map(str, paths))
         self.host.local("--allow-restore", name, str(cap), *wanted).check_returncode()
         self.clock.tick()

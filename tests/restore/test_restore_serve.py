@@ -12,7 +12,7 @@ from tests.harness.restore.lending import Lending, backed_up, by_hand, lent
 from tests.harness.steps import backup, replicate, restore_serve
 from tests.harness.watch import until
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, raws
+from tests.harness.worlds.steps import Hours, snapnames
 from zborg.errors import Exit, UsageError
 from zborg.interrupt import cancelled
 from zborg.model import Status
@@ -120,7 +120,9 @@ def test_without_a_server_the_owner_is_told_what_comes_first(vault: LocalVault) 
 def test_a_dry_run_lends_nothing(vault: LocalVault, clock: Hours) -> None:
     host, context = backed_up(vault, clock)
     report = restore_serve(context, "web1", dry_run=True)
-    assert report.plan[0] == f"clone tank/borg/web1@{raws(vault, 'tank/borg/web1')[0]} and lend it to web1"
+    assert (
+        report.plan[0] == f"clone tank/borg/web1@{snapnames(vault, 'tank/borg/web1')[0]} and lend it to web1"
+    )
     assert not lent(host)() and not clones(vault)
     with pytest.raises(UsageError, match="no such host"):
         restore_serve(context, "web2")

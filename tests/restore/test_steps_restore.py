@@ -13,7 +13,7 @@ import pytest
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.steps import backup, list_snapshots, restore_files, snapshot
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, snapnames, world
 from zborg.errors import Exit, UsageError
 from zborg.model import Status
 from zborg.reporting.text import render
@@ -27,7 +27,7 @@ def backed_up(vault: LocalVault, clock: Hours) -> tuple[BackedUpHost, Context, s
     backup(context)
     clock.tick()
     snapshot(context)
-    (raw,) = raws(vault, "tank/borg/web1")
+    (raw,) = snapnames(vault, "tank/borg/web1")
     return host, context, raw
 
 
@@ -38,7 +38,7 @@ def test_a_lost_file_comes_back_from_the_chosen_snapshot(vault: LocalVault, cloc
     backup(context)
     clock.tick()
     snapshot(context)
-    first = raws(vault, "tank/borg/web1")[0]
+    first = snapnames(vault, "tank/borg/web1")[0]
     clock.tick()
     lost.write_text("changed since")
     backup(context)
@@ -129,7 +129,7 @@ def test_restore_list_shows_every_snapshot_with_its_state(vault: LocalVault, clo
         list_snapshots(world(vault, clock), "web1")
     nights(vault, clock, 2)
     report = list_snapshots(world(vault, clock), "web1")
-    assert [outcome.subject for outcome in report.outcomes] == raws(vault, "tank/borg/web1")
+    assert [outcome.subject for outcome in report.outcomes] == snapnames(vault, "tank/borg/web1")
 
 
 def test_restore_list_shows_local_times_and_the_sizes_of_backups(

@@ -10,7 +10,7 @@ import pytest
 from tests.harness.restore.repository import Instead, backed_up, clones, content
 from tests.harness.steps import replicate, restore_repo
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, raws
+from tests.harness.worlds.steps import Hours, snapnames
 from zborg.errors import Exit, UsageError
 from zborg.interrupt import cancelled
 from zborg.model import Status
@@ -27,7 +27,7 @@ def copy(context: Context, to: Path, at: str = "", target: str = "") -> dict[str
 @pytest.mark.parametrize("source", ["storage", "target"])
 def test_the_exported_key_opens_the_copy(vault: LocalVault, clock: Hours, source: str) -> None:
     host, context = backed_up(vault, clock)
-    first, _ = raws(vault, "tank/borg/web1")
+    first, _ = snapnames(vault, "tank/borg/web1")
     target = ""
     if source == "target":
         assert replicate(context).exit is Exit.OK
@@ -101,7 +101,7 @@ def test_a_dry_run_copies_nothing_and_names_the_snapshot(vault: LocalVault, cloc
     _, context = backed_up(vault, clock)
     to = vault.directory / "copy"
     report = restore_repo(context, "web1", to, dry_run=True)
-    _, newest = raws(vault, "tank/borg/web1")
+    _, newest = snapnames(vault, "tank/borg/web1")
     assert report.plan[0] == f"clone tank/borg/web1@{newest}"
     assert not to.exists()
 

@@ -9,7 +9,7 @@ import pytest
 from tests.harness.builders.reports import result
 from tests.harness.steps import freeze, release, rotate
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, of, snapnames, world
 from zborg.errors import Exit, UsageError
 from zborg.model import Outcome, Report, Status
 from zborg.model.text.units import moment
@@ -41,10 +41,10 @@ def backed_up(context: Context, clock: Hours, status: Status, message: str = "AL
 def test_an_alarm_freezes_that_host_and_no_other(kept: LocalVault, clock: Hours, status: Status) -> None:
     context = world(kept, clock)
     backed_up(context, clock, status)
-    before = raws(kept, WEB)
+    before = snapnames(kept, WEB)
     report = rotate(context)
-    assert raws(kept, WEB) == before and len(before) == 4
-    assert len(raws(kept, MAIL)) == 2
+    assert snapnames(kept, WEB) == before and len(before) == 4
+    assert len(snapnames(kept, MAIL)) == 2
     outcome = of(report, WEB)
     assert (report.exit, outcome.status) == (Exit.OK, Status.WARNING)
     assert "kept all 4: rotation is frozen" in outcome.message and "older state" in outcome.message
@@ -57,7 +57,7 @@ def test_what_is_no_alarm_freezes_nothing(kept: LocalVault, clock: Hours, status
     context = world(kept, clock)
     backed_up(context, clock, status)
     rotate(context)
-    assert len(raws(kept, WEB)) == 2
+    assert len(snapnames(kept, WEB)) == 2
     assert not context.frozen.now()
 
 
@@ -70,11 +70,11 @@ def test_good_nights_do_not_thaw_and_a_release_does(kept: LocalVault, clock: Hou
         backed_up(context, clock, Status.OK, "")
         rotate(context)
         clock.tick()
-    assert len(raws(kept, WEB)) == 4
+    assert len(snapnames(kept, WEB)) == 4
     assert release(context, ["web1"]).exit is Exit.OK
     clock.tick()
     rotate(context)
-    assert len(raws(kept, WEB)) == 2
+    assert len(snapnames(kept, WEB)) == 2
     with pytest.raises(UsageError, match="not frozen: web1"):
         release(context, ["web1"])
 
@@ -89,11 +89,11 @@ def test_the_alarm_that_was_released_does_not_freeze_again_and_a_new_one_does(
     release(context, ["web1"])
     clock.tick()
     rotate(context)
-    assert len(raws(kept, WEB)) == 2
+    assert len(snapnames(kept, WEB)) == 2
     nights(kept, clock, 2)
     backed_up(context, clock, Status.CONFLICT)
     rotate(context)
-    assert len(raws(kept, WEB)) == 4
+    assert len(snapnames(kept, WEB)) == 4
 
 
 def test_a_dry_run_shows_the_freeze_and_does_not_write_it(kept: LocalVault, clock: Hours) -> None:
@@ -119,7 +119,7 @@ def test_a_record_that_cannot_be_read_counts_as_frozen(kept: LocalVault, clock: 
     freeze(context, ["web1"])
     (kept.state / "frozen" / "web1.json").write_text('{"reason"')
     rotate(context)
-    assert len(raws(kept, WEB)) == 4
+    assert len(snapnames(kept, WEB)) == 4
     assert release(context, ["web1"]).exit is Exit.OK
     assert not context.frozen.now()
 
@@ -141,7 +141,7 @@ def test_a_disk_that_is_full_stops_the_rotation_and_not_the_freeze(kept: LocalVa
     broken = replace(context, frozen=Frozen(kept.state / "frozen"))
     with pytest.raises(OSError, match="Not a directory|File exists"):
         rotate(broken)
-    assert len(raws(kept, MAIL)) == 4
+    assert len(snapnames(kept, MAIL)) == 4
 
 
 def test_a_rotation_that_could_not_begin_does_not_hide_an_alarm(kept: LocalVault, clock: Hours) -> None:
@@ -151,7 +151,7 @@ def test_a_rotation_that_could_not_begin_does_not_hide_an_alarm(kept: LocalVault
         assert rotate(context).exit is Exit.LOCKED
     clock.tick(24)
     rotate(context)
-    assert len(raws(kept, WEB)) == 4
+    assert len(snapnames(kept, WEB)) == 4
     assert set(context.frozen.now()) == {"web1"}
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.harness.steps import list_holds, place_holds, release_hold, release_stale, replicate, rotate
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, snapnames, world
 from zborg.errors import Exit, UsageError
 from zborg.model import P_TARGET, Hold, Outcome, Snapshot, Status
 from zborg.planning.replicate.facts import Recorded
@@ -94,7 +94,7 @@ def by_subject(outcomes: tuple[Outcome, ...]) -> dict[str, Outcome]:
 
 
 def test_a_placed_hold_is_listed_and_keeps_its_snapshot_from_rotation(kept: LocalVault, clock: Hours) -> None:
-    first = raws(kept, WEB)[0]
+    first = snapnames(kept, WEB)[0]
     context = world(kept, clock)
     placing = Placing(first, ["web1"], "ops", date(2026, 12, 31))
     assert place_holds(context, placing, dry_run=True).plan == (
@@ -103,8 +103,8 @@ def test_a_placed_hold_is_listed_and_keeps_its_snapshot_from_rotation(kept: Loca
     assert list_holds(context).outcomes[0].message == "nothing is held"
     assert place_holds(context, placing).exit is Exit.OK
     rotate(context)  # keeps the last two
-    assert first in raws(kept, WEB)
-    assert first not in raws(kept, "tank/borg/web2")
+    assert first in snapnames(kept, WEB)
+    assert first not in snapnames(kept, "tank/borg/web2")
     (shown,) = list_holds(context).outcomes
     assert shown.subject == f"{WEB}@{first}"
     assert "until 2026-12-31" in shown.message
@@ -114,7 +114,7 @@ def test_a_placed_hold_is_listed_and_keeps_its_snapshot_from_rotation(kept: Loca
 @pytest.mark.parametrize("day", [date(2020, 1, 1), date(1, 1, 1), date(2026, 2, 11)])
 def test_a_hold_that_would_be_over_at_once_is_refused(kept: LocalVault, clock: Hours, day: date) -> None:
     context = world(kept, clock)
-    newest = raws(kept, WEB)[-1]
+    newest = snapnames(kept, WEB)[-1]
     yesterday = clock.now.date() - timedelta(days=1)
     for past in (day, yesterday):
         with pytest.raises(UsageError, match=f"{past} is past"):
@@ -126,7 +126,7 @@ def test_a_hold_that_would_be_over_at_once_is_refused(kept: LocalVault, clock: H
 
 
 def test_releasing_takes_exactly_the_hold_that_is_named(kept: LocalVault, clock: Hours) -> None:
-    first, second, _ = raws(kept, WEB)
+    first, second, _ = snapnames(kept, WEB)
     context = world(kept, clock)
     for raw in (first, second):
         place_holds(context, Placing(raw, ["web1"], "ops"))
@@ -140,7 +140,7 @@ def test_releasing_takes_exactly_the_hold_that_is_named(kept: LocalVault, clock:
 def test_only_the_stale_are_released_together(kept: LocalVault, clock: Hours) -> None:
     context = world(kept, clock)
     assert replicate(context).exit is Exit.OK
-    first, second, third = raws(kept, WEB)
+    first, second, third = snapnames(kept, WEB)
     kept.zfs.hold("zborg:to:gone", f"{WEB}@{first}")
     kept.zfs.hold("zborg:to:offsite", f"{WEB}@{first}")  # a killed run's
     kept.zfs.hold("somebody", f"{WEB}@{second}")
@@ -162,14 +162,14 @@ def test_only_the_stale_are_released_together(kept: LocalVault, clock: Hours) ->
 
 def test_a_record_that_cannot_be_read_makes_nothing_stale(kept: LocalVault, clock: Hours) -> None:
     context = world(kept, clock)
-    kept.zfs.hold("zborg:to:offsite", f"{WEB}@{raws(kept, WEB)[0]}")
+    kept.zfs.hold("zborg:to:offsite", f"{WEB}@{snapnames(kept, WEB)[0]}")
     kept.zfs.set([WEB], {f"{P_TARGET}offsite": "rubbish"})
     assert release_stale(context).outcomes[0].message == "nothing is stale"
 
 
 def test_a_dataset_at_work_keeps_its_holds(kept: LocalVault, clock: Hours) -> None:
     context = world(kept, clock)
-    kept.zfs.hold("zborg:to:gone", f"{WEB}@{raws(kept, WEB)[0]}")
+    kept.zfs.hold("zborg:to:gone", f"{WEB}@{snapnames(kept, WEB)[0]}")
     with context.locks.hold("dataset-tank:borg:web1"):
         report = release_stale(context)
     assert report.exit is Exit.LOCKED

@@ -297,7 +297,9 @@ def test_each_dataset_is_judged_by_itself() -> None:
         alone = [s for s in snapshots if s.dataset == f"tank/borg/h{host}"]
         expected = rotate(alone, Policy(daily=5, weekly=2), now, {})
         assert tuple(v for v in plan.verdicts if v.snapshot.dataset == f"tank/borg/h{host}") == expected
-        assert plan.destroy[f"tank/borg/h{host}"] == tuple(v.snapshot.raw for v in expected if not v.keep)
+        assert plan.destroy[f"tank/borg/h{host}"] == tuple(
+            v.snapshot.snapname for v in expected if not v.keep
+        )
 
 
 def test_one_dataset_from_the_future_stops_the_rotation_of_all() -> None:
@@ -340,7 +342,7 @@ def test_a_hundred_thousand_snapshots_are_each_looked_at_once() -> None:
     calls = [0]
     plan = plan_rotation(snapshots, Policy(3, 0, 14, 8, 12, 3), now, {}, when=counting(calls))
     assert len(plan.verdicts) == calls[0] == 100_000
-    assert sum(len(raws) for raws in plan.destroy.values()) == 50 * (2_000 - 40)
+    assert sum(len(snapnames) for snapnames in plan.destroy.values()) == 50 * (2_000 - 40)
 
 
 def test_the_plan_reads_like_its_golden_file() -> None:
@@ -349,7 +351,7 @@ def test_the_plan_reads_like_its_golden_file() -> None:
     web = [snap(now - timedelta(days=age), txg, state="ok") for txg, age in enumerate(ages)]
     web[3] = replace(web[3], holds=2)
     web[-1] = replace(web[-1], properties={P_STATE: "failed"})
-    web[5] = replace(web[5], raw="before-upgrade")
+    web[5] = replace(web[5], snapname="before-upgrade")
     mail = [replace(s, dataset="tank/borg/mail", guid=f"m{s.guid}") for s in web[-3:]]
     vetoes = {web[7].guid: "last common base of offsite"}
     policy = Policy(last=1, daily=3, weekly=1, monthly=2, yearly=3, within=86_401)

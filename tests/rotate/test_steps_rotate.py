@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness.steps import backup, rotate
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, of, snapnames, world
 from zborg.errors import CommandFailed, Exit
 from zborg.interrupt import cancelled
 from zborg.model import SnapshotName, State, Status
@@ -20,15 +20,15 @@ def test_rotate_destroys_what_no_rule_keeps_and_says_why_the_rest_stays(
 ) -> None:
     dataset_only(vault, "web1", "web2")
     nights(vault, clock, 5)
-    before = raws(vault, "tank/borg/web1")
+    before = snapnames(vault, "tank/borg/web1")
     vault.zfs.hold("mine", f"tank/borg/web2@{before[0]}")
     dry = rotate(world(vault, clock), dry_run=True)
-    assert raws(vault, "tank/borg/web1") == before
+    assert snapnames(vault, "tank/borg/web1") == before
     assert any("1 hold" in line for line in dry.plan)
     report = rotate(world(vault, clock))
     assert report.exit is Exit.OK
-    assert raws(vault, "tank/borg/web1") == before[-2:]
-    assert raws(vault, "tank/borg/web2") == [before[0], *before[-2:]]
+    assert snapnames(vault, "tank/borg/web1") == before[-2:]
+    assert snapnames(vault, "tank/borg/web2") == [before[0], *before[-2:]]
     assert of(report, "tank/borg/web1").data["destroyed"] == before[:3]
 
 
@@ -37,11 +37,11 @@ def test_rotate_leaves_foreign_names_and_the_empty_policy_alone(vault: LocalVaul
     vault.zfs.snapshot("tank/borg/web1", "manual", {})
     nights(vault, clock, 4)
     rotate(world(vault, clock))
-    assert "manual" in raws(vault, "tank/borg/web1")
+    assert "manual" in snapnames(vault, "tank/borg/web1")
     vault.keep = replace(vault.keep, last=0)
-    kept = raws(vault, "tank/borg/web1")
+    kept = snapnames(vault, "tank/borg/web1")
     report = rotate(world(vault, clock))
-    assert raws(vault, "tank/borg/web1") == kept
+    assert snapnames(vault, "tank/borg/web1") == kept
     (outcome,) = report.outcomes
     assert (report.exit, outcome.status) == (Exit.OK, Status.WARNING)
     assert "no retention rule is set" in outcome.message and "[snapshots.keep]" in outcome.remedy
@@ -51,11 +51,11 @@ def test_rotate_under_a_clock_that_went_back_is_a_conflict(vault: LocalVault, cl
     """Or an ok would hide for years that nothing is destroyed any more."""
     dataset_only(vault, "web1")
     nights(vault, clock, 5)
-    kept = raws(vault, "tank/borg/web1")
+    kept = snapnames(vault, "tank/borg/web1")
     clock.tick(-48)
     assert any("the clock (" in line for line in rotate(world(vault, clock), dry_run=True).plan)
     report = rotate(world(vault, clock))
-    assert (report.exit, raws(vault, "tank/borg/web1")) == (Exit.CONFLICT, kept)
+    assert (report.exit, snapnames(vault, "tank/borg/web1")) == (Exit.CONFLICT, kept)
     (outcome,) = report.outcomes
     assert kept[-1] in outcome.message and "2026-02-15T144933Z" in outcome.message.replace(":", "")
     assert "date -u" in outcome.remedy and report.plan
@@ -68,7 +68,7 @@ def test_a_stranger_s_snapshot_from_the_future_stops_no_rotation(vault: LocalVau
     vault.zfs.snapshot("tank/borg/web1", "autosnap", {})
     clock.tick(-24 * 3650)
     assert rotate(world(vault, clock)).exit is Exit.OK
-    assert [len(raws(vault, f"tank/borg/{host}")) for host in ("web1", "web2")] == [3, 2]
+    assert [len(snapnames(vault, f"tank/borg/{host}")) for host in ("web1", "web2")] == [3, 2]
 
 
 def test_the_word_to_stop_is_heeded_between_two_datasets(
@@ -87,23 +87,23 @@ def test_the_word_to_stop_is_heeded_between_two_datasets(
     report = rotate(world(vault, clock))
     assert report.exit is Exit.INTERRUPTED
     assert [of(report, one).message for one in subjects[2:]] == ["not started: interrupted"] * 2
-    assert [len(raws(vault, one)) for one in subjects] == [2, 2, 5, 5]
+    assert [len(snapnames(vault, one)) for one in subjects] == [2, 2, 5, 5]
     assert rotate(world(vault, clock)).exit is Exit.INTERRUPTED
     cancelled.clear()
     assert rotate(world(vault, clock)).exit is Exit.OK
-    assert [len(raws(vault, one)) for one in subjects] == [2, 2, 2, 2]
+    assert [len(snapnames(vault, one)) for one in subjects] == [2, 2, 2, 2]
 
 
 def test_a_record_that_cannot_be_read_stops_its_own_dataset_only(vault: LocalVault, clock: Hours) -> None:
     dataset_only(vault, "web1", "web2")
     nights(vault, clock, 5)
-    kept = raws(vault, "tank/borg/web1")
+    kept = snapnames(vault, "tank/borg/web1")
     vault.zfs.set(["tank/borg/web1"], {"zborg:target.old": "guid=1"})
     dry = rotate(world(vault, clock), dry_run=True)
     assert sum("zborg:target.old cannot be read" in line for line in dry.plan) == len(kept)
     report = rotate(world(vault, clock))
-    assert (report.exit, raws(vault, "tank/borg/web1")) == (Exit.PARTIAL, kept)
-    assert raws(vault, "tank/borg/web2") == kept[-2:]
+    assert (report.exit, snapnames(vault, "tank/borg/web1")) == (Exit.PARTIAL, kept)
+    assert snapnames(vault, "tank/borg/web2") == kept[-2:]
     outcome = of(report, "tank/borg/web1")
     assert outcome.status is Status.FAILED and "'guid=1'" in outcome.message
     assert outcome.remedy == "zfs inherit zborg:target.old tank/borg/web1\nzborg replicate"
@@ -113,12 +113,12 @@ def test_a_clone_keeps_its_snapshot_and_no_other(vault: LocalVault, clock: Hours
     """README's own `zfs clone tank/borg/web1@... tank/rescue`, and what a killed restore leaves."""
     dataset_only(vault, "web1")
     nights(vault, clock, 6)
-    before = raws(vault, "tank/borg/web1")
+    before = snapnames(vault, "tank/borg/web1")
     vault.zfs.clone(f"tank/borg/web1@{before[1]}", "tank/rescue")
     dry = rotate(world(vault, clock), dry_run=True)
     assert any(before[1] in line and "cloned as tank/rescue" in line for line in dry.plan)
     assert rotate(world(vault, clock)).exit is Exit.OK
-    assert raws(vault, "tank/borg/web1") == [before[1], *before[-2:]]
+    assert snapnames(vault, "tank/borg/web1") == [before[1], *before[-2:]]
 
 
 @pytest.mark.parametrize("act", ["hold", "clone"])
@@ -127,7 +127,7 @@ def test_what_was_taken_into_use_since_the_plan_is_left_alone(
 ) -> None:
     dataset_only(vault, "web1")
     nights(vault, clock, 6)
-    before = raws(vault, "tank/borg/web1")
+    before = snapnames(vault, "tank/borg/web1")
     used = f"tank/borg/web1@{before[1]}"
 
     def use(method: str, arguments: tuple[object, ...]) -> None:
@@ -137,7 +137,7 @@ def test_what_was_taken_into_use_since_the_plan_is_left_alone(
 
     vault.zfs.fail = use
     assert rotate(world(vault, clock)).exit is Exit.OK
-    assert raws(vault, "tank/borg/web1") == [before[1], *before[-2:]]
+    assert snapnames(vault, "tank/borg/web1") == [before[1], *before[-2:]]
 
 
 def test_a_dry_run_tells_the_bytes_per_dataset_and_in_all(vault: LocalVault, clock: Hours) -> None:
@@ -149,7 +149,7 @@ def test_a_dry_run_tells_the_bytes_per_dataset_and_in_all(vault: LocalVault, clo
     for host in ("web1", "web2"):
         (vault.zfs.directory(f"tank/borg/{host}") / "old").unlink()
     nights(vault, clock, 4)
-    for raw in raws(vault, "tank/borg/new"):
+    for raw in snapnames(vault, "tank/borg/new"):
         vault.zfs.hold("mine", f"tank/borg/new@{raw}")
     asked: list[str] = []
     vault.zfs.fail = lambda method, _: asked.append(method)
@@ -163,7 +163,7 @@ def test_a_dry_run_tells_the_bytes_per_dataset_and_in_all(vault: LocalVault, clo
     text = [line.text for line in render(report)]
     assert any("no rule keeps it" in line for line in text) and any("in all" in line for line in text)
     assert text[-1] == "rotate: nothing was done (dry run)"
-    assert len(raws(vault, "tank/borg/web1")) == 5
+    assert len(snapnames(vault, "tank/borg/web1")) == 5
 
 
 def test_a_dry_run_that_cannot_learn_the_bytes_shows_the_plan_and_says_why(
@@ -221,6 +221,6 @@ def test_rotate_keeps_the_last_good_one_however_old(vault: LocalVault, clock: Ho
     backup(world(vault, clock))
     clock.tick()
     nights(vault, clock, 6)
-    good = next(s.raw for s in vault.zfs.snapshots("tank/borg/web1") if s.state is State.OK)
+    good = next(s.snapname for s in vault.zfs.snapshots("tank/borg/web1") if s.state is State.OK)
     rotate(world(vault, clock))
-    assert good in raws(vault, "tank/borg/web1")
+    assert good in snapnames(vault, "tank/borg/web1")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.harness.steps import replicate, rotate
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, guids, nights, of, raws, shown, world
+from tests.harness.worlds.steps import Hours, dataset_only, guids, nights, of, shown, snapnames, world
 from zborg.errors import CommandFailed, Exit
 from zborg.model import Status
 from zborg.steps.context import Context
@@ -42,7 +42,7 @@ def replicated(vault: LocalVault, clock: Hours) -> str:
     dataset_only(vault, "web1")
     nights(vault, clock, 1)
     assert replicate(limited(vault, clock)).exit is Exit.OK
-    return raws(vault, WEB)[0]
+    return snapnames(vault, WEB)[0]
 
 
 def test_at_the_limit_the_base_becomes_a_bookmark_and_the_next_stream_starts_there(
@@ -50,11 +50,11 @@ def test_at_the_limit_the_base_becomes_a_bookmark_and_the_next_stream_starts_the
 ) -> None:
     base = replicated(vault, clock)
     away(vault, clock, 9)
-    assert raws(vault, WEB)[0] == base, "younger than the limit"
+    assert snapnames(vault, WEB)[0] == base, "younger than the limit"
     vault.zfs.destroy_bookmark(f"{WEB}#{base}")  # the one that replication made: rotation relies on its own
     away(vault, clock, 3)
-    assert base not in raws(vault, WEB) and len(raws(vault, WEB)) == 2
-    assert [mark.raw for mark in vault.zfs.bookmarks(WEB)] == [base]
+    assert base not in snapnames(vault, WEB) and len(snapnames(vault, WEB)) == 2
+    assert [mark.bookname for mark in vault.zfs.bookmarks(WEB)] == [base]
     assert vault.zfs.holds([one.full for one in vault.zfs.snapshots(WEB)]) == ()
     sent = of(replicate(limited(vault, clock)), f"offsite:{COPY}")
     assert sent.status is Status.OK and sent.data["streams"] == 2
@@ -62,7 +62,7 @@ def test_at_the_limit_the_base_becomes_a_bookmark_and_the_next_stream_starts_the
 
 
 def raws_of_copy(vault: LocalVault) -> list[str]:
-    return [one.raw for one in vault.far.snapshots(COPY)]
+    return [one.snapname for one in vault.far.snapshots(COPY)]
 
 
 def test_the_alarm_comes_early_and_says_what_will_happen(vault: LocalVault, clock: Hours) -> None:
@@ -90,7 +90,7 @@ def test_what_the_policy_keeps_stays_with_its_hold(vault: LocalVault, clock: Hou
     vault.keep = replace(vault.keep, yearly=1)
     base = replicated(vault, clock)
     away(vault, clock, 12)
-    assert raws(vault, WEB)[0] == base and len(raws(vault, WEB)) == 3
+    assert snapnames(vault, WEB)[0] == base and len(snapnames(vault, WEB)) == 3
     assert [hold.tag for hold in vault.zfs.holds([f"{WEB}@{base}"])] == ["zborg:to:offsite"]
 
 
@@ -98,12 +98,12 @@ def test_somebody_else_s_hold_and_another_target_s_base_keep_it(vault: LocalVaul
     base = replicated(vault, clock)
     vault.zfs.hold("mine", f"{WEB}@{base}")
     away(vault, clock, 12)
-    assert raws(vault, WEB)[0] == base
+    assert snapnames(vault, WEB)[0] == base
     vault.zfs.release("mine", f"{WEB}@{base}")
     record = vault.zfs.datasets(WEB)[0].properties["zborg:target.offsite"]
     vault.zfs.set([WEB], {"zborg:target.other": record})  # no limit is known for it
     rotate(limited(vault, clock))
-    assert raws(vault, WEB)[0] == base
+    assert snapnames(vault, WEB)[0] == base
 
 
 def test_a_target_that_was_taken_out_of_the_configuration_is_told_of(vault: LocalVault, clock: Hours) -> None:
@@ -115,7 +115,7 @@ def test_a_target_that_was_taken_out_of_the_configuration_is_told_of(vault: Loca
     told = of(rotate(context), "offsite")
     assert told.status is Status.WARNING and "1 dataset still" in told.message
     assert "zfs inherit -r zborg:target.offsite tank/borg" in told.remedy
-    assert base in raws(vault, WEB)
+    assert base in snapnames(vault, WEB)
     assert all(one.subject != "offsite" for one in rotate(world(vault, clock)).outcomes)
 
 
@@ -128,7 +128,7 @@ def test_a_quiet_dataset_whose_copy_is_up_to_date_is_not_behind(vault: LocalVaul
     clock.tick(-24)
     report = rotate(limited(vault, clock))
     assert [one.kind for one in report.outcomes] == ["dataset", "dataset"]
-    assert base in raws(vault, WEB)
+    assert base in snapnames(vault, WEB)
 
 
 def test_a_first_stream_that_takes_long_is_not_given_up(vault: LocalVault, clock: Hours) -> None:
@@ -136,22 +136,22 @@ def test_a_first_stream_that_takes_long_is_not_given_up(vault: LocalVault, clock
     another target has something in common is no help either."""
     dataset_only(vault, "web1")
     nights(vault, clock, 1)
-    (first,) = raws(vault, WEB)
+    (first,) = snapnames(vault, WEB)
     vault.zfs.hold("zborg:to:offsite", f"{WEB}@{first}")
     record = f"source_guid={vault.zfs.datasets(WEB)[0].guid} base=- flags=lec"
     vault.zfs.set([WEB], {"zborg:target.offsite": record, "zborg:target.other": record.replace("-", "999")})
     away(vault, clock, 12)
-    assert raws(vault, WEB)[0] == first
+    assert snapnames(vault, WEB)[0] == first
 
 
 def test_what_is_on_its_way_for_too_long_goes_as_well(vault: LocalVault, clock: Hours) -> None:
     base = replicated(vault, clock)
     nights(vault, clock, 1)
-    cut = raws(vault, WEB)[-1]
+    cut = snapnames(vault, WEB)[-1]
     vault.zfs.hold("zborg:to:offsite", f"{WEB}@{cut}")
     away(vault, clock, 13)
-    assert not {base, cut} & set(raws(vault, WEB))
-    assert {mark.raw for mark in vault.zfs.bookmarks(WEB)} == {base, cut}
+    assert not {base, cut} & set(snapnames(vault, WEB))
+    assert {mark.bookname for mark in vault.zfs.bookmarks(WEB)} == {base, cut}
     assert replicate(limited(vault, clock)).exit is Exit.OK
 
 

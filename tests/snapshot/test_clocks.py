@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.harness.steps import backup, replicate, snapshot
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, nights, of, raws, shown, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, of, shown, snapnames, world
 from zborg.errors import Exit
 from zborg.model import Status
 from zborg.planning.clocks import APART, FAR, REMEDY, apart
@@ -68,10 +68,10 @@ def test_no_snapshot_is_named_by_a_clock_that_the_storage_contradicts(
     report = snapshot(remote(vault, clock, side * timedelta(hours=3)))
     assert report.exit is Exit.CONFLICT
     assert "the clock of the storage says " in report.outcomes[0].message
-    assert raws(vault, "tank/borg/web1") == []
+    assert snapnames(vault, "tank/borg/web1") == []
     warned = snapshot(remote(vault, clock, side * timedelta(minutes=20)))
     assert (warned.exit, of(warned, "the storage").status) == (Exit.OK, Status.WARNING)
-    assert len(raws(vault, "tank/borg/web1")) == 1
+    assert len(snapnames(vault, "tank/borg/web1")) == 1
     clock.tick()
     assert snapshot(remote(vault, clock, timedelta(seconds=30))).status is Status.OK
 

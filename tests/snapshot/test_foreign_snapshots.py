@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness.steps import replicate
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, nights, raws, world
+from tests.harness.worlds.steps import Hours, dataset_only, nights, snapnames, world
 from zborg.errors import Exit
 from zborg.model import Outcome, SnapshotName
 from zborg.model.text.remedy import parse
@@ -74,7 +74,7 @@ def typed(vault: LocalVault, line: str) -> None:
     words = shlex.split(line)
     if words[:2] == ["zfs", "destroy"]:
         dataset, _, several = words[2].partition("@")
-        there = {one.raw: one.guid for one in vault.far.snapshots(dataset)}
+        there = {one.snapname: one.guid for one in vault.far.snapshots(dataset)}
         assert len(words) == 3 and set(several.split(",")) <= set(there), line
         vault.far.destroy(dataset, {raw: there[raw] for raw in several.split(",")})
     else:
@@ -98,7 +98,7 @@ def typed(vault: LocalVault, line: str) -> None:
 def test_just_these_are_destroyed_by_what_is_printed(
     vault: LocalVault, sent: Context, names: list[str], who: str
 ) -> None:
-    before = raws(vault, "tank/borg/web1")[:2]
+    before = snapnames(vault, "tank/borg/web1")[:2]
     for raw in names:
         vault.far.snapshot(COPY, raw, {})
     found = conflict(sent)
@@ -106,7 +106,7 @@ def test_just_these_are_destroyed_by_what_is_printed(
     sentence, commands = parse(found.remedy)
     assert sentence.startswith("on offsite, as root,") and len(commands) == 1
     typed(vault, commands[0])
-    assert [one.raw for one in vault.far.snapshots(COPY)] == before, "nothing of zborg's went"
+    assert [one.snapname for one in vault.far.snapshots(COPY)] == before, "nothing of zborg's went"
     assert replicate(sent).exit is Exit.OK
 
 

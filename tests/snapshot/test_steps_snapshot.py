@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness.steps import backup, list_holds, list_snapshots, place_holds, replicate, rotate, snapshot
 from tests.harness.worlds.local import LocalVault
-from tests.harness.worlds.steps import Hours, dataset_only, destroy, nights, of, raws, shown, world
+from tests.harness.worlds.steps import Hours, dataset_only, destroy, nights, of, shown, snapnames, world
 from zborg.errors import Exit, UsageError
 from zborg.model import P_RUN, P_STATE, P_TRANSACTION, State, Status
 from zborg.model.storage.zfs import P_LABEL
@@ -24,7 +24,7 @@ def test_snapshot_is_one_instant_and_marks_each_dataset(vault: LocalVault, clock
     clock.tick()
     report = snapshot(context)
     found = {s.dataset: s for s in vault.zfs.snapshots("tank/borg")}
-    assert {s.raw for s in found.values()} == {"zborg_2026-02-12T154933Z"}
+    assert {s.snapname for s in found.values()} == {"zborg_2026-02-12T154933Z"}
     assert {s.properties[P_RUN] for s in found.values()} == {report.run}
     assert found["tank/borg/web1"].properties[P_STATE] == "ok"
     assert int(found["tank/borg/web1"].properties[P_TRANSACTION]) > 0
@@ -60,7 +60,7 @@ def test_what_was_snapshotted_is_old_although_the_roots_snapshots_are_gone(
     backup(world(vault, clock))
     clock.tick()
     snapshot(world(vault, clock))
-    destroy(vault.zfs, "tank/borg", *raws(vault, "tank/borg"))
+    destroy(vault.zfs, "tank/borg", *snapnames(vault, "tank/borg"))
     clock.tick()
     snapshot(world(vault, clock))
     assert [s.state for s in vault.zfs.snapshots("tank/borg/web1")] == [State.OK, None]
@@ -101,7 +101,7 @@ def test_snapshot_refuses_a_clock_behind_the_newest(vault: LocalVault, clock: Ho
     snapshot(world(vault, clock))
     clock.tick(-2)
     report = snapshot(world(vault, clock))
-    assert (report.exit, len(raws(vault, "tank/borg/web1"))) == (Exit.CONFLICT, 1)
+    assert (report.exit, len(snapnames(vault, "tank/borg/web1"))) == (Exit.CONFLICT, 1)
     assert "is already there" in report.outcomes[0].message
 
 
@@ -124,14 +124,14 @@ def test_without_news_none_is_taken_and_status_has_nothing_to_say_against_it(
     backup(world(vault, clock))
     clock.tick()
     snapshot(world(vault, clock))
-    before = raws(vault, "tank/borg/web1")
+    before = snapnames(vault, "tank/borg/web1")
     clock.tick(24 * 3)
     dry = snapshot(world(vault, clock), dry_run=True)
     assert dry.plan == (f"nothing changed since {before[0]}, so none is taken",)
     report = snapshot(world(vault, clock))
     (outcome,) = report.outcomes
     assert (report.exit, report.status, outcome.status) == (Exit.OK, Status.OK, Status.SKIPPED)
-    assert before[0] in outcome.message and raws(vault, "tank/borg/web1") == before
+    assert before[0] in outcome.message and snapnames(vault, "tank/borg/web1") == before
     step = shown(vault, clock, "snapshot")
     assert step.status is Status.OK and "overdue" not in step.message and "nothing changed" in step.message
 
@@ -156,7 +156,7 @@ def test_whatever_is_new_is_a_reason_for_a_snapshot(vault: LocalVault, clock: Ho
     assert taken() and not taken()
     dataset_only(vault, "web3")
     assert taken() and not taken()
-    destroy(vault.zfs, "tank/borg/web2", raws(vault, "tank/borg/web2")[-1])
+    destroy(vault.zfs, "tank/borg/web2", snapnames(vault, "tank/borg/web2")[-1])
     assert taken() and not taken()
     last = vault.zfs.snapshots("tank/borg/web1")[-1]
     vault.zfs.set([last.full], {P_TRANSACTION: "1"})
@@ -174,7 +174,7 @@ def test_what_somebody_elses_snapshot_has_taken_in_is_news_all_the_same(
     vault.zfs.snapshot("tank/borg", "autosnap_hourly", {})
     clock.tick()
     assert snapshot(world(vault, clock)).outcomes[0].status is Status.OK
-    assert len(raws(vault, "tank/borg/of-no-host")) == 3
+    assert len(snapnames(vault, "tank/borg/of-no-host")) == 3
 
 
 def test_a_backup_that_came_to_nothing_is_news(vault: LocalVault, clock: Hours) -> None:
@@ -238,7 +238,7 @@ def test_a_bad_label_is_refused_before_anything_is_done(vault: LocalVault, clock
     for bad in ("", "two words", "2026-02-12", "zborg_mine"):
         with pytest.raises(UsageError, match="--label"):
             snapshot(world(vault, clock), label=bad)
-    assert raws(vault, "tank/borg/web1") == []
+    assert snapnames(vault, "tank/borg/web1") == []
 
 
 def test_a_label_goes_with_the_copy(vault: LocalVault, clock: Hours) -> None:

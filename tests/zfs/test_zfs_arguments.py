@@ -78,7 +78,7 @@ def test_a_name_that_zfs_does_not_make_is_refused(name: str) -> None:
     ):
         with pytest.raises(ZborgError, match="something else than a name"):
             read(text)
-    assert parse.snapshots("vault/my data@%recv-1:2.3_4\t1\t1\t1\t0\t0\t-\n")[0].raw == "%recv-1:2.3_4"
+    assert parse.snapshots("vault/my data@%recv-1:2.3_4\t1\t1\t1\t0\t0\t-\n")[0].snapname == "%recv-1:2.3_4"
 
 
 @pytest.mark.parametrize("tag", ["", "-x", "a b", "a\tb", ".a"])

@@ -42,20 +42,20 @@ class Pool:
 
     def _answer(self, command: tuple[str, ...]) -> str:
         if "holds" in command:
-            raws = [full.partition("@")[2] for full in command[command.index("-H") + 1 :]]
-            return "".join(f"{WEB}@{raw}\t{self.holds[raw]}\tMon Nov  2  6:29 2026\n" for raw in raws)
-        raws = [raw for word in command if "@" in word for raw in word.partition("@")[2].split(",")]
+            snapnames = [full.partition("@")[2] for full in command[command.index("-H") + 1 :]]
+            return "".join(f"{WEB}@{raw}\t{self.holds[raw]}\tMon Nov  2  6:29 2026\n" for raw in snapnames)
+        snapnames = [raw for word in command if "@" in word for raw in word.partition("@")[2].split(",")]
         if command[1] == "list" and "-r" in command:
-            raws = list(self.guids)
+            snapnames = list(self.guids)
         if command[1] == "list":
-            if gone := [raw for raw in raws if raw not in self.guids]:
+            if gone := [raw for raw in snapnames if raw not in self.guids]:
                 self._fail(command, f"cannot open '{WEB}@{gone[0]}': dataset does not exist")
-            return "".join(self._row(raw) for raw in raws)
+            return "".join(self._row(raw) for raw in snapnames)
         if "-n" in command:
-            return "".join(f"destroy\t{WEB}@{raw}\n" for raw in raws) + f"reclaim\t{len(raws)}\n"
-        if held := [raw for raw in raws if raw in self.holds]:
+            return "".join(f"destroy\t{WEB}@{raw}\n" for raw in snapnames) + f"reclaim\t{len(snapnames)}\n"
+        if held := [raw for raw in snapnames if raw in self.holds]:
             self._fail(command, f"cannot destroy snapshot {WEB}@{held[0]}: it's being held.")
-        for raw in raws:
+        for raw in snapnames:
             self.guids.pop(raw)
         return ""
 

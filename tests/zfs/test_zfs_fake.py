@@ -26,7 +26,7 @@ def test_failures_can_be_injected_before_any_effect(tmp_path: Path) -> None:
     zfs.snapshot("tank", "a", {})
     with pytest.raises(CommandFailed, match="out of space"):
         zfs.snapshot("tank", "b", {})
-    assert [s.raw for s in zfs.snapshots("tank")] == ["a"]
+    assert [s.snapname for s in zfs.snapshots("tank")] == ["a"]
 
 
 def test_two_machines_joined_by_a_pipe(tmp_path: Path) -> None:

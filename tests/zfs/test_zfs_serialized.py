@@ -46,7 +46,7 @@ def test_properties_are_zborgs_and_its_own() -> None:
     other = listed("tank/a@t", SNAPSHOT, createtxg="9", userrefs="2", clones="tank/c,tank/d")
     first, second = snapshots([one, other])
     assert second.properties == {P_RUN: "r1", P_STATE: "ok\ntank/a@t\tzborg:state\tok"}
-    assert (first.raw, first.properties, first.holds, first.clones) == ("t", {}, 2, ("tank/c", "tank/d"))
+    assert (first.snapname, first.properties, first.holds, first.clones) == ("t", {}, 2, ("tank/c", "tank/d"))
 
 
 @pytest.mark.parametrize("column", ["guid", "createtxg", "creation", "used", "userrefs"])

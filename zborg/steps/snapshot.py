@@ -84,7 +84,7 @@ def _gather(run: StepRun) -> _Facts:
     newest = max(ours, key=lambda s: s.createtxg, default=None)
     since = newest.name.at if newest and newest.name else None
     last = {s.dataset: s for s in found}  # oldest first
-    latest = {name: s for name, s in last.items() if newest and s.raw == newest.raw}
+    latest = {name: s for name, s in last.items() if newest and s.snapname == newest.snapname}
     committed = _transactions(context, datasets)
     marked_busy = {name for name, one in latest.items() if one.state is State.BUSY}
     return _Facts(datasets, newest, latest, _states(context, since, committed, marked_busy), committed)
@@ -155,7 +155,7 @@ def _is_same(facts: _Facts, dataset: Dataset, *, marked: bool) -> bool:
 
 
 def _unchanged(facts: _Facts) -> str:
-    return f"nothing changed since {facts.newest.raw if facts.newest else 'the last'}, so none is taken"
+    return f"nothing changed since {facts.newest.snapname if facts.newest else 'the last'}, so none is taken"
 
 
 def _skip(run: StepRun, facts: _Facts) -> list[Outcome]:

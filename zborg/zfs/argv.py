@@ -112,8 +112,8 @@ def hide_snapshots(datasets: Iterable[str]) -> Argv:
     return ("zfs", "set", "snapdir=hidden", *map(names.dataset, datasets))
 
 
-def snapshot(root: str, raw: str, properties: Mapping[str, str]) -> Argv:
-    return ("zfs", "snapshot", "-r", *_options(properties), names.snapshot(f"{root}@{raw}"))
+def snapshot(root: str, snapname: str, properties: Mapping[str, str]) -> Argv:
+    return ("zfs", "snapshot", "-r", *_options(properties), names.snapshot(f"{root}@{snapname}"))
 
 
 def set_properties(subjects: Iterable[str], properties: Mapping[str, str]) -> Argv:
@@ -125,18 +125,18 @@ def list_these(snapshots: Iterable[str]) -> Argv:
     return ("zfs", "list", "-Hp", "-t", "snapshot", "-o", SNAPSHOT_COLUMNS, *map(names.snapshot, snapshots))
 
 
-def _these(dataset: str, raws: Iterable[str]) -> str:
+def _these(dataset: str, snapnames: Iterable[str]) -> str:
     """DATASET@A,B: each by its name. A range (A%C) would take along what came between, whoever made it."""
-    return f"{names.dataset(dataset)}@{','.join(map(names.component, raws))}"
+    return f"{names.dataset(dataset)}@{','.join(map(names.component, snapnames))}"
 
 
-def destroy_snapshots(dataset: str, raws: Iterable[str]) -> Argv:
-    return ("zfs", "destroy", _these(dataset, raws))
+def destroy_snapshots(dataset: str, snapnames: Iterable[str]) -> Argv:
+    return ("zfs", "destroy", _these(dataset, snapnames))
 
 
-def freed(dataset: str, raws: Iterable[str]) -> Argv:
+def freed(dataset: str, snapnames: Iterable[str]) -> Argv:
     """-n destroys nothing; -v and -p say how many bytes that would free, in one number."""
-    return ("zfs", "destroy", "-n", "-v", "-p", _these(dataset, raws))
+    return ("zfs", "destroy", "-n", "-v", "-p", _these(dataset, snapnames))
 
 
 def destroy_bookmark(bookmark: str) -> Argv:
@@ -160,9 +160,9 @@ def release(tag: str, snapshots: Iterable[str]) -> Argv:
     return ("zfs", "release", names.tag(tag), *map(names.snapshot, snapshots))
 
 
-def bookmark(snapshot: str, raw: str) -> Argv:
+def bookmark(snapshot: str, bookname: str) -> Argv:
     dataset = names.snapshot(snapshot).partition("@")[0]
-    return ("zfs", "bookmark", snapshot, names.bookmark(f"{dataset}#{raw}"))
+    return ("zfs", "bookmark", snapshot, names.bookmark(f"{dataset}#{bookname}"))
 
 
 def clone(snapshot: str, dataset: str) -> Argv:

@@ -104,8 +104,8 @@ class CommandZfs:
         for chunk in _chunks(datasets):
             self._run(argv.hide_snapshots(chunk))
 
-    def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
-        self._run(argv.snapshot(root, raw, properties), timeout=LISTING)
+    def snapshot(self, root: str, snapname: str, properties: Mapping[str, str]) -> None:
+        self._run(argv.snapshot(root, snapname, properties), timeout=LISTING)
 
     def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
         """One command per 100 names."""
@@ -134,11 +134,11 @@ class CommandZfs:
             with messages.unless("no such tag on this dataset", "does not exist", only=True):
                 self._run(argv.release(tag, chunk))
 
-    def bookmark(self, snapshot: str, raw: str) -> None:
+    def bookmark(self, snapshot: str, bookname: str) -> None:
         try:
-            self._run(argv.bookmark(snapshot, raw))
+            self._run(argv.bookmark(snapshot, bookname))
         except CommandFailed as error:
-            standing = f"{snapshot.partition('@')[0]}#{raw}"
+            standing = f"{snapshot.partition('@')[0]}#{bookname}"
             if not messages.says(error, "bookmark exists") or not self._same_guid(snapshot, standing):
                 raise
 
@@ -152,15 +152,15 @@ class CommandZfs:
         destroyed: list[str] = []
         for batch in _batches(dataset, doomed):
             free = [s for s in self._standing(dataset, batch) if not s.holds and not s.clones]
-            same = {s.raw for s in free if s.guid == doomed[s.raw]}
-            if raws := [raw for raw in batch if raw in same]:
-                self._destroy(dataset, raws)
-                destroyed += raws
+            same = {s.snapname for s in free if s.guid == doomed[s.snapname]}
+            if snapnames := [name for name in batch if name in same]:
+                self._destroy(dataset, snapnames)
+                destroyed += snapnames
         return tuple(destroyed)
 
-    def _standing(self, dataset: str, raws: Sequence[str]) -> list[Snapshot]:
+    def _standing(self, dataset: str, snapnames: Sequence[str]) -> list[Snapshot]:
         """Those that are there, without zborg's properties. Only when one is gone all are listed."""
-        fulls = [f"{dataset}@{raw}" for raw in raws]
+        fulls = [f"{dataset}@{name}" for name in snapnames]
         try:
             return list(parse.snapshots(self._run(argv.list_these(fulls), timeout=LISTING)))
         except CommandFailed as error:
@@ -170,25 +170,25 @@ class CommandZfs:
         wanted = set(fulls)
         return [one for one in listed if one.full in wanted]
 
-    def _destroy(self, dataset: str, raws: Sequence[str]) -> None:
-        command = argv.destroy_snapshots(dataset, raws)
+    def _destroy(self, dataset: str, snapnames: Sequence[str]) -> None:
+        command = argv.destroy_snapshots(dataset, snapnames)
         try:
             self._run(command, timeout=DESTROYING)
         except CommandFailed as error:
             # OpenZFS 2.1 calls a held snapshot just as busy as one that is being sent.
             held = messages.says(error, "it's being held", "dataset is busy")
-            if held and (holders := self._holders(dataset, raws)):
+            if held and (holders := self._holders(dataset, snapnames)):
                 raise messages.explain(error, command, f"held by {holders}") from error
             raise
 
-    def _holders(self, dataset: str, raws: Sequence[str]) -> str:
+    def _holders(self, dataset: str, snapnames: Sequence[str]) -> str:
         with suppress(ZborgError):  # the failure itself matters more than who caused it
-            held = [one.full for one in self._standing(dataset, raws) if one.holds]
+            held = [one.full for one in self._standing(dataset, snapnames) if one.holds]
             return ", ".join(f"{hold.tag} on {hold.snapshot}" for hold in self.holds(held))
         return ""
 
-    def freed(self, dataset: str, raws: Sequence[str]) -> int:
-        commands = [argv.freed(dataset, batch) for batch in _batches(dataset, raws)]
+    def freed(self, dataset: str, snapnames: Sequence[str]) -> int:
+        commands = [argv.freed(dataset, batch) for batch in _batches(dataset, snapnames)]
         return sum(parse.reclaim(self._run(command, timeout=LISTING)) for command in commands)
 
     def destroy_bookmark(self, bookmark: str) -> None:
@@ -313,16 +313,16 @@ def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:
     return (items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK))
 
 
-def _batches(dataset: str, raws: Iterable[str]) -> Iterator[list[str]]:
+def _batches(dataset: str, snapnames: Iterable[str]) -> Iterator[list[str]]:
     """The names in parts that a command line can take, whatever their number."""
     batch: list[str] = []
     length = 0
-    for raw in raws:
-        length += len(dataset) + len(raw) + 2  # the @ and what divides
+    for name in snapnames:
+        length += len(dataset) + len(name) + 2  # the @ and what divides
         if batch and length > _LONGEST:
             yield batch
-            batch, length = [], len(dataset) + len(raw) + 2
-        batch.append(raw)
+            batch, length = [], len(dataset) + len(name) + 2
+        batch.append(name)
     if batch:
         yield batch
 

@@ -169,9 +169,9 @@ class LibZfs:
     def hide_snapshots(self, *datasets: str) -> None:
         self._commands.hide_snapshots(*datasets)
 
-    def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
-        with self._library(argv.snapshot(root, raw, properties)) as zfs:
-            zfs.get_dataset(root).snapshot(f"{root}@{raw}", fsopts=dict(properties), recursive=True)
+    def snapshot(self, root: str, snapname: str, properties: Mapping[str, str]) -> None:
+        with self._library(argv.snapshot(root, snapname, properties)) as zfs:
+            zfs.get_dataset(root).snapshot(f"{root}@{snapname}", fsopts=dict(properties), recursive=True)
 
     def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
         """All of one name at once, name after name."""
@@ -204,14 +204,16 @@ class LibZfs:
             with done, self._library(argv.release(tag, [full])) as zfs:
                 zfs.get_snapshot(full).release(tag)
 
-    def bookmark(self, snapshot: str, raw: str) -> None:
-        command = argv.bookmark(snapshot, raw)
+    def bookmark(self, snapshot: str, bookname: str) -> None:
+        command = argv.bookmark(snapshot, bookname)
         with self._library(command) as zfs:
             found = zfs.get_snapshot(snapshot)
             try:
-                found.bookmark(raw)
+                found.bookmark(bookname)
             except FileExistsError as error:
-                guids = {one.guid for one in map(_bookmark, found.parent.bookmarks) if one.raw == raw}
+                guids = {
+                    one.guid for one in map(_bookmark, found.parent.bookmarks) if one.bookname == bookname
+                }
                 if guids != {found.properties["guid"].rawvalue}:
                     output = f"cannot create bookmark '{command[-1]}': bookmark exists"
                     raise _failed(command, output) from error
@@ -223,23 +225,25 @@ class LibZfs:
         command = argv.destroy_snapshots(dataset, doomed)
         with self._library(command):
             standing = self._standing(dataset, doomed)
-            free = {s.raw for s in standing if s.guid == doomed[s.raw] and not s.holds and not s.clones}
-            raws = tuple(raw for raw in doomed if raw in free)
-            if raws:
-                self._destroy(command, dataset, raws)
-        return raws
+            free = {
+                s.snapname for s in standing if s.guid == doomed[s.snapname] and not s.holds and not s.clones
+            }
+            snapnames = tuple(name for name in doomed if name in free)
+            if snapnames:
+                self._destroy(command, dataset, snapnames)
+        return snapnames
 
-    def _standing(self, dataset: str, raws: Iterable[str]) -> tuple[Snapshot, ...]:
+    def _standing(self, dataset: str, snapnames: Iterable[str]) -> tuple[Snapshot, ...]:
         """Those that are there, looked up by their names."""
-        return serialized.snapshots(self._listed([f"{dataset}@{raw}" for raw in raws]))
+        return serialized.snapshots(self._listed([f"{dataset}@{name}" for name in snapnames]))
 
-    def _destroy(self, command: argv.Argv, dataset: str, raws: Sequence[str]) -> None:
+    def _destroy(self, command: argv.Argv, dataset: str, snapnames: Sequence[str]) -> None:
         found = self._zfs.get_dataset(dataset)
         try:
-            found.delete_snapshots({"all": False, "snapshots": list(raws), "defer": False})
+            found.delete_snapshots({"all": False, "snapshots": list(snapnames), "defer": False})
         except self._failure as error:
             # OpenZFS 2.1 calls a held snapshot just as busy as one that is being sent.
-            fulls = [one.full for one in self._standing(dataset, raws) if one.holds]
+            fulls = [one.full for one in self._standing(dataset, snapnames) if one.holds]
             if holders := ", ".join(f"{hold.tag} on {hold.snapshot}" for hold in self._holds(fulls)):
                 raise _failed(command, str(error), f"held by {holders}") from error
             raise
@@ -256,8 +260,8 @@ class LibZfs:
     def remove(self, dataset: str, guid: str) -> None:
         self._commands.remove(dataset, guid)
 
-    def freed(self, dataset: str, raws: Sequence[str]) -> int:
-        return self._commands.freed(dataset, raws)
+    def freed(self, dataset: str, snapnames: Sequence[str]) -> int:
+        return self._commands.freed(dataset, snapnames)
 
     def clone(self, snapshot: str, dataset: str) -> str:
         return self._commands.clone(snapshot, dataset)

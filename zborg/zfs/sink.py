@@ -232,26 +232,26 @@ def name_of(begin: Begin, held: Sequence[Snapshot], now: datetime) -> str:
     The name is the sender's word: it must be one that zborg gives, newer than all that are held, and
     not of the future, or one stream could keep all that follow out.
     """
-    raw = begin.to_name.partition("@")[2]
-    name = SnapshotName.parse(raw)
+    snapname = begin.to_name.partition("@")[2]
+    name = SnapshotName.parse(snapname)
     if name is None:
-        raise refuse(f"{raw[:80]!r} is not a name that zborg gives")
+        raise refuse(f"{snapname[:80]!r} is not a name that zborg gives")
     newest = _newest(held)
     if begin.from_guid != (newest.guid if newest else None):
         raise refuse(_not_after(begin, newest))
     latest = max((one.name.at for one in held if one.name), default=None)
     if latest is not None and name.at <= latest:
-        raise refuse(f"{raw} is not later than the newest held, {SnapshotName(latest)}")
+        raise refuse(f"{snapname} is not later than the newest held, {SnapshotName(latest)}")
     if name.at > now + AHEAD:
-        raise refuse(f"{raw} is of the future; here it is {moment(now)}", "set the clocks")
+        raise refuse(f"{snapname} is of the future; here it is {moment(now)}", "set the clocks")
     if sum(_is_young(one, now) for one in held) >= MOST_A_DAY:
         raise refuse(f"{MOST_A_DAY} snapshots arrived here within a day", "the rest may come tomorrow")
-    return raw
+    return snapname
 
 
 def _not_after(begin: Begin, newest: Snapshot | None) -> str:
     comes = f"an increment on guid {begin.from_guid}" if begin.from_guid else "a full stream"
-    held = f"the newest held is @{newest.raw} (guid {newest.guid})" if newest else "nothing is held"
+    held = f"the newest held is @{newest.snapname} (guid {newest.guid})" if newest else "nothing is held"
     return f"{comes}, and {held}"
 
 

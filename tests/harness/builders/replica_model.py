@@ -70,7 +70,7 @@ class Copy:
 
     def _receive(self, snapshot: Snapshot, here: Side) -> None:
         assert snapshot in here.snapshots and snapshot.name
-        assert snapshot.raw not in {s.raw for s in self.snapshots}
+        assert snapshot.snapname not in {s.snapname for s in self.snapshots}
         txg = self.snapshots[-1].createtxg + 1 if self.snapshots else 900_000
         self.snapshots.append(replace(snapshot, dataset=THERE, createtxg=txg))
 
@@ -114,13 +114,17 @@ def check_conflict(found: Divergence, pair: Pair) -> None:
     here, there = pair.source, pair.target
     newest = there.newest
     known = {anchor.guid for anchor in here.anchors}
-    names_taken = {s.raw for s in here.ours} & {s.raw for s in there.snapshots if s.guid not in known}
+    names_taken = {s.snapname for s in here.ours} & {
+        s.snapname for s in there.snapshots if s.guid not in known
+    }
     match found.kind:
         case Kind.NO_COMMON_BASE:
             assert there.dataset and not known & {s.guid for s in there.snapshots}
         case Kind.SOURCE_SHRUNK:
             assert newest and there.ours
-            assert not here.ours or (newest.guid not in known and here.ours[-1].raw < there.ours[-1].raw)
+            assert not here.ours or (
+                newest.guid not in known and here.ours[-1].snapname < there.ours[-1].snapname
+            )
         case Kind.DIVERGED | Kind.FOREIGN:
             assert newest and (newest.guid not in known or names_taken)
         case _:

@@ -113,5 +113,5 @@ def fleet() -> tuple[Tree, Tree]:
 
 def marked(days: Sequence[int], left: Sequence[int] = ()) -> Side:
     """A source with a bookmark of ours for each day, and the snapshots that are left."""
-    marks = tuple(replace(mark(snap(day)), raw=snap(day).raw) for day in days)
+    marks = tuple(replace(mark(snap(day)), bookname=snap(day).snapname) for day in days)
     return Side(HERE, dataset(HERE), tuple(snap(day) for day in left), marks)

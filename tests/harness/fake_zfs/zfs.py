@@ -244,15 +244,15 @@ class FakeZfs(Streams):
         snap = one.snaps.get(raw)
         return bool(snap and snap.guid == guid and not snap.holds and not self._clones(f"{one.name}@{raw}"))
 
-    def freed(self, dataset: str, raws: Sequence[str]) -> int:
+    def freed(self, dataset: str, snapnames: Sequence[str]) -> int:
         """Bytes of the files that are in these snapshots only: by their content, which the fake copies."""
-        if not raws:
+        if not snapnames:
             return 0
-        command = argv.freed(dataset, raws)
+        command = argv.freed(dataset, snapnames)
         with self._lock:
-            self._begin("freed", dataset, tuple(raws))
+            self._begin("freed", dataset, tuple(snapnames))
             one = self._all.get(dataset) or self._refuse(command, f"cannot open '{dataset}': {GONE}")
-            doomed = [snap for raw, snap in one.snaps.items() if raw in raws]
+            doomed = [snap for raw, snap in one.snaps.items() if raw in snapnames]
             if not doomed:
                 self._refuse(command, "could not find any snapshots to destroy; check snapshot names.")
             rest = [snap.tree for snap in one.snaps.values() if snap not in doomed]

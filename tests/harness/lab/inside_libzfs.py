@@ -84,7 +84,7 @@ def test_a_listing_is_as_many_calls_whatever_there_is(zfs: LibZfs) -> None:
             assert len(zfs.datasets(name)) == 2 + number
             assert zfs.holds([one.full for one in listed]) == ()
             assert zfs.holds(()) == () and zfs.destroy(name, {}) == ()  # the library would look at all pools
-            guids = {one.raw: one.guid for one in listed if one.dataset == f"{name}/{number}"}
+            guids = {one.snapname: one.guid for one in listed if one.dataset == f"{name}/{number}"}
             assert zfs.destroy(f"{name}/{number}", guids) == (f"s{number}",)
         finally:
             zfs._zfs = counting.handle

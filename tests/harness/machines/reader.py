@@ -86,7 +86,7 @@ class Offsite:
         marks = [f"{one.full}\t{key}\t{value}" for one in found for key, value in one.properties.items()]
         self._write("properties", marks)
         for one in found:
-            with (self.directory / one.raw).open("wb") as file:
+            with (self.directory / one.snapname).open("wb") as file:
                 child = vault.far.send(Stream(one.full), file.fileno())
                 assert isinstance(child, FakeChild) and child.wait() == 0
                 child.close()

@@ -56,15 +56,15 @@ class Pair:
         return f"{dataset}@{raw}"
 
     def names(self, dataset: str) -> list[str]:
-        return [snapshot.raw for snapshot in self.zfs.snapshots(dataset)]
+        return [snapshot.snapname for snapshot in self.zfs.snapshots(dataset)]
 
     def guid(self, full: str) -> str:
         return next(s.guid for s in self.zfs.snapshots(full.partition("@")[0]) if s.full == full)
 
-    def destroy(self, dataset: str, *raws: str) -> tuple[str, ...]:
+    def destroy(self, dataset: str, *snapnames: str) -> tuple[str, ...]:
         """Those of these that are there, whatever their guid."""
-        guids = {s.raw: s.guid for s in self.zfs.snapshots(dataset) if s.dataset == dataset}
-        return self.zfs.destroy(dataset, {raw: guids.get(raw, "1") for raw in raws})
+        guids = {s.snapname: s.guid for s in self.zfs.snapshots(dataset) if s.dataset == dataset}
+        return self.zfs.destroy(dataset, {raw: guids.get(raw, "1") for raw in snapnames})
 
     def token(self, dataset: str) -> str | None:
         return self.zfs.datasets(dataset)[0].resume_token

@@ -37,8 +37,8 @@ def dataset_only(vault: LocalVault, *names: str) -> None:
         vault.endpoints[name] = vault.endpoint(1, "ssh-ed25519 AAAA")
 
 
-def raws(vault: LocalVault, dataset: str) -> list[str]:
-    return [s.raw for s in vault.zfs.snapshots(dataset) if s.dataset == dataset]
+def snapnames(vault: LocalVault, dataset: str) -> list[str]:
+    return [s.snapname for s in vault.zfs.snapshots(dataset) if s.dataset == dataset]
 
 
 def guids(zfs: object, dataset: str) -> list[str]:
@@ -48,7 +48,7 @@ def guids(zfs: object, dataset: str) -> list[str]:
 def destroy(zfs: Zfs, dataset: str, *names: str) -> tuple[str, ...]:
     """By hand, as it were: whatever is called so."""
     found = [s for s in zfs.snapshots(dataset) if s.dataset == dataset]
-    return zfs.destroy(dataset, {s.raw: s.guid for s in found if s.raw in names})
+    return zfs.destroy(dataset, {s.snapname: s.guid for s in found if s.snapname in names})
 
 
 def of(report: Report, subject: str) -> Outcome:

@@ -76,7 +76,7 @@ def test_of_many_copies_that_are_kept_a_plan_shows_some_and_counts_the_others() 
 
 def test_records_and_tokens_reach_their_datasets() -> None:
     here, there = fleet()
-    cut = replace(token(2, 0), to_name=f"tank/borg/db@{snap(2).raw}")
+    cut = replace(token(2, 0), to_name=f"tank/borg/db@{snap(2).snapname}")
     plan = plan_all(here, there, {"web1": "source_guid=5 base=- flags=plain"}, {"db": cut}, OFFSITE)
     assert isinstance(plan.datasets[0].steps[0], Resume)
     assert [c.kind for c in plan.conflicts] == [Kind.FOREIGN, Kind.SOURCE_RECREATED]
@@ -111,8 +111,8 @@ def test_the_plan_reads_like_its_golden_file() -> None:
     here, there = fleet()
     sides = {**there.sides, "mx": moved(target(0, token="1-abc"), "vault/zborg/mx")}
     here = Tree(here.root, {**here.sides, "mx": moved(source(0, 2), "tank/borg/mx")})
-    stale = replace(token(1, 0), to_name=f"tank/borg/mx@{snap(1).raw}", received=734_003_200)
-    cut = replace(token(1, 0), to_name=f"tank/borg/db@{snap(1).raw}")
+    stale = replace(token(1, 0), to_name=f"tank/borg/mx@{snap(1).snapname}", received=734_003_200)
+    cut = replace(token(1, 0), to_name=f"tank/borg/db@{snap(1).snapname}")
     plan = plan_all(here, Tree(there.root, sides), {}, {"mx": stale, "db": cut}, OFFSITE)
     assert list(plan.lines()) == (GOLDEN / "replication_plan.txt").read_text().splitlines()
 

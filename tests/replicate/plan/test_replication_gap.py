@@ -31,7 +31,9 @@ def test_only_what_zborg_took_after_the_newest_common_one_is_not_sent_yet() -> N
     found = gap(side(1, 2, 3, manual=(4,)), side(2, 9))
     assert [one.guid for one in found.unsent] == ["3"] and not found.closed
     assert [one.guid for one in found.here] == ["1", "4"], "rotated there, and nothing of zborg's"
-    words = f"1 in common, 1 not sent yet: {found.unsent[0].raw}, 2 others here alone, 1 other there alone"
+    words = (
+        f"1 in common, 1 not sent yet: {found.unsent[0].snapname}, 2 others here alone, 1 other there alone"
+    )
     assert str(found) == words
 
 

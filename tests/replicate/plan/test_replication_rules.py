@@ -45,10 +45,10 @@ pytestmark = pytest.mark.unit
 
 def test_a_target_that_was_written_to_shows_both_sides_and_both_ways_out() -> None:
     found = modified(source(1, 2), target(1))
-    last = f"{THERE}@{snap(1).raw}"
+    last = f"{THERE}@{snap(1).snapname}"
     assert found.kind is Kind.MODIFIED
     assert parse(found.remedy)[1] == (f"zfs get written {THERE}", f"zfs rollback {last}")
-    assert HERE in found.lines()[0] and "newest" in found.lines()[2] and snap(1).raw in found.lines()[3]
+    assert HERE in found.lines()[0] and "newest" in found.lines()[2] and snap(1).snapname in found.lines()[3]
 
 
 def test_a_dataset_without_a_snapshot_is_not_up_to_date() -> None:
@@ -226,7 +226,7 @@ def test_nothing_on_either_side_is_nothing_to_do() -> None:
 
 def test_foreign_snapshots_go_after_their_makers_holds() -> None:
     foreign = [
-        replace(snap(day), dataset=target(0).name, raw=f"by-hand-{day}", guid=f"x{day}", holds=day)
+        replace(snap(day), dataset=target(0).name, snapname=f"by-hand-{day}", guid=f"x{day}", holds=day)
         for day in (1, 2)
     ]
     there = replace(target(0), snapshots=(*target(0).snapshots, *foreign))

@@ -19,7 +19,7 @@ def test_snapshot_takes_all_below_at_once_with_properties(zfs_pair: Pair) -> Non
     assert [s.dataset for s in found] == [root, one, two]
     assert len({s.createtxg for s in found}) == 1 and len({s.guid for s in found}) == 3
     assert all(s.properties == {P_RUN: "run one", P_STATE: "ok"} and s.holds == 0 for s in found)
-    assert all(s.name is not None and str(s.name) == s.raw for s in found)
+    assert all(s.name is not None and str(s.name) == s.snapname for s in found)
     zfs.snapshot(root, "second", {})
     assert zfs_pair.names(one) == ["zborg_2026-02-12T144933Z", "second"]
 

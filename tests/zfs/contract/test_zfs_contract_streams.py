@@ -31,7 +31,7 @@ def test_send_in_full_then_increments_from_snapshot_and_bookmark(zfs_pair: Pair)
     (arrived,) = zfs.datasets(target)
     assert not arrived.mounted and arrived.mountpoint is None
     received = zfs.snapshots(target)
-    assert [s.raw for s in received] == ["a", "b", "c"]
+    assert [s.snapname for s in received] == ["a", "b", "c"]
     assert received[2].guid == zfs_pair.guid(c)
     assert received[2].createtxg != zfs.snapshots(name)[0].createtxg
     assert all(s.properties == {} for s in received)

@@ -104,7 +104,7 @@ class Snapshot:
     """A snapshot. guid is identity, createtxg is order; names and dates are for people."""
 
     dataset: str
-    raw: str  # the part after @
+    snapname: str  # the part after @, as ZFS calls it
     guid: str
     createtxg: int
     created: datetime
@@ -116,12 +116,12 @@ class Snapshot:
     @property
     def name(self) -> SnapshotName | None:
         """None when zborg did not write it; who took the snapshot does not matter."""
-        return SnapshotName.parse(self.raw)
+        return SnapshotName.parse(self.snapname)
 
     @property
     def full(self) -> str:
         """dataset@name, as ZFS takes it."""
-        return f"{self.dataset}@{self.raw}"
+        return f"{self.dataset}@{self.snapname}"
 
     @property
     def state(self) -> State | None:
@@ -152,14 +152,14 @@ class Bookmark:
     """What remains of a snapshot once it is destroyed: enough to send the next increment."""
 
     dataset: str
-    raw: str  # the part after #
+    bookname: str  # the part after #
     guid: str
     createtxg: int
 
     @property
     def full(self) -> str:
         """dataset#name, as ZFS takes it."""
-        return f"{self.dataset}#{self.raw}"
+        return f"{self.dataset}#{self.bookname}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +274,7 @@ class Zfs(Protocol):
     def hide_snapshots(self, *datasets: str) -> None:
         """snapdir=hidden: what lists their directories finds no `.zfs` there. Idempotent."""
 
-    def snapshot(self, root: str, raw: str, properties: Mapping[str, str]) -> None:
+    def snapshot(self, root: str, snapname: str, properties: Mapping[str, str]) -> None:
         """Snapshot root and all below it in one transaction group; every snapshot gets `properties`."""
 
     def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
@@ -289,7 +289,7 @@ class Zfs(Protocol):
         at that very moment (it names the tags of a hold): then of those in the same command none is gone.
         """
 
-    def freed(self, dataset: str, raws: Sequence[str]) -> int:
+    def freed(self, dataset: str, snapnames: Sequence[str]) -> int:
         """Bytes that destroying these together would free; destroys nothing. () frees nothing.
 
         Raises CommandFailed when none of them exists. More names than one command can take are asked for
@@ -305,7 +305,7 @@ class Zfs(Protocol):
     def release(self, tag: str, *snapshots: str) -> None:
         """Idempotent; a snapshot that is gone counts as released."""
 
-    def bookmark(self, snapshot: str, raw: str) -> None:
+    def bookmark(self, snapshot: str, bookname: str) -> None:
         """Idempotent when that bookmark already stands for that snapshot."""
 
     def destroy_bookmark(self, bookmark: str) -> None:

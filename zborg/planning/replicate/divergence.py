@@ -48,19 +48,23 @@ def undo(pair: Pair) -> str:
     )
 
 
-def rename_taken(pair: Pair, raws: Sequence[str]) -> str:
+def rename_taken(pair: Pair, snapnames: Sequence[str]) -> str:
     """Other snapshots of the target have the names that are to be sent."""
     name = pair.target.name
-    return on(pair.where, *(command("zfs", "rename", f"{name}@{raw}", f"{name}@{raw}-other") for raw in raws))
+    return on(
+        pair.where, *(command("zfs", "rename", f"{name}@{one}", f"{name}@{one}-other") for one in snapnames)
+    )
 
 
 def destroy_foreign(pair: Pair, foreign: Sequence[Snapshot]) -> str:
     """Exactly these, none of which zborg sent; their maker's holds go first."""
-    name, tools = pair.target.name, " and ".join(tools_of(one.raw for one in foreign))
+    name, tools = pair.target.name, " and ".join(tools_of(one.snapname for one in foreign))
     stop = f" once {tools} is set to leave {name} alone:" if tools else " if nobody needs these snapshots:"
     releases = [_release(one) for one in foreign if one.holds]
     parts = [foreign[at : at + _A_LINE] for at in range(0, len(foreign), _A_LINE)]
-    destroys = [command("zfs", "destroy", f"{name}@{','.join(one.raw for one in part)}") for part in parts]
+    destroys = [
+        command("zfs", "destroy", f"{name}@{','.join(one.snapname for one in part)}") for part in parts
+    ]
     return remedy(*releases, *destroys, first=f"on {pair.where}, as root,{stop}")
 
 

@@ -325,7 +325,7 @@ def _describe(side: Side) -> str:
         return "does not exist"
     text = f"dataset guid {side.dataset.guid}, {counted(len(side.snapshots), 'snapshot')}"
     if side.newest:
-        text += f", newest @{side.newest.raw} (guid {side.newest.guid})"
+        text += f", newest @{side.newest.snapname} (guid {side.newest.guid})"
     return text + (f", {counted(len(side.bookmarks), 'bookmark')}" if side.bookmarks else "")
 
 
@@ -357,7 +357,7 @@ def stale_bookmarks(source: Side, bases: Iterable[str], keep: int) -> tuple[Book
     if not wanted or not wanted <= places.keys():
         return ()
     oldest = min(places[guid] for guid in wanted)
-    ours = sorted((b for b in source.bookmarks if SnapshotName.parse(b.raw)), key=_order)
+    ours = sorted((b for b in source.bookmarks if SnapshotName.parse(b.bookname)), key=_order)
     return tuple(bookmark for bookmark in ours[: max(len(ours) - keep, 0)] if bookmark.createtxg < oldest)
 
 

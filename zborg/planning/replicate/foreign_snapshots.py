@@ -41,11 +41,11 @@ _TOOLS = tuple(
 )
 
 
-def tool_of(raw: str) -> str:
-    """The tool that names snapshots so (`raw` is what follows the @); "" for a name that tells nothing."""
-    return next((tool for tool, pattern in _TOOLS if pattern.fullmatch(raw)), "")
+def tool_of(snapname: str) -> str:
+    """The tool that names snapshots so (what follows the @); "" for a name that tells nothing."""
+    return next((tool for tool, pattern in _TOOLS if pattern.fullmatch(snapname)), "")
 
 
-def tools_of(raws: Iterable[str]) -> tuple[str, ...]:
+def tools_of(snapnames: Iterable[str]) -> tuple[str, ...]:
     """All of them, each once, in the order of the snapshots."""
-    return tuple(dict.fromkeys(tool for raw in raws if (tool := tool_of(raw))))
+    return tuple(dict.fromkeys(tool for name in snapnames if (tool := tool_of(name))))

@@ -219,22 +219,21 @@ def _apart(pair: Pair, newest: Snapshot) -> Divergence:
         message = "no snapshot and no bookmark of the source is on the target"
         return _conflict(Kind.NO_COMMON_BASE, pair, message, aside(pair))
     extra = after(pair.target.snapshots, common)
-    since = f"since the common base @{common.raw} (guid {common.guid})"
+    since = f"since the common base @{common.snapname} (guid {common.guid})"
     several = counted(len(extra), "snapshot")
     if all(one.name is None and not one.clones for one in extra):
-        tools = " and ".join(tools_of(one.raw for one in extra)) or "somebody other than zborg"
-        message = (
-            f"{since} {tools} took {several} of the copy, the newest @{newest.raw}: no increment fits on it"
-        )
+        tools = " and ".join(tools_of(one.snapname for one in extra)) or "somebody other than zborg"
+        last = newest.snapname
+        message = f"{since} {tools} took {several} of the copy, the newest @{last}: no increment fits on it"
         return _conflict(Kind.FOREIGN, pair, message, destroy_foreign(pair, extra))
-    message = f"{since} the target got {several} the source does not have, the newest @{newest.raw}"
+    message = f"{since} the target got {several} the source does not have, the newest @{newest.snapname}"
     return _conflict(Kind.DIVERGED, pair, message, aside(pair))
 
 
 def modified(source: Side, target: Side, where: str = "the target") -> Divergence:
     """What only the receive can tell: the target was written to, so its newest snapshot is not its state."""
     pair = Pair(source, target, where=where)
-    last = f"{target.name}@{target.newest.raw if target.newest else 'SNAPSHOT'}"
+    last = f"{target.name}@{target.newest.snapname if target.newest else 'SNAPSHOT'}"
     message = f"the target was written to since {last}, and an increment would have to overwrite that"
     return _conflict(Kind.MODIFIED, pair, message, undo(pair))
 
@@ -244,16 +243,16 @@ def _goes_back(pair: Pair) -> bool:
     here, there = pair.source.ours, pair.target.ours
     if not here or not there:
         return False
-    return here[-1].raw < there[-1].raw and pair.source.find(there[-1].guid) is None
+    return here[-1].snapname < there[-1].snapname and pair.source.find(there[-1].guid) is None
 
 
 def _collision(pair: Pair, steps: tuple[Step, ...]) -> Divergence | None:
     """ZFS refuses to receive a snapshot whose name the target has already, whatever its guid."""
-    raws = {s.raw for s in pair.target.snapshots}
+    snapnames = {s.snapname for s in pair.target.snapshots}
     taken = [
-        step.snapshot.raw
+        step.snapshot.snapname
         for step in steps
-        if not isinstance(step, Abandon | Mark) and step.snapshot.raw in raws
+        if not isinstance(step, Abandon | Mark) and step.snapshot.snapname in snapnames
     ]
     if not taken:
         return None

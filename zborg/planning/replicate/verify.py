@@ -55,4 +55,4 @@ def gap(source: Side, copy: Side) -> Gap:
 
 def _some(snapshots: Sequence[Snapshot]) -> str:
     rest = len(snapshots) - _NAMED
-    return ", ".join(one.raw for one in snapshots[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(one.snapname for one in snapshots[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

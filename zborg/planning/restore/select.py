@@ -124,7 +124,7 @@ def choose(snapshots: Sequence[Snapshot], at: SnapshotName | datetime | Label) -
 
 
 def _nothing(ordered: Sequence[Snapshot], at: SnapshotName | datetime | Label) -> UsageError:
-    good = [s.raw for s in ordered if s.state is State.OK]
+    good = [s.snapname for s in ordered if s.state is State.OK]
     if isinstance(at, Label):
         return UsageError(f"there is no snapshot labelled {at}; {_inventory(ordered, good)}", _FORMS)
     if isinstance(at, SnapshotName):
@@ -138,7 +138,7 @@ def _inventory(ordered: Sequence[Snapshot], good: Sequence[str]) -> str:
     if not ordered:
         return "there is none at all"
     if not good:
-        shown = ", ".join(s.raw for s in ordered[-5:])
+        shown = ", ".join(s.snapname for s in ordered[-5:])
         return f"none of {counted(len(ordered), 'snapshot')} is good, the newest: {shown}"
     if len(good) == 1:
         return f"of {counted(len(ordered), 'snapshot')} only {good[0]} is good"

@@ -250,9 +250,9 @@ class RotatePlan:
         """Per dataset what nothing keeps (the part after @), oldest first; only datasets that lose some."""
         doomed: dict[str, tuple[str, ...]] = {}
         for dataset, verdicts in groupby(self.verdicts, key=_dataset):
-            raws = tuple(v.snapshot.raw for v in verdicts if not v.keep)
-            if raws:
-                doomed[dataset] = raws
+            snapnames = tuple(v.snapshot.snapname for v in verdicts if not v.keep)
+            if snapnames:
+                doomed[dataset] = snapnames
         return doomed
 
     def lines(self) -> tuple[str, ...]:
@@ -292,10 +292,10 @@ def _dataset(verdict: Verdict) -> str:
 def _dataset_lines(dataset: str, verdicts: Sequence[Verdict]) -> Iterator[str]:
     doomed = sum(not verdict.keep for verdict in verdicts)
     yield f"{dataset}: {counted(len(verdicts), 'snapshot')}, {doomed} to destroy"
-    width = max(len(verdict.snapshot.raw) for verdict in verdicts)
+    width = max(len(verdict.snapshot.snapname) for verdict in verdicts)
     for verdict in verdicts:
         word = "keep" if verdict.keep else "destroy"
         reasons = "; ".join(verdict.reasons) or "no rule keeps it"
         if verdict.snapshot.label:
             reasons += f" (labelled {verdict.snapshot.label})"
-        yield f"  {word:<7}  {verdict.snapshot.raw:<{width}}  {reasons}"
+        yield f"  {word:<7}  {verdict.snapshot.snapname:<{width}}  {reasons}"

@@ -118,7 +118,7 @@ def _report(run: str, server: str, snapshots: Sequence[Snapshot]) -> Report:
 
 def _outcome(snapshot: Snapshot) -> Outcome:
     state = snapshot.state
-    words = f"{snapshot.raw}, marked {state.value}" if state else f"{snapshot.raw}, without a mark"
+    words = f"{snapshot.snapname}, marked {state.value}" if state else f"{snapshot.snapname}, without a mark"
     number = snapshot.properties.get(P_TRANSACTION, "")
     result = SnapshotTaken(
         snapshot=snapshot.full,

@@ -138,7 +138,7 @@ class _Sending:
         if self.unmarked:
             raise self.unmarked
         newest = self.plan.steps[-1]
-        reached = newest.snapshot.raw if not isinstance(newest, Abandon) else "nothing newer"
+        reached = newest.snapshot.snapname if not isinstance(newest, Abandon) else "nothing newer"
         words = f"now at {reached}, {counted(self.streams, 'stream')}"
         if self.lost:
             words += f"; a cut stream of {self.lost} bytes had to be given up"
@@ -245,14 +245,14 @@ class _Sending:
         return modified(now.source.side(name), now.copy.side(name), self.pair.target.name)
 
     def _copy(self, snapshot: Snapshot) -> str:
-        return f"{self.plan.target}@{snapshot.raw}"
+        return f"{self.plan.target}@{snapshot.snapname}"
 
     def _confirm(self, snapshot: Snapshot) -> None:
         """Only what the target says it has is a base: a resumed stream brings an older snapshot."""
         found = self.far.guid(self._copy(snapshot))
         if found != snapshot.guid:
             raise ZborgError(
-                f"after the stream of @{snapshot.raw} (guid {snapshot.guid}) the target shows "
+                f"after the stream of @{snapshot.snapname} (guid {snapshot.guid}) the target shows "
                 + (f"guid {found} under that name" if found else "no such snapshot"),
                 remedy("zborg replicate", first="both sides are compared afresh by:"),
             )
@@ -272,7 +272,7 @@ class _Sending:
     def _advance(self, snapshot: Snapshot) -> None:
         """The new base: bookmarked, held and recorded before the old one is let go. The last step's goes
         with those of the other datasets."""
-        self.near.bookmark(snapshot.full, snapshot.raw)
+        self.near.bookmark(snapshot.full, snapshot.snapname)
         self._remember(snapshot.guid)
         self.base = snapshot.guid
         old, self.held = self.held[:-1], self.held[-1:]

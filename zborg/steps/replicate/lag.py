@@ -75,9 +75,9 @@ def _sent(runs: Runs, target: Target, wanted: Mapping[str, str]) -> dict[str, tu
     return found
 
 
-def _has(sent: tuple[Report, Replicated] | None, taken: Report, raw: str) -> bool:
+def _has(sent: tuple[Report, Replicated] | None, taken: Report, snapname: str) -> bool:
     """By name, or because it was up to date in a run that began later."""
-    return sent is not None and (sent[1].snapshot == raw or sent[0].started >= taken.finished)
+    return sent is not None and (sent[1].snapshot == snapname or sent[0].started >= taken.finished)
 
 
 def _written(runs: Runs, since: Mapping[str, Report]) -> int:

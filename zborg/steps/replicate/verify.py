@@ -52,7 +52,7 @@ def _datasets(pair: ReplicationPair, found: Comparison) -> Iterator[Outcome]:
 def _result(between: Gap) -> Verified:
     return Verified(
         common=between.common,
-        unsent=tuple(one.raw for one in between.unsent),
-        here=tuple(one.raw for one in between.here),
-        there=tuple(one.raw for one in between.there),
+        unsent=tuple(one.snapname for one in between.unsent),
+        here=tuple(one.snapname for one in between.here),
+        there=tuple(one.snapname for one in between.there),
     )

@@ -74,11 +74,13 @@ def _plan(host: Host, paths: Sequence[str], snapshot: Snapshot) -> list[str]:
 
 def _permission(snapshot: Snapshot, paths: Sequence[str]) -> str:
     """The line to copy; the number is a proposal."""
-    return command("/usr/local/libexec/zborg-agent", "--allow-restore", snapshot.raw, str(_ALLOWED), *paths)
+    return command(
+        "/usr/local/libexec/zborg-agent", "--allow-restore", snapshot.snapname, str(_ALLOWED), *paths
+    )
 
 
 def _again(host: Host, paths: Sequence[str], snapshot: Snapshot) -> str:
-    return command("zborg", "restore", "files", host.name, *paths, "--at", snapshot.raw)
+    return command("zborg", "restore", "files", host.name, *paths, "--at", snapshot.snapname)
 
 
 def _restore(run: StepRun, host: Host, place: Place, paths: Sequence[str], snapshot: Snapshot) -> Outcome:
@@ -137,7 +139,7 @@ class _Reading:
         archive = _newest_archive(self.log.json(), self.host.name)
         if not archive:
             return self._failed("the repository in this snapshot has no archive", "choose another with --at")
-        words = ("restore", self.host.name, archive, self.run.id, self.snapshot.raw, *paths)
+        words = ("restore", self.host.name, archive, self.run.id, self.snapshot.snapname, *paths)
         if (extracted := self._verb(*words)).status.bad:
             return self._with_what_stays(self._with_permission(extracted, paths))
         return self._done(archive, extracted)

@@ -103,7 +103,7 @@ class _Lending:
                 self.count += 1
         except Interrupted:  # how it is meant to end
             pass
-        message = f"{self.snapshot.raw} was lent for {counted(self.count, 'command')}"
+        message = f"{self.snapshot.snapname} was lent for {counted(self.count, 'command')}"
         result = LentSnapshot(snapshot=self.snapshot.full, commands_served=self.count)
         return Outcome("host", self.host.name, Status.OK, message, result=result)
 

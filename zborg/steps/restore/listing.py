@@ -64,7 +64,7 @@ def _listed(snapshot: Snapshot, backups: Sequence[Entry]) -> Outcome:
     words += [f"labelled {snapshot.label}"] if snapshot.label else []
     words += [counted(snapshot.holds, "hold")] if snapshot.holds else []
     words += [f"{size(snapshot.used)} in it alone"] if snapshot.used else []
-    return Outcome("snapshot", snapshot.raw, status, ", ".join(words), result=result)
+    return Outcome("snapshot", snapshot.snapname, status, ", ".join(words), result=result)
 
 
 def _newest(snapshot: Snapshot, backups: Sequence[Entry]) -> HostBackup:

@@ -96,7 +96,9 @@ def _copied(run: StepRun, place: Place, snapshot: Snapshot, to: Path) -> Outcome
     except BaseException:
         _clear(to, made=made)
         raise
-    message = f"the repository as of {snapshot.raw}{place.where} is in {to}, {counted(copied.files, 'file')}"
+    message = (
+        f"the repository as of {snapshot.snapname}{place.where} is in {to}, {counted(copied.files, 'file')}"
+    )
     result = CopiedRepository(
         snapshot=snapshot.full,
         restored=str(to),

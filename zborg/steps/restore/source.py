@@ -202,7 +202,7 @@ def drop_fetched(zfs: Zfs, name: str) -> None:
     zfs.abort_receive(name)
     parent = name.rpartition("/")[0]
     snapshots = [one for one in zfs.snapshots(parent) if one.dataset == name]
-    zfs.destroy(name, {one.raw: one.guid for one in snapshots})
+    zfs.destroy(name, {one.snapname: one.guid for one in snapshots})
     for dataset in sorted(zfs.datasets(parent), key=_depth, reverse=True):
         zfs.remove(dataset.name, dataset.guid)
 

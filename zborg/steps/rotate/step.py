@@ -92,20 +92,20 @@ def _standstill(run: StepRun, plan: RotatePlan) -> list[Outcome]:
 
 def _foreseen(run: StepRun, plan: RotatePlan) -> list[Outcome]:
     """What a dry run knows besides the plan: the bytes, for one command per dataset that loses something."""
-    outcomes = [_would(run, dataset, raws) for dataset, raws in plan.destroy.items()]
+    outcomes = [_would(run, dataset, snapnames) for dataset, snapnames in plan.destroy.items()]
     total = sum(one.result.freed or 0 for one in outcomes if isinstance(one.result, Rotated))
     result = Rotated(freed=total)
     whole = Outcome("step", "rotate", Status.SKIPPED, f"would free {size(total)} in all", result=result)
     return [*outcomes, whole] if outcomes else []
 
 
-def _would(run: StepRun, dataset: str, raws: Sequence[str]) -> Outcome:
+def _would(run: StepRun, dataset: str, snapnames: Sequence[str]) -> Outcome:
     try:
-        freed = run.context.storage.zfs.freed(dataset, raws)
+        freed = run.context.storage.zfs.freed(dataset, snapnames)
     except ZborgError as error:
         return outcome_of("dataset", dataset, error)
-    words = f"would destroy {counted(len(raws), 'snapshot')} and free {size(freed)}"
-    result = Rotated(destroy=tuple(raws), freed=freed)
+    words = f"would destroy {counted(len(snapnames), 'snapshot')} and free {size(freed)}"
+    result = Rotated(destroy=tuple(snapnames), freed=freed)
     return Outcome("dataset", dataset, Status.SKIPPED, words, result=result)
 
 
@@ -150,7 +150,7 @@ def _one(run: StepRun, dataset: str, verdicts: Sequence[Verdict], let_go: Sequen
         with run.context.locks.hold(f"dataset-{dataset.replace('/', ':')}"):
             marked = give_way(run, doomed, let_go)
             # Identity is the guid: what was renamed or taken into use since the plan is left alone.
-            names = run.context.storage.zfs.destroy(dataset, {one.raw: one.guid for one in doomed})
+            names = run.context.storage.zfs.destroy(dataset, {one.snapname: one.guid for one in doomed})
     except ZborgError as error:
         return outcome_of("dataset", dataset, error)
     return Outcome(

@@ -147,8 +147,8 @@ def give_way(run: StepRun, doomed: Sequence[Snapshot], let_go: Iterable[Retained
     guids, zfs, output = {one.guid for one in doomed}, run.context.storage.zfs, []
     for one in let_go:
         if one.snapshot.guid in guids:
-            zfs.bookmark(one.snapshot.full, one.snapshot.raw)
+            zfs.bookmark(one.snapshot.full, one.snapshot.snapname)
             if one.held:
                 zfs.release(TO + one.target, one.snapshot.full)
-            output.append(f"; @{one.snapshot.raw} stays as a bookmark, for {one.target}")
+            output.append(f"; @{one.snapshot.snapname} stays as a bookmark, for {one.target}")
     return "".join(output)

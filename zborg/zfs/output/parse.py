@@ -70,10 +70,10 @@ def rows(text: str, columns: int) -> list[list[str]]:
 
 
 def split(name: str, mark: str) -> tuple[str, str]:
-    dataset, found, raw = name.partition(mark)
-    if not (dataset and found and raw):
+    dataset, found, component = name.partition(mark)
+    if not (dataset and found and component):
         raise _refuse(f"DATASET{mark}NAME", name)
-    return named(dataset), named(raw)
+    return named(dataset), named(component)
 
 
 def named(text: str) -> str:
@@ -136,10 +136,10 @@ def ordered(found: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
 def snapshot(row: list[str]) -> Snapshot:
     """argv.SNAPSHOT_COLUMNS of one."""
     name, guid, createtxg, created, used, holds, clones = row
-    dataset, raw = split(name, "@")
+    dataset, snapname = split(name, "@")
     return Snapshot(
         dataset=dataset,
-        raw=raw,
+        snapname=snapname,
         guid=str(number(guid)),
         createtxg=number(createtxg),
         created=instant(created),
