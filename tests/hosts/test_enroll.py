@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -233,7 +234,7 @@ def test_what_fails_on_the_way_takes_all_back(site: Site, verb: str) -> None:
 
 
 def test_a_drop_in_that_cannot_be_written_takes_all_back(site: Site) -> None:
-    (site.folder / "hosts.d" / ".web1.toml.new").mkdir()
+    (site.folder / "hosts.d" / f".web1.toml.{os.getpid()}.new").mkdir()
     before = site.host.changed(), site.server_tree()
     report = site.add()
     assert report.exit is Exit.FAILED

@@ -21,10 +21,10 @@ from tests.harness.checkout import CHECKOUT
 from tests.harness.worlds.command_line import zborg
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only
+from zborg import atomic
 from zborg.model import Outcome, Report, Status
 from zborg.model.text.units import printable
 from zborg.reporting.metrics import METRICS, Backups, Copies, Facts, text
-from zborg.state.textfile import replace_whole
 from zborg.steps.observe.metrics import facts, publish
 
 MONITORING = CHECKOUT / "scripts" / "monitoring"
@@ -197,8 +197,8 @@ def test_no_link_of_another_user_is_followed(tmp_path: Path) -> None:
     precious = tmp_path / "shadow"
     precious.write_text("root:*")
     precious.chmod(0o600)
-    (tmp_path / f"zborg.prom.{os.getpid()}").symlink_to(precious)
-    replace_whole(tmp_path / "zborg.prom", "metrics")
+    (tmp_path / f".zborg.prom.{os.getpid()}.new").symlink_to(precious)
+    atomic.write(tmp_path / "zborg.prom", "metrics")
     assert (precious.read_text(), precious.stat().st_mode & 0o777) == ("root:*", 0o600)
     assert (tmp_path / "zborg.prom").read_text() == "metrics"
 
@@ -206,13 +206,13 @@ def test_no_link_of_another_user_is_followed(tmp_path: Path) -> None:
 def test_a_reader_never_sees_half_of_it(tmp_path: Path) -> None:
     path = tmp_path / "zborg.prom"
     texts = {letter * 300_000 for letter in "ab"}
-    replace_whole(path, "a" * 300_000)
+    atomic.write(path, "a" * 300_000)
     ending = threading.Event()
 
     def write() -> None:
         while not ending.is_set():
             for one in texts:
-                replace_whole(path, one)
+                atomic.write(path, one)
 
     writer = threading.Thread(target=write)
     writer.start()

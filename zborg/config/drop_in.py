@@ -5,7 +5,6 @@ zborg.toml and what people wrote is read and never changed: comments stay where 
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from zborg import atomic
 from zborg.config import Config, files
 from zborg.errors import ConfigError
 from zborg.model import Host
@@ -90,10 +90,4 @@ def _text(tables: Mapping[str, Any]) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")  # hidden: no pattern of include matches it
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    atomic.write(path, text)

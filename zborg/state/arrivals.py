@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from zborg import atomic
 from zborg.errors import ZborgError
 from zborg.model.text.units import moment, moment_of
-from zborg.state.textfile import save_whole
 
 
 class FirstSeen:
@@ -29,7 +29,7 @@ class FirstSeen:
 
     def put(self, seen: Mapping[str, datetime]) -> None:
         """Replace the list whole; who is not in it any more was destroyed."""
-        save_whole(self._path, json.dumps({guid: moment(at) for guid, at in seen.items()}))
+        atomic.write(self._path, json.dumps({guid: moment(at) for guid, at in seen.items()}))
 
     def _read(self) -> dict[str, datetime]:
         try:

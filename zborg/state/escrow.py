@@ -12,6 +12,7 @@ import re
 from datetime import datetime
 from pathlib import Path
 
+from zborg import atomic
 from zborg.errors import ZborgError
 from zborg.model.text.remedy import on
 
@@ -70,15 +71,5 @@ def _note(data: bytes, repository: str) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    new = path.with_name(f"{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    atomic.write(path, data)
+    atomic.sync_directory(path.parent)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from zborg import atomic
 from zborg.model.text.units import moment, moment_of
-from zborg.state.textfile import save_whole
 
 _UNREADABLE = "its record cannot be read"
 
@@ -54,7 +54,7 @@ class Frozen:
         """Replace the host's record whole."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
         table = {"reason": freeze.reason, "since": _words(freeze.since), "released": _words(freeze.released)}
-        save_whole(self._path(freeze.host), json.dumps(table))
+        atomic.write(self._path(freeze.host), json.dumps(table))
 
     def _path(self, host: str) -> Path:
         return self._directory / f"{host}.json"

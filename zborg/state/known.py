@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from zborg import atomic
 from zborg.model.text.units import moment, moment_of
 
 _KNOWN, _FORGOTTEN = ".json", ".forgotten"
@@ -87,11 +88,8 @@ class Known:
 
     def _write(self, record: Record, suffix: str) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._path(record.name, suffix)
-        new = path.with_name(f"{path.name}.new")
         table = {"first": _words(record.first), "last_good": _words(record.last_good)}
-        new.write_text(json.dumps(table), encoding="utf-8")
-        new.replace(path)
+        atomic.write(self._path(record.name, suffix), json.dumps(table))
 
     def _path(self, name: str, suffix: str) -> Path:
         return self._directory / f"{name}{suffix}"

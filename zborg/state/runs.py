@@ -19,10 +19,10 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from zborg import atomic
 from zborg.model import Outcome, Report
 from zborg.model.results import backup_of
 from zborg.model.serial.report import from_dict, to_dict
-from zborg.state.textfile import save_whole
 
 _KEEP = 10_000  # files of a command; a month of backups of 300 hosts that have a cron line each
 _STAMP = len("20260212T144933Z")
@@ -93,7 +93,7 @@ class Runs:
         try:
             for key, one in list(self._waiting.items()):  # with those that found no room before
                 # In one piece: json.dump() is slow, and a fleet's report is saved with each host's end.
-                save_whole(self._directory / f"{one.run}.{one.command}.json", json.dumps(to_dict(one)))
+                atomic.write(self._directory / f"{one.run}.{one.command}.json", json.dumps(to_dict(one)))
                 del self._waiting[key]
             self.unsaved = None
         except OSError as error:

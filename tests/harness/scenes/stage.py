@@ -27,6 +27,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,7 +173,7 @@ class Stage:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with self.monkeypatch.context() as patch:
-            patch.setattr(runs, "save_whole", full)
+            patch.setattr(runs, "atomic", SimpleNamespace(write=full))
             yield
 
     # --- what is done ---

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
+from zborg import atomic
 from zborg.errors import CommandFailed
 from zborg.model import Endpoint, Runner
 from zborg.model.keys import fingerprint as fingerprint
@@ -79,11 +78,4 @@ def write_known_hosts(path: Path, endpoints: Mapping[str, Endpoint]) -> None:
     text = "".join(f"{alias} {' '.join(e.host_key.split()[:2])}\n" for alias, e in sorted(endpoints.items()))
     if path.exists() and path.read_text() == text:
         return
-    new = path.with_suffix(f".{os.getpid()}")
-    try:
-        new.write_text(text)
-        new.replace(path)
-    except OSError:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise
+    atomic.write(path, text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from stat import S_IMODE
 from typing import Any
 
+from zborg import atomic
 from zborg.config import Config
 from zborg.errors import Exit, ZborgError
 from zborg.model import News, Notifier, Outcome, Report, Status
@@ -21,7 +22,6 @@ from zborg.reporting.notify import message
 from zborg.state.escrow import Escrow
 from zborg.state.history import History
 from zborg.state.runs import new_run
-from zborg.state.textfile import FOR_OWNER, replace_whole
 from zborg.steps.context import inspect
 from zborg.steps.inventory import vanished
 from zborg.steps.observe.notify import deliver, nobody
@@ -63,8 +63,8 @@ def written(place: Path, html: str) -> Outcome:
     Readers see the old page or the new one. Raises ZborgError.
     """
     try:
-        mode = S_IMODE(place.stat().st_mode) if place.exists() else FOR_OWNER
-        replace_whole(place, html, mode)
+        mode = S_IMODE(place.stat().st_mode) if place.exists() else atomic.FOR_OWNER
+        atomic.write(place, html, mode)
     except OSError as error:
         raise ZborgError(*os_errors.describe(error, str(place), "cannot be written")) from error
     return Outcome("file", str(place), Status.OK, size(len(html.encode())))

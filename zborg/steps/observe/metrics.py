@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from zborg import atomic
 from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import ANNOUNCED, Outcome, Target
@@ -11,7 +12,6 @@ from zborg.model.results import Replicated
 from zborg.model.subjects import is_of
 from zborg.reporting.metrics import Backups, Copies, Facts, text
 from zborg.state.runs import Runs
-from zborg.state.textfile import replace_whole
 from zborg.steps.context import Context
 from zborg.steps.observe.status import last_good, saved
 
@@ -22,7 +22,7 @@ def publish(context: Context) -> Iterator[ZborgError]:
     if path is None:
         return
     try:
-        replace_whole(path, text(facts(context)))
+        atomic.write(path, text(facts(context)), atomic.FOR_ALL)  # node_exporter is another user
     except OSError as error:
         words = f"metrics: {path} cannot be written: {error.strerror}"
         yield ZborgError(
