@@ -25,6 +25,7 @@ from zborg.model.keys import fingerprint
 from zborg.model.results import backup_of
 from zborg.model.text.remedy import command, quoted, remedy
 from zborg.planning.hosts.enrol import Plan, ServerFacts, plan
+from zborg.retry import retry
 from zborg.state.escrow import Escrow
 from zborg.state.locks import Lock
 from zborg.steps.backup.host import HostRun
@@ -35,7 +36,9 @@ from zborg.steps.mounts import check_mounted
 
 _KIND = "enrolment"
 _PUBLIC = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\x00-\x1f\x7f]*)?")
-_TRIES = 5  # of the first connection: sshd has just read its configuration again
+_WAITS = (
+    0.5,
+) * 4  # seconds between tries of the first connection: sshd has just read its configuration again
 
 
 def look(context: Context, request: Request, entry: Entry | None) -> Plan:
@@ -233,14 +236,8 @@ class _Enrolment:
         return f"the agent answers, {borg}"
 
     def _version(self) -> list[str]:
-        for _ in range(_TRIES - 1):
-            try:
-                return self.run.context.tunnel.ask(self.request.host, "version").splitlines()
-            except HostKeyChanged:
-                raise
-            except Unreachable:
-                cancelled.wait(0.5)
-        return self.run.context.tunnel.ask(self.request.host, "version").splitlines()
+        ask = partial(self.run.context.tunnel.ask, self.request.host, "version")
+        return retry(ask, _WAITS, _is_not_ready, cancelled.wait).splitlines()
 
     def _repository(self) -> str:
         empty = not entries(self.run.context.storage.runner, self.home)
@@ -308,6 +305,10 @@ def _shown(made: str) -> str:
 
 def _write_public(identity: str) -> str:
     return f"{command('ssh-keygen', '-y', '-f', identity)} >{quoted(f'{identity}.pub')}"
+
+
+def _is_not_ready(error: Exception) -> bool:
+    return isinstance(error, Unreachable) and not isinstance(error, HostKeyChanged)
 
 
 def public_key(identity: str) -> str:

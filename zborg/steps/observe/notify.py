@@ -34,6 +34,7 @@ from zborg.model.events import Reported
 from zborg.model.results import Delivered
 from zborg.reporting.notify import message, recovered
 from zborg.reporting.notify_digest import WEEK, digest, is_due
+from zborg.retry import retry
 from zborg.state.runs import new_run
 from zborg.steps.context import Context, StepRun, begin, inspect, outcome_of
 
@@ -200,17 +201,16 @@ class _Delivery:
 
     def _persistently(self, one: Message) -> Outcome:
         result = Delivered(news=tuple(sorted(one.news)))
-        for wait in (*_WAITS, None):
-            try:
-                words = self.notifier.send(one, max(min(_TRY, self._left()), 0.1))
-                return Outcome("notifier", self.notifier.name, Status.OK, words, result=result)
-            except Exception as error:
-                failed = replace(outcome_of("notifier", self.notifier.name, error), result=result)
-                again = isinstance(error, NotSent) and error.retryable
-            if wait is None or not again or self._left() <= wait:
-                break
-            threading.Event().wait(wait)  # not `cancelled`: that a run was interrupted is news too
-        return failed
+        waits = takewhile(lambda seconds: seconds < self._left(), _WAITS)
+        try:
+            # Not `cancelled.wait`: that a run was interrupted is news too.
+            words = retry(partial(self._send, one), waits, _is_retryable, time.sleep)
+            return Outcome("notifier", self.notifier.name, Status.OK, words, result=result)
+        except Exception as error:
+            return replace(outcome_of("notifier", self.notifier.name, error), result=result)
+
+    def _send(self, one: Message) -> str:
+        return self.notifier.send(one, max(min(_TRY, self._left()), 0.1))
 
     def _left(self) -> float:
         return self.deadline - time.monotonic()
@@ -224,6 +224,10 @@ class _Delivery:
             *self.outcomes,
             *(replace(slow, result=Delivered(news=tuple(sorted(one.news)))) for one in late),
         ]
+
+
+def _is_retryable(error: Exception) -> bool:
+    return isinstance(error, NotSent) and error.retryable
 
 
 def deliver(notifiers: Iterable[Notifier], messages: Sequence[Message], limit: float) -> list[Outcome]:
