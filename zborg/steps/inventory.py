@@ -11,10 +11,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from zborg.config import Config
-from zborg.model import Finding, Outcome, Report, Status
+from zborg.model import Finding, Outcome, Report
 from zborg.planning.inventory import orphan_finding, orphans, vanished_finding
 from zborg.state.known import Known, Record
 from zborg.state.runs import Runs, ended
+from zborg.steps.run_queries import good_ends, removals
 
 KIND = "vanished"
 
@@ -103,16 +104,12 @@ class Remembering:
     def _from_runs(self) -> None:
         """Of a state directory that is older than these records."""
         found: dict[str, Record] = {}
-        for report in self._runs.newest_first("backup"):
-            for one in report.outcomes:
-                if one.kind == "host" and one.status.good:
-                    at = ended(report, one)
-                    known = found.get(one.subject, Record(one.subject, at, at))
-                    found[one.subject] = replace(known, first=min(at, known.first or at))
+        for name, at in good_ends(self._runs):
+            known = found.get(name, Record(name, at, at))
+            found[name] = replace(known, first=min(at, known.first or at))
         for record in found.values():
             self._hosts.put(record)
-        for report in self._runs.newest_first("host remove"):
-            for one in report.outcomes:
-                last = found[one.subject].last_good if one.subject in found else None
-                if last and report.finished >= last and one.kind == "host" and one.status is Status.OK:
-                    self._hosts.forget(one.subject)
+        for name, at in removals(self._runs):
+            last = found[name].last_good if name in found else None
+            if last and at >= last:
+                self._hosts.forget(name)

@@ -18,12 +18,12 @@ from zborg.state.runs import Runs, new_run
 from zborg.steps.context import Context, StepRun, inspect, nobody, outcome_of, select_hosts
 from zborg.steps.hosts.enrol import escrow_of
 from zborg.steps.inventory import vanished
-from zborg.steps.observe.status import last_good
+from zborg.steps.run_queries import last_backups
 
 
 def list_hosts(config: Config, runs: Runs, now: datetime) -> Report:
     """Every host with its address, its dataset and its last good backup, as the saved facts have it."""
-    good = {name: at for name, (at, _) in last_good(config, runs)[0].items()}
+    good = {name: at for name, (at, _) in last_backups(config, runs).good.items()}
     outcomes = [_listed(config, host, good.get(host.name), now) for host in config.hosts]
     outcomes = (outcomes or [nobody(config)]) + vanished(config)
     status, code = inspect(outcomes)

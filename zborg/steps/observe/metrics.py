@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from zborg import atomic
 from zborg.config import Config
 from zborg.errors import ZborgError
-from zborg.model import ANNOUNCED, Outcome, Target
-from zborg.model.results import Replicated
-from zborg.model.subjects import is_of
+from zborg.model import ANNOUNCED, Target
 from zborg.reporting.metrics import Backups, Copies, Facts, text
 from zborg.state.runs import Runs
 from zborg.steps.context import Context
-from zborg.steps.observe.status import last_good, saved
+from zborg.steps.observe.status import saved
+from zborg.steps.run_queries import last_backups, last_replication
 
 
 def publish(context: Context) -> Iterator[ZborgError]:
@@ -45,22 +44,11 @@ def facts(context: Context) -> Facts:
 
 
 def _hosts(config: Config, runs: Runs) -> Iterator[tuple[str, Backups]]:
-    good, newest = last_good(config, runs)
+    last = last_backups(config, runs)
     for host in config.hosts:
-        yield host.name, Backups(host.max_age, good.get(host.name), newest.get(host.name))
+        yield host.name, Backups(host.max_age, last.good.get(host.name), last.newest.get(host.name))
 
 
 def _target(target: Target, runs: Runs) -> Copies:
-    sent = good = None
-    for report in runs.newest_first("replicate"):
-        mine = [one for one in report.outcomes if is_of(target.name, one.subject)]
-        if mine and sent is None:
-            sent = sum(_bytes(one) for one in mine)
-        if any(one.status.good for one in mine) and not any(one.status.bad for one in mine):
-            good = report.finished
-            break
-    return Copies(target.max_age, good, sent)
-
-
-def _bytes(outcome: Outcome) -> int:
-    return outcome.result.bytes if isinstance(outcome.result, Replicated) else 0
+    last = last_replication(runs, target.name)
+    return Copies(target.max_age, last.good, last.sent)

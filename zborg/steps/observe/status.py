@@ -5,7 +5,7 @@ The saved facts cost no connection: the answer comes at once, also when the stor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,7 +30,7 @@ from zborg.planning.backup.schedule import typical
 from zborg.planning.observe.health import SKEW, due, host_findings
 from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
-from zborg.state.runs import Runs, ended, new_run
+from zborg.state.runs import Runs, new_run
 from zborg.steps.backup.walls import standing
 from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
@@ -40,9 +40,8 @@ from zborg.steps.offsite.published_report import heard_last
 from zborg.steps.replicate.lag import Lag, lag_of
 from zborg.steps.restore.interrupted import killed_restores
 from zborg.steps.rotate.freeze import describe, how_to_release
+from zborg.steps.run_queries import Found, last_backups, newest_about
 from zborg.steps.scrub import judged, pool_of_result, verified
-
-Found = tuple[Report, list[Outcome]]
 
 _DAYS = timedelta(days=7)  # what is usual
 _FEW = 3  # nights that tell it
@@ -77,21 +76,21 @@ def saved(
         outcomes += killed_restores(config, locks)
         outcomes += standing(config, runs)
         outcomes += vanished(config)
-        snapshots = _last(runs, "snapshot")
+        snapshots = newest_about(runs, "snapshot")
         outcomes += _shown("snapshot", snapshots, Limit(config.snapshot_max_age, first), now)
     if not config.keep.empty or config.storage.received:
-        rotated = _last(runs, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
+        rotated = newest_about(runs, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
         outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)
     outcomes += [_frozen(freeze) for freeze in (frozen or {}).values()]
     for target in config.targets:
         about, limit = partial(_is_about, target.name), _limit_of(target, config, first)
-        step, *odd = _shown(f"replicate {target.name}", _last(runs, "replicate", about), limit, now)
+        step, *odd = _shown(f"replicate {target.name}", newest_about(runs, "replicate", about), limit, now)
         outcomes += [
             _behind(step, lag_of(runs, config.storage.dataset, target, now)),
             *odd,
             *heard_last(target, runs, now),
         ]
-    scrubs = _aged_all(config, pools or _last(runs, "scrub"), now)
+    scrubs = _aged_all(config, pools or newest_about(runs, "scrub"), now)
     step, *_ = _shown("scrub", scrubs, Limit(config.scrub_max_age, first), now)
     outcomes += [step, *(_pool(one) for one in (scrubs[1] if scrubs else ()))]
     outcomes += _untold(runs, now) if config.notify.anybody else []
@@ -112,7 +111,7 @@ def _untold(runs: Runs, now: datetime) -> list[Outcome]:
 
 def _arrived(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
     """What the last rotation saw of it, judged again."""
-    found = _last(runs, "rotate", lambda one: one.kind == KIND)
+    found = newest_about(runs, "rotate", lambda one: one.kind == KIND)
     if found is None:
         yield _never(
             KIND, config.storage.dataset, Limit(config.snapshot_max_age, runs.since()), "rotate", now
@@ -180,7 +179,8 @@ def _report(config: Config, now: datetime, outcomes: list[Outcome]) -> Report:
 
 def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
     """One outcome per host: its last good backup against its max_age."""
-    good, newest = last_good(config, runs)
+    last = last_backups(config, runs)
+    good, newest = last.good, last.newest
     usual = _usual(runs, now)
     ages = {name: ended for name, (ended, _) in good.items()}
     limits = {host.name: host.max_age for host in config.hosts}
@@ -262,33 +262,6 @@ def _at_work(host: Outcome, locks: Locks) -> Outcome:
     words = f"{host.message}; at work since {owner.since}: {owner.command} (pid {owner.pid})"
     result = backup_of(host.result).replace(running=owner.since)
     return replace(host, message=words, result=result)
-
-
-def last_good(config: Config, runs: Runs) -> tuple[dict[str, tuple[datetime, Outcome]], dict[str, Outcome]]:
-    """Per host its newest good outcome with its time, and its newest outcome of any kind."""
-    good: dict[str, tuple[datetime, Outcome]] = {}
-    newest: dict[str, Outcome] = {}
-    for report in runs.newest_first("backup"):
-        for outcome in report.outcomes:
-            if outcome.status not in (Status.SKIPPED, Status.BUSY):  # those say nothing of the host itself
-                newest.setdefault(outcome.subject, outcome)
-            if outcome.status.good:
-                good.setdefault(outcome.subject, (ended(report, outcome), outcome))
-        if all(host.name in good for host in config.hosts):
-            break
-    return good, newest
-
-
-def _last(runs: Runs, command: str, about: Callable[[Outcome], bool] = lambda _: True) -> Found | None:
-    """The newest report that has something to tell of a subject, and that part of it.
-
-    One that only found another run at work tells nothing: that other run's report does.
-    """
-    for report in runs.newest_first(command):
-        telling = [one for one in report.outcomes if about(one) and one.status is not Status.BUSY]
-        if telling or not report.outcomes:
-            return report, telling
-    return None
 
 
 def _is_about(target: str, outcome: Outcome) -> bool:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
 
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Outcome, Report, Target
 from zborg.model.events import Warned
-from zborg.model.results import PublishedReport
 from zborg.model.storage.zfs import P_REPORT
 from zborg.planning.offsite import published_report
 from zborg.state.runs import Runs
 from zborg.steps.context import StepRun
+from zborg.steps.run_queries import last_published
 
 KIND = published_report.KIND
-_LOOKED = 3  # replications; where none of them heard anything the target has no zborg of its own
 _COMMANDS = ("rotate", "scrub")  # an off-site's night
 
 
@@ -41,9 +39,6 @@ def heard(target: Target, copies: Sequence[Dataset], now: datetime) -> list[Outc
 
 
 def heard_last(target: Target, runs: Runs, now: datetime) -> list[Outcome]:
-    """The same out of the last replication that heard something, told with its age now."""
-    for report in islice(runs.newest_first("replicate"), _LOOKED):
-        for one in report.outcomes:
-            if one.subject == target.name and isinstance(left := one.result, PublishedReport):
-                return [published_report.outcome(target.name, left.told, target.max_age, left.seen, now)]
-    return []
+    """The same out of the last replication that heard something, with its age now."""
+    left = last_published(runs, target.name)
+    return [published_report.outcome(target.name, left.told, target.max_age, left.seen, now)] if left else []

@@ -12,6 +12,7 @@ from zborg.model.text.units import moment, printable
 from zborg.state.frozen import Freeze
 from zborg.steps.context import StepRun, select_hosts
 from zborg.steps.inventory import known_hosts_of
+from zborg.steps.run_queries import last_rotation
 
 _ALARMS = (Status.CONFLICT, Status.DAMAGED)
 _LONGEST = 300  # characters of a reason: it is another machine's word
@@ -22,8 +23,7 @@ def alarmed(run: StepRun) -> dict[str, Freeze]:
     conflict or found damage, after whatever freeze was released by hand."""
     context = run.context
     found = dict(context.frozen.now())
-    since = next((one.started for one in context.runs.newest_first("rotate") if _looked(one)), None)
-    for host, outcomes in context.runs.outcomes_since("backup", since).items():
+    for host, outcomes in context.runs.outcomes_since("backup", last_rotation(context.runs)).items():
         before = context.frozen.get(host)
         for outcome in outcomes:
             at = backup_of(outcome.result).finished
@@ -34,11 +34,6 @@ def alarmed(run: StepRun) -> dict[str, Freeze]:
                     host, f"its backup ended in {outcome.status}: {reason}", at or run.started
                 )
     return found
-
-
-def _looked(rotation: Report) -> bool:
-    """Whether it came so far as to freeze anybody: not if it was busy, or its pool was away."""
-    return not any(one.kind == "step" and one.status.bad for one in rotation.outcomes)
 
 
 def keep(run: StepRun, frozen: Mapping[str, Freeze]) -> None:

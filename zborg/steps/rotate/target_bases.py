@@ -17,8 +17,8 @@ from zborg.model.text.units import counted
 from zborg.planning.replicate.facts import Recorded
 from zborg.planning.rotate.hold_tags import TO
 from zborg.planning.rotate.unreplicated import Judged, Retained, judge
-from zborg.state.runs import ended
 from zborg.steps.context import StepRun
+from zborg.steps.run_queries import up_to_date
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _kept(run: StepRun, known: Bases, old: Sequence[Snapshot]) -> Iterator[Retai
             is_held = (one.full, TO + target.name) in tagged
             base = known.guids.get((one.dataset, target.name))
             if base and (is_held or base == one.guid):
-                arrived = _arrivals(run, _at(old[0])) if arrived is None else arrived
+                arrived = up_to_date(run.context.runs, _at(old[0])) if arrived is None else arrived
                 last = arrived.get(_subject(run, one, target))
                 yield Retained(target.name, one, max(_at(one), last) if last else _at(one), is_held)
 
@@ -107,18 +107,6 @@ def _kept(run: StepRun, known: Bases, old: Sequence[Snapshot]) -> Iterator[Retai
 def _subject(run: StepRun, snapshot: Snapshot, target: Target) -> str:
     below = snapshot.dataset.removeprefix(run.context.config.storage.dataset)
     return f"{target.name}:{target.dataset}{below}"
-
-
-def _arrivals(run: StepRun, since: datetime) -> Mapping[str, datetime]:
-    """When each copy was last seen up to date, by the reports of replications."""
-    found: dict[str, datetime] = {}
-    for report in run.context.runs.newest_first("replicate"):
-        if report.started < since:
-            break
-        for outcome in report.outcomes:
-            if outcome.kind == "replica" and outcome.status.good:
-                found.setdefault(outcome.subject, ended(report, outcome))
-    return found
 
 
 def behind(run: StepRun, known: Bases, judged: Judged) -> list[Outcome]:
