@@ -20,9 +20,9 @@ from tests.harness.steps import Request, backup, snapshot
 from tests.harness.watch import HANG
 from tests.harness.worlds.local import LocalVault
 from zborg.errors import Exit, UsageError
-from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Host, Outcome, Report, State, Status
+from zborg.model.keys import fingerprint
 
 
 def of(report: Report, subject: str) -> Outcome:

@@ -13,8 +13,8 @@ from tests.harness.steps import enroll
 from tests.harness.worlds.site import NAME, Site
 from zborg.errors import Exit, UsageError
 from zborg.hosts.enrol import text
-from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.model import Report
+from zborg.model.keys import fingerprint
 from zborg.planning.hosts.accept_line import Acceptance, parse
 
 

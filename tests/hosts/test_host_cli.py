@@ -22,7 +22,7 @@ from zborg.cli.command.live import Way, listener
 from zborg.cli.command.options import Common
 from zborg.config import Config
 from zborg.errors import Exit
-from zborg.hosts.ssh.host_keys import fingerprint
+from zborg.model.keys import fingerprint
 from zborg.steps.context import Context
 
 

@@ -19,8 +19,10 @@ from zborg.config import load
 from zborg.config.qb_backup import read
 from zborg.config.shape import structure
 from zborg.errors import CommandFailed, ConfigError
-from zborg.hosts.ssh.host_keys import fingerprint, look_up
-from zborg.planning.hosts.import_qb_backup import Pinned, Source, Verdict, is_address, plan, url
+from zborg.hosts.ssh.host_keys import look_up
+from zborg.model.enrolment import Source
+from zborg.model.keys import fingerprint
+from zborg.planning.hosts.import_qb_backup import Pinned, Verdict, is_address, plan, url
 from zborg.process import LocalRunner
 
 GOLDEN = GOLDEN_FILES / "qb_backup"

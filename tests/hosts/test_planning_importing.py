@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zborg.planning.hosts.import_qb_backup import Left, Pinned, Source, Verdict, is_address, once, plan, url
+from zborg.model.enrolment import Left, Source
+from zborg.planning.hosts.import_qb_backup import Pinned, Verdict, is_address, once, plan, url
 
 pytestmark = pytest.mark.unit
 

@@ -18,7 +18,7 @@ from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.machines.keys import make_key
 from tests.harness.watch import next_second, until
 from tests.harness.worlds.world import World, authorize_root, guids, only, outcomes, serve_key_beside
-from zborg.hosts.ssh.host_keys import fingerprint
+from zborg.model.keys import fingerprint
 from zborg.model.text.remedy import parse
 
 pytestmark = pytest.mark.lab

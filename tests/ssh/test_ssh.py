@@ -22,9 +22,9 @@ from tests.harness.machines.sshd import Sshd
 from tests.harness.ssh.machine import TYPES, Machine, said
 from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, TimedOut, Unreachable, ZborgError
 from zborg.hosts.ssh.connection import SshRunner, explain
-from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.hosts.tunnel import quote
 from zborg.interrupt import cancelled
+from zborg.model.keys import fingerprint
 from zborg.streams import pump
 
 

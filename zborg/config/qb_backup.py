@@ -17,7 +17,7 @@ from typing import NoReturn
 import yaml
 
 from zborg.errors import ConfigError
-from zborg.planning.hosts.import_qb_backup import Left, Source
+from zborg.model.enrolment import Left, Source
 
 _PLAIN = "tag:yaml.org,2002:"
 _SSH_PORT = 22

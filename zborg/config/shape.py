@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NewType
 
 from zborg.config.notify import NOTIFY_VALUES, Digest, NewsKind, NotifyUrl, PingUrl, SubjectTemplate, Textfile
-from zborg.hosts.ssh.host_keys import is_host_key
 from zborg.model import CHOSEN, Notify
+from zborg.model.keys import is_host_key
 
 if TYPE_CHECKING:
     from cattrs import Converter

@@ -64,3 +64,26 @@ class Entry(Protocol):
 
     def drop_key(self, key: str) -> None:
         """Gone counts as done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One host of qb.backup's file, and where it stands there."""
+
+    hostname: str
+    port: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A setting that has no place in hosts.d: its key path, never its value, which may be a password."""
+
+    key: str
+    place: str
+    words: str
+    remedy: str = ""
+
+    def line(self) -> str:
+        """For people, with what to do instead."""
+        return f"leave {self.key}{f' ({self.place})' if self.place else ''}: {self.words}; {self.remedy}"

@@ -46,9 +46,9 @@ from zborg.cli.main import application, run
 from zborg.errors import CommandFailed
 from zborg.hosts.ssh import probe
 from zborg.hosts.ssh.connection import explain
-from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.interrupt import cancelled
 from zborg.model import Endpoint, Pool, Scrub
+from zborg.model.keys import fingerprint
 from zborg.model.serial.report import from_dict, to_dict
 from zborg.process import LocalRunner
 from zborg.state import runs

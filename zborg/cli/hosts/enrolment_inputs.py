@@ -18,9 +18,9 @@ from zborg.errors import ConfigError, Exit, UsageError
 from zborg.hosts.enrol import OperatorEntry, text
 from zborg.hosts.operator import by_operator, shown_host_key
 from zborg.hosts.ssh.connection import SshRunner
-from zborg.hosts.ssh.host_keys import fingerprint, is_host_key
 from zborg.model import NAME_PATTERN, Endpoint, Host, Outcome, Report, Status, utc_now
 from zborg.model.enrolment import Entry, Request
+from zborg.model.keys import fingerprint, is_host_key
 from zborg.model.results import Bundle
 from zborg.model.text import os_errors
 from zborg.model.text.units import printable

@@ -50,8 +50,10 @@ def qb_backup(
 
 
 def _keys_in(known_hosts: Path | None) -> KeyOf:
-    from zborg.hosts.ssh.host_keys import fingerprint, look_up
-    from zborg.planning.hosts.import_qb_backup import Pinned, Source
+    from zborg.hosts.ssh.host_keys import look_up
+    from zborg.model.enrolment import Source
+    from zborg.model.keys import fingerprint
+    from zborg.planning.hosts.import_qb_backup import Pinned
     from zborg.process import LocalRunner
 
     if known_hosts and not known_hosts.is_file():

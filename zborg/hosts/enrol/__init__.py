@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from zborg.errors import CommandFailed, TimedOut, Unreachable
 from zborg.hosts import agent, joined
 from zborg.hosts.ssh.connection import SshRunner
-from zborg.hosts.ssh.host_keys import fingerprint
 from zborg.model.enrolment import HostFacts, Problem, Request
+from zborg.model.keys import fingerprint
 from zborg.model.text.units import printable
 
 _END = "zborg_end_of_agent"

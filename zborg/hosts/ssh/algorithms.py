@@ -13,8 +13,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from zborg.errors import CommandFailed, HostKeyChanged, NoCommonAlgorithm, Unreachable
-from zborg.hosts.ssh.host_keys import algorithms
 from zborg.model import Endpoint
+from zborg.model.keys import algorithms
 from zborg.model.text.remedy import command, on
 from zborg.process import LocalRunner
 

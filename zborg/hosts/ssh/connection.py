@@ -19,13 +19,13 @@ from zborg.errors import CommandFailed, HostKeyChanged, KeyRefused, TimedOut, Un
 from zborg.hosts.ssh import algorithms as agreement
 from zborg.hosts.ssh.algorithms import CIPHERS
 from zborg.hosts.ssh.channel import collect
-from zborg.hosts.ssh.host_keys import algorithms, fingerprint
 from zborg.hosts.ssh.identity import check_identity
 from zborg.hosts.ssh.log import start_ssh
 from zborg.hosts.ssh.shared import SharedConnection
 from zborg.model import MAX_OUTPUT, Child, Completed, Endpoint, Runner
 from zborg.model.codes import CONF
 from zborg.model.codes.lines import agent_reason, without_codes
+from zborg.model.keys import algorithms, fingerprint
 from zborg.model.text import agent_conf
 from zborg.model.text.remedy import command, on, remedy
 

@@ -11,35 +11,13 @@ from enum import Enum
 from typing import Any
 
 from zborg.model import NAME_PATTERN, Endpoint
+from zborg.model.enrolment import Left, Source
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import counted
 
 USER = "root"  # qb.backup logs in as nobody else
 _ADDRESS = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _ZONE = re.compile(r"\w+", re.ASCII)  # of an IPv6 address, as zborg.toml takes it
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One host of qb.backup's file, and where it stands there."""
-
-    hostname: str
-    port: int
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """A setting that has no place in hosts.d: its key path, never its value, which may be a password."""
-
-    key: str
-    place: str
-    words: str
-    remedy: str = ""
-
-    def line(self) -> str:
-        """For people, with what to do instead."""
-        return f"leave {self.key}{f' ({self.place})' if self.place else ''}: {self.words}; {self.remedy}"
 
 
 def once(left: Sequence[Left]) -> tuple[Left, ...]:

@@ -14,18 +14,9 @@ from pathlib import Path
 from zborg.config import Config, drop_in, load, qb_backup
 from zborg.errors import ConfigError
 from zborg.model import Clock, Outcome, Report, Status
+from zborg.model.enrolment import Left, Source
 from zborg.model.results import Imported
-from zborg.planning.hosts.import_qb_backup import (
-    Left,
-    Pinned,
-    Planned,
-    Source,
-    Verdict,
-    is_address,
-    once,
-    plan,
-    url,
-)
+from zborg.planning.hosts.import_qb_backup import Pinned, Planned, Verdict, is_address, once, plan, url
 from zborg.state.runs import new_run
 from zborg.steps.context import conclude
 
