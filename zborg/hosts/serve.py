@@ -88,6 +88,7 @@ class RemoteServe:
         self._runner, self._required = runner, _REQUIRE if require else ""
 
     def __call__(self, command: str, stdin: int, stdout: int) -> Child:
+        """Start it for one forced command, its data on two file descriptors."""
         return self._runner.start_command(command + self._required, stdin=stdin, stdout=stdout)
 
 

@@ -53,6 +53,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(argv: list[str]) -> None:
+    """HOME UID REQUIRED COMMAND...: build the wall and run the command inside, or end with status 1."""
     home, uid, need, *command = argv
     words = [uid] if uid else []
     places = [*_SYSTEM, *_etc_of_python(), *_prefixes(command[0])]

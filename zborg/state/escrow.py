@@ -29,6 +29,7 @@ class Escrow:
         self._directory = directory
 
     def path(self, name: str) -> Path:
+        """Where the sealed key of this host is, or would be."""
         return self._directory / f"{name}.age"
 
     def is_sealed(self, name: str, repository: str) -> bool:

@@ -80,6 +80,7 @@ class History:
         self.path = path
 
     def record(self, report: Report) -> None:
+        """Add one report, or replace what is known of it. Raises ZborgError."""
         self.record_all([report])
 
     def record_all(self, reports: Iterable[Report], unless_known: Iterable[Report] = ()) -> int:

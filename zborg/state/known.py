@@ -44,6 +44,7 @@ class Known:
         return self._listed(_KNOWN)
 
     def forgotten(self) -> frozenset[str]:
+        """Names that were forgotten on purpose."""
         return self._listed(_FORGOTTEN)
 
     def get(self, name: str) -> Record | None:

@@ -24,7 +24,8 @@ _ERROR, _WARNING, _INFO = 3, 4, 6  # syslog's priorities
 class Sink(Protocol):
     """Where lines go. May raise OSError."""
 
-    def write(self, at: datetime, run: str, priority: int, words: str) -> None: ...
+    def write(self, at: datetime, run: str, priority: int, words: str) -> None:
+        """One line; `priority` as syslog has it. Raises OSError."""
 
 
 class FileSink:
@@ -38,6 +39,7 @@ class FileSink:
         self._handler: Handler | None = None
 
     def write(self, at: datetime, run: str, priority: int, words: str) -> None:
+        """As Sink: the file is opened, and rotated if it is due, with the first line."""
         import logging
 
         if self._handler is None:
@@ -65,6 +67,7 @@ class JournalSink:
         self._socket: socket.socket | None = None
 
     def write(self, at: datetime, run: str, priority: int, words: str) -> None:
+        """As Sink, in journald's native protocol."""
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.settimeout(5)
@@ -83,6 +86,7 @@ class Log:
         self._failed = False
 
     def __call__(self, event: Event) -> None:
+        """Write what the event says, and hand it on to what shows it."""
         if isinstance(event, Reported):
             if event.report:
                 self._report(event.report)

@@ -37,6 +37,8 @@ class Recorder:
         self._resting_until = 0.0
 
     def __call__(self, report: Report) -> None:
+        """Record one report. Raises nothing: what goes wrong is a warning, and the next is left alone for
+        a while."""
         if time.monotonic() < self._resting_until:
             return
         try:

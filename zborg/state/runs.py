@@ -132,6 +132,7 @@ class Runs:
                 yield report
 
     def newest(self, command: str) -> Report | None:
+        """The newest report of one command; None when there is none that can be read."""
         return next(self.newest_first(command), None)
 
     def outcomes_since(self, command: str, since: datetime | None) -> dict[str, list[Outcome]]:

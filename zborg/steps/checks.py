@@ -47,6 +47,7 @@ class Checks:
 
     @classmethod
     def gather(cls, run: StepRun) -> Checks:
+        """From the run files."""
         outcomes = run.context.runs.outcomes_since("backup", run.started - PAST)
         return cls({host: [one for one in some if one.status.good] for host, some in outcomes.items()})
 

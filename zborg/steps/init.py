@@ -146,6 +146,7 @@ def _plan(run: StepRun, hosts: Sequence[Host]) -> list[str]:
 
 
 def make_key(local: Runner, identity: str, server: str) -> Outcome:
+    """Make an SSH key pair unless it is there. Its outcome has the public half."""
     public = Path(f"{identity}.pub")
     if Path(identity).exists():
         return Outcome(

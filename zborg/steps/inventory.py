@@ -21,10 +21,12 @@ KIND = "vanished"
 
 
 def known_hosts_of(config: Config) -> Known:
+    """The record of hosts that this server has had."""
     return Known(config.state_dir / "known" / "hosts")
 
 
 def known_targets_of(config: Config) -> Known:
+    """The record of targets that this server has had."""
     return Known(config.state_dir / "known" / "targets")
 
 
@@ -72,6 +74,7 @@ class Remembering:
         self._good: dict[str, datetime] = {}
 
     def __call__(self, report: Report) -> None:
+        """Note the hosts and targets of one report."""
         try:
             self._remember(report)
         except OSError as error:

@@ -16,6 +16,7 @@ def wanted(storage: Storage, root: Dataset | None) -> Wanted:
 
 
 def machine_of(storage: Storage) -> str:
+    """The storage's machine as a reason names it."""
     return place_of(storage) or "this machine"
 
 

@@ -48,6 +48,7 @@ def _scrub(run: StepRun, request: Request) -> Report:
 
 
 def pool_of(dataset: str) -> str:
+    """The pool of a dataset, by its name."""
     return dataset.split("/")[0]
 
 
@@ -163,6 +164,7 @@ def pool_of_result(name: str, result: Result) -> Pool | None:
 
 
 def pool_state(pool: Pool) -> PoolState:
+    """A pool as reports have it."""
     return PoolState(
         health=pool.health,
         scrub=pool.scrub.value,

@@ -52,27 +52,33 @@ def _properties(kind: str, which: str, root: str) -> Argv:
 
 
 def clock() -> Argv:
+    """The machine's time in seconds since 1970."""
     return ("date", "+%s")
 
 
 def list_datasets(root: str) -> Argv:
+    """DATASET_COLUMNS of `root` and all below it."""
     return _list("filesystem", DATASET_COLUMNS, root)
 
 
 def dataset_properties(root: str) -> Argv:
+    """zborg's own properties of the same."""
     # `all`: the names of zborg:target.* are not known here, and datasets are few (0.02 s each).
     return _properties("filesystem", "all", root)
 
 
 def list_snapshots(root: str) -> Argv:
+    """SNAPSHOT_COLUMNS of all snapshots of `root` and below it."""
     return _list("snapshot", SNAPSHOT_COLUMNS, root)
 
 
 def snapshot_properties(root: str) -> Argv:
+    """zborg's own properties of the same."""
     return _properties("snapshot", ",".join(SNAPSHOT_PROPERTIES), root)
 
 
 def list_bookmarks(root: str) -> Argv:
+    """BOOKMARK_COLUMNS of all bookmarks of `root` and below it."""
     return _list("bookmark", BOOKMARK_COLUMNS, root)
 
 
@@ -82,6 +88,7 @@ def values(which: str, *subjects: str) -> Argv:
 
 
 def holds(snapshots: Iterable[str], prefix: Sequence[str] = ()) -> Argv:
+    """Holds of these snapshots, with the time each was placed."""
     return (*_PLAIN, *prefix, "zfs", "holds", "-H", *map(names.snapshot, snapshots))
 
 
@@ -91,6 +98,7 @@ def _options(properties: Mapping[str, str], *, user_only: bool = True) -> list[s
 
 
 def create(dataset: str, properties: Mapping[str, str]) -> Argv:
+    """A dataset whose parent is there."""
     return ("zfs", "create", *_options(properties, user_only=False), names.dataset(dataset))
 
 
@@ -105,18 +113,22 @@ def create_parents(dataset: str) -> Argv:
 
 
 def mount(dataset: str) -> Argv:
+    """Mount one dataset."""
     return ("zfs", "mount", names.dataset(dataset))
 
 
 def hide_snapshots(datasets: Iterable[str]) -> Argv:
+    """Take .zfs out of directory listings."""
     return ("zfs", "set", "snapdir=hidden", *map(names.dataset, datasets))
 
 
 def snapshot(root: str, snapname: str, properties: Mapping[str, str]) -> Argv:
+    """One atomic snapshot of `root` and all below it, with zborg's properties."""
     return ("zfs", "snapshot", "-r", *_options(properties), names.snapshot(f"{root}@{snapname}"))
 
 
 def set_properties(subjects: Iterable[str], properties: Mapping[str, str]) -> Argv:
+    """The same properties for all subjects."""
     return ("zfs", "set", *names.properties(properties), *map(names.subject, subjects))
 
 
@@ -131,6 +143,7 @@ def _these(dataset: str, snapnames: Iterable[str]) -> str:
 
 
 def destroy_snapshots(dataset: str, snapnames: Iterable[str]) -> Argv:
+    """Exactly these, never what is below."""
     return ("zfs", "destroy", _these(dataset, snapnames))
 
 
@@ -140,6 +153,7 @@ def freed(dataset: str, snapnames: Iterable[str]) -> Argv:
 
 
 def destroy_bookmark(bookmark: str) -> Argv:
+    """Exactly this one."""
     return ("zfs", "destroy", names.bookmark(bookmark))
 
 
@@ -149,23 +163,28 @@ def destroy_scratch(dataset: str) -> Argv:
 
 
 def guid(snapshot: str) -> Argv:
+    """The guid of one snapshot."""
     return values("guid", names.snapshot(snapshot))
 
 
 def hold(tag: str, snapshots: Iterable[str]) -> Argv:
+    """Hold snapshots under a tag."""
     return ("zfs", "hold", names.tag(tag), *map(names.snapshot, snapshots))
 
 
 def release(tag: str, snapshots: Iterable[str]) -> Argv:
+    """Take the hold of this tag away."""
     return ("zfs", "release", names.tag(tag), *map(names.snapshot, snapshots))
 
 
 def bookmark(snapshot: str, bookname: str) -> Argv:
+    """DATASET#bookname of DATASET@snapname."""
     dataset = names.snapshot(snapshot).partition("@")[0]
     return ("zfs", "bookmark", snapshot, names.bookmark(f"{dataset}#{bookname}"))
 
 
 def clone(snapshot: str, dataset: str) -> Argv:
+    """A clone that can be mounted and written to, and runs nothing."""
     # Not `clone -p`: that says nothing and succeeds when `dataset` exists, whatever it is a clone of.
     # What came from an off-site may hold a device or a setuid program of that machine's making.
     options = ("-o", "readonly=off", "-o", "canmount=on", "-o", "setuid=off", "-o", "devices=off")
@@ -186,6 +205,7 @@ def send(stream: Stream) -> Argv:
 
 
 def estimate(stream: Stream) -> Argv:
+    """How many bytes a stream would have; sends nothing."""
     return ("zfs", "send", "-n", "-P", *_stream(stream))
 
 
@@ -200,18 +220,22 @@ def receive_as(snapshot: str) -> Argv:
 
 
 def abort_receive(dataset: str) -> Argv:
+    """Give up what arrived of a cut stream."""
     return ("zfs", "receive", "-A", names.dataset(dataset))
 
 
 def pool_status(pool: str, prefix: Sequence[str] = ()) -> Argv:
+    """Health, errors and scrub of a pool, numbers in full."""
     return (*_PLAIN, *prefix, "zpool", "status", "-p", names.pool(pool))
 
 
 def damaged_files(pool: str, prefix: Sequence[str] = ()) -> Argv:
+    """Which files of a pool are damaged."""
     return (*_PLAIN, *prefix, "zpool", "status", "-v", names.pool(pool))
 
 
 def pool_list(pool: str) -> Argv:
+    """Name, health, size and free bytes of a pool."""
     return ("zpool", "list", "-Hp", "-o", "name,health,size,free", names.pool(pool))
 
 
@@ -221,4 +245,5 @@ def pool_features(pool: str) -> Argv:
 
 
 def scrub(pool: str) -> Argv:
+    """Start a scrub."""
     return ("zpool", "scrub", names.pool(pool))

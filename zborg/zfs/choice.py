@@ -10,6 +10,8 @@ from zborg.errors import ConfigError
 
 
 class Adapter(StrEnum):
+    """What speaks to ZFS."""
+
     LIBZFS = "libzfs"
     COMMANDS = "commands"
 

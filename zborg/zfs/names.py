@@ -30,6 +30,7 @@ def component(text: str) -> str:
 
 
 def pool(text: str) -> str:
+    """`text`, if it is a pool's name. Raises ZborgError."""
     if not _POOL.fullmatch(text) or len(text) > _LONGEST:
         raise ZborgError(f"not a pool's name: {text!r}")
     return text

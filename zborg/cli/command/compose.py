@@ -96,6 +96,7 @@ def _known_hosts(path: Path, endpoints: Mapping[str, Endpoint], closing: ExitSta
 
 
 def notifiers_of(settings: Notify) -> tuple[Notifier, ...]:
+    """One for each service that the settings name; loads none of their libraries where there is none."""
     if not settings.anybody:
         return ()
     from zborg.notify import notifiers

@@ -61,6 +61,7 @@ class Quiet:
         self._held: dict[str, list[str]] = {}
 
     def __call__(self, event: Event) -> None:
+        """Take one event; print a warning now, or with the end of its subject."""
         with self._lock:
             if isinstance(event, Started):
                 self._held.setdefault(event.subject, [])
@@ -83,6 +84,7 @@ class Plain:
         self._last: dict[str, float] = {_ALL: clock()}
 
     def __call__(self, event: Event) -> None:
+        """Take one event; print its line if it has one and it is time for it."""
         with self._lock:
             self._tally.take(event)
             if isinstance(event, Started):

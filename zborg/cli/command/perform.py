@@ -175,6 +175,7 @@ def _print(report: Report, common: Common, screen: Callable[[Report], list[Line]
 
 
 def show(lines: list[Line]) -> None:
+    """Print lines; coloured on a terminal that wants it (NO_COLOR, TERM)."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     for line in lines:
         print(_coloured(line) if colour else line.text)

@@ -59,10 +59,12 @@ class Screen:
         self._clock, self._tally, self._lock = clock, Tally(clock), threading.Lock()
 
     def take(self, event: Event) -> None:
+        """Note one event."""
         with self._lock:
             self._tally.take(event)
 
     def rows(self, width: int, height: int) -> list[str]:
+        """What to draw now: at most `height` rows of at most `width` columns."""
         with self._lock:
             works = list(self._tally.running.values())
             fit = max(1, height - 3)  # a line for the rest, one for all, and one that the cursor needs

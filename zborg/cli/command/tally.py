@@ -45,6 +45,7 @@ class Work:
 
     @property
     def bytes(self) -> float:
+        """What was moved so far."""
         return float(self.progress.bytes or 0) if self.progress else 0.0
 
 
@@ -61,6 +62,7 @@ class Tally:
         self._bytes = 0.0
 
     def take(self, event: Event) -> None:
+        """Note one event."""
         now = self._clock()
         if isinstance(event, Planned):
             self._expected, self._parallel = dict(event.expected), event.parallel

@@ -203,6 +203,7 @@ class SshRunner:
         self._shared = SharedConnection(self._start_master) if share else None
 
     def start(self, argv: Sequence[str], *, stdin: int, stdout: int) -> Child:
+        """As Runner: `argv` is quoted for the other side's shell."""
         return self.start_command(shlex.join(argv), stdin=stdin, stdout=stdout)
 
     def start_command(self, command: str, *, stdin: int, stdout: int) -> Child:
@@ -219,11 +220,13 @@ class SshRunner:
     def run(
         self, argv: Sequence[str], *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
+        """As Runner: `argv` is quoted for the other side's shell."""
         return self.run_command(shlex.join(argv), timeout=timeout, stdin=stdin, max_bytes=max_bytes)
 
     def run_command(
         self, command: str, *, timeout: float = 60, stdin: str = "", max_bytes: int = MAX_OUTPUT
     ) -> Completed:
+        """The same of a command already quoted for the far side."""
         import paramiko
 
         try:
@@ -247,6 +250,7 @@ class SshRunner:
         return done
 
     def close(self) -> None:
+        """End the connections. It can be used again, which connects anew."""
         if self._shared:
             self._shared.close()
         with self._lock:

@@ -56,6 +56,7 @@ class SharedConnection:
             return self._socket if self._master else None
 
     def close(self) -> None:
+        """End the master, if there is one."""
         with self._lock:
             self._end()
 

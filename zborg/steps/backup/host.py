@@ -34,6 +34,7 @@ _BETWEEN = 0.2  # seconds between two events of progress of a host
 
 
 def archive_name(host: Host, at: datetime) -> str:
+    """web1-2026-02-12T144933Z."""
     return f"{host.name}-{at:%Y-%m-%dT%H%M%SZ}"
 
 

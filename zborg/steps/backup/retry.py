@@ -43,6 +43,7 @@ class Tries:
         return replace(self.host, timeout=ceil(left))
 
     def too_late(self) -> TimedOut:
+        """The error of a host whose time is used up."""
         words = f"not finished within {duration(self.host.timeout)}"
         advice = f"look at the host, or raise timeout of {self.host.name}"
         return TimedOut((self.host.name,), -1, "", words, advice)
@@ -80,6 +81,7 @@ class Tries:
             return False
 
     def warn(self, words: str) -> None:
+        """Emit a warning about the host."""
         self.run.context.emit(Warned(self.host.name, words))
 
     def persistently(self, once: Callable[[int], Outcome]) -> Outcome:

@@ -97,6 +97,7 @@ class Backup:
 
     @property
     def ended(self) -> bool:
+        """Whether no host is at work or waiting any more."""
         return self._fleet is None or self._fleet.ended
 
     def report(self, window: float) -> Report:

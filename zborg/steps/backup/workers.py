@@ -39,10 +39,12 @@ class Fleet:
 
     @property
     def waiting(self) -> tuple[str, ...]:
+        """Names of the hosts that were not begun yet."""
         return tuple(host.name for host in self._waiting)
 
     @property
     def ended(self) -> bool:
+        """Whether no host is at work or waiting any more."""
         return not self._waiting and not self._running
 
     def advance(self, patience: float = inf) -> bool:

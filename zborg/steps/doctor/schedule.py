@@ -38,6 +38,7 @@ class Roots:
 
 
 def schedule(local: Runner, roots: Roots, wanted: Wanted, parser: Parser) -> Iterable[Finding]:
+    """What starts zborg here, by cron and systemd, against what should."""
     daemon, installed = _daemon(local)
     found = Found(
         tables=(*_tables(roots), *_own_table(local, roots)),

@@ -101,6 +101,7 @@ def adapter(context: Context, words: str) -> Iterable[Finding]:
 
 
 def places(cache: StorageCache) -> Iterable[Finding]:
+    """Whether the datasets are there and mounted, and the reserve is in place."""
     context, storage = cache.context, cache.context.config.storage
     reserve = next(iter(context.storage.zfs.datasets(storage.reserve)), None) if storage.slack else None
     reserved = settings(context.storage.runner, [storage.reserve], ["refreservation"]) if reserve else {}
@@ -123,6 +124,7 @@ def scratch(cache: StorageCache, config: Config) -> Iterable[Finding]:
 
 
 def properties(cache: StorageCache) -> Iterable[Finding]:
+    """Whether ZFS's properties of the datasets are what zborg init sets."""
     storage, found = cache.context.config.storage, cache.datasets()
     hosts = [storage.dataset_of(host.name) for host in cache.context.config.hosts]
     there = [name for name in (storage.dataset, *hosts) if name in found]

@@ -38,6 +38,7 @@ def facts(path: Path) -> FileFacts:
 
 
 def config(path: Path, found: Config | None, mistakes: Sequence[ConfigError]) -> Iterable[Finding]:
+    """Whether zborg.toml and what it includes can be read, and by whom else."""
     files = [path, *_included(path)]
     folders = dict.fromkeys(one.parent for one in files)
     bad = [
@@ -65,6 +66,7 @@ def _included(path: Path) -> list[Path]:
 
 
 def state(directory: Path) -> Iterable[Finding]:
+    """Whether the state directory is there, private, and has room."""
     found = facts(directory)
     missing = tuple(name for name in ("locks", "runs") if not (directory / name).is_dir())
     free = 0
@@ -75,6 +77,7 @@ def state(directory: Path) -> Iterable[Finding]:
 
 
 def keys(context: Context) -> Iterable[Finding]:
+    """Whether every key that zborg.toml names is there and private, and no key does two jobs."""
     found = {path: _key(context.here, Path(path)) for path in identities(context)}
     bad = judge.keys(list(found.values()), os.geteuid())
     storage = context.config.storage
@@ -122,6 +125,7 @@ def programs(local: Runner, config: Config | None, storage: Runner | None) -> It
 
 
 def zfs_of(config: Config, storage: Runner) -> ProgramFacts:
+    """The release of the storage's ZFS."""
     words = "there are no pools without it"
     fix = at(_where(config), "apt-get install zfsutils-linux")
     return _asked(storage, "zfs", ["zfs", "version"], words, fix, _where(config))

@@ -100,6 +100,7 @@ def _datasets(context: Context) -> dict[str, Dataset]:
 
 
 def escrow_of(config: Config) -> Escrow:
+    """Where sealed keys are."""
     return Escrow(config.state_dir / "escrow")
 
 

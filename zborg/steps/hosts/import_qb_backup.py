@@ -39,6 +39,7 @@ class Import:
     key_of: KeyOf
 
     def directory(self, config: Config) -> Path:
+        """Where the files go, as an absolute path."""
         return (self.to or config.path.parent / drop_in.FOLDER).absolute()
 
 

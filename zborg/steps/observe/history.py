@@ -39,6 +39,7 @@ def recorded_runs(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Runs:
 
 
 def recorder(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Recorder:
+    """What takes reports into the history, and makes a lost one anew."""
     return Recorder(
         History(state / "history.db"),
         state / "runs",

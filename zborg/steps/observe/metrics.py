@@ -30,6 +30,7 @@ def publish(context: Context) -> Iterator[ZborgError]:
 
 
 def facts(context: Context) -> Facts:
+    """What the textfile is made of, by what was saved."""
     config, runs, now = context.config, context.runs, context.clock()
     newest = [runs.newest(command) for command in ANNOUNCED]
     scrub = runs.newest("scrub")

@@ -93,6 +93,7 @@ def try_all(run: StepRun) -> Report:
 
 
 def nobody(config: Config) -> Outcome:
+    """The outcome of a test where there is no notifier."""
     words = f"{config.path} names nobody who is told"
     return Outcome("notifier", "notify", Status.FAILED, words, 'urls = ["mailtos://..."] under [notify]')
 

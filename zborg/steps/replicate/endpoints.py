@@ -33,10 +33,12 @@ class ReplicationPair:
 
     @property
     def near(self) -> Zfs:
+        """The storage's ZFS."""
         return self.run.context.storage.zfs
 
     @property
     def root(self) -> str:
+        """The dataset on the storage below which all is replicated."""
         return self.run.context.config.storage.dataset
 
     @property
@@ -46,15 +48,18 @@ class ReplicationPair:
 
     @property
     def limit(self) -> Limit | None:
+        """What slows streams to this target down, None for nothing."""
         rate = self.target.bandwidth_limit
         return Limit(self.run.context.here, rate) if rate else None
 
     @property
     def record(self) -> str:
+        """The property that records the common base with this target."""
         return P_TARGET + self.target.name
 
     @property
     def link(self) -> Link:
+        """What planning has to know of the way there."""
         return Link(self.target.name, SEND_WORD, RAW_WORD)
 
     def compare(self, name: str = "") -> Comparison:
@@ -136,6 +141,7 @@ class Comparison:
 
     @property
     def fresh(self) -> bool:
+        """Whether it may still be acted on without another look."""
         return time.monotonic() - self.at < _FRESH
 
 

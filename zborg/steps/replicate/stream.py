@@ -40,6 +40,7 @@ class Limit:
     rate: int
 
     def start(self, stdin: int, stdout: int) -> Child:
+        """A link of a chain of processes."""
         return self.runner.start(["pv", "-q", "-L", str(self.rate)], stdin=stdin, stdout=stdout)
 
 

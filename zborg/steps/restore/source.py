@@ -42,6 +42,7 @@ class Place:
 
     @property
     def zfs(self) -> Zfs:
+        """The ZFS there."""
         return self.machine.zfs
 
     @property
@@ -51,6 +52,7 @@ class Place:
 
     @property
     def where(self) -> str:
+        """ " on TARGET" for a message, "" on the storage."""
         return f" on {self.target}" if self.target else ""
 
     def snapshots(self) -> list[Snapshot]:

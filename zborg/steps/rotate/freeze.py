@@ -45,11 +45,13 @@ def keep(run: StepRun, frozen: Mapping[str, Freeze]) -> None:
 
 
 def describe(freeze: Freeze) -> str:
+    """Since when and why, for a report."""
     since = f" since {moment(freeze.since)}" if freeze.since else ""
     return f"rotation is frozen{since}: {freeze.reason}"
 
 
 def how_to_release(freeze: Freeze) -> str:
+    """The remedy of a frozen host."""
     return f"look into it; once it is clear: zborg rotate --release {freeze.host}"
 
 

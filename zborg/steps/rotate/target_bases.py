@@ -48,6 +48,7 @@ class Bases:
 
 
 def bases(datasets: Iterable[Dataset]) -> Bases:
+    """What the records on the datasets say; one that cannot be read is an error of its dataset."""
     guids: dict[tuple[str, str], str] = {}
     unreadable: dict[str, ZborgError] = {}
     for dataset in datasets:
@@ -110,6 +111,7 @@ def _subject(run: StepRun, snapshot: Snapshot, target: Target) -> str:
 
 
 def behind(run: StepRun, known: Bases, judged: Judged) -> list[Outcome]:
+    """Targets that do not get what they should, and records of those that zborg.toml names no more."""
     late = [Outcome("target", one.subject, one.level, one.message, one.remedy) for one in judged.findings]
     return [*late, *_of_no_target(run, known)]
 

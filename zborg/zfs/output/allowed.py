@@ -28,6 +28,7 @@ _SET = re.compile(r"\t(?P<name>@\S+) (?P<words>\S+)")
 
 
 def argv(dataset: str) -> tuple[str, ...]:
+    """What is delegated on a dataset."""
     return ("zfs", "allow", names.dataset(dataset))
 
 

@@ -33,6 +33,7 @@ def _refuse(what: str, text: str) -> ZborgError:
 
 
 def number(text: str) -> int:
+    """A whole number as -p prints it. Raises ZborgError."""
     if not _NUMBER.fullmatch(text):
         raise _refuse("a number", text)
     return int(text)
@@ -57,6 +58,7 @@ def date(text: str) -> datetime:
 
 
 def lines(text: str) -> list[str]:
+    """The lines that are not empty."""
     return [line for line in text.split("\n") if line]
 
 
@@ -70,6 +72,7 @@ def rows(text: str, columns: int) -> list[list[str]]:
 
 
 def split(name: str, mark: str) -> tuple[str, str]:
+    """Dataset and component of DATASET@NAME or DATASET#NAME. Raises ZborgError."""
     dataset, found, component = name.partition(mark)
     if not (dataset and found and component):
         raise _refuse(f"DATASET{mark}NAME", name)
@@ -150,6 +153,7 @@ def snapshot(row: list[str]) -> Snapshot:
 
 
 def with_properties(found: Iterable[Snapshot], properties: Properties) -> tuple[Snapshot, ...]:
+    """The snapshots with their properties."""
     return tuple(replace(one, properties=properties.get(one.full, {})) for one in found)
 
 
