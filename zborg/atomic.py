@@ -1,4 +1,4 @@
-"""Files written whole: whoever reads one, also after a crash, finds the old content or the new."""
+"""Files written whole: a reader sees the old content or the new, also after a crash."""
 
 from __future__ import annotations
 
