@@ -60,11 +60,17 @@ class Year:
         """All steps of all nights, oldest first."""
         chance = random.Random(self.seed)
         hosts = [_host(number, self.nights, chance) for number in range(self.hosts)]
-        begins = self.now.replace(hour=2, minute=30, second=0)
-        begins -= timedelta(days=1 if begins + timedelta(hours=4) > self.now else 0)
+        begins = self._last_night()
         for ago in range(self.nights - 1, -1, -1):
             if ago != 100:  # that night the server was off
                 yield from _Night(self, begins - timedelta(days=ago), ago, hosts, chance).steps()
+
+    def _last_night(self) -> datetime:
+        """At half past two, over by now, and at no time of the day so long ago that it would be overdue."""
+        usual, latest = self.now.replace(hour=2, minute=30, second=0), self.now - timedelta(hours=4)
+        if usual <= latest:
+            return usual
+        return latest if latest.date() == usual.date() else usual - timedelta(days=1)
 
 
 def _host(number: int, nights: int, chance: random.Random) -> _Host:
