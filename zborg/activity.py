@@ -64,10 +64,11 @@ class Watch:
         self._moved: dict[int, int] = {}
         self._claimed: dict[str, int] = {}
 
-    def hear(self, line: str) -> None:
+    def hear(self, lines: Sequence[str]) -> None:
         """borg's progress counts: hashing a large file that did not change moves no byte for hours."""
-        for key, value in _COUNTED.findall(line):
-            self._claimed[key] = max(self._claimed.get(key, 0), int(value))
+        for line in lines:
+            for key, value in _COUNTED.findall(line):
+                self._claimed[key] = max(self._claimed.get(key, 0), int(value))
 
     def silent(self) -> Side | None:
         """Who has stalled the pair for a whole window; None when nobody has, or nothing can be seen."""

@@ -13,7 +13,7 @@ import selectors
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -33,7 +33,7 @@ _F_SETPIPE_SZ = 1031  # Linux; fcntl names it from Python 3.10 on, but only wher
 _MAX_LINE = 1 << 20
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS)
 
-Lines = Callable[[str, str], None]  # (who, line)
+Lines = Callable[[str, Sequence[str]], None]  # (who, its lines that came at once)
 Start = Callable[[int, int], Child]  # (stdin, stdout)
 
 
@@ -206,14 +206,14 @@ def _write(write: Callable[[int], None], target: int) -> None:
 
 def pump(
     children: Mapping[str, Child],
-    on_line: Lines,
+    on_lines: Lines,
     *,
     timeout: float,
     adopt: Adopt | None = None,
     spare: Spare | None = None,
     after: Mapping[str, float] | None = None,
 ) -> dict[str, int]:
-    """Hand every stderr line to `on_line` until all children have ended; returns their statuses.
+    """Hand every stderr line to `on_lines` until all children have ended; returns their statuses.
 
     Raises TimedOut after `timeout` seconds and Interrupted when asked to stop. However it is left,
     every child has ended. Once one is gone the others get `_LAST_WORDS` seconds, or what `after` says
@@ -223,7 +223,7 @@ def pump(
     try:
         if adopt:
             adopt(*children.values())
-        with _Ears(children, on_line) as ears:
+        with _Ears(children, on_lines) as ears:
             _listen(children, ears, patience, spare)
     finally:
         statuses = {who: child.stop() for who, child in children.items()}
@@ -236,14 +236,13 @@ def pump(
 
 
 def _listen(children: Mapping[str, Child], ears: _Ears, patience: _Patience, spare: Spare | None) -> None:
-    while any(child.poll() is None for child in children.values()):
+    while patience.check({who: child.poll() for who, child in children.items()}, children):
         ears.hear(_TICK)
         if spare and spare.reader.poll() is not None:
             ears.discard(spare.end)
             spare = None
         elif spare and spare.check:
             spare.check()
-        patience.check(children)
     ears.hear_the_rest()
 
 
@@ -258,17 +257,22 @@ class _Patience:
         self._after, self._last_words = after, 0.0
         self.stopped: list[str] = []
 
-    def check(self, children: Mapping[str, Child]) -> None:
+    def check(self, statuses: Mapping[str, int | None], children: Mapping[str, Child]) -> bool:
+        """Whether any still runs, and may. Raises Interrupted, TimedOut."""
+        ended = {who: status for who, status in statuses.items() if status is not None}
+        if len(ended) == len(statuses):
+            return False
         if cancelled.is_set():
             raise Interrupted("interrupted")
         now = time.monotonic()
         if now > self._deadline:
             argv = next(iter(children.values())).argv
             raise TimedOut(argv, -1, "", f"not finished within {self._timeout:g} s")
-        if ended := {who: status for who, child in children.items() if (status := child.poll()) is not None}:
+        if ended:
             self._last_words = self._last_words or now + self._left(ended)
             if now > self._last_words:
                 self._stop(children)
+        return True
 
     def _left(self, ended: Mapping[str, int]) -> float:
         return min(
@@ -287,8 +291,8 @@ _NOBODY = ""  # the `who` of bytes that are thrown away
 class _Ears:
     """Listens to the stderr of several children and cuts it into lines."""
 
-    def __init__(self, children: Mapping[str, Child], on_line: Lines) -> None:
-        self._on_line, self._selector = on_line, selectors.DefaultSelector()
+    def __init__(self, children: Mapping[str, Child], on_lines: Lines) -> None:
+        self._on_lines, self._selector = on_lines, selectors.DefaultSelector()
         for who, child in children.items():
             self._selector.register(child.stderr, selectors.EVENT_READ, (who, bytearray()))
 
@@ -331,12 +335,14 @@ class _Ears:
     def _hand_out(self, who: str, rest: bytearray, *, at_end: bool) -> None:
         if who == _NOBODY:
             rest.clear()
-        while (end := rest.find(b"\n")) >= 0:
-            self._on_line(who, _text(rest[:end]).rstrip("\r"))
-            del rest[: end + 1]
-        if rest and (at_end or len(rest) > _MAX_LINE):
-            self._on_line(who, _text(rest))
-            rest.clear()
+        *whole, left = rest.split(b"\n")
+        lines = [_text(line).rstrip("\r") for line in whole]
+        if left and (at_end or len(left) > _MAX_LINE):
+            lines.append(_text(left))
+            left = bytearray()
+        rest[:] = left
+        if lines:
+            self._on_lines(who, lines)
 
 
 def _text(data: bytearray) -> str:

@@ -68,7 +68,7 @@ class Attacked:
         (host,) = (one for one in self.vault.config.hosts if one.name == "web1")
         said: list[str] = []
         words_of_verb = ["create", "web1", "web1-2026-02-12T000000Z"]
-        status = self.vault.tunnel().verb(host, words_of_verb, lambda _, line: said.append(line))
+        status = self.vault.tunnel().verb(host, words_of_verb, lambda _, lines: said.extend(lines))
         return status, "\n".join(said)
 
 

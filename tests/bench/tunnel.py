@@ -147,7 +147,7 @@ class Bench:
         tunnel = SshTunnel(place / "known_hosts", LocalRunner(), serve, None)
         said: list[str] = []
         words = ["create", "web1", archive] if archive else ["init", "web1"]
-        status = tunnel.verb(Host("web1", endpoint, 0, 600), words, lambda _, line: said.append(line))
+        status = tunnel.verb(Host("web1", endpoint, 0, 600), words, lambda _, lines: said.extend(lines))
         if status:
             raise RuntimeError(f"{words}: {status}: {said[-5:]}")
 

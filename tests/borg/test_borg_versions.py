@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -140,8 +140,8 @@ def test_a_path_that_is_not_in_the_archive_is_a_failed_restore(vault: LocalVault
     assert "a path is not in the archive" in report.outcomes[0].message
 
 
-def hear(lines: list[str], _: Speaker, line: str) -> None:
-    lines.append(line)
+def hear(heard: list[str], _: Speaker, lines: Sequence[str]) -> None:
+    heard.extend(lines)
 
 
 @pytest.mark.parametrize("storage", BORGS)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ def pumped(*scripts: str, timeout: float = 120) -> tuple[dict[str, int], dict[st
     names = [f"child{number}" for number in range(len(scripts))]
     heard: dict[str, list[str]] = {name: [] for name in names}
     children: dict[str, Child] = {name: start(text) for name, text in zip(names, scripts, strict=True)}
-    statuses = pump(children, lambda who, line: heard[who].append(line), timeout=timeout)
+    statuses = pump(children, lambda who, lines: heard[who].extend(lines), timeout=timeout)
     return statuses, heard
 
 
@@ -90,7 +90,7 @@ def test_pump_stops_both_when_cancelled() -> None:
 
 
 def test_pump_stops_both_when_a_listener_fails() -> None:
-    def listen(who: str, line: str) -> None:
+    def listen(who: str, lines: Sequence[str]) -> None:
         raise OSError("no space left on device")
 
     one, two = start("echo x >&2; exec sleep 60"), start("exec sleep 60")
@@ -140,7 +140,7 @@ def test_join_connects_each_with_the_other() -> None:
         starter("echo question; read answer; echo one heard $answer >&2"),
         starter("read question; echo answer; echo two heard $question >&2"),
     )
-    statuses = pump({"one": one, "two": two}, lambda _, line: heard.append(line), timeout=120, spare=spare)
+    statuses = pump({"one": one, "two": two}, lambda _, lines: heard.extend(lines), timeout=120, spare=spare)
     assert statuses == {"one": 0, "two": 0}
     assert sorted(heard) == ["one heard answer", "two heard question"]
 
@@ -153,7 +153,7 @@ def test_a_writer_whose_reader_died_can_still_say_why() -> None:
         starter("read gone; head -c 3000000 /dev/zero && echo the reason >&2; exit 3"),
         starter("exit 4"),
     )
-    statuses = pump({"one": one, "two": two}, lambda _, line: heard.append(line), timeout=120, spare=spare)
+    statuses = pump({"one": one, "two": two}, lambda _, lines: heard.extend(lines), timeout=120, spare=spare)
     assert (statuses, heard) == ({"one": 3, "two": 4}, ["the reason"])
     assert descriptors() == before
 

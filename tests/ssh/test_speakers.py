@@ -70,7 +70,7 @@ def liar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liar]:
     liar.sshd.stop()
 
 
-def nothing(_: Speaker, __: str) -> None:
+def nothing(_: Speaker, __: Sequence[str]) -> None:
     pass
 
 
@@ -165,7 +165,7 @@ def run(runner: SshRunner) -> tuple[int, Child, Sequence[str]]:
         child = runner.start(["true"], stdin=null, stdout=subprocess.DEVNULL)
     finally:
         os.close(null)
-    return pump({"it": child}, lambda _, line: heard.append(line), timeout=120)["it"], child, heard
+    return pump({"it": child}, lambda _, lines: heard.extend(lines), timeout=120)["it"], child, heard
 
 
 # --- what it is taken for ---

@@ -62,7 +62,7 @@ class Machine:
 
     def by_openssh(self) -> CommandFailed | None:
         child = self.runner().start(["true"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        status = pump({"it": child}, lambda _, line: None, timeout=120)["it"]
+        status = pump({"it": child}, lambda _, __: None, timeout=120)["it"]
         return connection_failed("web1", self.endpoint, child, ()) if status else None
 
     def type_there(self, text: str) -> None:

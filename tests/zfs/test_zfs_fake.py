@@ -38,7 +38,7 @@ def test_two_machines_joined_by_a_pipe(tmp_path: Path) -> None:
     sender, receiver = chain(
         lambda out: here.send(Stream("tank/web1@a"), out), lambda source: there.receive("vault/web1", source)
     )
-    statuses = pump({"send": sender, "receive": receiver}, lambda _, line: lines.append(line), timeout=120)
+    statuses = pump({"send": sender, "receive": receiver}, lambda _, came: lines.extend(came), timeout=120)
     assert statuses == {"send": 0, "receive": 0}
     assert [n for n in map(progress, lines) if n is not None][-1] > 3 << 20
     assert there.snapshots("vault/web1")[0].guid == here.snapshots("tank/web1")[0].guid

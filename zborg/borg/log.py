@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -58,6 +58,13 @@ class BorgLog:
     last_of_storage: list[str] = field(default_factory=list)
     max_bytes: int = _MAX_BYTES  # of stdout; whoever prints more has printed nothing
     _size: int = 0
+
+    def hear(self, lines: Iterable[str], speaker: Speaker = Speaker.HOST) -> Counts | None:
+        """Take lines in; returns the newest counts among them."""
+        newest = None
+        for line in lines:
+            newest = self.feed(line, speaker) or newest
+        return newest
 
     def feed(self, line: str, speaker: Speaker = Speaker.HOST) -> Counts | None:
         """Take a line in; returns the counts if it was a progress line of the host's."""

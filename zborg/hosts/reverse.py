@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from zborg.errors import Unreachable
@@ -50,10 +51,10 @@ class ReverseTunnel:
     def _through(self, port: int, host: Host, way: Reverse, lines: Lines, adopt: Adopt | None) -> int:
         heard: list[str] = []
 
-        def listen(_: str, line: str) -> None:
-            heard.append(line[:_LONGEST])
+        def listen(_: str, came: Sequence[str]) -> None:
+            heard.extend(line[:_LONGEST] for line in came)
             del heard[:-_KEPT]
-            lines(Speaker.HOST, line)
+            lines(Speaker.HOST, came)
 
         # Of "localhost" sshd opens what it can of 127.0.0.1 and ::1, and calls that success: a port that
         # somebody else has on one of them would go unnoticed.
@@ -69,8 +70,7 @@ class ReverseTunnel:
         status = pump({"host": child}, listen, timeout=host.timeout, adopt=adopt)["host"]
         if status == REFUSED:
             raise _failure(host, port, child, heard)
-        for line in child.connection.text.splitlines():
-            lines(Speaker.SSH, line)
+        lines(Speaker.SSH, child.connection.text.splitlines())
         return status
 
 

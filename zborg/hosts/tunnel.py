@@ -58,16 +58,16 @@ class SshTunnel:
         heard: dict[str, list[str]] = {"host": [], "serve": []}
         self._walls.pop(host.name, None)
 
-        def listen(who: str, line: str) -> None:
-            if who == "serve" and self._is_report(host.name, line):
-                return
+        def listen(who: str, came: Sequence[str]) -> None:
+            if who == "serve":
+                came = [line for line in came if not self._is_report(host.name, line)]
             if watch:
-                watch.hear(line)
-            if who == "serve" and _PROGRESS in line:
-                return  # a replay of segments says so much that the reason for it would be forgotten
-            heard[who] = [*heard[who][-_KEPT:], line[:_LONGEST]]
+                watch.hear(came)
+            if who == "serve":  # a replay of segments says so much that the reason for it would be forgotten
+                came = [line for line in came if _PROGRESS not in line]
+            heard[who] = [*heard[who], *(line[:_LONGEST] for line in came)][-_KEPT - 1 :]
             if who == "host":
-                lines(Speaker.HOST, line)
+                lines(Speaker.HOST, came)
 
         one, two, spare = self._start(host, words, scratch)
         pair = {"host": one, "serve": two}
@@ -78,8 +78,7 @@ class SshTunnel:
         self._raise_for(host, pair, statuses, heard["host"])
         # borg on the host only knows that the connection closed; the serving side knows why. It also says
         # what damage it found and mended in a run that then went well.
-        for line in filter(str.strip, heard["serve"]):
-            lines(Speaker.STORAGE, line)
+        lines(Speaker.STORAGE, list(filter(str.strip, heard["serve"])))
         return statuses["host"]
 
     def ask(self, host: Host, *words: str) -> str:
@@ -117,9 +116,8 @@ class SshTunnel:
         output: list[str] = []
         self._walls.pop(name, None)
 
-        def listen(_: str, line: str) -> None:
-            if not self._is_report(name, line):
-                output.append(line)
+        def listen(_: str, came: Sequence[str]) -> None:
+            output.extend(line for line in came if not self._is_report(name, line))
 
         null = os.open(os.devnull, os.O_RDWR)
         try:

@@ -81,7 +81,7 @@ class Runner(Protocol):
         """Start with its data on two file descriptors; no byte of it passes through Python."""
 
 
-Lines = Callable[[Speaker, str], None]
+Lines = Callable[[Speaker, Sequence[str]], None]  # those of one speaker that came at once
 
 
 class Adopt(Protocol):

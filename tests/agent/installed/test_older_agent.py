@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -42,8 +42,8 @@ def verb(vault: LocalVault, clock: Hours, *words: str) -> tuple[BorgLog, Status]
     """One verb, as steps run it: what was heard, and what it came to."""
     log = BorgLog("web1", "tank/borg/web1")
 
-    def listen(speaker: Speaker, line: str) -> None:
-        log.feed(line, speaker)
+    def listen(speaker: Speaker, lines: Sequence[str]) -> None:
+        log.hear(lines, speaker)
 
     context = world(vault, clock)
     status = context.tunnel.verb(context.config.hosts[0], words, listen)

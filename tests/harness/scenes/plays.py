@@ -116,10 +116,10 @@ class PlayedTunnel:
         elif words[0] != "create":
             play = play.others.get(words[0], Play((ended(0),), commits=False))
         if play.clock is not None:
-            lines(Speaker.HOST, f"zborg-agent: clock {self._clock().timestamp() + play.clock:.0f}")
+            lines(Speaker.HOST, [f"zborg-agent: clock {self._clock().timestamp() + play.clock:.0f}"])
         for line in play.lines:
             speaker, text = (Speaker.HOST, line) if isinstance(line, str) else line
-            lines(speaker, text.replace("@RUN@", scratch))
+            lines(speaker, [text.replace("@RUN@", scratch)])
         if play.commits:
             self._commit(self._home(host.name))
         if play.then and words[0] == "create":
@@ -130,7 +130,7 @@ class PlayedTunnel:
         play = self._play(host)
         for line in play.lines:
             speaker, text = (Speaker.HOST, line) if isinstance(line, str) else line
-            lines(speaker, text)
+            lines(speaker, [text])
         if play.commits:
             self._commit(self._home(host.name))
         return play.status

@@ -52,7 +52,7 @@ def said(runner: SshRunner, *argv: str) -> tuple[int, str]:
     """Run by OpenSSH, as data is: (ssh's status, what it said on stderr)."""
     lines: list[str] = []
     child = runner.start(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    status = pump({"it": child}, lambda _, line: lines.append(line), timeout=120)["it"]
+    status = pump({"it": child}, lambda _, came: lines.extend(came), timeout=120)["it"]
     return status, child.connection.text or "\n".join(lines)
 
 

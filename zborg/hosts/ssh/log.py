@@ -63,27 +63,17 @@ class SshChild:
     """An ssh that was started, a model.Child: its stderr is the far side's, its own log stands apart."""
 
     def __init__(self, child: Child, log: SshLog) -> None:
-        self.argv, self._child, self._log = child.argv, child, log
-
-    @property
-    def stderr(self) -> int:
-        return self._child.stderr
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
+        self.argv, self.pid, self.stderr = child.argv, child.pid, child.stderr
+        self.poll, self.stop = child.poll, child.stop
+        self._child, self._log = child, log
 
     @property
     def connection(self) -> ConnectionLog:
+        """What ssh has logged."""
         return self._log.close()
 
-    def poll(self) -> int | None:
-        return self._child.poll()
-
-    def stop(self, grace: float = 5.0) -> int:
-        return self._child.stop(grace)
-
     def close(self) -> None:
+        """Give the pipes back."""
         self._log.close()
         self._child.close()
 

@@ -6,6 +6,7 @@ server can see for itself decides all the same: a host is good only if a new com
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from zborg.borg.borgmatic import BorgmaticOutput, judge
@@ -45,8 +46,9 @@ class ReverseBackup:
         confine(context.storage.runner, [home], context.config.storage.account_of(self.host))
         started, output = context.clock(), BorgmaticOutput()
 
-        def listen(speaker: Speaker, line: str) -> None:
-            output.feed(line, speaker)
+        def listen(speaker: Speaker, lines: Sequence[str]) -> None:
+            for line in lines:
+                output.feed(line, speaker)
 
         status = context.tunnel.forced(self.host, listen, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, output)

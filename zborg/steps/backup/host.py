@@ -204,10 +204,10 @@ class HostRun:
 
         shown = 0.0
 
-        def listen(speaker: Speaker, line: str) -> None:
+        def listen(speaker: Speaker, lines: Sequence[str]) -> None:
             nonlocal shown
             # borg counts five times a second, a host that means harm a hundred thousand times.
-            if (counts := log.feed(line, speaker)) and (now := time.monotonic()) - shown >= _BETWEEN:
+            if (counts := log.hear(lines, speaker)) and (now := time.monotonic()) - shown >= _BETWEEN:
                 shown = now
                 self.run.context.emit(Progress(self.host.name, **counts._asdict()))
 

@@ -78,13 +78,14 @@ def serve_reader(sink: Sink, command: str, stdout: int, say: Callable[[str], Non
 def _give(sink: Sink, request: Give, stdout: int, say: Callable[[str], None]) -> Completed:
     sent = 0
 
-    def listen(_: str, line: str) -> None:
+    def listen(_: str, lines: Sequence[str]) -> None:
         nonlocal sent
-        now = progress(line)
-        if now is not None and now >= sent + _LEAST:
-            sent = now
-            sink.patience(int(_STALLED))
-        say(line)
+        for line in lines:
+            now = progress(line)
+            if now is not None and now >= sent + _LEAST:
+                sent = now
+                sink.patience(int(_STALLED))
+            say(line)
 
     with open(os.devnull, "rb") as nothing:
         child = sink.runner.start(request.argv, stdin=nothing.fileno(), stdout=stdout)
@@ -160,7 +161,7 @@ def _receive(sink: Sink, name: str, header: bytes, stdin: int) -> Completed:
 
         child = fed(lambda into: sink.runner.start(receive_as(name), stdin=into, stdout=out), write)
     sink.patience(0)  # the pool may take its time
-    statuses = pump({"receive": child}, lambda _, line: output.append(line), timeout=_LONGEST)
+    statuses = pump({"receive": child}, lambda _, lines: output.extend(lines), timeout=_LONGEST)
     sink.patience(int(_LISTING))
     if stalled:
         raise refuse(f"the stream of {name} stalled: {stalled[0].message}", "what arrived of it is kept")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from zborg.activity import Floor
@@ -20,6 +20,7 @@ from zborg.zfs.output.refusals import is_cut, of_receiver
 
 # A first full stream over a slow line takes days; a dead line is noticed by ssh's keepalives.
 _LONGEST = 14 * 86400.0
+KEPT = 11  # lines of each side, of which its reason is taken
 # `zfs send -v` reports once a second, whether bytes move or not; a hung pool or receiver moves none for good.
 _STALLED = 2 * 3600.0
 # After the sender's end the pipe, ssh's buffers and the receiver's queue still hold data, and the last
@@ -51,9 +52,9 @@ def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Lim
     """
     output: dict[str, list[str]] = {"send": [], "limit": [], "receive": []}
 
-    def listen(who: str, line: str) -> None:
-        if who != "send" or not meter.feed(line):
-            output[who] = [*output[who][-10:], line]
+    def listen(who: str, lines: Sequence[str]) -> None:
+        others = meter.hear(lines) if who == "send" else lines
+        output[who] = [*output[who], *others][-KEPT:]
 
     children = chain(send, receive, limit.start if limit else None)
     pair = dict(zip(("send", "limit", "receive") if limit else ("send", "receive"), children, strict=True))
@@ -111,6 +112,10 @@ class Meter:
     def sent(self) -> int:
         """A short stream ends before its first line of progress: then what was announced is all we know."""
         return max(self._bytes, self._total)
+
+    def hear(self, lines: Iterable[str]) -> list[str]:
+        """Take lines in; returns those that are none of progress. Raises TimedOut, see `feed`."""
+        return [line for line in lines if not self.feed(line)]
 
     def feed(self, line: str) -> bool:
         """Take a line; False when it was none of progress. Raises TimedOut for a stream that has stalled."""

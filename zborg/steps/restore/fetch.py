@@ -7,7 +7,7 @@ machine, and need not be honest: what it sends is looked at before any of it is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,7 @@ from zborg.model import Child, Outcome, Snapshot, Stream, Zfs
 from zborg.model.text.remedy import command, remedy
 from zborg.state.locks import Lock
 from zborg.steps.context import StepRun, outcome_of
-from zborg.steps.replicate.stream import Meter, reason, to_blame
+from zborg.steps.replicate.stream import KEPT, Meter, reason, to_blame
 from zborg.steps.restore.source import Place, clear_stale, drop_fetched, fetched_below
 from zborg.streams import chain, fed, first_bytes, pour, pump
 from zborg.zfs import argv
@@ -100,9 +100,9 @@ class _Fetch:
         meter = Meter(self.run.context.emit, self.place.host)
         output: dict[str, list[str]] = {"send": [], "receive": []}
 
-        def listen(who: str, line: str) -> None:
-            if who != "send" or not meter.feed(line):
-                output[who] = [*output[who][-10:], line]
+        def listen(who: str, lines: Sequence[str]) -> None:
+            others = meter.hear(lines) if who == "send" else lines
+            output[who] = [*output[who], *others][-KEPT:]
 
         pair = chain(
             lambda out: self.place.zfs.send(Stream(self.snapshot.full), out),

@@ -148,8 +148,8 @@ class _Reading:
         """Run one verb. A warning (a file without its owner or its attributes) is no failure."""
         self.log = log = BorgLog(self.host.name, max_bytes=LISTING)
 
-        def listen(speaker: Speaker, line: str) -> None:
-            if counts := log.feed(line, speaker):
+        def listen(speaker: Speaker, lines: Sequence[str]) -> None:
+            if counts := log.hear(lines, speaker):
                 self.run.context.emit(Progress(self.host.name, **counts._asdict()))
 
         tunnel = self.run.context.tunnel

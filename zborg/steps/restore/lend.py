@@ -7,6 +7,7 @@ told to stop. The clone goes with it, whatever happens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from zborg.borg.log import BorgLog
@@ -112,8 +113,8 @@ class _Lending:
         tunnel, lasting = self.run.context.tunnel, replace(self.host, timeout=_LONGEST)
         words = ("lend", self.host.name)
 
-        def listen(speaker: Speaker, line: str) -> None:
-            log.feed(line, speaker)
+        def listen(speaker: Speaker, lines: Sequence[str]) -> None:
+            log.hear(lines, speaker)
 
         status = tunnel.verb(lasting, words, listen, scratch=self.run.id, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, log)

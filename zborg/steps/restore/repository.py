@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -203,10 +204,14 @@ class _Copy:
         look = command("zborg", "doctor", self._place.host)
         return CommandFailed(("tar",), status, words, f"reading the snapshot{where} failed", look)
 
-    def _listen(self, who: str, line: str) -> None:
-        name = line.removeprefix("a ")  # FreeBSD's tar begins with it
-        if who == "read" and name.startswith("./"):
-            self._files += not name.endswith("/")
+    def _listen(self, who: str, lines: Sequence[str]) -> None:
+        others, before = [], self._files
+        for line in lines:
+            name = line.removeprefix("a ")  # FreeBSD's tar begins with it
+            if who == "read" and name.startswith("./"):
+                self._files += not name.endswith("/")
+            else:
+                others.append(line)
+        if self._files > before:
             self._run.context.emit(Progress(self._place.host, files=self._files))
-        else:
-            self._heard[who] = [*self._heard[who][-_KEPT:], line]
+        self._heard[who] = [*self._heard[who], *others][-_KEPT - 1 :]
