@@ -15,7 +15,7 @@ _GARBAGE = 50_000
 
 
 def run() -> NoReturn:
-    """The exit code is one of zborg.errors.Exit, or what `zfs` said to a sender."""
+    """The exit code is one of zborg.errors.Exit, or the status of the sender's `zfs`."""
     gc.set_threshold(_GARBAGE)
     root, read = _sink_of(sys.argv[1:])
     if not root:

@@ -64,7 +64,7 @@ class Watch:
         self._moved: dict[int, int] = {}
         self._claimed: dict[str, int] = {}
 
-    def hear(self, lines: Sequence[str]) -> None:
+    def note(self, lines: Sequence[str]) -> None:
         """borg's progress counts: hashing a large file that did not change moves no byte for hours."""
         for line in lines:
             for key, value in _COUNTED.findall(line):

@@ -126,7 +126,7 @@ class TimedOut(CommandFailed):
 class Stalled(CommandFailed):
     """A host and the storage were connected and moved no data any more. Another try would only wait again.
 
-    `by_storage` tells which of the two was silent.
+    `by_storage`: which of the two was silent.
     """
 
     def __init__(self, argv: tuple[str, ...], message: str, *, by_storage: bool, remedy: str = "") -> None:
@@ -188,7 +188,7 @@ class Refused(ZborgError):
 
 
 class NotSent(ZborgError):
-    """A notifier could not deliver a message; `retryable` tells whether another try may help."""
+    """A notifier could not deliver a message; `retryable`: whether another try may help."""
 
     def __init__(self, message: str, remedy: str = "", *, retryable: bool = True) -> None:
         super().__init__(message, remedy)

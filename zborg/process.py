@@ -119,15 +119,15 @@ class LocalRunner:
     ) -> Completed:
         """As `Runner` has it; raises Interrupted as well. The process has ended, however this is left."""
         popen = self._popen(argv, subprocess.PIPE, subprocess.PIPE)
-        talk = _Talk(argv, popen, stdin.encode(), max_bytes)
+        exchange = _Exchange(argv, popen, stdin.encode(), max_bytes)
         try:
-            talk.to_the_end(timeout)
+            exchange.to_the_end(timeout)
         except BaseException:
             Process(argv, popen).stop(grace=1)
             raise
         finally:  # not `with popen`, which waits for ever for one that waits for a suspended pool
-            talk.close()
-        done = Completed(popen.returncode, _text(talk.stdout), _text(talk.stderr))
+            exchange.close()
+        done = Completed(popen.returncode, _text(exchange.stdout), _text(exchange.stderr))
         if done.status:
             failed = CommandFailed(tuple(argv), done.status, done.stderr)
             failed.stdout = done.stdout
@@ -188,7 +188,7 @@ def _group_of(user: str) -> str:
         ) from None
 
 
-class _Talk:
+class _Exchange:
     """communicate() that also ends when zborg is asked to stop, and when a process says too much."""
 
     def __init__(
@@ -221,19 +221,19 @@ class _Talk:
         """Each stream with what to do when it is ready, which says whether it has ended."""
         child = self._popen
         assert child.stdin and child.stdout and child.stderr  # all three are pipes
-        streams.register(child.stdout, selectors.EVENT_READ, partial(self._hear, child.stdout, self.stdout))
-        streams.register(child.stderr, selectors.EVENT_READ, partial(self._hear, child.stderr, self.stderr))
-        streams.register(child.stdin, selectors.EVENT_WRITE, partial(self._tell, child.stdin))
+        streams.register(child.stdout, selectors.EVENT_READ, partial(self._read, child.stdout, self.stdout))
+        streams.register(child.stderr, selectors.EVENT_READ, partial(self._read, child.stderr, self.stderr))
+        streams.register(child.stdin, selectors.EVENT_WRITE, partial(self._write, child.stdin))
 
-    def _hear(self, stream: IO[bytes], heard: bytearray) -> bool:
+    def _read(self, stream: IO[bytes], received: bytearray) -> bool:
         chunk = os.read(stream.fileno(), 1 << 16)
-        heard += chunk
-        if len(heard) > self._max_bytes:
+        received += chunk
+        if len(received) > self._max_bytes:
             message = f"{self._argv[0]} printed more than {size(self._max_bytes)}"
             raise CommandFailed(self._argv, -1, "", message, "look at who answers there")
         return not chunk
 
-    def _tell(self, stream: IO[bytes]) -> bool:
+    def _write(self, stream: IO[bytes]) -> bool:
         try:
             # What select() calls ready takes this much without making us wait.
             self._left = self._left[os.write(stream.fileno(), self._left[: select.PIPE_BUF]) :]

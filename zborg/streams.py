@@ -27,7 +27,7 @@ _TICK = 0.5  # seconds; how often a wait looks at its children, its deadline and
 # When one end of a joined pair is gone the other has seen the end of its input: borg may still be
 # writing its caches, which took seconds on repositories of millions of files.
 _LAST_WORDS = 30.0
-_REST = 2.0  # seconds for what was said before all children were gone
+_REST = 2.0  # seconds for output that was written before all children were gone
 _PIPE_SIZE = 1 << 20
 _F_SETPIPE_SZ = 1031  # Linux; fcntl names it from Python 3.10 on, but only where the libc does
 _MAX_LINE = 1 << 20
@@ -58,7 +58,7 @@ def _enlarge(end: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Spare:
-    """A read end kept open for a writer whose reader may die first.
+    """A read end that stays open for a writer whose reader may die first.
 
     When nobody can read ssh's stdout any more, ssh has the far side's stderr closed as well
     (eow@openssh.com), and with it goes the reason why borg ended. So this end stays, and what
@@ -223,8 +223,8 @@ def pump(
     try:
         if adopt:
             adopt(*children.values())
-        with _Ears(children, on_lines) as ears:
-            _listen(children, ears, patience, spare)
+        with _LineReader(children, on_lines) as reader:
+            _listen(children, reader, patience, spare)
     finally:
         statuses = {who: child.stop() for who, child in children.items()}
         for child in children.values():
@@ -235,15 +235,17 @@ def pump(
     return statuses | dict.fromkeys(patience.stopped, -signal.SIGTERM)
 
 
-def _listen(children: Mapping[str, Child], ears: _Ears, patience: _Patience, spare: Spare | None) -> None:
+def _listen(
+    children: Mapping[str, Child], reader: _LineReader, patience: _Patience, spare: Spare | None
+) -> None:
     while patience.check({who: child.poll() for who, child in children.items()}, children):
-        ears.hear(_TICK)
+        reader.read(_TICK)
         if spare and spare.reader.poll() is not None:
-            ears.discard(spare.end)
+            reader.discard(spare.end)
             spare = None
         elif spare and spare.check:
             spare.check()
-    ears.hear_the_rest()
+    reader.read_rest()
 
 
 class _Patience:
@@ -288,7 +290,7 @@ class _Patience:
 _NOBODY = ""  # the `who` of bytes that are thrown away
 
 
-class _Ears:
+class _LineReader:
     """Listens to the stderr of several children and cuts it into lines."""
 
     def __init__(self, children: Mapping[str, Child], on_lines: Lines) -> None:
@@ -308,7 +310,7 @@ class _Ears:
         """From now on read this descriptor too, and forget what comes."""
         self._selector.register(end, selectors.EVENT_READ, (_NOBODY, bytearray()))
 
-    def hear(self, seconds: float) -> bool:
+    def read(self, seconds: float) -> bool:
         """One round over the readable streams; False when none had anything."""
         if not self._selector.get_map():
             time.sleep(min(seconds, 0.02))  # every stream has ended, a process has not: it is about to
@@ -323,10 +325,10 @@ class _Ears:
             self._hand_out(who, rest, at_end=not chunk)
         return bool(ready)
 
-    def hear_the_rest(self) -> None:
+    def read_rest(self) -> None:
         """What is there, and not until the end: grandchildren may hold stderr open, and go on talking."""
         deadline = time.monotonic() + _REST
-        while time.monotonic() < deadline and self.hear(0.05):
+        while time.monotonic() < deadline and self.read(0.05):
             pass
         for key in self._selector.get_map().values():
             who, rest = key.data

@@ -254,7 +254,7 @@ def test_counts_that_grow_are_progress_and_repeated_ones_are_not(
         watch = Watch([one.pid for one in sleepers], reading, 1)
         found: set[Side | None] = set()
         for nth in range(25):
-            watch.hear([line.format(bytes=nth * 50_000, files=nth * 10)])
+            watch.note([line.format(bytes=nth * 50_000, files=nth * 10)])
             found.add(watch.silent())
             time.sleep(0.1)
         assert found - {None} == {expected} - {None}

@@ -54,7 +54,7 @@ def test_who_wants_to_go_need_not_wait_for_a_dead_server() -> None:
 def test_one_dead_notifier_keeps_no_other_from_telling(tmp_path: Path, vault: LocalVault) -> None:
     hook = script(tmp_path, f"cat >{tmp_path}/got")
     context = with_notifiers(vault, Notify(urls=("json://localhost:1/",), command=(hook,)))
-    told = notify.tell(context, bad_night())
+    told = notify.notify_of(context, bad_night())
     assert told is not None
     assert (told.status, told.exit) == (Status.WARNING, Exit.OK)
     assert [one.status for one in told.outcomes] == [Status.FAILED, Status.OK]
@@ -68,7 +68,7 @@ def test_one_dead_notifier_keeps_no_other_from_telling(tmp_path: Path, vault: Lo
 
 def test_status_shows_who_was_not_told(vault: LocalVault) -> None:
     context = with_notifiers(vault, Notify(urls=("json://localhost:1/",)))
-    notify.tell(context, bad_night())
+    notify.notify_of(context, bad_night())
     now = context.clock() + timedelta(hours=3)
     shown = of(saved(context.config, context.runs, context.locks, now), "url 1 (json)")
     assert shown.status is Status.WARNING
@@ -83,7 +83,7 @@ def test_only_what_was_chosen_is_told(tmp_path: Path, vault: LocalVault, news: N
     hook = script(tmp_path, f"echo >>{tmp_path}/got")
     context = with_notifiers(vault, Notify(command=(hook,), on=frozenset({news})))
     for status in (Status.OK, Status.WARNING, Status.PARTIAL, Status.CONFLICT):
-        notify.tell(context, bad_night(status=status))
+        notify.notify_of(context, bad_night(status=status))
     assert (tmp_path / "got").read_text() == "\n"
 
 
@@ -98,10 +98,10 @@ def test_a_recovery_is_known_from_the_last_try_of_each_host(tmp_path: Path, vaul
     ]
     for one in runs:
         context.runs.save(one)
-    assert notify.tell(context, runs[-1]) is None
+    assert notify.notify_of(context, runs[-1]) is None
     good = report(outcome(Status.OK, "web1"), run="20260212T130000Z-0001")
     context.runs.save(good)
-    assert notify.tell(context, good) is not None
+    assert notify.notify_of(context, good) is not None
     got = json.loads((tmp_path / "got").read_text())
     assert got["news"] == ["recovery", "success"]
     assert got["subject"].startswith("[vault] backup recovered:")
@@ -122,7 +122,7 @@ def test_what_was_told_to_be_good_again_by_day_is_not_told_by_night(
         whole = replace(whole, run=f"{when:%Y%m%dT%H%M%SZ}-0001")
         told = step if command == "backup" else whole
         context.runs.save(told)
-        notify.tell(context, told)
+        notify.notify_of(context, told)
         return list(json.loads((tmp_path / "got").read_text())["news"])
 
     assert news("run", 0, Status.FAILED) == ["failure"]
@@ -143,7 +143,7 @@ def test_a_weekly_digest_in_place_of_good_nights(mail: Mail, vault: LocalVault, 
             finished=context.clock(),
         )
         context.runs.save(night)
-        notify.tell(context, night)
+        notify.notify_of(context, night)
         clock.tick(24)  # type: ignore[attr-defined]  # the fixture Hours
     subjects = [str(one["subject"]) for one in mail.received]
     assert subjects == [
@@ -163,7 +163,7 @@ def test_who_was_away_gets_the_digest_with_a_later_command(
     context = with_notifiers(vault, Notify(urls=(away,), command=(hook,), digest=True, on=frozenset()))
     httpserver.expect_ordered_request("/zborg").respond_with_data("no", status=403)
     httpserver.expect_ordered_request("/zborg").respond_with_json({})
-    told = [notify.tell(context, report(outcome(Status.OK, "web1"))) for _ in range(3)]
+    told = [notify.notify_of(context, report(outcome(Status.OK, "web1"))) for _ in range(3)]
     who = [[(one.subject, one.status.value) for one in each.outcomes] if each else [] for each in told]
     url, command = "url 1 (json)", f"command {hook}"
     assert who == [[(url, "failed"), (command, "ok")], [(url, "ok")], []]

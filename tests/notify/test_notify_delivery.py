@@ -44,7 +44,7 @@ def test_pings_come_in_order_start_first(
     at_once.expect_request(f"/{UUID}{end}").respond_with_data("OK")
     context = with_notifiers(vault, ping(at_once))
     announce(context, "run")
-    told = notify.tell(context, bad_night(status=status, exit=Exit.OK))
+    told = notify.notify_of(context, bad_night(status=status, exit=Exit.OK))
     assert told and told.status is Status.OK
     assert paths(at_once) == [f"/{UUID}/start", f"/{UUID}{end}"]
     assert b"3 good, 1 failed" in at_once.log[-1][0].data
@@ -54,7 +54,7 @@ def test_a_ping_is_of_its_command_alone(httpserver: HTTPServer, vault: LocalVaul
     """A good scrub must not turn the check of a failed backup green again."""
     context = with_notifiers(vault, ping(httpserver, "backup"))
     announce(context, "scrub")
-    assert notify.tell(context, bad_night(command="scrub")) is None
+    assert notify.notify_of(context, bad_night(command="scrub")) is None
     assert not paths(httpserver)
 
 
@@ -79,7 +79,7 @@ def test_a_lost_start_is_told_with_the_end(httpserver: HTTPServer, vault: LocalV
     httpserver.expect_request(f"/{UUID}").respond_with_data("OK")
     context = with_notifiers(vault, ping(httpserver))
     announce(context, "run")
-    told = notify.tell(context, bad_night(status=Status.OK))
+    told = notify.notify_of(context, bad_night(status=Status.OK))
     assert told is not None
     assert told.outcomes[0].message == "its start was not told: localhost answers with status 500"
 

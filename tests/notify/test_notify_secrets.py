@@ -72,7 +72,7 @@ def test_no_secret_is_in_anything_that_is_said(
     )
     no_network = [one for one in notifiers(settings) if "tgram" not in one.name]  # it would be asked
     context = replace(with_notifiers(vault, settings), notifiers=tuple(no_network))
-    told = notify.tell(context, bad_night())
+    told = notify.notify_of(context, bad_night())
     assert told is not None
     assert [one.status for one in told.outcomes] == [Status.FAILED] * len(no_network)
     said = capfd.readouterr()

@@ -25,10 +25,10 @@ _COMMAND = re.compile(r"(.*: )?Command '.*' returned non-zero exit status -?\d+\
 _NOT_FOUND = 127  # the shell's
 _OTHER_KEY = "the host saw another host key than the one it pins for the server"
 _PINNED = "who listens on that port of the host? HostKeyAlias in its ssh_command: docs/reverse.md"
-# borg does not always hear its ssh's last words, so this one has to name every reason.
+# borg does not always read its ssh's last lines, so this one has to name every reason.
 _WAY = "the server's sshd, its host key as pinned on the host, the host's key there? docs/reverse.md"
 _REMOTE = "Remote: "  # before what `borg serve` says
-# borg's words for what its msgid would tell: borgmatic does not hand that on. Read from borg 1.4.5.
+# borg's text where its msgid would do: borgmatic does not hand that on. Read from borg 1.4.5.
 _GRAVE = (
     ("Data integrity error: ", KNOWN["IntegrityError"]),
     ("Decompression error: ", KNOWN["DecompressionError"]),
@@ -57,7 +57,7 @@ _UNPINNED = "Warning: Permanently added"
 
 
 class BorgmaticOutput:
-    """What it said, its last lines, and what our own ssh logged meanwhile."""
+    """Its output, the last lines of it, and what our own ssh logged meanwhile."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -70,7 +70,7 @@ class BorgmaticOutput:
         del lines[:-_KEPT]
 
     def reasons(self) -> list[str]:
-        """Every line that tells something, once, in the order of its last mention."""
+        """Every line with a reason, once, in the order of its last mention."""
         output = [line for line in self.lines if not _FRAME.fullmatch(line)]
         own = [line for line in output if not _COMMAND.fullmatch(line)] or output
         return list(reversed(dict.fromkeys(reversed(own))))

@@ -1,6 +1,6 @@
 """How borg shows that a repository is broken, or is not the host's own.
 
-borg ends with its "warning" or with a Python error for much of that; here it is told apart from trouble that
+For much of that borg ends with its "warning" or with a Python error; here it is separated from trouble that
 only keeps a backup from being made. The texts are those of borg 1.4.5, whose repository was damaged
 file by file; 1.2.4 says the same.
 """
@@ -91,7 +91,7 @@ _BROKEN = re.compile(r"corrupt|integrity", re.IGNORECASE)
 
 
 def is_broken(level: str, text: str) -> bool:
-    """Whether a line of `borg serve`'s log tells of damage. It mends its index and hints, and goes on."""
+    """Whether a line of `borg serve`'s log reports damage. It rebuilds its index and hints, and goes on."""
     return level != "INFO" and bool(_BROKEN.search(text))
 
 

@@ -1,7 +1,7 @@
 """What borg and the agent say on stderr, read line by line.
 
 Three kinds of lines arrive mixed: borg's JSON log (`--log-json`), borg's stdout prefixed with "= "
-by the agent, and plain words (the agent's, ssh's, a traceback's). Errors are told by `msgid`
+by the agent, and plain words (the agent's, ssh's, a traceback's). Errors are recognised by `msgid`
 first and the exit status second, because modern exit codes exist only from borg 1.4 on.
 """
 
@@ -36,7 +36,7 @@ CHATTER = f"{AGENT_PREFIX}borg ended with"  # printed after every verb
 
 @dataclass
 class BorgLog:
-    """Everything one borg command said. Feed it every line; ask afterwards."""
+    """All output of one borg command. Feed it every line; ask afterwards."""
 
     host: str = "the host"  # its name, for messages
     dataset: str = ""  # of its repository, for messages
@@ -48,18 +48,18 @@ class BorgLog:
     plain: list[str] = field(default_factory=list)  # the host's newest lines that are not JSON
     reasons: list[Reason] = field(default_factory=list)  # those of them that are the agent's
     served: list[str] = field(default_factory=list)  # and the storage's
-    broken: str = ""  # the newest line in which `borg serve` tells of damaged files
-    clocks: tuple[datetime, datetime] | None = None  # the host's and ours, when the host told its own
+    broken: str = ""  # the newest line in which `borg serve` reports damaged files
+    clocks: tuple[datetime, datetime] | None = None  # the host's and ours, when the host reported its own
     ran: bool = False  # whether the agent says that borg ran to an end
     started: bool = False  # whether the agent or borg was there at all
     garbled: bool = False  # whether `borg serve` was sent what is not borg's protocol
     # The last lines of each side, for people. Apart: a traceback of `borg serve` would push the host's out.
     last_of_host: list[str] = field(default_factory=list)
     last_of_storage: list[str] = field(default_factory=list)
-    max_bytes: int = _MAX_BYTES  # of stdout; whoever prints more has printed nothing
+    max_bytes: int = _MAX_BYTES  # of stdout; more is taken for no output at all
     _size: int = 0
 
-    def hear(self, lines: Iterable[str], speaker: Speaker = Speaker.HOST) -> Counts | None:
+    def feed_lines(self, lines: Iterable[str], speaker: Speaker = Speaker.HOST) -> Counts | None:
         """Take lines in; returns the newest counts among them."""
         newest = None
         for line in lines:

@@ -1,6 +1,6 @@
 """What an ended verb came to: statuses, message ids and reports of the agent as (status, message, remedy).
 
-Errors are told by `msgid` first and the exit status second, because modern exit codes exist only from
+Errors are recognised by `msgid` first and the exit status second, because modern exit codes exist only from
 borg 1.4 on.
 """
 
@@ -66,7 +66,7 @@ def _judge(status: int, log: BorgLog) -> Meaning:
 
 
 def _stopped_by_agent(status: int, log: BorgLog, words: str) -> Meaning | None:
-    """What counts whatever borg said before."""
+    """What counts whatever borg printed before."""
     if status == Agent.ALARM:
         alarms = (one.line for one in log.reasons if one.code is codes.Agent.ALARM)
         return known.alarm(next(alarms, words), _host(log))

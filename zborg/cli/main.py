@@ -111,7 +111,7 @@ def _own_streams() -> None:
         if getattr(sys, name) is None:
             stream = open(os.devnull, "r" if number == 0 else "w", encoding="utf-8")  # noqa: SIM115  # for good
             setattr(sys, name, stream)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a host's words in a locale that lacks their characters
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a host's text in a locale without its characters
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
@@ -124,7 +124,7 @@ def _many_files() -> None:
 
 
 def guarded(work: Callable[[], object]) -> int:
-    """The exit code of what `work` returns or raises; every failure is told in words."""
+    """The exit code of what `work` returns or raises; every failure is printed as text."""
     try:
         result = work()
         with printing():  # what is still buffered
@@ -166,7 +166,7 @@ def _tell(error: ZborgError) -> None:
 
 
 def _tell_script(code: Exit, message: str, remedy: str = "", problems: tuple[str, ...] = ()) -> None:
-    """Whoever asked for JSON gets JSON, also when there is no report."""
+    """With --json the output is JSON, also when there is no report."""
     if "--json" not in sys.argv:
         return
     facts = {"zborg": 1, "status": "failed", "exit": int(code), "message": message}

@@ -1,4 +1,4 @@
-"""What can still be read of a configuration with mistakes: for doctor, and for those who are to hear of them.
+"""What can still be read of a configuration with mistakes: for doctor, and for a message about them.
 
 No host is backed up by it and nothing else is ever done.
 """

@@ -1,4 +1,4 @@
-"""The shape of zborg.toml: what may be written, and what is said when it is not.
+"""The shape of zborg.toml: what may be written, and the messages for what may not.
 
 cattrs does the checking and shows all mistakes at once; here are the shapes, the parsers of single
 values, and the walk that gives each mistake its key path.

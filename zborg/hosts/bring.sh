@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes stdin to PATH with MODE, owned by whoever runs it, if it differs from what is there; then prints PATH.
+# Writes stdin to PATH with MODE, owned by the user who runs it, if it differs from what is there; then prints PATH.
 #     bring.sh PATH MODE
 set -eu
 path=$1 mode=$2

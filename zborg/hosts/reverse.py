@@ -49,12 +49,12 @@ class ReverseTunnel:
         return self._through(last, host, way, lines, adopt)
 
     def _through(self, port: int, host: Host, way: Reverse, lines: Lines, adopt: Adopt | None) -> int:
-        heard: list[str] = []
+        output: list[str] = []
 
-        def listen(_: str, came: Sequence[str]) -> None:
-            heard.extend(line[:_LONGEST] for line in came)
-            del heard[:-_KEPT]
-            lines(Speaker.HOST, came)
+        def listen(_: str, new: Sequence[str]) -> None:
+            output.extend(line[:_LONGEST] for line in new)
+            del output[:-_KEPT]
+            lines(Speaker.HOST, new)
 
         # Of "localhost" sshd opens what it can of 127.0.0.1 and ::1, and calls that success: a port that
         # somebody else has on one of them would go unnoticed.
@@ -69,12 +69,12 @@ class ReverseTunnel:
             os.close(null)
         status = pump({"host": child}, listen, timeout=host.timeout, adopt=adopt)["host"]
         if status == REFUSED:
-            raise _failure(host, port, child, heard)
+            raise _failure(host, port, child, output)
         lines(Speaker.SSH, child.connection.text.splitlines())
         return status
 
 
-def _failure(host: Host, port: int, child: Child, heard: list[str]) -> Exception:
+def _failure(host: Host, port: int, child: Child, output: list[str]) -> Exception:
     """Of the way itself; what the forced command came to is the caller's to judge."""
     if _NOT_OPENED in child.connection.text:
         return PortRefused(
@@ -85,4 +85,4 @@ def _failure(host: Host, port: int, child: Child, heard: list[str]) -> Exception
             f"who has it? on {host.name}: ss -ltnp sport = :{port}. Or sshd does not allow it there: "
             "AllowTcpForwarding in sshd_config, permitlisten in authorized_keys (docs/reverse.md)",
         )
-    return connection_failed(host.name, host.endpoint, child, heard)
+    return connection_failed(host.name, host.endpoint, child, output)

@@ -55,19 +55,19 @@ class SshTunnel:
         self, host: Host, words: Sequence[str], lines: Lines, *, scratch: str = "", adopt: Adopt | None = None
     ) -> int:
         """Run one verb on the host; returns its status. See model.Tunnel."""
-        heard: dict[str, list[str]] = {"host": [], "serve": []}
+        output: dict[str, list[str]] = {"host": [], "serve": []}
         self._walls.pop(host.name, None)
 
-        def listen(who: str, came: Sequence[str]) -> None:
+        def listen(who: str, new: Sequence[str]) -> None:
             if who == "serve":
-                came = [line for line in came if not self._is_report(host.name, line)]
+                new = [line for line in new if not self._is_report(host.name, line)]
             if watch:
-                watch.hear(came)
+                watch.note(new)
             if who == "serve":  # a replay of segments says so much that the reason for it would be forgotten
-                came = [line for line in came if _PROGRESS not in line]
-            heard[who] = [*heard[who], *(line[:_LONGEST] for line in came)][-_KEPT - 1 :]
+                new = [line for line in new if _PROGRESS not in line]
+            output[who] = [*output[who], *(line[:_LONGEST] for line in new)][-_KEPT - 1 :]
             if who == "host":
-                lines(Speaker.HOST, came)
+                lines(Speaker.HOST, new)
 
         one, two, spare = self._start(host, words, scratch)
         pair = {"host": one, "serve": two}
@@ -75,10 +75,10 @@ class SshTunnel:
         if watch:
             spare = replace(spare, check=partial(_end_if_stalled, watch, host, two.pid))
         statuses = pump(pair, listen, timeout=host.timeout, adopt=adopt, spare=spare)
-        self._raise_for(host, pair, statuses, heard["host"])
+        self._raise_for(host, pair, statuses, output["host"])
         # borg on the host only knows that the connection closed; the serving side knows why. It also says
-        # what damage it found and mended in a run that then went well.
-        lines(Speaker.STORAGE, list(filter(str.strip, heard["serve"])))
+        # what damage it found and repaired in a run that then went well.
+        lines(Speaker.STORAGE, list(filter(str.strip, output["serve"])))
         return statuses["host"]
 
     def ask(self, host: Host, *words: str) -> str:
@@ -100,7 +100,7 @@ class SshTunnel:
 
     def forced(self, host: Host, lines: Lines, *, adopt: Adopt | None = None) -> int:
         """See model.Tunnel."""
-        assert host.reverse is not None  # whoever has none has our agent
+        assert host.reverse is not None  # a host without has our agent
         return ReverseTunnel(self._known_hosts, self._local).run(host, host.reverse, lines, adopt)
 
     def wall(self, name: str) -> Wall | None:
@@ -116,8 +116,8 @@ class SshTunnel:
         output: list[str] = []
         self._walls.pop(name, None)
 
-        def listen(_: str, came: Sequence[str]) -> None:
-            output.extend(line for line in came if not self._is_report(name, line))
+        def listen(_: str, new: Sequence[str]) -> None:
+            output.extend(line for line in new if not self._is_report(name, line))
 
         null = os.open(os.devnull, os.O_RDWR)
         try:
@@ -150,11 +150,11 @@ class SshTunnel:
         )
 
     def _raise_for(
-        self, host: Host, pair: dict[str, Child], statuses: dict[str, int], heard: Sequence[str]
+        self, host: Host, pair: dict[str, Child], statuses: dict[str, int], output: Sequence[str]
     ) -> None:
         """Failures of the connection itself; what the verb came to is the caller's to judge."""
         if statuses["host"] == REFUSED:
-            raise connection_failed(host.name, host.endpoint, pair["host"], heard)
+            raise connection_failed(host.name, host.endpoint, pair["host"], output)
         if statuses["host"] and statuses["serve"] == REFUSED and self._storage:
             raise connection_failed("zborg.storage", self._storage, pair["serve"], ())
 

@@ -5,7 +5,7 @@ Everything here is frozen. Times are aware UTC datetimes, sizes bytes, durations
 
 from zborg.model.events import Emit, Event
 from zborg.model.machines import NAME_PATTERN, Endpoint, Host, Policy, Reverse, Storage, Target
-from zborg.model.notify import ANNOUNCED, CHOSEN, SUBJECT_WORDS, TELLING, Message, News, Notifier, Notify
+from zborg.model.notify import ANNOUNCED, CHOSEN, NOTIFYING, SUBJECT_WORDS, Message, News, Notifier, Notify
 from zborg.model.report import Entry, Finding, Outcome, Report, Status, Verdict
 from zborg.model.running import (
     MAX_OUTPUT,
@@ -44,7 +44,7 @@ from zborg.model.wall import NUMBERS, Wall
 __all__ = [
     "CHOSEN",
     "SUBJECT_WORDS",
-    "TELLING",
+    "NOTIFYING",
     "ANNOUNCED",
     "Message",
     "News",

@@ -24,7 +24,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What keeps a host from being enrolled, and its mend."""
+    """What keeps a host from being enrolled, and its remedy."""
 
     message: str
     remedy: str = ""

@@ -36,7 +36,7 @@ class Day:
 class Backups:
     """One host's backups of the days from `day` on: the last size, all that was new, the middle duration.
 
-    None is what no good backup told.
+    None: no good backup has the number.
     """
 
     day: date
@@ -85,7 +85,7 @@ class PoolFigures:
     used: Sequence[tuple[date, int]]
     size: int
     seen: Outcome
-    forecast: Forecast | None  # None: too few days to tell
+    forecast: Forecast | None  # None: of too few days
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class TargetFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`step` is how many days a row of a host's table and a point of its plots tell of."""
+    """`step` is how many days a row of a host's table and a point of its plots stand for."""
 
     first: date
     last: date

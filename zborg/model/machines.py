@@ -1,4 +1,4 @@
-"""Machines zborg talks to, and how long their snapshots are kept."""
+"""Machines zborg talks to, and how long their snapshots stay."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Fullness:
-    """Percent of a pool in use above which that is told; 100 is never."""
+    """Percent of a pool in use above which that is a finding; 100 is never."""
 
     warning: int = 80  # above this ZFS looks for free space ever longer
     failed: int = 95  # deleting needs space as well

@@ -1,4 +1,4 @@
-"""What is told to people and to other programs, and who tells it."""
+"""Messages to people and to other programs, and what sends them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from zborg.model.report import Report
 
 # The commands whose end is news: what cron runs. The others have somebody who looks at them.
 ANNOUNCED = ("run", "backup", "snapshot", "rotate", "replicate", "scrub")
-# The command under which it is saved who was told.
-TELLING = "notify"
+# The command under which deliveries are saved.
+NOTIFYING = "notify"
 # What a subject may hold: the first six are qb.backup's.
 SUBJECT_WORDS = ("STATUS", "SUCCEEDED", "FAILED", "SKIPPED", "TOTAL", "RUNTIME", "SERVER", "COMMAND")
 
@@ -35,7 +35,7 @@ CHOSEN = frozenset({News.SUCCESS, News.WARNING, News.PARTIAL, News.FAILURE, News
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A report as it is told. All of its text is without secrets, control characters and markup of others."""
+    """A report as a message. All of its text is without secrets, control characters and markup of others."""
 
     news: frozenset[News]
     subject: str  # one line
@@ -65,7 +65,7 @@ class Notify:
 
 
 class Notifier(Protocol):
-    """One way to tell. `name` is for people and holds no secret."""
+    """A service that takes messages. `name` is for people and holds no secret."""
 
     @property
     def name(self) -> str:

@@ -106,7 +106,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something a person should know, and its mend."""
+    """Something a person should know, and its remedy."""
 
     subject: str
     level: Status

@@ -24,7 +24,7 @@ class Completed:
 
 
 class Speaker(Enum):
-    """Whose text a line is. Told by the descriptor that it came by, never by what it says."""
+    """Whose text a line is: known by the descriptor on which it came, never by its content."""
 
     HOST = "host"
     STORAGE = "storage"

@@ -12,7 +12,7 @@ from zborg.notify.secrets import Secrets
 
 
 def notifiers(settings: Notify) -> Iterator[Notifier]:
-    """All that zborg.toml names. Nothing is read, imported or sent before there is something to tell."""
+    """All that zborg.toml names. Nothing is read, imported or sent before there is something to send."""
     secrets = Secrets(settings.secrets)
     yield from (ByPing(command, url, secrets) for command, url in settings.pings.items())
     yield from (ByApprise(number, url, secrets, settings) for number, url in enumerate(settings.urls, 1))

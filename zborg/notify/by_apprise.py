@@ -1,7 +1,7 @@
 """Mail and every other service, by Apprise (github.com/caronc/apprise). It is imported when there is news.
 
 Its plugins are called one by one, not through `Apprise.notify`: that keeps pools of threads of its own,
-which an exit would wait for, and tells of a failure only that there was one. The reasons are in its log.
+which an exit would wait for, and reports of a failure only that there was one. The reasons are in its log.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ByApprise:
     def send(self, message: Message, timeout: float) -> str:
         """Raises NotSent with what Apprise logged meanwhile, without secrets."""
         url = self._secrets.fill(self._url)
-        with Listening() as heard:
+        with CapturedLog() as log:
             try:
                 plugin = plugin_of(url)
                 if plugin and _told(plugin, message, timeout):
@@ -64,7 +64,7 @@ class ByApprise:
             except Exception as error:  # of a plugin's; its words may hold a part of the URL
                 words = hidden(f"{type(error).__name__}: {error}", url)
                 raise NotSent(words, _SEE, retryable=False) from None
-        words = hidden(heard.words() or "it does not say why", url)
+        words = hidden(log.words() or "it does not say why", url)
         if plugin is None:
             wrong = wrong_part(url) or f"Apprise cannot use it: {words}"
             raise NotSent(wrong, _SEE, retryable=False)
@@ -121,15 +121,15 @@ def _type(message: Message) -> NotifyType:
     return NotifyType.SUCCESS if message.news & {News.SUCCESS, News.RECOVERY} else NotifyType.INFO
 
 
-class Listening(logging.Handler):
-    """What Apprise logs in this thread, kept from the screen: warnings, and the reason of a failed mail."""
+class CapturedLog(logging.Handler):
+    """What Apprise logs in this thread, and not on the screen: warnings, and the reason of a failed mail."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self._thread, self._said = threading.get_ident(), list[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Of this thread alone: others tell somebody else at the same time."""
+        """Of this thread alone: others send at the same time."""
         if record.thread != self._thread:
             return
         words = record.getMessage()
@@ -140,7 +140,7 @@ class Listening(logging.Handler):
         """Each once, in the order in which they came; "" for none. They may hold a part of the URL."""
         return "; ".join(dict.fromkeys(self._said))
 
-    def __enter__(self) -> Listening:
+    def __enter__(self) -> CapturedLog:
         log = logging.getLogger("apprise")
         log.propagate = False
         log.setLevel(logging.DEBUG)

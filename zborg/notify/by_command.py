@@ -10,7 +10,7 @@ from zborg.model import Message, News, Notify
 from zborg.model.serial.report import to_dict
 from zborg.process import LocalRunner
 
-_GRACE = 2.0  # seconds of its time that are kept to end it: a shell may ignore the first signal
+_GRACE = 2.0  # seconds of its time that are reserved to end it: a shell may ignore the first signal
 _LEAST = 0.3
 _MAX_BYTES = 1 << 20  # bytes that it may print
 
@@ -27,7 +27,7 @@ class ByCommand:
         return f"command {self._argv[0]}"
 
     def begins(self, command: str) -> None:
-        """It is told of ends only."""
+        """It gets ends only."""
 
     def wants(self, message: Message) -> bool:
         """Whatever `on` names, digests and tests."""

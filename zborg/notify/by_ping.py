@@ -20,7 +20,7 @@ _TOO_MANY, _TIMED_OUT = 429, 408
 
 
 class ByPing:
-    """Tells the check of one command, whatever `on` says: it watches for what does not come."""
+    """Pings the check of one command, whatever `on` says: it watches for what does not come."""
 
     def __init__(self, command: str, url: str, secrets: Secrets) -> None:
         self._command, self._url, self._secrets = command, url, secrets

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from zborg.errors import NotSent
 from zborg.model import Notify
-from zborg.notify.by_apprise import Listening, plugin_of
+from zborg.notify.by_apprise import CapturedLog, plugin_of
 from zborg.notify.parts import wrong_part
 from zborg.notify.secrets import Secrets, hidden
 
@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def troubles(settings: Notify) -> Iterator[tuple[str, str, str]]:
-    """Of each notifier its name, what is wrong ("" for nothing), and the mend. None of it holds a secret."""
+    """Of each notifier its name, what is wrong ("" for nothing), and the remedy; nothing secret."""
     secrets = Secrets(settings.secrets)
     for command, url in settings.pings.items():
         yield f"ping of {command}", *_of_url(url, secrets)
@@ -26,8 +26,8 @@ def troubles(settings: Notify) -> Iterator[tuple[str, str, str]]:
         yield f"url {number}", *_of_url(url, secrets)
     if settings.command:
         program = settings.command[0]
-        lacks = f"there is no {program}" if shutil.which(program) is None else ""
-        yield "command", lacks, "command under [notify] names it"
+        missing = f"there is no {program}" if shutil.which(program) is None else ""
+        yield "command", missing, "command under [notify] names it"
 
 
 def _of_url(given: str, secrets: Secrets) -> tuple[str, str]:
@@ -58,9 +58,9 @@ def _place(url: str) -> tuple[str, int] | str | None:
     parts = urlsplit(url)
     if parts.scheme in _PORTS and parts.hostname:
         return parts.hostname, parts.port or _PORTS[parts.scheme]
-    with Listening() as heard:  # or its log would reach the screen, and what stands in it
+    with CapturedLog() as log:  # or its log would reach the screen, and what stands in it
         plugin = plugin_of(url)
     if plugin is None:
-        return wrong_part(url) or f"Apprise cannot use it: {hidden(heard.words(), url)}"
+        return wrong_part(url) or f"Apprise cannot use it: {hidden(log.words(), url)}"
     server, port = getattr(plugin, "smtp_host", ""), getattr(plugin, "port", 0)
     return (server, port) if server and port else None

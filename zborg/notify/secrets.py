@@ -25,7 +25,7 @@ class Secrets:
         self._path = path
 
     def fill(self, url: str) -> str:
-        """The URL with its values. Raises NotSent, which another try does not mend."""
+        """The URL with its values. Raises NotSent, which no retry helps."""
         return _NAME.sub(lambda found: self._value(found[1]), url)
 
     def _value(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Clocks of several machines: who is right cannot be told, that they differ can."""
+"""Clocks of several machines: which one is right is not known, that they differ is."""
 
 from __future__ import annotations
 

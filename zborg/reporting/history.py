@@ -11,7 +11,7 @@ from zborg.model.text.units import counted, moment, printable, size, span
 from zborg.reporting.text import Line
 
 _NAMES = 24  # columns for the hosts that were not good
-_WORDS = 53  # and for what one of them said
+_WORDS = 53  # and for the message of one of them
 
 
 def table(report: Report) -> list[Line]:

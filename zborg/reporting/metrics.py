@@ -1,6 +1,6 @@
 """What zborg knows -> the text that node_exporter's textfile collector reads. Pure.
 
-All are gauges in base units (prometheus.io/docs/practices/naming). An age is told as the time since when:
+All are gauges in base units (prometheus.io/docs/practices/naming). An age is given as the moment since when:
 Prometheus subtracts, and a textfile that nobody writes any more grows old by itself.
 """
 

@@ -1,4 +1,4 @@
-"""Report -> Message: whether it is news and of what kind, and how it is told. Pure."""
+"""Report -> Message: whether it is news and of what kind, and its text. Pure."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _step(outcome: Outcome) -> str:
     return outcome.result.step
 
 
-# --- how it is told ---------------------------------------------------------------------------------------
+# --- its text ---------------------------------------------------------------------------------------------
 
 
 def message(report: Report, again: Sequence[str], subject: str) -> Message:
@@ -125,7 +125,7 @@ def _block(outcome: Outcome) -> Block:
 
 
 def subject_line(report: Report, again: Sequence[str], template: str) -> str:
-    """One line, whatever other machines said."""
+    """One line, whatever text other machines sent."""
     number = counts(report)
     words = {
         "STATUS": status_word(report, again),
@@ -176,6 +176,6 @@ def _look(outcome: Outcome) -> Iterable[str]:
 
 
 def log_of(outcome: Outcome) -> list[str]:
-    """The last lines that the host said, or none: they come from files and from other machines."""
+    """The last lines of the host's output, or none: they come from files and from other machines."""
     log = outcome.result.log
     return [printable(str(line)) for line in log]

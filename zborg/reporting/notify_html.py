@@ -1,7 +1,7 @@
 """The mail as HTML: what a phone shows at a glance first, then zborg's own report as it stands. Pure.
 
 One column, no image, nothing from elsewhere. The styles stand at the elements: mail readers drop the others.
-Whatever a host said is escaped by the template engine.
+Text that came from a host is escaped by the template engine.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Figures -> one HTML page that needs nothing from elsewhere: no script, no image, no font. Pure.
 
-The template is report.html, beside it report.css. Whatever a host said is escaped by the template engine,
+The template is report.html, beside it report.css. Text of a host is escaped by the template engine,
 and a policy in the page forbids the browser to load or to run anything at all.
 """
 

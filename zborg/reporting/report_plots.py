@@ -30,7 +30,7 @@ _SECONDS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86_400.0, "days"))
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What is drawn, and its words for whoever cannot see it. `key` is the page's own name of it."""
+    """What is drawn, and its text for a reader who cannot see it. `key` is the page's own name of it."""
 
     key: str
     title: str

@@ -27,7 +27,7 @@ _LONGEST = (
 
 
 def screen(report: Report) -> list[Line]:
-    """Hosts as a table, below it those that need a look with their mend, then all else."""
+    """Hosts as a table, below it those that need a look with their remedy, then all else."""
     hosts = [one for one in report.outcomes if one.kind == "host"]
     others = [one for one in report.outcomes if one.kind != "host"]
     width = min(max((len(one.subject) for one in others), default=0), SUBJECT)

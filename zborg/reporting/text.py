@@ -20,7 +20,7 @@ _INDENT = 20  # of what follows a line that is too long
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line; `status` tells a terminal how to colour `word`, which occurs in it after a blank."""
+    """One line; `status` is how a terminal colours `word`, which occurs in it after a blank."""
 
     text: str
     status: Status | None = None
@@ -63,7 +63,7 @@ def summary(report: Report, *, dry: bool = False) -> Line:
 
 
 def outcome_lines(outcome: Outcome, width: int) -> Iterator[Line]:
-    """Subject, status, words and numbers; below them both sides, the mend, and what is to be copied."""
+    """Subject, status, words and numbers; below them both sides, the remedy, and what is to be copied."""
     word = outcome.status.value
     words = [text for text in (outcome.message, numbers(outcome)) if text]
     head = f"{printable(outcome.subject):<{width}}  {word:<8}  "
@@ -97,7 +97,7 @@ def remedy_lines(text: str, indent: str) -> Iterator[str]:
 
 
 def _facts(outcome: Outcome) -> Iterator[Line]:
-    """What the JSON form has as data, but for what was told already."""
+    """What the JSON form has as data, without what is shown already."""
     for key, value in outcome.data.items():
         if key == "log":
             yield from (Line(f"{'':<{_INDENT}}| {line}") for line in map(printable, value))

@@ -66,11 +66,11 @@ class History:
 
     A report is recorded whole, in one transaction that is on disk when `record` returns; recorded again under
     the same (server, run, command) it replaces the older one: a fleet's report grows host by host.
-    Units are those of the JSON form: UTC to the second, bytes, seconds. An outcome's `data` is what its step
-    told of it: for a host of a backup borg's statistics (files, original_bytes, compressed_bytes, new_bytes,
-    seconds). Half a character that is no UTF-8 comes back as "?", all else as it was.
+    Units are those of the JSON form: UTC to the second, bytes, seconds. An outcome's `data` is what its
+    step recorded of it: for a host of a backup borg's statistics (files, original_bytes, compressed_bytes,
+    new_bytes, seconds). Half a character that is no UTF-8 comes back as "?", all else as it was.
 
-    Rows are kept for ever: they are few, and an old night cannot be measured again.
+    Rows stay for ever: they are few, and an old night cannot be measured again.
 
     Raises Corrupt for a broken file, ZborgError for one that cannot be used: no room, no right, locked by
     another for longer than three seconds, written by a newer zborg. A file that is not there reads as empty.
@@ -105,7 +105,7 @@ class History:
     def outcomes(self, kind: str, subject: str = "", since: datetime | None = None) -> tuple[Entry, ...]:
         """What became of a kind's subjects, or of one, with ends at or after `since`; the newest last.
 
-        No kind: of all. Each is told once, by its step: what a whole night gathered of its steps is left out.
+        No kind: of all. Each counts once, by its step: what a whole night gathered of its steps is left out.
         """
         asked = {"kind = ?": kind, "subject = ?": subject, "ended >= ?": since and moment(since)}
         where, values = _conditions(asked)

@@ -26,12 +26,12 @@ from zborg.model import Child, utc_now
 from zborg.model.text.remedy import command
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_GLANCE = 0.3  # seconds; whoever only asks whether a lock is held has it for less than that
+_GLANCE = 0.3  # seconds; a question whether a lock is held has it for less than that
 
 
 @dataclass
 class Owner:
-    """Who holds a lock. `start` is the kernel's start time of the pid, so that a reused pid is told."""
+    """Who holds a lock. `start` is the kernel's start time of the pid, so that a reused pid is noticed."""
 
     pid: int
     start: str
@@ -232,7 +232,7 @@ def _lives(owner: Owner) -> bool:
     if owner.start:
         return process_start(owner.pid) == owner.start
     try:
-        os.kill(owner.pid, 0)  # no start times here: a reused pid cannot be told
+        os.kill(owner.pid, 0)  # no start times here: a reused pid is not noticed
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -252,7 +252,7 @@ def process_start(pid: int) -> str:
 
 
 def _end_survivors(owner: Owner | None) -> None:
-    """We hold the lock, so whoever is still in the record lost its parent."""
+    """We hold the lock, so a process that is still in the record lost its parent."""
     recorded = owner.children if owner else []
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid, _ in _running(recorded):

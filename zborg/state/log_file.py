@@ -63,7 +63,7 @@ def lines_of(path: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
 
 
 def _older(path: Path) -> list[Path]:
-    """The highest number first, whoever rotated. Of a file that is just being compressed the whole one."""
+    """The highest number first, however they were rotated. Of one that is being compressed the whole one."""
     pattern = re.compile(re.escape(path.name) + r"\.(\d+)(?:\.gz)?")
     found = ((pattern.fullmatch(one.name), one) for one in path.parent.iterdir())
     numbered = sorted(((int(match[1]), one) for match, one in found if match), reverse=True)

@@ -20,7 +20,7 @@ class Recorder:
     """Records every report that is saved, and before the first one what the history has missed.
 
     A run whose file is younger than its record was not recorded: the history was locked, full or lost then,
-    or zborg was killed between the two. A history that is empty is told `snapshots` as well: what ZFS knows
+    or zborg was killed between the two. A history that is empty gets `snapshots` as well: what ZFS knows
     of earlier nights; that may raise ZborgError.
     """
 
@@ -49,7 +49,7 @@ class Recorder:
             self._warn(f"not recorded, a later run does it: {words}")
 
     def rebuild(self) -> int:
-        """All that the run files and the snapshots tell, once more; how many. Raises as History."""
+        """All that the run files and the snapshots have, once more; how many. Raises as History."""
         try:
             self._history.check()
         except Corrupt as error:

@@ -39,7 +39,7 @@ def new_run(now: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unsaved:
-    """Why the record of a run is not kept: where it was to be written, and what the system answered."""
+    """Why the record of a run could not be saved: where it was to go, and what the system answered."""
 
     directory: Path
     reason: str
@@ -187,7 +187,7 @@ def ended(report: Report, outcome: Outcome) -> datetime:
 
 
 def _by_age(directory: Path, names: Iterable[str]) -> Iterator[Path]:
-    """Newest first. Runs of one second have random ends of their names: the file tells which was later.
+    """Newest first. Runs of one second have random ends of their names: the file shows which was later.
 
     Last are those of a clock that was ahead: once it is right again, what came after them counts.
     """

@@ -80,8 +80,8 @@ def clock_warning(whose: str, there: datetime, here: datetime) -> list[Outcome]:
 def ask_clock(whose: str, zfs: Zfs, here: Clock) -> list[Outcome]:
     """The same, after asking, by one command.
 
-    Nothing is said of who cannot be asked: a target that may receive and no more tells no time, and what
-    cannot be reached the step itself tells.
+    No finding for one that cannot be asked: a target that may receive and no more gives no time, and what
+    cannot be reached the step itself reports.
     """
     try:
         there = zfs.clock()

@@ -101,7 +101,7 @@ class StepRun:
 
 
 def begin(context: Context, command: str, *, dry_run: bool = False) -> StepRun:
-    """A step begins, and those who listen hear of it."""
+    """A step begins; listeners get it as an event."""
     run = quietly(context, command, dry_run=dry_run)
     context.emit(StepBegun(command, run=run.id))
     return run
@@ -154,7 +154,7 @@ def conclude(outcomes: Sequence[Outcome], *, partial_ok: bool = False) -> tuple[
     """The worst outcome decides; some bad among good is partial; skipped and pending ones do not count.
 
     With `partial_ok` some good is exit 0, whatever the others came to: one host must not keep the rest
-    from being snapshotted. The status tells it all the same.
+    from being snapshotted. The status shows it all the same.
     """
     counted = [one.status for one in outcomes if one.status not in (Status.SKIPPED, Status.PENDING)]
     bad = [status for status in counted if status.bad]

@@ -1,6 +1,6 @@
 """init: the state directory, the server's key, the storage dataset and one child per host.
 
-Idempotent: what is there is left as it is, and said. Nothing else in zborg creates a dataset of
+Idempotent: what is there is left as it is, and reported. Nothing else in zborg creates a dataset of
 the storage, so that a typing error in zborg.toml cannot start a second, empty history.
 """
 

@@ -17,20 +17,20 @@ from zborg.model.subjects import OnTarget, below, is_of
 from zborg.state.runs import Runs, ended
 
 _FAR = 60  # replications that are looked through for the last good one of each dataset
-_LOOKED = 3  # replications; where none of them heard anything the target has no zborg of its own
+_LOOKED = 3  # replications; where none of them found a report the target has no zborg of its own
 
 Found = tuple[Report, list[Outcome]]
 
 
 def newest_about(runs: Runs, command: str, about: Callable[[Outcome], bool] = lambda _: True) -> Found | None:
-    """The newest report that has something to tell of a subject, and that part of it.
+    """The newest report that has something about a subject, and that part of it.
 
-    One that only found another run at work tells nothing: that other run's report does.
+    One that only found another run at work does not count: that other run's report does.
     """
     for report in runs.newest_first(command):
-        telling = [one for one in report.outcomes if about(one) and one.status is not Status.BUSY]
-        if telling or not report.outcomes:
-            return report, telling
+        relevant = [one for one in report.outcomes if about(one) and one.status is not Status.BUSY]
+        if relevant or not report.outcomes:
+            return report, relevant
     return None
 
 
@@ -182,7 +182,7 @@ def last_replication(runs: Runs, target: str) -> LastReplication:
 
 
 def last_published(runs: Runs, target: str) -> PublishedReport | None:
-    """What the target's own zborg had left, as the last replication that heard anything heard it."""
+    """What the target's own zborg had published, as the last replication that found it read it."""
     for report in islice(runs.newest_first("replicate"), _LOOKED):
         for one in report.outcomes:
             if one.subject == target and isinstance(one.result, PublishedReport):

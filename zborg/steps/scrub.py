@@ -1,4 +1,4 @@
-"""scrub: verify the last scrub of every pool; start one and wait for it only when told to."""
+"""scrub: verify the last scrub of every pool; start one and wait for it only on request."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _located(zfs: Zfs, pool: Pool, root: str) -> Pool:
 
 
 def judged(subject: str, pool: Pool, config: Config, now: datetime) -> Outcome:
-    """A pool's findings as one outcome: the worst decides, all are told."""
+    """A pool's findings as one outcome: the worst decides, all are shown."""
     found = (
         *scrub_findings([pool], config.scrub_max_age, now),
         *capacity_findings([pool], config.fullness),

@@ -37,7 +37,7 @@ class _Facts:
     """What is known before the snapshot is taken. States are per host; None: no backup since the last.
 
     `latest` is, by dataset, what the newest snapshot consists of, where no other was taken of it since: of
-    what came after that `written` would not tell.
+    what came after that `written` would not show.
     """
 
     datasets: tuple[Dataset, ...]
@@ -98,7 +98,7 @@ def _states(
     Who is `marked_busy` there was just about to let go its lock, perhaps: that outcome was not counted yet.
     """
     storage, hosts = context.config.storage, context.config.hosts
-    # Before the outcomes are read: whoever lets go its lock has written down its own.
+    # Before the outcomes are read: a run writes down its own before it lets go its lock.
     held = {host.name for host in hosts if context.locks.is_held(f"host-{host.name}")}
     outcomes = context.runs.outcomes_since("backup", since)
     earlier = context.runs.outcomes_since("backup", since - _LETTING_GO if since else None)
@@ -119,9 +119,9 @@ def _state(outcomes: Sequence[Outcome], committed: int, *, busy: bool) -> State 
     """
     if busy:
         return State.BUSY
-    telling = [outcome for outcome in outcomes if outcome.status is not Status.SKIPPED]
-    decided = [outcome for outcome in telling if outcome.status is not Status.BUSY]
-    if not telling:
+    relevant = [outcome for outcome in outcomes if outcome.status is not Status.SKIPPED]
+    decided = [outcome for outcome in relevant if outcome.status is not Status.BUSY]
+    if not relevant:
         return None
     if not decided or not decided[0].status.good:
         return State.FAILED
@@ -221,7 +221,7 @@ def _labelled(root: str, label: str) -> Outcome:
 
 
 def _without_dataset(name: str) -> Outcome:
-    """A warning only: its backup fails, and that is told there. The others are to be replicated."""
+    """A warning only: its backup fails, and that is reported there. The others are to be replicated."""
     fix = command("zborg", "init", name.rpartition("/")[2])
     return Outcome("dataset", name, Status.WARNING, "does not exist: there is nothing to snapshot", fix)
 

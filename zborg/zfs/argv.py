@@ -1,6 +1,6 @@
 """The exact command lines of the zfs adapter: pure functions from checked names to words.
 
-Whoever filters commands on the far side (the sink's whitelist, sudoers) matches what is here.
+Filters of commands on the far side (the sink's whitelist, sudoers) match what is here.
 Understood by OpenZFS 2.1 to 2.3. Never -F, -R or -r on anything that destroys, receives or sends.
 """
 
@@ -138,7 +138,7 @@ def list_these(snapshots: Iterable[str]) -> Argv:
 
 
 def _these(dataset: str, snapnames: Iterable[str]) -> str:
-    """DATASET@A,B: each by its name. A range (A%C) would take along what came between, whoever made it."""
+    """DATASET@A,B: each by its name. A range (A%C) would take along what came between, from any tool."""
     return f"{names.dataset(dataset)}@{','.join(map(names.component, snapnames))}"
 
 

@@ -1,7 +1,7 @@
 """The first record of a send stream, read without ZFS: what the rest of the stream will do.
 
 Layout, magic and flags are those of dmu_replay_record_t and drr_begin in OpenZFS's
-include/sys/zfs_ioctl.h. A stream is written in its sender's byte order; the magic number tells which.
+include/sys/zfs_ioctl.h. A stream is written in its sender's byte order; the magic number shows which.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ Tried with 0.0+git20230207 on OpenZFS 2.1.11; read in its libzfs.pyx as well:
 * get_dataset and get_snapshot say NOENT to every failure; the real one is in the handle's errno.
 * A listing leaves out what it cannot read, say a property that is no UTF-8, and all that is below. Python
   calls sys.unraisablehook then, and `_nothing_swallowed` makes an error of it. An I/O error in the middle
-  of a listing is not told at all.
+  of a listing is not reported at all.
 * A handle has one errno: one call at a time, hence the lock.
 * A call cannot be interrupted and has no timeout; on a pool that hangs, so does zborg until it is killed.
 
@@ -342,7 +342,7 @@ def _nothing_swallowed() -> Iterator[None]:
 
 
 def _failed(command: argv.Argv, output: str, note: str = "") -> CommandFailed:
-    """The library's failure, told as that of the command that does the same."""
+    """The library's failure, as that of the command that does the same."""
     parts = ("libzfs", *command[command.index("zfs") + 1 :])
     return messages.explain(CommandFailed(parts, 1, output), parts, note)
 

@@ -43,7 +43,7 @@ def verb(vault: LocalVault, clock: Hours, *words: str) -> tuple[BorgLog, Status]
     log = BorgLog("web1", "tank/borg/web1")
 
     def listen(speaker: Speaker, lines: Sequence[str]) -> None:
-        log.hear(lines, speaker)
+        log.feed_lines(lines, speaker)
 
     context = world(vault, clock)
     status = context.tunnel.verb(context.config.hosts[0], words, listen)

@@ -1,7 +1,7 @@
 """What can be read of a repository without its key, by plain commands on the storage.
 
 `transactions` is written by an append-only `borg serve` itself, one line per commit:
-"transaction 23, UTC time 2026-02-12T14:49:33.123456". So it tells what the *server* saw.
+"transaction 23, UTC time 2026-02-12T14:49:33.123456". So it is what the *server* saw.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRANSACTION = re.compile(r"transaction (?P<number>\d{1,18}), UTC time \S+")
 
 
 # What `borg init` makes, and what a killed one may leave of it. Every repository has these names, so what
-# tells is how much is in `data`: an init writes two segments of 530 and 17 bytes (borg 1.4.5), the first
+# shows it is how much is in `data`: an init writes two segments of 530 and 17 bytes (borg 1.4.5), the first
 # archive, of nothing at all, four more.
 _OF_INIT = re.compile(
     r"data|(README|config|nonce|lock\.(exclusive|roster)|(hints|index|integrity)\.\d+)([.-]\w{1,20})?(\.tmp)?"
@@ -98,7 +98,7 @@ def serving(runner: Runner, name: str, user: str) -> tuple[int, ...]:
 
 
 def forbid_writing(runner: Runner, home: str) -> None:
-    """Let every commit to this repository fail, for whoever `borg serve` serves it to. Reading goes on.
+    """Let every commit to this repository fail, no matter to whom `borg serve` serves it. Reading goes on.
 
     borg 1 has no read-only mode of `borg serve`. With a `storage_quota` of 1 byte in `config` each put fails,
     before much is sent for nothing, and whatever writes puts at least the manifest (tried: 1.2.4 and 1.4.5).

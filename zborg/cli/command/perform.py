@@ -70,7 +70,7 @@ def perform(common: Common, step: Callable[[StepRun], Report], *, make_state: bo
 def _continued(
     context: Context, common: Common, report: Report, later: Callable[[], Report], *, is_news: bool
 ) -> Report:
-    """People hear of a night when it ends and when its stragglers have; a program reads one report."""
+    """People get a message when the night ends and when its stragglers have; a program reads one report."""
     if is_news:
         _let_know(context, report)
     if not common.json:
@@ -125,9 +125,9 @@ def _let_know(context: Context, report: Report) -> None:
 
         _warned("metrics", lambda: publish(context))
     if context.notifiers:
-        from zborg.steps.observe.notify import tell, warnings
+        from zborg.steps.observe.notify import notify_of, warnings
 
-        _warned("notify", lambda: warnings(tell(context, report)))
+        _warned("notify", lambda: warnings(notify_of(context, report)))
 
 
 def _warned(what: str, work: Callable[[], Iterable[ZborgError]]) -> None:
@@ -148,7 +148,7 @@ def _warn(error: ZborgError) -> None:
 
 
 def _logged(context: Context, common: Common, work: Callable[[], Report]) -> Report:
-    """Those who listen hear of the end as well, be it good or not."""
+    """Listeners get the end as an event as well, be it good or not."""
     try:
         report = work()
     except ZborgError as error:

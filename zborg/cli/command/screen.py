@@ -23,7 +23,7 @@ from zborg.model.text.units import printable, size, span
 
 _LONGEST_NAME = 20
 _NAME_END = 6  # characters: where hosts of one kind differ
-_PATH_FROM = 12  # columns; less than that tells nothing of a path
+_PATH_FROM = 12  # columns; less than that shows nothing of a path
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def _cut(name: str, width: int) -> str:
 
 
 def _tail(path: str, room: int) -> str:
-    """The end of a path tells more than its beginning."""
+    """The end of a path says more than its beginning."""
     if not path or room < _PATH_FROM:
         return ""
     if cell_len(path) <= room:

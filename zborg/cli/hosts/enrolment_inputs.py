@@ -58,7 +58,7 @@ def request_of(
     quota: str = "",
     no_escrow: bool = False,
 ) -> Request:
-    """The host as it is to be: root there runs the agent, whoever the operator is."""
+    """The host as it is to be: root there runs the agent, no matter who the operator is."""
     if not config.custodians and not no_escrow:
         raise ConfigError(
             f"{config.path} names no custodian: when this host burns down its key burns with it",

@@ -3,7 +3,7 @@
 It is started for every single command of the sender, so it imports little and reads no configuration;
 what it needs stands on its command line, in authorized_keys. `start` calls it without typer.
 
-Whoever sends may be hostile, and may start as many of these as sshd lets it: their number, the time that each
+The sender may be hostile, and may start as many of these as sshd lets it: their number, the time that each
 waits and the memory that it waits with are bounded here, before anything is decoded or imported.
 """
 
@@ -47,7 +47,7 @@ def sink(root: str, *, raw: bool = False, read: bool = False) -> int:
     os.environ.clear()  # AcceptEnv may have let anything in
     os.environ["PATH"] = PATH
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)  # there is nothing to end in order: what arrived is kept
+        signal.signal(number, signal.SIG_DFL)  # there is nothing to end in order: what arrived stays
     try:
         done = _admitted(root, command, raw=raw, read=read)
         sys.stdout.write(done.stdout)
@@ -89,7 +89,7 @@ def _bound_tasks() -> None:
     """Refuse when the account has more than TASKS: by the kernel's own count, which no kill leaves wrong.
 
     RLIMIT_NPROC (setrlimit(2)) is compared with the real user's processes and threads at a fork, and does
-    not bind root. Whoever is admitted may then fork as before.
+    not bind root. One that is admitted may then fork as before.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     if hard == resource.RLIM_INFINITY or hard > TASKS:

@@ -49,7 +49,7 @@ hours() {
     fi
 }
 
-set_key() { # the value of one line into its variable; lists are kept one to a line
+set_key() { # the value of one line into its variable; lists have one value on a line
     case $key in
     name) is_name "$value" || wrong "name is [a-z0-9-], at most 31" && name=$value ;;
     path) [ "$value" = / ] || is_path "$value" || wrong "path is absolute, without . or .."

@@ -75,7 +75,7 @@ is_borg() { # is_borg WORD...: borg's command line; not that of `borg serve`, wh
     return 1
 }
 
-borg_runs() { # on this host, anybody's and however started; where ps cannot tell, one may
+borg_runs() { # on this host, anybody's and however started; where ps cannot show it, one may
     lines=$(ps -A -o args= 2>/dev/null) || return 0
     IFS=$newline
     for line in $lines; do

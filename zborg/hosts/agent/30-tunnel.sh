@@ -113,7 +113,7 @@ close_tunnel() { # after borg
 
 stop_without_room() { [ "${trouble-}" != room ] || is_good "${rc:-0}" || die 69 E_NO_ROOM "no room on this host"; }
 
-oom_kills() { # how often the kernel has ended a process for lack of memory, since it started (Linux)
+oom_kills() { # how often the kernel has ended a process because memory ran out, since it started (Linux)
     while read -r word value; do
         case $word in oom_kill) printf '%s' "$value" && return ;; esac
     done </proc/vmstat

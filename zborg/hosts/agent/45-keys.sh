@@ -36,10 +36,10 @@ keyed() { # before a verb that uses the key
     must_match "$state_dir/repository-id" '[0-9a-f]\{64\}'
     id=$(cat "$state_dir/repository-id")
     only_ours "$base"
-    own_key >/dev/null || refuse E_NO_KEY "$no_key" # or borg's word that it has none could not be told from the server's trick
+    own_key >/dev/null || refuse E_NO_KEY "$no_key" # or borg's answer that it has none could be a trick of the server's
 }
 
-must_match() { # must_match FILE PATTERN: nothing here mends what protects against a server that shows an older state
+must_match() { # must_match FILE PATTERN: nothing here repairs what protects against a server that shows an older state
     [ ! -f "$1" ] || LC_ALL=C grep -q -x "$2" "$1" || die 68 E_BROKEN "broken: $1"
 }
 

@@ -47,7 +47,7 @@ init() { # init REPO
     record=$state_dir/repository-id
     refuse_alarmed
     [ ! -e "$record" ] || refuse E_REPOSITORY "this host has a repository; a second init needs root on this host: remove $record"
-    # An init that broke off, or root's removal of the record, leaves ids behind. Their keys are kept.
+    # An init that broke off, or root's removal of the record, leaves ids behind. Their keys stay.
     [ -z "$(ids_under "$base")" ] || mv "$base/.config/borg/security" "$base/.config/borg/security.before.$(date +%s).$$"
     tunnel --log-json --lock-wait "$lock_wait" init -e keyfile-blake2 "ssh://$1/./$1"
     stop_without_room

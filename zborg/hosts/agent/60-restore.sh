@@ -50,7 +50,7 @@ watch_time() { # in the background beside borg; status 1 when it had to end borg
         nap='' took=$((took + pause)) pause=5
         kill -0 $$ && kill -0 "$borg_pid" || exit 0 # the agent was killed, and borg with it
     done
-    trap '' TERM # to finish this, and to tell
+    trap '' TERM # to finish this, and to report it
     kill "$borg_pid"
     sleep 3
     kill -9 "$borg_pid"
@@ -73,7 +73,7 @@ watch_limits() { # in the background beside borg; status 1 when it had to end bo
         before_that=$in_use
         kill -0 "$borg_pid" || exit 0 # the agent was killed, and borg with it
         if passed_limit; then
-            trap '' TERM # to finish this, and to tell
+            trap '' TERM # to finish this, and to report it
             kill "$borg_pid"
             exit 1
         fi

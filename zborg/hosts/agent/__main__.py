@@ -1,4 +1,4 @@
-"""Print the agent, for whoever installs it by hand."""
+"""Print the agent, to install it by hand."""
 
 import sys
 

@@ -3,7 +3,7 @@
 # text and the agent's own text below it. Everything is defined first and begun by the last line: a text that was cut
 # off does nothing.
 #
-#   probe            looks, and changes nothing: one fact a line; "problem ..." is what must be mended first
+#   probe            looks, and changes nothing: one fact a line; "problem ..." is what must be fixed first
 #   install          does what is missing; says "made ..." for what it made, "kept ..." for what it found
 #   undo MADE...     takes back exactly that
 #   finish           forgets what only an undo would need

@@ -39,7 +39,7 @@ has_other_line() { # has_other_line KEY: with other options
 
 borg_version() { borg --version </dev/null 2>/dev/null | sed -n 's/^borg \([0-9][0-9.]*\).*/\1/p'; }
 
-existing_paths() { # what to back up when nobody said: what is there and is no link
+existing_paths() { # what to back up when nothing was given: what is there and is no link
     for path in /etc /home /opt /root /srv /usr/local /var; do
         if [ -d "$path" ] && [ ! -L "$path" ]; then printf '%s\n' "$path"; fi
     done

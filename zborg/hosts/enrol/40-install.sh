@@ -83,7 +83,7 @@ keepalive_text="# zborg: sshd notices when the backup server is gone.
 ClientAliveInterval 15
 ClientAliveCountMax 4"
 
-reload_sshd() { # by its own supervisor where there is one; without a running sshd there is nothing to tell
+reload_sshd() { # by its own supervisor where there is one; without a running sshd there is nothing to reload
     for unit in ssh sshd; do
         if systemctl is-active --quiet "$unit" 2>/dev/null; then systemctl reload "$unit" && return; fi
     done

@@ -103,16 +103,16 @@ def hear_offer(transport: paramiko.Transport) -> Mapping[str, Sequence[str]]:
     """
     import paramiko
 
-    heard: dict[str, Sequence[str]] = {}
+    offered: dict[str, Sequence[str]] = {}
     one: Any = transport
     parse: Callable[[paramiko.Message], None] = one._parse_kex_init
 
     def hearing(message: paramiko.Message) -> None:
-        heard.update(one._really_parse_kex_init(paramiko.Message(message.get_remainder())))
+        offered.update(one._really_parse_kex_init(paramiko.Message(message.get_remainder())))
         parse(message)
 
     one._parse_kex_init = hearing
-    return heard
+    return offered
 
 
 def failure(who: str, endpoint: Endpoint, found: Mismatch) -> Unreachable:

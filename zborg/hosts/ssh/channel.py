@@ -20,7 +20,7 @@ _TICK = 0.5  # how often a wait looks at `cancelled`
 def collect(
     channel: paramiko.Channel, machine: str, command: str, timeout: float, max_bytes: int
 ) -> Completed:
-    """Read both streams until the command has ended, or has said more than `max_bytes`."""
+    """Read both streams until the command has ended, or has printed more than `max_bytes`."""
     deadline = time.monotonic() + timeout
     out, err = bytearray(), bytearray()
     while True:

@@ -309,7 +309,7 @@ def connect(alias: str, endpoint: Endpoint, authenticate: Authenticate = by_iden
 
 
 def dial(alias: str, endpoint: Endpoint) -> paramiko.Transport:
-    """A transport that has said nothing yet. Raises Unreachable."""
+    """A transport on which nothing was sent yet. Raises Unreachable."""
     import paramiko
 
     # Its threads log tracebacks of what is raised here as well, and without a handler they reach the user.
@@ -323,7 +323,7 @@ def dial(alias: str, endpoint: Endpoint) -> paramiko.Transport:
 
 
 def _notice_silence(sock: socket.socket) -> None:
-    """paramiko's keepalives want no answer: only the kernel can tell that nobody acknowledges them."""
+    """paramiko's keepalives want no answer: only the kernel notices that nobody acknowledges them."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere the command's own timeout has to do
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _ALIVE_INTERVAL * _ALIVE_COUNT * 1000)
 

@@ -17,18 +17,18 @@ _FROM_AGENT = ("{", "= ", "zborg-agent: ")  # lines that prove that the agent wa
 _CLOSED = re.compile(r"Connection to \S+ closed( by remote host)?\.")
 
 
-def connection_failed(alias: str, endpoint: Endpoint, child: Child, heard: Sequence[str]) -> CommandFailed:
+def connection_failed(alias: str, endpoint: Endpoint, child: Child, output: Sequence[str]) -> CommandFailed:
     """It never connected, or the connection broke. `child` has ended; `heard` is the far side's stderr.
 
     Where ssh logged no reason the last lines of the far side are shown, marked as the far side's.
     """
     log = child.connection
-    first = next((number for number, line in enumerate(heard) if line.startswith(_FROM_AGENT)), None)
-    if first is not None and not log.text and all(line.startswith(_FROM_AGENT) for line in heard[first:]):
+    first = next((number for number, line in enumerate(output) if line.startswith(_FROM_AGENT)), None)
+    if first is not None and not log.text and all(line.startswith(_FROM_AGENT) for line in output[first:]):
         return _killed(alias, endpoint)
-    lines = [line for line in heard if not line.startswith(_FROM_AGENT) and not _CLOSED.fullmatch(line)]
+    lines = [line for line in output if not line.startswith(_FROM_AGENT) and not _CLOSED.fullmatch(line)]
     text = log.text or "\n".join(f"{alias}: {line}" for line in lines[-_SHOWN:])
-    if log.authenticated or any(line.startswith(_FROM_AGENT) for line in heard):
+    if log.authenticated or any(line.startswith(_FROM_AGENT) for line in output):
         return lost(alias, endpoint, text)
     return explain(alias, endpoint, REFUSED, text) if log.text else unreachable(alias, endpoint, text)
 

@@ -33,7 +33,7 @@ def accepted_variables(name: str, endpoint: Endpoint, variables: Sequence[str]) 
 def _accepts(transport: paramiko.Transport, variable: str) -> bool:
     """RFC 4254, 6.4, with an answer wanted; paramiko's own request for it wants none.
 
-    A refusal closes the channel, which is how paramiko tells one.
+    A refusal closes the channel, which is how paramiko reports one.
     """
     import paramiko
     from paramiko.common import cMSG_CHANNEL_REQUEST

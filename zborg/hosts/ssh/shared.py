@@ -35,7 +35,7 @@ Start = Callable[[Path, int], Child]  # with the socket to listen on, and /dev/n
 
 class SharedConnection:
     """Opened when it is first asked for. Nothing here fails: without it ssh makes a connection of its own,
-    and that one's failure is the one that is told. Safe to share between threads."""
+    and that one's failure is the one that is reported. Safe to share between threads."""
 
     def __init__(self, start: Start) -> None:
         self._start = start
@@ -80,7 +80,7 @@ class SharedConnection:
             self._master = self._keeper.submit(self._start, self._socket, nothing).result()
             if self._listens(self._master):
                 return True
-        except CommandFailed:  # there is no ssh: whoever starts the stream will say so
+        except CommandFailed:  # there is no ssh: starting the stream will fail with the reason
             pass
         finally:
             os.close(nothing)
@@ -122,7 +122,7 @@ def _sweep() -> None:
 
 def _is_heard(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as one:
-        one.settimeout(1)  # who lives and is slow is heard: the error is passed over
+        one.settimeout(1)  # a slow answer counts: the error is passed over
         try:
             one.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):

@@ -45,7 +45,7 @@ MARKS = {
     P_TRANSACTION: re.compile(r"[0-9]{1,20}"),
     P_LABEL: LABEL,
 }
-"""What zborg writes on a snapshot for whoever restores from its copy, and how it looks."""
+"""What zborg writes on a snapshot for a restore from its copy, and how it looks."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -44,7 +44,7 @@ _UNPRINTABLE = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *_TURNS], " ") |
 
 
 def printable(text: str) -> str:
-    """What another machine said, as one line that cannot steer the reader's terminal."""
+    """Text of another machine, as one line that cannot steer the reader's terminal."""
     return text.translate(_UNPRINTABLE)
 
 
@@ -66,7 +66,7 @@ def masked(text: str) -> str:
 
 
 def moment_of(text: object) -> datetime | None:
-    """The instant that such words tell, None for anything else: they come from files."""
+    """The instant in such text, None for anything else: it comes from files."""
     try:
         at = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:

@@ -1,6 +1,6 @@
 """Whether a night's archive can be what the host has, by its counts and those of earlier nights.
 
-A host says itself what it archived. A fake or emptied archive is a commit like any other, so what tells is
+A host says itself what it archived. A fake or emptied archive is a commit like any other, so what shows it is
 that far less arrived than usual.
 """
 

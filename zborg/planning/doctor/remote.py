@@ -28,7 +28,7 @@ _KEY = re.compile(r"(?:^|\s)(ssh-|ecdsa-|sk-)\S+ ")
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What a host said to `version`, and what this side knows of it."""
+    """A host's answer to `version`, and what this side knows of it."""
 
     host: Host
     answer: str

@@ -78,7 +78,7 @@ DANGEROUS = frozenset(
 )
 
 
-# Features of a pool that a stream may need at the other end: `zfs receive` refuses what it lacks.
+# Features of a pool that a stream may need at the other end: `zfs receive` refuses a stream without them.
 STREAMED = (
     *("embedded_data", "encryption", "extensible_dataset", "large_blocks", "large_dnode", "large_microzap"),
     *("longname", "lz4_compress", "redacted_datasets", "redaction_list_spill", "zstd_compress"),

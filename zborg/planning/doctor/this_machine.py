@@ -82,7 +82,7 @@ def mistakes(errors: Iterable[ConfigError], files: Collection[str]) -> Iterator[
 
 
 def config_files(files: Sequence[FileFacts], folders: Sequence[FileFacts]) -> Iterator[Finding]:
-    """Who else may read the files, or could put others in their place. Who may write them, reading told."""
+    """Who else may read or replace the files. Who may write them may read them."""
     for one in files:
         if one.mode & 0o004:
             words = "everybody on this machine can read it: addresses, and passwords of notifiers"

@@ -42,7 +42,7 @@ def answer_of(text: str) -> dict[str, str]:
 
 
 def clock_of(answer: Mapping[str, str]) -> datetime | None:
-    """The host's clock as it tells it; None when it does not."""
+    """The host's clock as it reports it; None when it does not."""
     digits = answer.get("clock", "")
     if not digits.isascii() or not digits.isdigit() or len(digits) > 12 or int(digits) > _LATEST:
         return None

@@ -1,6 +1,6 @@
 """Which of the server's keys for one host comes, and which go. Pure.
 
-Keys of one host are files named by time, so their order tells what a killed rotation was about: a key newer
+Keys of one host are files named by time, so their order shows what a killed rotation was about: a key newer
 than the configured one was to replace it, an older one was already replaced.
 """
 

@@ -15,7 +15,7 @@ from zborg.model.subjects import OnTarget, below, is_of
 from zborg.planning.observe.forecast import forecast
 from zborg.planning.observe.nights import Night, nights, trend
 
-DAILY = 100  # days; of more each point tells of a week, or nobody could tell the points apart
+DAILY = 100  # days; of more each point is a week, or the points could not be distinguished
 _WEEK = 7
 _RESTORES = ("restore files", "restore repo", "restore serve")
 

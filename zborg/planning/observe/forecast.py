@@ -15,13 +15,13 @@ from zborg.model.figures import Forecast
 
 _FEWEST = 7  # days that were seen; of less the next big backup would decide
 _LATEST = 90  # days that count: how a pool fills changes with its hosts
-_FAR = 5 * 365  # days; beyond that nobody can tell
+_FAR = 5 * 365  # days; beyond that it is a guess
 
 
 def forecast(used: Sequence[tuple[date, float]], size: float, ahead: int) -> Forecast | None:
     """`used` is bytes by day, oldest first; the line goes `ahead` days on, or until the pool is full.
 
-    None: too few days to tell.
+    None: too few days for one.
     """
     recent = [(day, held) for day, held in used if (used[-1][0] - day).days < _LATEST]
     if len(recent) < _FEWEST:
@@ -37,7 +37,7 @@ def forecast(used: Sequence[tuple[date, float]], size: float, ahead: int) -> For
 
 
 def _days_left(held: float, slope: float, size: float) -> int | None:
-    """Whole days until it is full; None when it does not fill, or so slowly that nobody can tell."""
+    """Whole days until it is full; None when it does not fill, or so slowly that it is a guess."""
     if held >= size:
         return 0
     days = (size - held) / slope if slope > 0 else _FAR + 1

@@ -206,6 +206,6 @@ def _host(
 
 
 def _from_the_future(subject: str, what: str) -> Finding:
-    """Its age cannot be told, so neither can it be called good."""
+    """Its age is not known, so it cannot be called good."""
     message = f"{what}, which is still to come: the clock was or is wrong"
     return Finding(subject, Status.FAILED, message, "date -u")

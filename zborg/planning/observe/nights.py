@@ -73,14 +73,14 @@ def _at_work(entries: Iterable[Entry]) -> float:
 
 def trend(entries: Sequence[Entry]) -> Trend:
     """Of one host's entries, the newest last: how many were good, what is usual, and how much it grew."""
-    telling = [one for one in entries if one.command == "backup" and one.outcome.status not in _SILENT]
-    good = [one for one in telling if one.outcome.status.good]
+    relevant = [one for one in entries if one.command == "backup" and one.outcome.status not in _SILENT]
+    good = [one for one in relevant if one.outcome.status.good]
     backups = [(one.ended, backup_of(one.outcome.result)) for one in good]
     seconds = [one.seconds for _, one in backups if one.seconds is not None]
     new = [one.new_bytes for _, one in backups if one.new_bytes is not None]
     found = Trend(
         good=len(good),
-        of=len(telling),
+        of=len(relevant),
         usual_seconds=median(seconds) if seconds else None,
         usual_new_bytes=median(new) if new else None,
     )

@@ -1,4 +1,4 @@
-"""What an off-site's own zborg tells the servers that send to it: its last reports, as one property. Pure.
+"""What an off-site's own zborg publishes for those that send to it: its last reports, as one property. Pure.
 
 A property of the dataset that they send to, because that is listed anyway: no command more, no file, and a
 sink lets it through. ZFS writes it at once and holds 8,191 bytes of it. Who reads it reads a stranger's word.
@@ -76,8 +76,10 @@ def _summary(table: Mapping[str, Any]) -> Summary:
 
 
 def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime) -> Outcome:
-    """What a target's own zborg said, as it was seen then, told now. Never more than a warning: the target
-    may say anything, and its own cron tells its own people."""
+    """The report of a target's own zborg as it was seen then, with its age now.
+
+    Never more than a warning: the target may claim anything, and its own cron reports to its own people.
+    """
     result = PublishedReport(told=text, seen=seen)
     try:
         summaries = read(text)

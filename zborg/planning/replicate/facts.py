@@ -20,7 +20,7 @@ PLAIN = "plain"
 RAW = "raw"
 """The words for streams of a dataset as everybody may read it, and as it lies encrypted on disk."""
 
-SHOWN = 100  # datasets only the target has: it can list any number, and each report is kept
+SHOWN = 100  # datasets only the target has: it can list any number, and each report is stored
 
 _RECORD = re.compile(r"source_guid=([0-9]{1,20}) base=([0-9]{1,20}|-) flags=([a-z0-9][a-z0-9+-]{0,62})")
 
@@ -71,7 +71,7 @@ class Side:
 
     @property
     def newest(self) -> Snapshot | None:
-        """The newest snapshot, whoever took it: the only one an increment can build on."""
+        """The newest snapshot, no matter who took it: the only one an increment can build on."""
         return max(self.snapshots, key=_order, default=None)
 
     @property
@@ -225,7 +225,7 @@ def _how(raw: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Set what the target's newest snapshot lacks: the run that sent it was ended before it did so.
+    """Set what is missing on the target's newest snapshot: the run that sent it was ended before it did so.
 
     Before anything is sent, for a sink lets nobody mark a snapshot that is not the newest.
     """
@@ -330,7 +330,7 @@ def _describe(side: Side) -> str:
 
 
 def marks(snapshot: Snapshot, copy: Snapshot) -> dict[str, str]:
-    """What zborg knows of a snapshot and its copy lacks. A mark that differs is left as it is."""
+    """What zborg knows of a snapshot and its copy does not have. A mark that differs is left as it is."""
     return {key: value for key, value in snapshot.marks.items() if key not in copy.properties}
 
 

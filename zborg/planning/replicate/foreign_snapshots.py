@@ -42,7 +42,7 @@ _TOOLS = tuple(
 
 
 def tool_of(snapname: str) -> str:
-    """The tool that names snapshots so (what follows the @); "" for a name that tells nothing."""
+    """The tool that names snapshots so (what follows the @); "" for any other name."""
     return next((tool for tool, pattern in _TOOLS if pattern.fullmatch(snapname)), "")
 
 

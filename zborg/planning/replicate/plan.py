@@ -231,7 +231,7 @@ def _apart(pair: Pair, newest: Snapshot) -> Divergence:
 
 
 def modified(source: Side, target: Side, where: str = "the target") -> Divergence:
-    """What only the receive can tell: the target was written to, so its newest snapshot is not its state."""
+    """What only the receive can find: the target was written to, so its newest snapshot is not its state."""
     pair = Pair(source, target, where=where)
     last = f"{target.name}@{target.newest.snapname if target.newest else 'SNAPSHOT'}"
     message = f"the target was written to since {last}, and an increment would have to overwrite that"

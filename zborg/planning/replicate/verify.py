@@ -1,4 +1,4 @@
-"""What a copy lacks and what it has alone: the full lists of guids of both sides, compared."""
+"""What a copy is without and what it has alone: the full lists of guids of both sides, compared."""
 
 from __future__ import annotations
 

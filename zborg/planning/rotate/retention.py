@@ -34,7 +34,7 @@ def by_arrival(snapshot: Snapshot) -> datetime | None:
 
 
 UNTOUCHABLE = timedelta(days=30)
-"""How long every arrival stays: whoever takes a sender over is noticed in that time, or is not."""
+"""How long every arrival stays: an attacker who took over a sender is noticed in that time, or not at all."""
 
 
 def recent(
@@ -122,7 +122,7 @@ def _within(newest_first: Iterable[_Dated], seconds: int, now: datetime) -> dict
 def _chosen(
     rule: Rule, count: int, newest_first: Sequence[_Dated], retained: Container[str]
 ) -> dict[str, str]:
-    """What one rule adds to `kept`.
+    """What one rule adds to `retained`.
 
     A rule that runs out of periods before it reaches its count keeps the very oldest snapshot as
     well, so that a young series does not lose its beginning.

@@ -34,7 +34,7 @@ class Retained:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What no longer stays for its target, and what is to be told of each target."""
+    """What no longer stays for its target, and the findings of each target."""
 
     let_go: tuple[Retained, ...]
     findings: tuple[Finding, ...]

@@ -35,7 +35,7 @@ class ReverseBackup:
         context = self.run.context
         before = self._last(home)
         if not before:
-            # borgmatic may be told to make what is missing: not in place of a history that was lost.
+            # borgmatic may be configured to make what is missing: not in place of a history that was lost.
             refuse_to_replace(context, self.host)
         if context.config.storage.wall == "require":
             raise ZborgError(

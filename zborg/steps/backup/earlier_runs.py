@@ -1,4 +1,4 @@
-"""What earlier nights tell about each host: how long its backup takes, and when it last pruned."""
+"""What earlier nights show of each host: how long its backup takes, and when it last pruned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Past:
 
     seconds: Mapping[str, float]
     since: Mapping[str, datetime]  # the end of its last good backup; without one, of its first try
-    pruned: Mapping[str, datetime]  # the start of the run in which it last did, or said that it keeps all
+    pruned: Mapping[str, datetime]  # the start of the run in which it last did, or reported that it keeps all
 
 
 def look_back(runs: Runs, now: datetime, prune_every: int, max_age: int = 0) -> Past:

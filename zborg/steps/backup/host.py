@@ -119,7 +119,7 @@ class HostRun:
         return self.run.context.config.storage.dataset_of(self.host.name)
 
     def _in_the_way(self, names: Sequence[str]) -> Conflict:
-        """Everything is kept, under a name that is free, and `zborg init` makes an empty dataset again."""
+        """Everything stays, under a name that is free, and `zborg init` makes an empty dataset again."""
         context, name = self.run.context, self._dataset
         shown = ", ".join(map(quoted, names[:5])) + (", ..." if len(names) > 5 else "")
         older = looks_like_a_repository(names)
@@ -158,14 +158,14 @@ class HostRun:
             met, (status, log) = log.broken, self._say("break-lock", self.host.name)
             if status == 0:
                 status, log = self._say(*words)
-                log.broken = log.broken or met  # borg mends what it may, and says so once
+                log.broken = log.broken or met  # borg repairs what it may, and reports it once
                 return _counted_before(self._outcome(status, log), "a left lock was broken")
         if log.report.repaired(self.host.name) and status != 0:
             return self._again(log.report, words)
         return self._outcome(status, log)
 
     def _again(self, report: HostReport, words: Sequence[str]) -> Outcome:
-        """The agent removed what kept borg from its work: the verb is tried once more."""
+        """The agent removed what was in borg's way: the verb is tried once more."""
         name, note = self.host.name, report.repaired(self.host.name)
         self.tries.warn(note)
         status, log = self._say(*words)
@@ -207,7 +207,7 @@ class HostRun:
         def listen(speaker: Speaker, lines: Sequence[str]) -> None:
             nonlocal shown
             # borg counts five times a second, a host that means harm a hundred thousand times.
-            if (counts := log.hear(lines, speaker)) and (now := time.monotonic()) - shown >= _BETWEEN:
+            if (counts := log.feed_lines(lines, speaker)) and (now := time.monotonic()) - shown >= _BETWEEN:
                 shown = now
                 self.run.context.emit(Progress(self.host.name, **counts._asdict()))
 

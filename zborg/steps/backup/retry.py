@@ -85,7 +85,7 @@ class Tries:
         self.run.context.emit(Warned(self.host.name, words))
 
     def persistently(self, once: Callable[[int], Outcome]) -> Outcome:
-        """`once`, which is told the number of the try, until it comes to an outcome.
+        """Call `once` with the number of the try until it comes to an outcome.
 
         A connection that was lost in the middle counts too: borg goes on from its last checkpoint.
         """

@@ -1,6 +1,6 @@
 """backup: one borg archive per host, several hosts at once, the longest first.
 
-What is done for one host is in host_backup.py.
+What is done for one host is in host.py.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Backup:
         self._recording = threading.Lock()
 
     def within(self, seconds: float) -> Report:
-        """The report after so many seconds at most: whoever has not ended by then is busy."""
+        """The report after so many seconds at most: a host that has not ended by then is busy."""
         if self._run.dry_run:
             return self._run.planned(_plan(self._run, self._hosts))
         deadline = time.monotonic() + seconds
@@ -87,7 +87,7 @@ class Backup:
             self._fleet.advance(patience)
 
     def _record(self, outcome: Outcome) -> Outcome:
-        """Saved at once, whoever waits for the host: a killed run loses no finished one."""
+        """Saved at once: a killed run loses no finished host."""
         with self._recording:
             # The run may go on for hours with others: the outcome has its own time.
             finished = to_second(self._run.context.clock())
@@ -180,7 +180,7 @@ class _HostWork:
     record: Callable[[Outcome], Outcome]
 
     def announce(self, hosts: Sequence[Host]) -> None:
-        """Who shows the work can tell from this what is still to come."""
+        """What shows the work knows from this what is still to come."""
         expected = {host.name: self.past.seconds.get(host.name) for host in hosts}
         parallel = self.run.context.config.parallel
         self.run.context.emit(Planned(self.run.command, expected=expected, parallel=parallel))

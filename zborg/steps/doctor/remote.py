@@ -49,7 +49,7 @@ def host(cache: StorageCache, one: Host, accepted_variables: AcceptedVariables) 
 
 
 def _repository(cache: StorageCache, one: Host) -> str | None:
-    """The id of what lies here for it, "" for nothing. None when that cannot be seen, which others tell."""
+    """The id of what lies here for it, "" for nothing. None when that cannot be seen, which others report."""
     try:
         if all(one.name != host.name for host in cache.homes().values()):
             return None

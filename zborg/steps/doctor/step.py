@@ -1,4 +1,4 @@
-"""doctor: look at everything a backup depends on, change nothing, and name the mend of what is wrong.
+"""doctor: look at everything a backup depends on, change nothing, and name the remedy of what is wrong.
 
 One row per probe below. A probe gathers facts and lets planning judge them; one that cannot ask is a
 finding itself, and ends no other. What is not there yet (a state directory, a configuration without
@@ -161,7 +161,7 @@ def _probes(inputs: DoctorInputs, names: Sequence[str]) -> Iterator[Probe]:
 
 
 def _hosts(inputs: DoctorInputs, config: Config, names: Sequence[str]) -> Iterable[Host]:
-    """One whose table has a mistake is no unknown one: the mistake is told."""
+    """One whose table has a mistake is no unknown one: the mistake is reported."""
     if inputs.mistakes:
         return [host for host in config.hosts if not names or host.name in names]
     return select_hosts(config, names)

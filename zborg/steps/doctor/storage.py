@@ -49,7 +49,7 @@ class StorageCache:
         return found
 
     def configs(self) -> dict[str, RepositoryConfig]:
-        """By host, the telling lines of its repository's `config`; without hosts that have none here."""
+        """By host, what counts in its repository's `config`; without hosts that have none here."""
         found: dict[str, RepositoryConfig] = self._once("configs", self._configs)
         return found
 
@@ -225,7 +225,7 @@ def serving(cache: StorageCache) -> Iterable[Finding]:
     try:
         wall = context.tunnel.try_serve(served[0].name)
     except ZborgError as error:
-        if error.retryable:  # the way there, which others tell of
+        if error.retryable:  # the way there, which other probes report
             raise
         fix = error.remedy or remedy("zborg init", first="README, Setting up, has the storage's side; then:")
         yield Finding("borg serve", Status.FAILED, f"it cannot be started: {error.message}", fix)

@@ -144,7 +144,7 @@ def _where(config: Config) -> str:
 def _asked(
     runner: Runner, name: str, argv: Sequence[str], purpose: str, remedy: str, where: str = ""
 ) -> ProgramFacts:
-    """Raises what keeps the machine from being asked; what keeps a program from answering is told of it."""
+    """Raises what keeps the machine from being asked; what keeps a program from answering is a fact of it."""
     try:
         done = runner.run(argv, timeout=_QUICK, max_bytes=_ANSWER)
     except CommandFailed as error:
@@ -157,5 +157,5 @@ def _asked(
 
 
 def _short(name: str, output: str) -> str:
-    """Without the libraries that some tell as well; both versions of ZFS, for one may be older."""
+    """Without the libraries that some print as well; both versions of ZFS, for one may be older."""
     return output if name == "zfs" else output.partition(",")[0][:60]

@@ -42,7 +42,7 @@ _WAITS = (
 
 
 def look(context: Context, request: Request, entry: Entry | None) -> Plan:
-    """What would change where; changes nothing. Raises ConfigError for what zborg.toml lacks."""
+    """What would change where; changes nothing. Raises ConfigError for what is missing in zborg.toml."""
     drop_in.check_included(context.config, request.host.name)
     host = entry.probe() if entry else None
     planned = plan(request, _server(context, request), host, context.clock())

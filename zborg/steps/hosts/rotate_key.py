@@ -52,7 +52,7 @@ def _folder(config: Config) -> Path:
 
 
 def own_keys(config: Config, name: str) -> list[Path]:
-    """The host's own keys, oldest first; one whose making was killed lacks its public half."""
+    """The host's own keys, oldest first; one whose making was killed is without its public half."""
     return sorted(_folder(config).glob(f"id_{name}.*Z"))
 
 

@@ -1,4 +1,4 @@
-"""history: what earlier nights came to, and what the snapshots tell of them when the history is lost."""
+"""history: what earlier nights came to, and what the snapshots show of them when the history is lost."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def recorder(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Recorder:
 def history(past: History, config: Config, host: str, days: int, now: datetime) -> Report:
     """The nights of the last days, or the backups of one host with their trend.
 
-    Raises UsageError, and as History. It only tells: whatever the nights came to, this is exit 0.
+    Raises UsageError, and as History. It only shows: whatever the nights came to, this is exit 0.
     """
     since = now - timedelta(days=days)
     entries = past.outcomes("host", host, since)
@@ -98,7 +98,7 @@ def rebuild(again: Recorder, config: Config, now: datetime, *, dry_run: bool) ->
 def told_by_snapshots(zfs: Zfs, config: Config) -> Iterator[Report]:
     """One report per run of `zborg snapshot` whose snapshots are still there. Raises as Zfs.
 
-    They tell when each dataset was snapshotted and how its host's backup was marked; nothing of a backup's
+    They show when each dataset was snapshotted and how its host's backup was marked; nothing of a backup's
     numbers, of replications and of scrubs.
     """
     if config.storage.received:  # of those copies another server's zborg has the history

@@ -1,4 +1,4 @@
-"""report: what the history tells of many days, for people who would rather look."""
+"""report: what the history has of many days, as a page."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def written(place: Path, html: str) -> Outcome:
 
 
 def report(found: Figures, config: Config, now: datetime, outcomes: Sequence[Outcome]) -> Report:
-    """The same in a few numbers. It only tells: whatever the nights came to, this is exit 0."""
+    """The same in a few numbers. It only shows: whatever the nights came to, this is exit 0."""
     shown = (
         *vanished(config),
         *map(_host, found.hosts),
@@ -120,7 +120,7 @@ def _target(one: TargetFigures) -> Outcome:
     return Outcome("target", one.name, Status.OK, words, result=TargetLag(days_behind=now, worst=worst))
 
 
-# --- telling ----------------------------------------------------------------------------------------------
+# --- sending ----------------------------------------------------------------------------------------------
 
 
 def send(notifiers: Sequence[Notifier], made: Report, status: Report, html: str, config: Config) -> Report:

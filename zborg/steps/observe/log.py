@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zborg.config import Config
 from zborg.errors import Exit, UsageError, ZborgError
-from zborg.model import TELLING, Emit, Outcome, Report, Runner, Status
+from zborg.model import NOTIFYING, Emit, Outcome, Report, Runner, Status
 from zborg.model.results import LogLines
 from zborg.model.text import os_errors
 from zborg.state.log import FileSink, JournalSink, Log
@@ -52,7 +52,7 @@ def log_lines(config: Config, runs: Runs, local: Runner, run: str, now: datetime
 
 
 def _last(runs: Runs) -> str:
-    changed = {key: at for key, at in runs.changed().items() if key[1] != TELLING}
+    changed = {key: at for key, at in runs.changed().items() if key[1] != NOTIFYING}
     if not changed:
         raise UsageError("there was no run yet", "zborg run")
     return max(changed, key=lambda key: changed[key])[0]

@@ -1,4 +1,4 @@
-"""metrics: what `zborg status` and the last runs tell, as a textfile for node_exporter."""
+"""metrics: what `zborg status` and the last runs show, as a textfile for node_exporter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telling of a command's end: what is news, to whom, and what became of it. No command fails by it.
+"""Messages about a command's end: what is news, to whom, and what became of it. No command fails by it.
 
 Every notifier has a thread of its own and all share one time limit, so that the next line of cron waits for
 no dead server. A thread that is still at it then is left behind: it dies with the process.
@@ -20,7 +20,7 @@ from zborg.errors import ConfigError, Exit, NotSent, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import (
     ANNOUNCED,
-    TELLING,
+    NOTIFYING,
     Message,
     News,
     Notifier,
@@ -50,8 +50,8 @@ def announce(context: Context, command: str) -> None:
         one.begins(command)
 
 
-def tell(context: Context, report: Report) -> Report | None:
-    """Tell of a command that has ended. None: there was nobody to tell."""
+def notify_of(context: Context, report: Report) -> Report | None:
+    """Send the message of a command that has ended. None: there is no notifier."""
     if not context.notifiers or report.command not in ANNOUNCED:
         return None
     again = recovered(report, _earlier(context, report))
@@ -77,7 +77,7 @@ def report_misconfigured(
     for one in notifiers:
         one.begins(command)
     outcomes = deliver(notifiers, [message(report, (), settings.subject)], settings.timeout)
-    return replace(report, command=TELLING, outcomes=tuple(outcomes)) if outcomes else None
+    return replace(report, command=NOTIFYING, outcomes=tuple(outcomes)) if outcomes else None
 
 
 def try_all(run: StepRun) -> Report:
@@ -101,7 +101,7 @@ def nobody(config: Config) -> Outcome:
 def _earlier(context: Context, report: Report) -> Iterator[Report]:
     """Older reports of the command, newest first; of a whole night with those of its steps.
 
-    What was good again in a step that somebody ran by day was told then.
+    What was good again in a step that somebody ran by day was reported then.
     """
     since = report.started - _AGO
     commands = ANNOUNCED if report.command == "run" else (report.command,)
@@ -146,7 +146,7 @@ class _Served:
 def _served(context: Context) -> list[Notifier]:
     """Who was away when the digest was sent gets it with a later command; the others have it once."""
     now = context.clock()
-    sent = takewhile(lambda one: one.started > now - 2 * WEEK, context.runs.newest_first(TELLING))
+    sent = takewhile(lambda one: one.started > now - 2 * WEEK, context.runs.newest_first(NOTIFYING))
     this_week = (one for report in sent if not is_due(now, report.started) for one in report.outcomes)
     had = {one.subject for one in this_week if one.status.good and _was(News.DIGEST, one)}
     return [_Served(one) if one.name in had else one for one in context.notifiers]
@@ -170,7 +170,7 @@ def _of_week(context: Context) -> Iterator[Report]:
 
 
 def _sent(context: Context, one: Message) -> Report | None:
-    run = begin(context, TELLING)
+    run = begin(context, NOTIFYING)
     notifiers, messages = list(context.notifiers), [one]
     if context.config.notify.digest:
         notifiers = _served(context)
@@ -180,7 +180,7 @@ def _sent(context: Context, one: Message) -> Report | None:
     outcomes = deliver(notifiers, messages, context.config.notify.timeout)
     report = run.report(outcomes)
     lost = any(one.status.bad for one in outcomes)
-    # A warning, whatever it was: who was told of nothing is still backed up.
+    # A warning, whatever it was: backups do not depend on it.
     return replace(report, status=Status.WARNING if lost else Status.OK, exit=Exit.OK) if outcomes else None
 
 
@@ -189,7 +189,7 @@ def _sent(context: Context, one: Message) -> Report | None:
 
 @dataclass
 class _Delivery:
-    """What one notifier has to tell."""
+    """What one notifier has to send."""
 
     notifier: Notifier
     messages: Sequence[Message]
@@ -235,12 +235,12 @@ def deliver(notifiers: Iterable[Notifier], messages: Sequence[Message], limit: f
     """Each message to all that want it, at once; an outcome for each, after `limit` seconds at the latest."""
     deadline = time.monotonic() + limit
     wanted = [(one, [each for each in messages if one.wants(each)]) for one in notifiers]
-    errands = [_Delivery(one, each, deadline) for one, each in wanted if each]
-    threads = [threading.Thread(target=errand.run, daemon=True) for errand in errands]
+    deliveries = [_Delivery(one, each, deadline) for one, each in wanted if each]
+    threads = [threading.Thread(target=delivery.run, daemon=True) for delivery in deliveries]
     for thread in threads:
         thread.start()
     _wait(threads, deadline)
-    return [outcome for errand in errands for outcome in errand.ended(limit)]
+    return [outcome for delivery in deliveries for outcome in delivery.ended(limit)]
 
 
 def _wait(threads: Sequence[threading.Thread], deadline: float) -> None:
@@ -254,7 +254,7 @@ def _wait(threads: Sequence[threading.Thread], deadline: float) -> None:
 
 
 def warnings(report: Report | None) -> Iterator[ZborgError]:
-    """What was not told, in words."""
+    """What could not be sent, as warnings."""
     for one in report.outcomes if report else ():
         if not one.status.good:
             yield ZborgError(f"notify: {one.subject}: {one.message}", one.remedy)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from zborg.config import Config
-from zborg.model import TELLING, Finding, Outcome, Report, Scrub, Status, Target
+from zborg.model import NOTIFYING, Finding, Outcome, Report, Scrub, Status, Target
 from zborg.model.results import (
     NOTHING,
     Due,
@@ -36,7 +36,7 @@ from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
 from zborg.steps.offsite.arrivals import KIND, again
 from zborg.steps.offsite.published_report import KIND as PUBLISHED
-from zborg.steps.offsite.published_report import heard_last
+from zborg.steps.offsite.published_report import published_last
 from zborg.steps.replicate.lag import Lag, lag_of
 from zborg.steps.restore.interrupted import killed_restores
 from zborg.steps.rotate.freeze import describe, how_to_release
@@ -44,7 +44,7 @@ from zborg.steps.run_queries import Found, last_backups, newest_about
 from zborg.steps.scrub import judged, pool_of_result, verified
 
 _DAYS = timedelta(days=7)  # what is usual
-_FEW = 3  # nights that tell it
+_FEW = 3  # nights that make it usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def saved(
         outcomes += [
             _behind(step, lag_of(runs, config.storage.dataset, target, now)),
             *odd,
-            *heard_last(target, runs, now),
+            *published_last(target, runs, now),
         ]
     scrubs = _aged_all(config, pools or newest_about(runs, "scrub"), now)
     step, *_ = _shown("scrub", scrubs, Limit(config.scrub_max_age, first), now)
@@ -98,8 +98,8 @@ def saved(
 
 
 def _untold(runs: Runs, now: datetime) -> list[Outcome]:
-    """Who did not get the last message: of a dead notifier nobody hears otherwise."""
-    report = runs.newest(TELLING)
+    """Who did not get the last message: a dead notifier would go unnoticed otherwise."""
+    report = runs.newest(NOTIFYING)
     if report is None:
         return []
     ago = f"not told {duration((now - report.finished).total_seconds())} ago"
@@ -255,7 +255,7 @@ def _graver(level: Status, last: Status) -> Status:
 
 
 def _at_work(host: Outcome, locks: Locks) -> Outcome:
-    """Whoever looks in the middle of the night sees that it is going on."""
+    """One who looks in the middle of the night sees that it is going on."""
     owner = locks.owner(f"host-{host.subject}")
     if owner is None:
         return host
@@ -308,7 +308,7 @@ def _shown(step: str, found: Found | None, limit: Limit, now: datetime) -> list[
 def _words(outcomes: Sequence[Outcome]) -> str:
     """Of a single one its own words; of several how many were good, the others follow.
 
-    A copy that was up to date then may be behind now, which is told after this.
+    A copy that was up to date then may be behind now, which is added after this.
     """
     if len(outcomes) == 1 and not (outcomes[0].kind == "replica" and outcomes[0].status is Status.OK):
         return outcomes[0].message

@@ -32,13 +32,13 @@ def publish(run: StepRun, report: Report) -> Report:
     return report
 
 
-def heard(target: Target, copies: Sequence[Dataset], now: datetime) -> list[Outcome]:
+def published(target: Target, copies: Sequence[Dataset], now: datetime) -> list[Outcome]:
     """At most one: a target need not have a zborg of its own."""
     texts = [one.properties.get(P_REPORT) for one in copies if one.name == target.dataset]
     return [published_report.outcome(target.name, text, target.max_age, now, now) for text in texts if text]
 
 
-def heard_last(target: Target, runs: Runs, now: datetime) -> list[Outcome]:
+def published_last(target: Target, runs: Runs, now: datetime) -> list[Outcome]:
     """The same out of the last replication that heard something, with its age now."""
     left = last_published(runs, target.name)
     return [published_report.outcome(target.name, left.told, target.max_age, left.seen, now)] if left else []

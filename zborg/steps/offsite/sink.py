@@ -146,7 +146,7 @@ def _header(sink: Sink, stdin: int) -> bytes:
 
 
 def _receive(sink: Sink, name: str, header: bytes, stdin: int) -> Completed:
-    """Raises ZborgError for a sender that stalled: what arrived is kept by then, as of any cut stream."""
+    """Raises ZborgError for a sender that stalled: what arrived stays, as of any cut stream."""
     output: list[str] = []
     stalled: list[TimedOut] = []
     with open(os.devnull, "wb") as nothing:

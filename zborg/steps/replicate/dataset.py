@@ -258,12 +258,12 @@ class _Sending:
             )
 
     def _mark(self, snapshot: Snapshot) -> None:
-        """No stream brings properties (send -p would bring all of them): the off-site is told what counts."""
+        """No stream brings properties (send -p would bring all of them): the off-site is sent what counts."""
         if snapshot.marks:
             self.far.set([self._copy(snapshot)], snapshot.marks)
 
     def _make_good(self, step: Mark) -> None:
-        """Told at the end only: a copy without marks is better than none."""
+        """Sent at the end only: a copy without marks is better than none."""
         try:
             self.far.set([step.snapshot.full], step.properties)
         except CommandFailed as error:

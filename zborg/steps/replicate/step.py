@@ -1,6 +1,6 @@
-"""replicate: the snapshots a target lacks, oldest first, one stream per snapshot, never forced.
+"""replicate: the snapshots that a target does not have, oldest first, a stream for each, never forced.
 
-What happens to one dataset is in `sending`, to one stream in `transfer`.
+What happens to one dataset is in dataset.py, to one stream in stream.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zborg.planning.replicate.facts import SHOWN, DatasetPlan, Divergence, Repli
 from zborg.state.locks import SharedLocks
 from zborg.steps.checks import ask_clock
 from zborg.steps.context import StepRun, conclude, outcome_of, recording, select_targets
-from zborg.steps.offsite.published_report import KIND, heard
+from zborg.steps.offsite.published_report import KIND, published
 from zborg.steps.replicate.dataset import Diverged, idle, send
 from zborg.steps.replicate.endpoints import Comparison, ReplicationPair
 
@@ -71,7 +71,7 @@ def _target(run: StepRun, locks: SharedLocks, target: Target) -> _Done:
                 done.foreseen += [_conflict(pair, conflict) for conflict in seen.plan.conflicts]
             else:
                 done.outcomes += ask_clock(target.name, pair.far, run.context.clock)
-                done.outcomes += heard(target, seen.copies, run.context.clock())
+                done.outcomes += published(target, seen.copies, run.context.clock())
                 for outcome in _execute(pair, locks, seen):
                     done.outcomes.append(outcome)
     except Exception as error:
@@ -80,8 +80,11 @@ def _target(run: StepRun, locks: SharedLocks, target: Target) -> _Done:
 
 
 def _conclude(outcomes: Sequence[Outcome], *, foreseen: Sequence[Outcome]) -> tuple[Status, Exit]:
-    """A dry run shows its conflicts in the plan, and ends as they would. A copy that is kept is worth a
-    look, but like what a target tells it is nothing that was done: where all else failed the run failed."""
+    """A dry run shows its conflicts in the plan, and ends as they would.
+
+    A copy that stays is worth a look, but like a report that a target published it is nothing that was done:
+    where all else failed the run failed.
+    """
     tried = [one for one in outcomes if one.status is not Status.WARNING and one.kind != KIND]
     status, code = conclude([*tried, *foreseen])
     warned = any(one.status is Status.WARNING for one in outcomes)
@@ -130,7 +133,7 @@ def _family(
 
 
 def _conflict(pair: ReplicationPair, conflict: Divergence) -> Outcome:
-    """Both sides, in full: whoever decides needs to see them."""
+    """Both sides, in full: they are needed to decide."""
     return Outcome(
         "replica",
         f"{pair.target.name}:{conflict.target.name}",
@@ -153,7 +156,7 @@ def _one(pair: ReplicationPair, locks: SharedLocks, seen: Comparison, plan: Data
             outcome = send(pair, seen, plan, subject, lock)
     except Diverged as error:
         outcome = _conflict(pair, error.divergence)
-    except Exception as error:  # a full disk here, a bug: the others go on, and are told of
+    except Exception as error:  # a full disk here, a bug: the others go on, and are reported
         outcome = outcome_of("replica", subject, error)
     context.emit(Finished(subject, outcome.message))
     return outcome

@@ -53,7 +53,7 @@ def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Lim
     output: dict[str, list[str]] = {"send": [], "limit": [], "receive": []}
 
     def listen(who: str, lines: Sequence[str]) -> None:
-        others = meter.hear(lines) if who == "send" else lines
+        others = meter.feed_lines(lines) if who == "send" else lines
         output[who] = [*output[who], *others][-KEPT:]
 
     children = chain(send, receive, limit.start if limit else None)
@@ -113,7 +113,7 @@ class Meter:
         """A short stream ends before its first line of progress: then what was announced is all we know."""
         return max(self._bytes, self._total)
 
-    def hear(self, lines: Iterable[str]) -> list[str]:
+    def feed_lines(self, lines: Iterable[str]) -> list[str]:
         """Take lines in; returns those that are none of progress. Raises TimedOut, see `feed`."""
         return [line for line in lines if not self.feed(line)]
 

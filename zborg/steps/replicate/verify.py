@@ -15,7 +15,7 @@ from zborg.steps.replicate.endpoints import Comparison, ReplicationPair
 
 @reporting
 def verify(run: StepRun, names: Sequence[str] = ()) -> Report:
-    """Exit 4 where a copy lacks a snapshot, 12 where both sides contradict each other. Saves nothing."""
+    """Exit 4 where a copy is without a snapshot, 12 where both sides contradict each other. Saves nothing."""
     targets = select_targets(run.context.config, names)
     outcomes: list[Outcome] = []
     for target in targets:

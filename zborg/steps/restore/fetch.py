@@ -101,7 +101,7 @@ class _Fetch:
         output: dict[str, list[str]] = {"send": [], "receive": []}
 
         def listen(who: str, lines: Sequence[str]) -> None:
-            others = meter.hear(lines) if who == "send" else lines
+            others = meter.feed_lines(lines) if who == "send" else lines
             output[who] = [*output[who], *others][-KEPT:]
 
         pair = chain(
@@ -131,7 +131,7 @@ class _Fetch:
             except ZborgError as error:
                 self.wrong = error.message
             finally:
-                os.close(source)  # the sender hears that nobody reads on
+                os.close(source)  # the sender notices that nobody reads on
 
         return fed(lambda stdin: zfs.receive(made, stdin), write)
 

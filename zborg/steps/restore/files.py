@@ -149,7 +149,7 @@ class _Reading:
         self.log = log = BorgLog(self.host.name, max_bytes=LISTING)
 
         def listen(speaker: Speaker, lines: Sequence[str]) -> None:
-            if counts := log.hear(lines, speaker):
+            if counts := log.feed_lines(lines, speaker):
                 self.run.context.emit(Progress(self.host.name, **counts._asdict()))
 
         tunnel = self.run.context.tunnel

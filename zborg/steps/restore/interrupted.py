@@ -1,4 +1,4 @@
-"""Restores that were killed, as the records of their locks tell `status`: costs no connection.
+"""Restores that were killed, as the records of their locks show `status`: costs no connection.
 
 What they made keeps its snapshot from rotation; see `leftovers`.
 """

@@ -2,7 +2,7 @@
 
 A target's copy is fetched to the storage first, and served from there. The key stays where it is. Each of
 the owner's commands takes one connection; the server lends the next as soon as one has ended, until it is
-told to stop. The clone goes with it, whatever happens.
+stopped. The clone goes with it, whatever happens.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Request:
 
 
 def restore_serve(run: StepRun, request: Request) -> Report:
-    """Lend a snapshot until zborg is told to stop, which is a good end.
+    """Lend a snapshot until zborg is stopped, which is a good end.
 
     Raises UsageError before anything is made.
     """
@@ -114,7 +114,7 @@ class _Lending:
         words = ("lend", self.host.name)
 
         def listen(speaker: Speaker, lines: Sequence[str]) -> None:
-            log.hear(lines, speaker)
+            log.feed_lines(lines, speaker)
 
         status = tunnel.verb(lasting, words, listen, scratch=self.run.id, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, log)

@@ -1,6 +1,6 @@
 """restore repo: one host's whole repository, as it was in a snapshot, copied to zborg's machine.
 
-For whoever holds the host's key and its passphrase: what is copied is ciphertext, and no key is
+For the holder of the host's key and its passphrase: what is copied is ciphertext, and no key is
 needed to copy it. The data goes by a pipe from tar to zborg/unpack.py, a process of its own.
 """
 
@@ -145,7 +145,7 @@ def _clear(to: Path, *, made: bool) -> str:
 
 
 def _mounts() -> list[Path]:
-    """Where file systems are mounted here (proc(5), mountinfo); [] where the system does not tell."""
+    """Where file systems are mounted here (proc(5), mountinfo); [] where the system does not show it."""
     try:
         rows = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:

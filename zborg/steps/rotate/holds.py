@@ -110,7 +110,7 @@ def _place(context: Context, tag: str, snapshot: Snapshot) -> Outcome:
 
 
 def release_hold(run: StepRun, snapshot: str, tag: str) -> Report:
-    """Release exactly one hold, whoever placed it. Raises UsageError when it is not there."""
+    """Release exactly one hold, no matter who placed it. Raises UsageError when it is not there."""
     dataset = snapshot.partition("@")[0]
     root = run.context.config.storage.dataset
     if f"{dataset}/".startswith(f"{root}/"):

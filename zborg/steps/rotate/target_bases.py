@@ -1,6 +1,6 @@
 """What replication keeps on the storage: the last common snapshot of every target, and what is on its way.
 
-Rotation reads it from the records on the datasets, and gives up what a target kept for too long.
+Rotation reads it from the records on the datasets, and gives up what stayed too long for a target.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _of_no_target(run: StepRun, known: Bases) -> Iterator[Outcome]:
 def give_way(run: StepRun, doomed: Sequence[Snapshot], let_go: Iterable[Retained]) -> str:
     """What is let go and about to be destroyed becomes a bookmark first, then its hold is released.
 
-    Returns what is to be said of it. The dataset's lock must be held.
+    Returns its message. The dataset's lock must be held.
     """
     guids, zfs, output = {one.guid for one in doomed}, run.context.storage.zfs, []
     for one in let_go:

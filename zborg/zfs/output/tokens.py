@@ -1,6 +1,6 @@
 """Resume tokens, read without ZFS.
 
-`zfs send -nvt TOKEN` would tell the same, but it ends without a word on what was lost when the
+`zfs send -nvt TOKEN` would print the same, but it ends without a message about what was lost when the
 snapshot is gone, and it looks for the token's guid in the whole pool: a token is written by the
 target, and a hostile target could name any snapshot of ours. So the token is read here, and checked
 against the snapshot we mean to send, before any zfs command sees it.
