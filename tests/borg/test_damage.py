@@ -67,7 +67,7 @@ def segment(home: Path, which: int) -> Path:
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "manifest": (lambda home: flip(segment(home, -2)), "borg found damaged data"),
-    "segment gone": (lambda home: segment(home, -2).unlink(), "the repository lacks data"),
+    "segment gone": (lambda home: segment(home, -2).unlink(), "the repository has no longer all data"),
     "index": (lambda home: flip(next(home.glob("index.*"))), "index missing or corrupted"),
     "hints": (lambda home: flip(next(home.glob("hints.*"))), "hints file missing or corrupted"),
     "integrity": (lambda home: flip(next(home.glob("integrity.*"))), "borg serve cannot read"),

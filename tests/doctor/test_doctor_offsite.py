@@ -64,7 +64,7 @@ def test_receive_is_enough_to_destroy_where_there_is_a_word_for_less() -> None:
 @pytest.mark.unit
 def test_what_is_missing_is_given_by_the_line_of_the_documents() -> None:
     assert judged("user zborg-sink receive:append,mount").endswith(
-        f"failed: zborg-sink lacks create, userprop on vault/zborg -> {LINE}"
+        f"failed: zborg-sink has no create, userprop on vault/zborg -> {LINE}"
     )
 
 
@@ -151,7 +151,7 @@ def test_an_off_site_where_nobody_may_receive_gets_the_lines(clinic: Clinic, pla
     [
         ("ssh-ed25519 AAAA", "line 1 opens a shell"),
         ("restrict ssh-ed25519 AAAA", "line 1 opens a shell"),
-        (GOOD.replace("restrict,", ""), "line 1 lacks restrict"),
+        (GOOD.replace("restrict,", ""), "line 1 has no restrict"),
         (GOOD.replace("zborg sink", "zfs receive"), "line 1 runs"),
         (
             GOOD.replace(ROOT, "vault"),
@@ -159,7 +159,7 @@ def test_an_off_site_where_nobody_may_receive_gets_the_lines(clinic: Clinic, pla
         ),
         (GOOD.replace(ROOT, f"{ROOT}; sh"), "line 1 runs"),
         (GOOD.replace('sink vault/zborg"', 'sink vault/zborg",no-restrict'), ""),
-        ('from="10.0.0.1",' + GOOD.replace("restrict,", ""), "line 1 lacks restrict"),
+        ('from="10.0.0.1",' + GOOD.replace("restrict,", ""), "line 1 has no restrict"),
         ('command="echo ssh-ed25519 AAAA",restrict ssh-ed25519 AAAA', "line 1 runs"),
         ("# ssh-ed25519 AAAA", "no key may come in"),
         ("", "no key may come in"),

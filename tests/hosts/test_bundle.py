@@ -74,7 +74,7 @@ def test_a_bundle_changes_nothing_where_something_must_be_mended(empty: Site) ->
     try:
         with pytest.raises(subprocess.CalledProcessError) as failure:
             bundled(empty)
-        assert "to be mended first: root's login shell prints" in failure.value.stdout
+        assert "to be fixed first: root's login shell prints" in failure.value.stdout
         assert empty.host.changed() == before
     finally:
         empty.host.sh("rm /root/.bashrc")

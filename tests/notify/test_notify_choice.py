@@ -48,7 +48,7 @@ def test_who_wants_to_go_need_not_wait_for_a_dead_server() -> None:
             cancelled.clear()
         assert time.monotonic() - began < HANG
     assert told.status is Status.FAILED
-    assert told.message == "not told before the interruption"
+    assert told.message == "not sent before the interruption"
 
 
 def test_one_dead_notifier_keeps_no_other_from_telling(tmp_path: Path, vault: LocalVault) -> None:
@@ -72,7 +72,7 @@ def test_status_shows_who_was_not_told(vault: LocalVault) -> None:
     now = context.clock() + timedelta(hours=3)
     shown = of(saved(context.config, context.runs, context.locks, now), "url 1 (json)")
     assert shown.status is Status.WARNING
-    assert shown.message.startswith("not told 3 hours ago: ")
+    assert shown.message.startswith("not sent 3 hours ago: ")
     nobody = replace(context.config, notify=Notify())
     subjects = [one.subject for one in saved(nobody, context.runs, context.locks, now).outcomes]
     assert "url 1 (json)" not in subjects, "it is nobody's any more"

@@ -81,7 +81,7 @@ def test_a_lost_start_is_told_with_the_end(httpserver: HTTPServer, vault: LocalV
     announce(context, "run")
     told = notify.notify_of(context, bad_night(status=Status.OK))
     assert told is not None
-    assert told.outcomes[0].message == "its start was not told: localhost answers with status 500"
+    assert told.outcomes[0].message == "its start was not sent: localhost answers with status 500"
 
 
 def test_a_command_is_given_the_report(tmp_path: Path) -> None:

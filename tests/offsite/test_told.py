@@ -98,13 +98,13 @@ def test_what_is_not_well_and_what_is_old_are_warnings() -> None:
     later = NOW + timedelta(hours=3)
     fine = published_report.outcome("offsite", good, DAY, NOW, later)
     assert (fine.status, fine.remedy) == (Status.OK, "")
-    assert fine.message == "its own zborg said 3 hours ago: rotate ok; scrub ok"
+    assert fine.message == "its own zborg reported 3 hours ago: rotate ok; scrub ok"
     bad = published_report.write([report("scrub", Outcome("pool", "vault", Status.DAMAGED, "2 data errors"))])
     sick = published_report.outcome("offsite", bad, DAY, NOW, NOW)
     assert sick.status is Status.WARNING and "scrub failed (vault: 2 data errors)" in sick.message
     old = published_report.outcome("offsite", good, DAY, NOW + timedelta(days=3), NOW + timedelta(days=4))
     assert old.status is Status.WARNING
-    assert old.message.startswith("nothing new for 3 days; its own zborg said 4 days ago: ")
+    assert old.message.startswith("nothing new for 3 days; its own zborg reported 4 days ago: ")
     ahead = published_report.outcome("offsite", good, DAY, NOW - timedelta(hours=1), NOW)
     assert ahead.status is Status.WARNING and "its clock is ahead" in ahead.message
 
@@ -127,11 +127,11 @@ def test_the_server_shows_what_the_off_site_said_last(vault: LocalVault, clock: 
     clock.tick(5)
     heard = of(replicate(world(vault, clock)), "offsite")
     assert (heard.kind, heard.status) == (published_report.KIND, Status.OK), heard
-    assert heard.message == "its own zborg said 5 hours ago: rotate ok; scrub ok"
+    assert heard.message == "its own zborg reported 5 hours ago: rotate ok; scrub ok"
     clock.tick(5)
     shown = saved(context.config, context.runs, context.locks, clock.now).outcomes
     (own,) = [one for one in shown if one.kind == published_report.KIND]
-    assert own.message == "its own zborg said 10 hours ago: rotate ok; scrub ok"
+    assert own.message == "its own zborg reported 10 hours ago: rotate ok; scrub ok"
 
 
 def test_it_counts_neither_for_nor_against_a_replication(vault: LocalVault, clock: Hours) -> None:
@@ -163,5 +163,5 @@ def test_a_word_that_cannot_be_left_is_a_warning_of_a_good_rotation(vault: Local
     there = replace(offsite(vault, clock), runs=vault.runs_of("offsite"))
     assert night(there).exit is Exit.OK
     assert [one.message for one in vault.events if one.kind == "warning"] == [
-        "the servers will not hear of this: no space"
+        "the servers will not see this report: no space"
     ] * 2

@@ -31,7 +31,7 @@ _UNSIGNED = Meaning(
         first="if such a borg renamed it, let the next backup sign it; on the host, as root:",
     ),
 )
-_LACKS = Meaning(Status.DAMAGED, "the repository lacks data that its archives need", _LOOK)
+_LACKS = Meaning(Status.DAMAGED, "the repository has no longer all data that its archives need", _LOOK)
 _STRANGER = Meaning(Status.CONFLICT, "the repository is not encrypted, and not the one the host knows", _WHO)
 
 # msgid (borg's docs, "Message IDs") -> what it means.

@@ -33,7 +33,7 @@ def doctor(
         typer.Option("--only", help="Look at this area alone, such as hosts.", metavar="AREA"),
     ] = None,
 ) -> None:
-    """Look at all that a backup depends on, and name each mend. Changes nothing, anywhere."""
+    """Look at all that a backup depends on, and name each remedy. Changes nothing, anywhere."""
     from zborg.config import find
     from zborg.config.salvage import salvage
     from zborg.hosts.ssh.probe import accepted_variables

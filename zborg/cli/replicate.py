@@ -20,7 +20,7 @@ def replicate(
         bool, typer.Option("--verify", help="Send nothing: compare all guids of both sides.")
     ] = False,
 ) -> None:
-    """Send the snapshots that a target lacks. A cut stream is resumed, nothing is ever forced."""
+    """Send the snapshots that a target does not have. A cut stream is resumed, nothing is ever forced."""
     from zborg.steps.replicate.step import replicate as step
     from zborg.steps.replicate.verify import verify
 

@@ -97,7 +97,7 @@ def repo(
     identity: Identity = "",
     dataset: Aside = "",
 ) -> None:
-    """Copy a host's whole repository out of a snapshot. For whoever holds its key."""
+    """Copy a host's whole repository out of a snapshot. For the holder of its key."""
     from zborg.steps.restore.repository import Request, restore_repo
     from zborg.steps.restore.source import Source
 

@@ -141,7 +141,7 @@ def _made(raw: Raw, tables: Tables) -> Config:
 def _notify_problems(raw: RawNotify) -> list[str]:
     known = ", ".join(ANNOUNCED)
     problems = [
-        f"notify.ping.{name}: is no command that is told of: {known}"
+        f"notify.ping.{name}: is no command with a notification: {known}"
         for name in raw.ping
         if name not in ANNOUNCED
     ]

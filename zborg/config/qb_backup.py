@@ -51,7 +51,7 @@ class _Place:
         return f"{self.file}:{self.node.start_mark.line + 1}"
 
     def refuse(self, words: str) -> NoReturn:
-        raise ConfigError(f"{self}: {words}", "mend that line and run again; nothing was written")
+        raise ConfigError(f"{self}: {words}", "correct that line and run again; nothing was written")
 
 
 def read(path: Path) -> Found:
@@ -117,7 +117,7 @@ def _composed(path: Path) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"{place}: {error.problem or error}", "mend the YAML there") from error
+        raise ConfigError(f"{place}: {error.problem or error}", "correct the YAML there") from error
     except (yaml.YAMLError, RecursionError) as error:  # no text, or nested without end
         words = " ".join(str(error).split())
         raise ConfigError(f"{path}: {words}", "is it a file of qb.backup?") from error

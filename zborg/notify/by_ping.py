@@ -42,7 +42,7 @@ class ByPing:
         try:
             self._ping("/start", "", _START_TIMEOUT)
         except ZborgError as error:
-            self._missed = f"its start was not told: {error.message}"
+            self._missed = f"its start was not sent: {error.message}"
 
     def wants(self, message: Message) -> bool:
         """The ends of this check's command, and tests."""

@@ -194,7 +194,7 @@ def _pool(key: str, one: PoolFigures) -> _Pool:
 def _fill(one: PoolFigures) -> str:
     now = f"{one.used[-1][1] / one.size:.0%} of {size(one.size)} used"
     if one.forecast is None:
-        return f"{now}; too few days to tell when it will be full"
+        return f"{now}; too few days to say when it will be full"
     if one.forecast.full is None:
         return f"{now}; at this pace it will not be full in the next five years"
     a_day = f"{size(one.forecast.bytes_a_day)} more each day"

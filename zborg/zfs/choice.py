@@ -40,6 +40,6 @@ def choose(wanted: str, machine: str, missing_here: Callable[[], str]) -> Choice
     if wanted == Adapter.LIBZFS:
         raise ConfigError(
             f'storage.zfs is "libzfs", but {missing}',
-            'mend that, or say "auto": the zfs commands do the same',
+            'correct that, or set "auto": the zfs commands do the same',
         )
     return Choice(Adapter.COMMANDS, missing)

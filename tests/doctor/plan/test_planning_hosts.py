@@ -71,8 +71,8 @@ SEEN = [
     ("conf", {"absent": "/a", "conf": "/etc/b.conf"}, Status.FAILED, "web1: /etc/b.conf names what", ""),
     ("conf?", {"absent": "/a", "conf": "b"}, Status.FAILED, "web1: /etc/zborg/agent.conf names what", ""),
     ("clock", {"clock": "0"}, Status.WARNING, "the clock of web1 says 1970", "timedatectl"),
-    ("no clock", {"clock": None}, Status.WARNING, "web1 does not tell its time", "timedatectl"),
-    ("late clock", {"clock": "999999999999"}, Status.WARNING, "web1 does not tell its time", "timedatectl"),
+    ("no clock", {"clock": None}, Status.WARNING, "web1 does not report its time", "timedatectl"),
+    ("late clock", {"clock": "999999999999"}, Status.WARNING, "web1 does not report its time", "timedatectl"),
 ]
 
 
@@ -177,7 +177,7 @@ def test_a_key_that_ends_in_the_sink_is_good(line: str) -> None:
         ("ssh-ed25519 AAAA vault", ["line 1 opens a shell for sink"]),
         (GOOD.replace("zborg sink", "sh -c"), ["line 1 runs", "which is no sink below vault/zborg"]),
         (GOOD.replace(f"sink {ROOT}", "sink vault"), ["line 1 lets its key reach below vault;"]),
-        (GOOD.replace("restrict,", ""), ["line 1 lacks restrict"]),
+        (GOOD.replace("restrict,", ""), ["line 1 has no restrict"]),
         ("", ["no key may come in as sink: nothing can arrive"]),
     ],
 )

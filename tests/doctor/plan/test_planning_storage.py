@@ -223,7 +223,7 @@ def test_rights_count_whoever_they_were_given_to(kind: str) -> None:
 
 def test_what_was_given_on_the_parent_alone_does_not_count_below() -> None:
     found = only(delegated(grant({*MAY, "destroy"}, on="vault", below=False)))
-    assert found.message == "sink lacks create, receive:append on vault/zborg"
+    assert found.message == "sink has no create, receive:append on vault/zborg"
 
 
 def test_what_no_sender_needs_is_a_warning() -> None:

@@ -109,7 +109,7 @@ def test_a_service_that_takes_no_files_gets_the_text(year: Path, httpserver: HTT
 def test_mail_to_nobody_is_a_failure(year: Path) -> None:
     made = zborg(year, "--mail")
     assert made.returncode == 4
-    assert "names nobody who is told" in " ".join(made.stdout.split())
+    assert "names no notifier" in " ".join(made.stdout.split())
 
 
 def notified(year: Path, words: str) -> Path:

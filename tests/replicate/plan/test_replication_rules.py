@@ -211,7 +211,7 @@ def test_marks_that_a_killed_run_did_not_set_are_set_first() -> None:
     newest = there.snapshots[-1]
     first, second = steps(Pair(marked, there))
     assert first == Mark(newest, {P_RUN: RUN, P_STATE: "ok"}) and isinstance(second, Increment)
-    assert "lacks zborg:run, zborg:state" in str(first)
+    assert "has no zborg:run, zborg:state" in str(first)
     other = replace(there, snapshots=(there.snapshots[0], replace(newest, properties={P_STATE: "busy"})))
     assert steps(Pair(marked, other))[0] == Mark(other.snapshots[-1], {P_RUN: RUN})
     known = replace(there, snapshots=(there.snapshots[0], replace(newest, properties=ok)))

@@ -8,7 +8,7 @@ from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import perform
 
 notify = typer.Typer(
-    help="Who is told of a night's end.",
+    help="Messages about a night's end.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -17,7 +17,7 @@ notify = typer.Typer(
 
 @notify.callback()
 def _options() -> None:
-    """Who is told of a night's end."""
+    """Messages about a night's end."""
 
 
 @notify.command("test")

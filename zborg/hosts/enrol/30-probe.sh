@@ -36,7 +36,7 @@ probe_programs() {
 try_age() { # a typing error in a public key shows here, and not once the repository is made
     set --
     for custodian in $custodians; do set -- "$@" -r "$custodian"; done
-    [ $# -eq 0 ] || output=$(echo | age "$@" 2>&1 >/dev/null) || problem "age refuses a custodian ($output) -> mend [escrow] custodians"
+    [ $# -eq 0 ] || output=$(echo | age "$@" 2>&1 >/dev/null) || problem "age refuses a custodian ($output) -> correct [escrow] custodians"
 }
 
 same_text() { [ -f "$2" ] && [ "$1" = "$(cat "$2")" ]; } # same_text TEXT FILE

@@ -2,11 +2,11 @@
 
 owner() { # what a bundle does when it is run: look, make, and print the line for `zborg host accept`
     found=$(probe)
-    printf '%s\n' "$found" | sed -n 's/^remark /note: /p; s/^problem /to be mended first: /p'
+    printf '%s\n' "$found" | sed -n 's/^remark /note: /p; s/^problem /to be fixed first: /p'
     case $newline$found in *"${newline}problem "*) echo "Nothing was changed." && exit 2 ;; esac
     install_all
     finish
-    echo "This host is ready. Send this line to whoever runs $server; it holds no secret:"
+    echo "This host is ready. Send this line to the administrator of $server; it holds no secret:"
     echo
     printf 'zborg-accept 1 %s %s %s agent 1 borg %s server %s\n' "$name" "$url" "$(host_key)" "$(borg_version)" "$fingerprint"
 }

@@ -10,7 +10,7 @@ from zborg.errors import CommandFailed
 class Refusal(StrEnum):
     """Each value is the reason in words, behind a target's name. Remedies: planning/replicate/refusals.py."""
 
-    FEATURES = "its pool lacks a feature that the stream needs"
+    FEATURES = "its pool has not enabled a feature that the stream needs"
     TOO_OLD = "its OpenZFS does not know a feature of the stream"
     ENCRYPTED_PARENT = (
         "ZFS encrypts what is received there, and no plain stream fits below an encrypted dataset"

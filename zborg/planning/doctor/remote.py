@@ -143,7 +143,7 @@ def keyed_here(host: Host, dataset: str, root: str) -> Finding:
 
 def open_door(target: Target, lines: Sequence[str]) -> Finding:
     """A target whose account can do more than a sink's."""
-    words = f"{target.endpoint.user} has no sink there: whoever has this server has its copies too"
+    words = f"{target.endpoint.user} has no sink there: an attacker on this server can destroy its copies"
     fix = remedy(*lines, first=f"docs/sink.md has all of it; on {target.name}, as root, it begins with:")
     return Finding(target.name, Status.WARNING, words, fix)
 
@@ -197,7 +197,7 @@ def _line(facts: DoorFacts, number: int, options: str, key: str) -> Iterator[Fin
         )
         yield Finding(facts.path, Status.FAILED, words, fix)
     if "restrict" not in _COMMAND.sub("", options).split(","):
-        words = f"line {number} lacks restrict: ports and agents of {facts.user} can be forwarded"
+        words = f"line {number} has no restrict: ports and agents of {facts.user} can be forwarded"
         yield Finding(facts.path, Status.FAILED, words, fix)
 
 

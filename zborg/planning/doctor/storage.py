@@ -253,7 +253,7 @@ def delegation(account: Account, where: str) -> tuple[Finding, ...]:
     held = frozenset[str]().union(*(g.permissions for g in account.grants if _counts(g, account)))
     lacking = account.wanted - held - ({"receive:append"} if "receive" in held else set())
     if lacking:
-        words = f"{account.user} lacks {', '.join(sorted(lacking))} on {account.root}"
+        words = f"{account.user} has no {', '.join(sorted(lacking))} on {account.root}"
         bad.append(Finding(account.root, Status.FAILED, words, at(where, account.line)))
     words = f"{account.user} may {', '.join(sorted(account.wanted))} on {account.root} and no more"
     return or_fine([*bad, *_coarse(account, held, where)], account.root, words)

@@ -52,7 +52,7 @@ def clock_of(answer: Mapping[str, str]) -> datetime | None:
 def clock_words(name: str, answer: Mapping[str, str], now: datetime) -> str:
     """ "" while the clocks agree."""
     there = clock_of(answer)
-    return clocks.apart(name, there, now) if there else f"{name} does not tell its time"
+    return clocks.apart(name, there, now) if there else f"{name} does not report its time"
 
 
 def judge(host: Host, answer: Mapping[str, str], now: datetime, *, escrow: bool, sealed: bool) -> Finding:

@@ -87,7 +87,7 @@ def outcome(target: str, text: str, max_age: int, seen: datetime, now: datetime)
         message = f"its own zborg left what cannot be read: {error}"
         return Outcome(KIND, target, Status.WARNING, message, on(target, "zborg status"), result)
     last = max(one.finished for one in summaries)
-    words = f"its own zborg said {_ago(last, now)}: {'; '.join(map(_words, summaries))}"
+    words = f"its own zborg reported {_ago(last, now)}: {'; '.join(map(_words, summaries))}"
     age = (seen - last).total_seconds()
     late = f"nothing new for {duration(age)}; " if age > max_age else ""
     ahead = "its clock is ahead; " if age < -SKEW else ""

@@ -234,7 +234,7 @@ class Mark:
     properties: Mapping[str, str]
 
     def __str__(self) -> str:
-        return f"mark {self.snapshot.full}, which lacks {', '.join(self.properties)}"
+        return f"mark {self.snapshot.full}, which has no {', '.join(self.properties)}"
 
 
 Step = Resume | Abandon | Full | Increment | Mark

@@ -63,7 +63,7 @@ def _repository(cache: StorageCache, one: Host) -> str | None:
 
 def no_target(config: Config) -> Finding:
     """Allowed, and worth a warning: nobody forgets on purpose that all copies are in one place."""
-    words = "no target is configured: whoever destroys this storage destroys every backup"
+    words = "no target is configured: an attacker on this storage could destroy every backup"
     first = f"a second ZFS machine goes under [targets] in {config.path}; docs/sink.md has all of it. Then:"
     return Finding("targets", Status.WARNING, words, remedy("zborg doctor --only targets", first=first))
 

@@ -78,7 +78,7 @@ def _known(config: Config, directory: Path) -> dict[str, str]:
     for path in sorted(directory.glob("*.toml")):
         hosts = drop_in.read(path).get("hosts", {})
         if not isinstance(hosts, dict):
-            raise ConfigError(f"{path}: hosts must be tables, [hosts.NAME]", "mend it, or move it away")
+            raise ConfigError(f"{path}: hosts must be tables, [hosts.NAME]", "correct it, or move it away")
         for name, table in hosts.items():
             known[name] = str(table.get("ssh", "")) if isinstance(table, dict) else ""
         known.setdefault(path.stem, "")  # its name is taken, whatever is in it

@@ -54,7 +54,7 @@ def gathered(past: History, config: Config, days: int, now: datetime) -> Figures
 
 def planned(config: Config, now: datetime, lines: Sequence[str], *, mail: bool) -> Report:
     """The report of a dry run."""
-    plan = (*lines, *(["send it to whom [notify] names"] if mail else []))
+    plan = (*lines, *(["send it by the notifiers of [notify]"] if mail else []))
     return Report(COMMAND, new_run(now), config.name, now, now, Status.OK, Exit.OK, (), plan)
 
 

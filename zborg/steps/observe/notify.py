@@ -94,7 +94,7 @@ def try_all(run: StepRun) -> Report:
 
 def nobody(config: Config) -> Outcome:
     """The outcome of a test where there is no notifier."""
-    words = f"{config.path} names nobody who is told"
+    words = f"{config.path} names no notifier"
     return Outcome("notifier", "notify", Status.FAILED, words, 'urls = ["mailtos://..."] under [notify]')
 
 
@@ -219,7 +219,7 @@ class _Delivery:
     def ended(self, limit: float) -> list[Outcome]:
         """What became of it by now; what is not done was too slow."""
         late = self.messages[len(self.outcomes) :]
-        words = f"not told within {limit:g} s" if self._left() <= 0 else "not told before the interruption"
+        words = f"not sent within {limit:g} s" if self._left() <= 0 else "not sent before the interruption"
         slow = Outcome("notifier", self.notifier.name, Status.FAILED, words, "zborg notify test")
         return [
             *self.outcomes,

@@ -102,7 +102,7 @@ def _untold(runs: Runs, now: datetime) -> list[Outcome]:
     report = runs.newest(NOTIFYING)
     if report is None:
         return []
-    ago = f"not told {duration((now - report.finished).total_seconds())} ago"
+    ago = f"not sent {duration((now - report.finished).total_seconds())} ago"
     lost = [one for one in report.outcomes if one.status.bad]
     return [
         replace(one, status=Status.WARNING, message=f"{ago}: {one.message}", result=NOTHING) for one in lost

@@ -28,7 +28,7 @@ def publish(run: StepRun, report: Report) -> Report:
         try:
             context.storage.zfs.set([root], {P_REPORT: published_report.write(reports)})
         except ZborgError as error:
-            context.emit(Warned(root, f"the servers will not hear of this: {error.message}"))
+            context.emit(Warned(root, f"the servers will not see this report: {error.message}"))
     return report
 
 
