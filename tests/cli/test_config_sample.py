@@ -76,7 +76,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
         custodians=(AGE,),
         notify=Notify(
             urls=("mailtos://vault:${MAIL_PASSWORD}@mail.example.net?to=admin@example.net",),
-            command=("/usr/local/bin/told", "zborg"),
+            command=("/usr/local/bin/zborg-ended", "zborg"),
             pings={"run": "https://hc-ping.com/UUID"},
             digest=True,
             secrets="/etc/zborg/secrets.toml",

@@ -1,4 +1,4 @@
-"""Who is told of what: what was chosen, recoveries, digests, and one dead notifier among others."""
+"""Who gets what: what was chosen, recoveries, digests, and one dead notifier among others."""
 
 from __future__ import annotations
 
