@@ -18,6 +18,7 @@ from tests.harness.checkout import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "design.md"
 WIDTH = 110
+_COMMON = ("context", "run_queries")  # of steps: what nearly all of them use
 _INDENT = "    "  # a block of code in Markdown
 _NAME = 12  # characters of the first column
 _PACKAGE = CHECKOUT / "zborg"
@@ -87,7 +88,7 @@ def _features(uses: _Uses) -> Iterator[str]:
     """Each step under its name on every floor; those it uses stand further down."""
     yield _head(_DOORS, "its step uses")
     for name in _steps():
-        used = [one for one in uses.of(f"steps.{name}", "steps") if one != "context"]
+        used = [one for one in uses.of(f"steps.{name}", "steps") if one not in _COMMON]
         yield from _row(name, {door: _kind(_door(door) / name) for door in _DOORS}, used)
 
 

@@ -22,7 +22,7 @@ def test_it_fits_the_page_and_every_floor_has_its_purpose() -> None:
 
 
 def test_steps_are_drawn_from_the_top_down() -> None:
-    """As import-linter holds: whoever uses another stands above it."""
+    """As import-linter holds: a step stands above all that it uses."""
     table = draw().split("its step uses\n")[1].split("\n\n")[0].splitlines()
     rows = {line.split()[0]: [one for one in line.split()[5:] if one != "-"] for line in table}
     order = list(rows)
