@@ -13,7 +13,7 @@ from zborg.borg.verdict import judge
 from zborg.errors import CommandFailed, HasChildren, SinkRefused
 from zborg.hosts import SCRIPTS
 from zborg.hosts.agent import script
-from zborg.hosts.ssh.connection import explain
+from zborg.hosts.ssh.reasons import explain
 from zborg.model import Endpoint, Speaker
 from zborg.model.codes import Agent, Serve, Sink, uncoded
 from zborg.model.codes.lines import agent_reason, sink_code, without_codes

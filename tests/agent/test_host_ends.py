@@ -188,7 +188,7 @@ def test_a_shell_that_ends_is_named_with_its_status(
 
 def test_an_account_without_a_shell_is_named_and_its_remedy_works(tmp_path: Path) -> None:
     """As ssh sees it; with root's own shell changed, in a machine of its own."""
-    from zborg.hosts.ssh.connection import explain
+    from zborg.hosts.ssh.reasons import explain
     from zborg.model import Endpoint
 
     with FreshHost(tmp_path / "fresh") as fresh:

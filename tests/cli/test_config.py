@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.harness.builders.config_files import HOST, LEAST, problems, refused, with_drop_ins, write
 from zborg.config import find, load
-from zborg.config.shape import rate_of
+from zborg.config.values import rate_of
 from zborg.model import Reverse
 
 pytestmark = pytest.mark.unit

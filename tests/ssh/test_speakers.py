@@ -17,8 +17,9 @@ from zborg.borg.log import BorgLog
 from zborg.borg.verdict import judge
 from zborg.errors import CommandFailed, HostKeyChanged, KeyRefused, Unreachable
 from zborg.hosts.serve import RemoteServe
-from zborg.hosts.ssh.connection import SshRunner, explain
+from zborg.hosts.ssh.connection import SshRunner
 from zborg.hosts.ssh.host_keys import write_known_hosts
+from zborg.hosts.ssh.reasons import explain
 from zborg.hosts.tunnel import SshTunnel
 from zborg.model import Child, Endpoint, Host, Reverse, Speaker, Status
 from zborg.process import LocalRunner

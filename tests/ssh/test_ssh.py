@@ -21,7 +21,8 @@ from tests.harness.machines.keys import make_key
 from tests.harness.machines.sshd import Sshd
 from tests.harness.ssh.machine import TYPES, Machine, said
 from zborg.errors import CommandFailed, HostKeyChanged, Interrupted, TimedOut, Unreachable, ZborgError
-from zborg.hosts.ssh.connection import SshRunner, explain
+from zborg.hosts.ssh.connection import SshRunner
+from zborg.hosts.ssh.reasons import explain
 from zborg.hosts.tunnel import quote
 from zborg.interrupt import cancelled
 from zborg.model.keys import fingerprint

@@ -20,10 +20,11 @@ from tests.harness.machines.keys import make_key
 from tests.harness.machines.sshd import Sshd
 from zborg.errors import CommandFailed, HostKeyChanged, KeyRefused, NoCommonAlgorithm
 from zborg.hosts.operator import shown_host_key
-from zborg.hosts.ssh.connection import SshRunner, explain
+from zborg.hosts.ssh.connection import SshRunner
 from zborg.hosts.ssh.failure import connection_failed
 from zborg.hosts.ssh.host_keys import write_known_hosts
 from zborg.hosts.ssh.identity import check_identity
+from zborg.hosts.ssh.reasons import explain
 from zborg.model import Endpoint
 from zborg.model.text import remedy
 from zborg.process import LocalRunner

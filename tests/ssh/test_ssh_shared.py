@@ -20,7 +20,8 @@ import pytest
 
 from tests.harness.ssh.machine import Machine, master, said, sharing
 from tests.harness.watch import until
-from zborg.hosts.ssh.connection import SshRunner, explain
+from zborg.hosts.ssh.connection import SshRunner
+from zborg.hosts.ssh.reasons import explain
 from zborg.model import Child
 from zborg.streams import pipe, pump
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from zborg.config.files import Tables, read, together
-from zborg.config.shape import URL, Misshapen, Raw, RawHost, RawNotify, RawStorage, structure
+from zborg.config.shape import Misshapen, Raw, RawHost, RawNotify, RawStorage, structure
+from zborg.config.values import URL
 from zborg.errors import UsageError
 from zborg.model import (
     ANNOUNCED,

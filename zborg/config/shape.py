@@ -1,20 +1,33 @@
 """The shape of zborg.toml: what may be written, and the messages for what may not.
 
-cattrs does the checking and shows all mistakes at once; here are the shapes, the parsers of single
-values, and the walk that gives each mistake its key path.
+cattrs does the checking and shows all mistakes at once; here are the shapes, and the walk that gives each
+mistake its key path.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NewType
 
 from zborg.config.notify import NOTIFY_VALUES, Digest, NewsKind, NotifyUrl, PingUrl, SubjectTemplate, Textfile
+from zborg.config.values import (
+    dataset_name,
+    duration_of,
+    exactly,
+    host_key,
+    one_of,
+    parsing,
+    rate_of,
+    recipient,
+    reverse_port,
+    size_of,
+    ssh_url,
+    sshd_address,
+    texts,
+)
 from zborg.model import CHOSEN, Notify
-from zborg.model.keys import is_host_key
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -32,16 +45,6 @@ Size = NewType("Size", int)  # bytes, written "1G" as in zfs
 Rate = NewType("Rate", int)  # bytes a second, written "50MiB/s"
 LogKind = NewType("LogKind", str)
 Recipient = NewType("Recipient", str)  # a public key of age
-
-_POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-URL = re.compile(
-    r"ssh://(?P<user>[a-z_][\w.-]*)@(?P<address>\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+)(:(?P<port>\d{1,5}))?",
-    re.ASCII,
-)
-_SSHD = re.compile(r"(\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+):(?P<port>[0-9]{1,5})", re.ASCII)
-_RECIPIENT = re.compile(r"age1[a-z0-9]{10,200}")
-_DATASET = re.compile(r"[A-Za-z][\w.:-]*(/[\w.:-]+)*", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -205,128 +208,26 @@ def _converter() -> Converter:
 
     converter = Converter(detailed_validation=True, forbid_extra_keys=True)
     for kind in (str, int, bool):
-        converter.register_structure_hook(kind, _exactly)
-    converter.register_structure_hook_func(lambda kind: kind == list[str], _texts)
+        converter.register_structure_hook(kind, exactly)
+    converter.register_structure_hook_func(lambda kind: kind == list[str], texts)
     for new_type, parse in (
-        (Duration, _duration),
+        (Duration, duration_of),
         (Size, size_of),
         (Rate, rate_of),
-        (SshUrl, _ssh_url),
-        (HostKey, _host_key),
-        (DatasetName, _dataset),
-        (TunnelKind, _one_of("stdio", "reverse")),
-        (AdapterName, _one_of("auto", "libzfs", "commands")),
-        (WallName, _one_of("auto", "require")),
-        (LogKind, _one_of("auto", "journal", "file", "none")),
-        (SshdAddress, _sshd),
-        (Recipient, _recipient),
+        (SshUrl, ssh_url),
+        (HostKey, host_key),
+        (DatasetName, dataset_name),
+        (TunnelKind, one_of("stdio", "reverse")),
+        (AdapterName, one_of("auto", "libzfs", "commands")),
+        (WallName, one_of("auto", "require")),
+        (LogKind, one_of("auto", "journal", "file", "none")),
+        (SshdAddress, sshd_address),
+        (Recipient, recipient),
         *NOTIFY_VALUES,
     ):
-        converter.register_structure_hook(new_type, _parsing(parse))
-    converter.register_structure_hook(ReversePort, lambda value, _: _reverse_port(value))
+        converter.register_structure_hook(new_type, parsing(parse))
+    converter.register_structure_hook(ReversePort, lambda value, _: reverse_port(value))
     return converter
-
-
-def _exactly(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        words = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
-        raise ValueError(f"must be {words[kind]}, not {_shown(value) if kind is str else repr(value)}")
-    if isinstance(value, int) and value < 0:
-        raise ValueError(f"must be 0 or more, not {value}")
-    return value
-
-
-def _texts(value: Any, _: type) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"must be a list of texts in quotes, not {_shown(value)}")
-    return value
-
-
-def _shown(value: object) -> str:
-    """A number; of what may be or hold a password only what it is."""
-    kinds: dict[type, str] = {str: "a text", list: "a list", dict: "a table"}
-    return kinds.get(type(value)) or repr(value)
-
-
-def _parsing(parse: Any) -> Any:
-    return lambda value, _: parse(_exactly(value, str))
-
-
-def _duration(text: str) -> int:
-    found = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
-    if not found:
-        raise ValueError(f'must be a duration such as "26h" or "35d", not {text!r}')
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def rate_of(text: str) -> int:
-    """Bytes a second. Raises ValueError, with an example, for any other text."""
-    found = re.fullmatch(r"([0-9]{1,6})([KMG])iB/s", text)
-    if not found or not int(found[1]):
-        raise ValueError(f'must be a rate such as "50MiB/s", not {text!r}')
-    return int(found[1]) << 10 * (1 + "KMG".index(found[2]))
-
-
-def size_of(text: str) -> int:
-    """Bytes, of a size as zfs writes it. Raises ValueError."""
-    found = re.fullmatch(r"([0-9]{1,6})([KMGT]?)", text)
-    if not found:
-        raise ValueError(f'must be a size such as "500M" or "10G", not {text!r}')
-    return int(found[1]) << _POWERS.get(found[2], 0)
-
-
-def _ssh_url(text: str) -> str:
-    found = URL.fullmatch(text)
-    if not found or not 1 <= int(found["port"] or 22) <= 65535:
-        raise ValueError(f"must be ssh://user@address:port, not {text!r}")
-    return text
-
-
-def _host_key(text: str) -> str:
-    if not is_host_key(text):
-        raise ValueError(
-            'must be a public host key such as "ssh-ed25519 AAAA...", as in /etc/ssh/ssh_host_ed25519_key.pub'
-        )
-    return text
-
-
-def _dataset(text: str) -> str:
-    if not _DATASET.fullmatch(text):
-        raise ValueError(f'must be a ZFS dataset such as "tank/borg", not {text!r}')
-    return text
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            *others, last = (f'"{word}"' for word in words)
-            raise ValueError(f"must be {', '.join(others)} or {last}, not {text!r}")
-        return text
-
-    return parse
-
-
-def _sshd(text: str) -> str:
-    found = _SSHD.fullmatch(text)
-    if not found or not 1 <= int(found["port"]) <= 65535:
-        raise ValueError(f'must be address:port such as "127.0.0.1:22", not {text!r}')
-    return text
-
-
-def _reverse_port(value: Any) -> int:
-    if value == "auto":
-        return 0
-    if type(value) is not int or not 1 <= value <= 65535:
-        raise ValueError(f'must be a port such as 64064, or "auto", not {value!r}')
-    return value
-
-
-def _recipient(text: str) -> str:
-    if text.upper().startswith("AGE-SECRET-KEY"):  # not to be shown again in a log
-        raise ValueError('must be a public key ("age1..."), and is a secret one: take it away from here')
-    if not _RECIPIENT.fullmatch(text):
-        raise ValueError(f'must be a public key of age such as "age1...", not {text!r}')
-    return text
 
 
 # --- every problem with its key path ----------------------------------------------------------------------

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from zborg.errors import Unreachable
 from zborg.hosts.ssh import algorithms
-from zborg.hosts.ssh.connection import CONNECT_TIMEOUT, Authenticate, dial, explain
+from zborg.hosts.ssh.connection import CONNECT_TIMEOUT, Authenticate, dial
+from zborg.hosts.ssh.reasons import explain
 from zborg.model import Endpoint
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from zborg.errors import Unreachable
 from zborg.hosts.ssh.connection import ssh_argv
-from zborg.hosts.ssh.failure import REFUSED, connection_failed
+from zborg.hosts.ssh.failure import connection_failed
 from zborg.hosts.ssh.log import start_ssh
+from zborg.hosts.ssh.reasons import REFUSED
 from zborg.model import Adopt, Child, Host, Lines, Reverse, Runner, Speaker
 from zborg.streams import pump
 

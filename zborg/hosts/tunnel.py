@@ -16,9 +16,10 @@ from zborg.activity import Side, Watch
 from zborg.errors import CommandFailed, Stalled, TimedOut
 from zborg.hosts.reverse import ReverseTunnel
 from zborg.hosts.serve import bring
-from zborg.hosts.ssh.connection import explain, ssh_argv
-from zborg.hosts.ssh.failure import REFUSED, connection_failed
+from zborg.hosts.ssh.connection import ssh_argv
+from zborg.hosts.ssh.failure import connection_failed
 from zborg.hosts.ssh.log import SshLog, start_ssh
+from zborg.hosts.ssh.reasons import REFUSED, explain
 from zborg.model import Adopt, Child, Endpoint, Host, Lines, Runner, Speaker, Wall
 from zborg.model.codes.lines import without_codes
 from zborg.model.text.units import duration

@@ -10,17 +10,8 @@ import pytest
 
 from tests.harness.builders.replication import ABSENT, HERE, OFFSITE, THERE, dataset, mark, snap, steps
 from zborg.model import ResumeToken, Snapshot
-from zborg.planning.replicate.facts import (
-    Abandon,
-    Divergence,
-    Full,
-    Increment,
-    Kind,
-    Pair,
-    Resume,
-    Side,
-    Step,
-)
+from zborg.planning.replicate.actions import Abandon, Divergence, Full, Increment, Kind, Resume, Step
+from zborg.planning.replicate.facts import Pair, Side
 from zborg.planning.replicate.plan import plan_dataset
 
 

@@ -8,15 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from zborg.model import Bookmark, Dataset, ResumeToken, Snapshot, SnapshotName
-from zborg.planning.replicate.facts import (
-    DatasetPlan,
-    Divergence,
-    Link,
-    Pair,
-    Side,
-    Step,
-    Tree,
-)
+from zborg.planning.replicate.actions import DatasetPlan, Divergence, Step
+from zborg.planning.replicate.facts import Link, Pair, Side, Tree
 from zborg.planning.replicate.plan import plan_dataset
 
 HERE, THERE = "tank/borg/web1", "vault/zborg/web1"

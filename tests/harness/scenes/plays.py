@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from zborg.errors import Interrupted, Stalled, TimedOut, ZborgError
-from zborg.hosts.ssh.connection import explain, lost
+from zborg.hosts.ssh.reasons import explain, lost
 from zborg.interrupt import cancelled
 from zborg.model import Adopt, Host, Lines, Runner, Speaker, Wall
 

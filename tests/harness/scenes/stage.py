@@ -45,7 +45,7 @@ from zborg.cli.command import compose
 from zborg.cli.main import application, run
 from zborg.errors import CommandFailed
 from zborg.hosts.ssh import probe
-from zborg.hosts.ssh.connection import explain
+from zborg.hosts.ssh.reasons import explain
 from zborg.interrupt import cancelled
 from zborg.model import Endpoint, Pool, Scrub
 from zborg.model.keys import fingerprint

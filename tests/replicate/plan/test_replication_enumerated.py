@@ -27,7 +27,8 @@ from tests.harness.builders.replica_model import (
 )
 from tests.harness.builders.replication import ABSENT, EPOCH, HERE, OFFSITE, THERE, dataset, mark, snap
 from zborg.model import Policy, Snapshot
-from zborg.planning.replicate.facts import Divergence, Kind, Pair, Side, newest_common
+from zborg.planning.replicate.actions import Divergence, Kind
+from zborg.planning.replicate.facts import Pair, Side, newest_common
 from zborg.planning.replicate.plan import plan_dataset
 from zborg.planning.rotate.retention import rotate
 

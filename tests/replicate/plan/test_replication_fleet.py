@@ -24,15 +24,8 @@ from tests.harness.builders.replication import (
 )
 from tests.harness.checkout import GOLDEN_FILES
 from zborg.model import Bookmark
-from zborg.planning.replicate.facts import (
-    SHOWN,
-    Kind,
-    Recorded,
-    Resume,
-    Side,
-    Tree,
-    stale_bookmarks,
-)
+from zborg.planning.replicate.actions import SHOWN, Kind, Resume
+from zborg.planning.replicate.facts import Recorded, Side, Tree, stale_bookmarks
 from zborg.planning.replicate.plan import plan_all
 
 pytestmark = pytest.mark.unit

@@ -25,19 +25,9 @@ from tests.harness.builders.replication import (
 )
 from zborg.model import P_RUN, P_STATE, ResumeToken
 from zborg.model.text.remedy import parse
+from zborg.planning.replicate.actions import Abandon, DatasetPlan, Full, Increment, Kind, Mark, Resume
 from zborg.planning.replicate.divergence import destroy_foreign
-from zborg.planning.replicate.facts import (
-    Abandon,
-    DatasetPlan,
-    Full,
-    Increment,
-    Kind,
-    Mark,
-    Pair,
-    Recorded,
-    Resume,
-    Side,
-)
+from zborg.planning.replicate.facts import Pair, Recorded, Side
 from zborg.planning.replicate.plan import modified, plan_dataset
 
 pytestmark = pytest.mark.unit

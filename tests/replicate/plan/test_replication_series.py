@@ -25,13 +25,8 @@ from tests.harness.builders.replica_model import (
     up_to_date,
 )
 from tests.harness.builders.replication import ABSENT, HERE, dataset, mark, snap, steps
-from zborg.planning.replicate.facts import (
-    Full,
-    Increment,
-    Kind,
-    Pair,
-    Side,
-)
+from zborg.planning.replicate.actions import Full, Increment, Kind
+from zborg.planning.replicate.facts import Pair, Side
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from zborg.config import Config, endpoint_of
-from zborg.config.shape import size_of
+from zborg.config.values import size_of
 from zborg.errors import ConfigError, Exit, UsageError
 from zborg.hosts.enrol import OperatorEntry, text
 from zborg.hosts.operator import by_operator, shown_host_key

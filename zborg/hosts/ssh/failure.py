@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 
 from zborg.errors import CommandFailed, Unreachable
-from zborg.hosts.ssh.connection import explain, lost, shown, unreachable
+from zborg.hosts.ssh.reasons import REFUSED, explain, lost, shown, unreachable
 from zborg.model import Child, Endpoint
 from zborg.model.text.remedy import on
 
-REFUSED = 255  # ssh's own status
 _SHOWN = 20  # lines
 _FROM_AGENT = ("{", "= ", "zborg-agent: ")  # lines that prove that the agent was reached
 # The one message of ssh's own that goes to stderr and not to its log (quit_message in clientloop.c).
@@ -18,7 +17,7 @@ _CLOSED = re.compile(r"Connection to \S+ closed( by remote host)?\.")
 
 
 def connection_failed(alias: str, endpoint: Endpoint, child: Child, output: Sequence[str]) -> CommandFailed:
-    """It never connected, or the connection broke. `child` has ended; `heard` is the far side's stderr.
+    """It never connected, or the connection broke. `child` has ended; `output` is the far side's stderr.
 
     Where ssh logged no reason the last lines of the far side are shown, marked as the far side's.
     """

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zborg.hosts.ssh.connection import CONNECT_TIMEOUT, connect, lost
+from zborg.hosts.ssh.connection import CONNECT_TIMEOUT, connect
+from zborg.hosts.ssh.reasons import lost
 from zborg.model import Endpoint
 
 if TYPE_CHECKING:

@@ -1,3 +1,3 @@
 """What is sent to a target, and what a refusal of it means. Pure."""
 
-__all__ = ["facts", "plan", "refusals", "verify"]
+__all__ = ["actions", "facts", "plan", "refusals", "verify"]

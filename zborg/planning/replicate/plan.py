@@ -15,6 +15,18 @@ from dataclasses import replace
 
 from zborg.model import P_TARGET, Bookmark, ResumeToken, Snapshot
 from zborg.model.text.units import counted
+from zborg.planning.replicate.actions import (
+    Abandon,
+    DatasetPlan,
+    Divergence,
+    Full,
+    Increment,
+    Kind,
+    Mark,
+    ReplicationPlan,
+    Resume,
+    Step,
+)
 from zborg.planning.replicate.divergence import (
     aside,
     destroy_foreign,
@@ -23,26 +35,7 @@ from zborg.planning.replicate.divergence import (
     rename_taken,
     undo,
 )
-from zborg.planning.replicate.facts import (
-    Abandon,
-    DatasetPlan,
-    Divergence,
-    Full,
-    Increment,
-    Kind,
-    Link,
-    Mark,
-    Pair,
-    Recorded,
-    ReplicationPlan,
-    Resume,
-    Side,
-    Step,
-    Tree,
-    after,
-    marks,
-    newest_common,
-)
+from zborg.planning.replicate.facts import Link, Pair, Recorded, Side, Tree, after, marks, newest_common
 from zborg.planning.replicate.foreign_snapshots import tools_of
 
 

@@ -22,19 +22,8 @@ from zborg.model.results import Replicated
 from zborg.model.storage.refusal import Refusal, StreamRefused
 from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import counted
-from zborg.planning.replicate.facts import (
-    Abandon,
-    DatasetPlan,
-    Divergence,
-    Full,
-    Increment,
-    Mark,
-    Pair,
-    Recorded,
-    Resume,
-    Side,
-    stale_bookmarks,
-)
+from zborg.planning.replicate.actions import Abandon, DatasetPlan, Divergence, Full, Increment, Mark, Resume
+from zborg.planning.replicate.facts import Pair, Recorded, Side, stale_bookmarks
 from zborg.planning.replicate.plan import modified
 from zborg.planning.replicate.refusals import Copy, remedy_of
 from zborg.state.locks import Lock

@@ -11,7 +11,8 @@ from zborg.errors import CommandFailed, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import P_TARGET, Dataset, ResumeToken, Target, Zfs
 from zborg.model.text.remedy import command, on
-from zborg.planning.replicate.facts import Abandon, Link, Mark, ReplicationPlan, Step, Tree
+from zborg.planning.replicate.actions import Abandon, Mark, ReplicationPlan, Step
+from zborg.planning.replicate.facts import Link, Tree
 from zborg.planning.replicate.plan import plan_all
 from zborg.planning.replicate.refusals import create
 from zborg.steps.context import StepRun, missing

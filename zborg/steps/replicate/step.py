@@ -16,7 +16,7 @@ from zborg.model import Outcome, Report, Status, Target
 from zborg.model.events import Finished, Started
 from zborg.model.results import Contradiction
 from zborg.model.text.remedy import command, remedy
-from zborg.planning.replicate.facts import SHOWN, DatasetPlan, Divergence, ReplicationPlan
+from zborg.planning.replicate.actions import SHOWN, DatasetPlan, Divergence, ReplicationPlan
 from zborg.state.locks import SharedLocks
 from zborg.steps.checks import ask_clock
 from zborg.steps.context import StepRun, conclude, outcome_of, recording, select_targets
