@@ -1,24 +1,30 @@
 """scripts/bench way: through how many files a backup and a replication go, and the calls between them.
 
-Counted by Python's profile hook on the stage of the golden scenes, below cli/: what a reader has to follow
+Counted by Python's profile hook below cli/, on a real borg through a real tunnel: what a reader has to follow
 who wants to know what `zborg backup web1` does. A move is a call from a function of one file to another's.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import zborg
-from tests.harness.scenes.plays import Play
-from tests.harness.scenes.stage import Stage, staged
+from tests.harness.steps import backup, replicate, snapshot
+from tests.harness.watch import next_second
+from tests.harness.worlds.local import LocalVault
+from zborg.errors import Exit
+from zborg.model import Report
+from zborg.steps.context import Context
 
 _SOURCE = f"{Path(zborg.__file__).parent}/"
 _ABOVE = f"{_SOURCE}cli/"
@@ -64,21 +70,19 @@ def followed() -> Iterator[Way]:
 
 
 def ways() -> dict[str, Way]:
-    """By command. Each has run once before: what is imported and compiled once is no part of the way."""
-    with staged() as stage:
-        stage.state()
-        stage.hosts({"web1": Play()})
-        acts: dict[str, Callable[[Stage], int]] = {
-            "backup": lambda on: on.zborg("backup", "web1", shown=False),
-            "replicate": lambda on: on.zborg("replicate", shown=False),
-        }
+    """By step. Each has run once before: what is imported and compiled once is no part of the way."""
+    with tempfile.TemporaryDirectory() as directory, closing(LocalVault(Path(directory))) as vault:
+        host = vault.add("web1")
+        acts: dict[str, Callable[[Context], Report]] = {"backup": backup, "replicate": replicate}
         found = {}
-        for again in (False, True):
+        for turn in range(2):
+            (host.data / f"news{turn}").write_bytes(os.urandom(100_000))
             for name, act in acts.items():
                 with followed() as found[name]:
-                    code = act(stage)
-                assert code == 0 or not again, f"zborg {name} ended with {code}"
-                stage.zborg("snapshot", shown=False)
+                    report = act(vault.context())
+                assert report.exit is Exit.OK, f"{name}: {report.outcomes}"
+                next_second()
+                snapshot(vault.context())
         return found
 
 
