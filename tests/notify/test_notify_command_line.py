@@ -113,7 +113,7 @@ def test_notify_test_reaches_everybody_and_names_who_was_not(
 def test_notify_test_without_anybody(vault: LocalVault) -> None:
     told = try_all(with_notifiers(vault, Notify()))
     assert told.exit is Exit.FAILED
-    assert "names nobody" in told.outcomes[0].message
+    assert "names no notifier" in told.outcomes[0].message
 
 
 def test_its_dry_run_sends_nothing(httpserver: HTTPServer, vault: LocalVault) -> None:

@@ -81,4 +81,4 @@ def test_a_command_that_is_to_use_libzfs_and_cannot_says_so_and_ends_with_10(tmp
         check=False,
     )
     assert done.returncode == Exit.CONFIG
-    assert 'storage.zfs is "libzfs", but ' in done.stderr and "-> mend that" in done.stderr
+    assert 'storage.zfs is "libzfs", but ' in done.stderr and "-> correct that" in done.stderr
