@@ -69,7 +69,7 @@ def test_a_hidden_file_can_be_named(tmp_path: Path) -> None:
 
 def test_a_file_that_zborg_did_not_finish_writing_is_none(tmp_path: Path, main: Path) -> None:
     write(main, {"include": ["hosts.d/*"], "storage": {"dataset": "tank/borg"}})
-    leftover = tmp_path / "hosts.d" / ".web2.toml.new"
+    leftover = tmp_path / "hosts.d" / f".web2.toml.{os.getpid()}.new"
     leftover.mkdir()
     with pytest.raises(IsADirectoryError):
         drop_in.write(tmp_path / "hosts.d" / "web2.toml", "web2", HOST)

@@ -23,6 +23,7 @@ from zborg.steps.restore.source import STORAGE, Source
 from zborg.steps.rotate import freeze as freezing
 from zborg.steps.rotate import holds
 from zborg.steps.rotate import step as rotation
+from zborg.steps.scrub import Request as Scrubbing
 from zborg.steps.scrub import scrub as _scrub
 from zborg.steps.snapshot import snapshot as _snapshot
 
@@ -44,6 +45,10 @@ def rotate(context: Context, *, dry_run: bool = False) -> Report:
 
 def replicate(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
     return replication.replicate(begin(context, "replicate", dry_run=dry_run), names)
+
+
+def scrub(context: Context, request: Scrubbing = Scrubbing(), *, dry_run: bool = False) -> Report:  # noqa: B008  # frozen
+    return _scrub(begin(context, "scrub", dry_run=dry_run), request)
 
 
 def night(context: Context, *, allow_partial: bool = False, dry_run: bool = False) -> Report:
@@ -117,7 +122,6 @@ def _started(
     return started
 
 
-scrub = _started("scrub", _scrub)
 verify = _started("replicate --verify", verification.verify)
 list_holds = _started("holds list", holds.list_holds)
 release_hold = _started("holds release", holds.release_hold)
