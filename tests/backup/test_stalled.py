@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness.machines.host import BackedUpHost, find_borg, throttled
+from tests.harness.machines.host import BackedUpHost, find_borg, slowed, throttled
 from tests.harness.machines.hostile.drip import Drip
 from tests.harness.steps import backup
 from tests.harness.watch import HANG, adopted, command_line, descendants, next_second, until
@@ -180,8 +180,9 @@ def test_hashing_a_large_file_without_news_is_not_ended(vault: LocalVault) -> No
     assert backup(vault.context()).status is Status.OK
     next_second()
     os.truncate(large, 3 << 30)  # nothing but chunks that the repository has
-    vault.stalled_after = 1
-    outcome = of(backup(vault.context()), "web1")
+    vault.stalled_after, vault.timeouts["web1"] = 5, 600
+    with slowed(host):
+        outcome = of(backup(vault.context()), "web1")
     assert outcome.status is Status.OK, outcome
     assert outcome.data["new_bytes"] < MIB
     assert outcome.data["seconds"] > 2 * vault.stalled_after, "long enough to be of use"

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Lab
-from tests.harness.machines.host import BackedUpHost, throttled
+from tests.harness.machines.host import BackedUpHost, creating, throttled
 from tests.harness.places import Network, network
 from tests.harness.processes import backup_process
-from tests.harness.watch import all_pids, command_line, descendants, environment, newest_pair, passed, until
+from tests.harness.watch import command_line, descendants, environment, newest_pair, passed, until
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.world import World
 
@@ -109,15 +109,6 @@ def held(lab: Lab) -> Iterator[Held]:
             os.kill(borg, signal.SIGCONT)
             process.kill()
             process.communicate(timeout=120)
-
-
-def creating(host: BackedUpHost) -> int | None:
-    """borg's pid on the host while it creates an archive."""
-    for pid in all_pids():
-        words = command_line(pid).split(b"\0")
-        if b"create" in words and os.fsencode(host.data) in words:
-            return pid
-    return None
 
 
 def key_body(host: BackedUpHost) -> bytes:

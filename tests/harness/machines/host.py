@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +19,7 @@ from tests.harness.machines.join import Joined, Pair
 from tests.harness.machines.keys import KeyPair, make_key
 from tests.harness.machines.sshd import Sshd
 from tests.harness.places import ALONE
-from tests.harness.watch import until
+from tests.harness.watch import all_pids, command_line, until
 from zborg.hosts.agent import script
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/=@+-")
@@ -59,6 +61,38 @@ def locked(repository: Path, base: Path, *prefix: str) -> Iterator[None]:
             yield
         finally:
             os.killpg(process.pid, 9)
+
+
+def creating(host: BackedUpHost) -> int | None:
+    """borg's pid on the host while it creates an archive."""
+    for pid in all_pids():
+        words = command_line(pid).split(b"\0")
+        if b"create" in words and os.fsencode(host.data) in words:
+            return pid
+    return None
+
+
+@contextmanager
+def slowed(host: BackedUpHost) -> Iterator[None]:
+    """A borg that creates an archive there runs a fifth of the time, however fast the machine is."""
+    ending = threading.Event()
+
+    def brake() -> None:
+        while not ending.wait(0.2):
+            pid = creating(host)
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+                    ending.wait(0.8)
+                    os.kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=brake)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
 
 
 class BackedUpHost:
