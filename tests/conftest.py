@@ -43,6 +43,13 @@ LAB = "-".join(filter(None, (os.environ.get("ZBORG_LAB", "test"), os.environ.get
 VAULT, OFFSITE, BOOKWORM = f"{LAB}-vault", f"{LAB}-offsite", f"{LAB}-bookworm"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Limits that only end a hang: those of guests are longer, however busy the machine is."""
+    for item in items:
+        if item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.timeout(1800), append=False)
+
+
 @pytest.fixture
 def vault(tmp_path: Path) -> Iterator[LocalVault]:
     """A vault without a lab; its hosts' sshd end with the test."""

@@ -15,6 +15,7 @@ from tests.lab.remote import Remote
 from tests.lab.rundir import RunDir, check_name, lab_key
 
 # Ready takes about 10 s; a machine with other work may need several times that.
+HANG = 900.0  # seconds; it only ends a hang: an emulated guest on a busy machine takes minutes
 BOOT_TIMEOUT = 150.0
 BOOT_TRIES = 3
 # How long a running guest may take to answer before it counts as hung.
@@ -97,7 +98,7 @@ class Guest:
         self,
         argv: Sequence[str],
         input: str | None = None,
-        timeout: float = 60,
+        timeout: float = HANG,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run `argv` as root in the guest. CommandFailed carries its error text, GuestDied the console's."""
@@ -114,7 +115,7 @@ class Guest:
         if status in (None, _NO_CONNECTION) and not self.is_running:
             raise GuestDied(self.name, self.console) from cause
 
-    def sh(self, script: str, timeout: float = 120) -> str:
+    def sh(self, script: str, timeout: float = HANG) -> str:
         """Run a shell script as root, stopping at the first error; returns what it printed."""
         return self.ssh(["sh", "-eu", "-s"], input=script, timeout=timeout).stdout
 

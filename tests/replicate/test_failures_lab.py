@@ -303,7 +303,7 @@ def mended(rows: World, spoiled: Report) -> tuple[Report, Report]:
     """A slow replication with room on the target again, and what a rotation came to meanwhile."""
     offsite(rows).sh(_MEND)
     rows.vault.sh(_SLOW)
-    target = rows.settings["targets"]["offsite"] | {"bandwidth_limit": "1MiB/s"}
+    target = rows.settings["targets"]["offsite"] | {"bandwidth_limit": "256KiB/s"}
     sending = rows.start("replicate", "--config", rows.variant("slow", targets={"offsite": target}), "--json")
     pv, _ = until(lambda: newest_pair(rows.state, "dataset-tank:rows:slow"), "the stream starts", 300)
     until(lambda: passed(pv, "rchar") > MIB / 2, "it is on its way")

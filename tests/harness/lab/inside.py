@@ -19,6 +19,7 @@ import zborg
 from tests.harness.worlds.world import authorize_root
 from tests.lab import Guest, tools
 from tests.lab.cache import cache_dir
+from tests.lab.guest import HANG
 from zborg.hosts import agent
 
 _PLACE = "/opt/zborg"
@@ -82,7 +83,7 @@ class Inside:
         self.guest.ssh(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
         authorize_root(self.guest, f"restrict {self.guest.sh(f'cat {key}.pub').strip()}")
 
-    def report(self, *words: str, expect: int = 0, timeout: float = 180) -> dict[str, Any]:
+    def report(self, *words: str, expect: int = 0, timeout: float = HANG) -> dict[str, Any]:
         done = self.guest.ssh(["zborg", *words, "--json"], check=False, timeout=timeout)
         assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         table: dict[str, Any] = json.loads(done.stdout)

@@ -15,6 +15,7 @@ import tomli_w
 from tests.harness.machines.host import BackedUpHost
 from tests.harness.machines.keys import KeyPair
 from tests.lab import CommandFailed, Guest
+from tests.lab.guest import HANG
 
 ZBORG = Path(sys.executable).parent / "zborg"
 _USER = "zborg-serve"
@@ -165,7 +166,7 @@ class World:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "ZBORG_CONFIG": str(self.config), "NO_COLOR": "1"}
 
-    def zborg(self, *words: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+    def zborg(self, *words: str, timeout: float = HANG) -> subprocess.CompletedProcess[str]:
         """Run one command as cron would."""
         return subprocess.run(
             self.argv(*words),
@@ -193,7 +194,7 @@ class World:
         for name in names:
             self.report("host", "forget", name)
 
-    def report(self, *words: str, expect: int | None = 0, timeout: float = 180) -> dict[str, Any]:
+    def report(self, *words: str, expect: int | None = 0, timeout: float = HANG) -> dict[str, Any]:
         """Run with --json and return the report; `expect` is the exit code that is asserted."""
         done = self.zborg(*words, "--json", timeout=timeout)
         assert expect is None or done.returncode == expect, (
