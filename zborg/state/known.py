@@ -1,7 +1,7 @@
 """Which names zborg.toml has had since when, so that one that is gone from it is missed.
 
 One small file per name below one directory: `NAME.json` for what is missed when zborg.toml names it no more,
-`NAME.forgotten` once a person said that it is gone for good. A listing shows which of both there is.
+`NAME.forgotten` once a person declared that it is gone for good. A listing shows which of both there is.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from zborg.zfs.output.refusals import is_cut, of_receiver
 
 # A first full stream over a slow line takes days; a dead line is noticed by ssh's keepalives.
 _LONGEST = 14 * 86400.0
-KEPT = 11  # lines of each side, of which its reason is taken
+LAST_LINES = 11  # lines of each side, of which its reason is taken
 # `zfs send -v` reports once a second, whether bytes move or not; a hung pool or receiver moves none for good.
 _STALLED = 2 * 3600.0
 # After the sender's end the pipe, ssh's buffers and the receiver's queue still hold data, and the last
@@ -54,7 +54,7 @@ def transfer(send: Start, receive: Start, meter: Meter, adopt: Adopt, limit: Lim
 
     def listen(who: str, lines: Sequence[str]) -> None:
         others = meter.feed_lines(lines) if who == "send" else lines
-        output[who] = [*output[who], *others][-KEPT:]
+        output[who] = [*output[who], *others][-LAST_LINES:]
 
     children = chain(send, receive, limit.start if limit else None)
     pair = dict(zip(("send", "limit", "receive") if limit else ("send", "receive"), children, strict=True))

@@ -17,7 +17,7 @@ from zborg.model import Child, Outcome, Snapshot, Stream, Zfs
 from zborg.model.text.remedy import command, remedy
 from zborg.state.locks import Lock
 from zborg.steps.context import StepRun, outcome_of
-from zborg.steps.replicate.stream import KEPT, Meter, reason, to_blame
+from zborg.steps.replicate.stream import LAST_LINES, Meter, reason, to_blame
 from zborg.steps.restore.source import Place, clear_stale, drop_fetched, fetched_below
 from zborg.streams import chain, fed, first_bytes, pour, pump
 from zborg.zfs import argv
@@ -102,7 +102,7 @@ class _Fetch:
 
         def listen(who: str, lines: Sequence[str]) -> None:
             others = meter.feed_lines(lines) if who == "send" else lines
-            output[who] = [*output[who], *others][-KEPT:]
+            output[who] = [*output[who], *others][-LAST_LINES:]
 
         pair = chain(
             lambda out: self.place.zfs.send(Stream(self.snapshot.full), out),
