@@ -208,7 +208,12 @@ def test_the_second_try_is_allowed_whatever_min_interval_says(
         assert words in night(vault, clock).message
 
 
-@pytest.mark.parametrize("how", ["empty", "garbage"])
+# A line of a broken file may still look right, before the garbage or behind it.
+HARM["garbage behind"] = lambda file: file.write_bytes(file.read_bytes() + b"\n\x84\x00\xff")
+HARM["garbage before"] = lambda file: file.write_bytes(b"\x84\xff\n" + file.read_bytes())
+
+
+@pytest.mark.parametrize("how", ["empty", "garbage", "garbage behind", "garbage before"])
 @pytest.mark.parametrize("name", ["nonce", "key-type", "location", "manifest-timestamp"])
 def test_what_protects_is_left_alone_and_has_a_remedy(
     scene: tuple[LocalVault, Hours, BackedUpHost], name: str, how: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ class Pair:
     away_name: str
     write: Callable[[str, str, int], None]  # (dataset, file, KiB): random bytes
     exists: Callable[[str], bool]  # a path on that machine
+    now: Callable[[], float] = time.time  # that machine's clock, in seconds since 1970
     pause: float = 0  # seconds until a blocked `zfs send` has told its progress
     _made: set[str] = field(default_factory=set)
 
@@ -165,10 +167,14 @@ def lab_pair(base: Path, guest: Guest) -> Pair:
     def write(dataset: str, name: str, size: int) -> None:
         runner.run(["dd", "if=/dev/urandom", f"of=/{dataset}/{name}", "bs=1024", f"count={size}"])
 
+    def now() -> float:
+        """By the time of a file that is made now, not by `date`, which the adapter asks."""
+        return float(runner.run(["sh", "-c", "touch /run/now && stat -c %Y /run/now"]).stdout)
+
     def exists(path: str) -> bool:
         return runner.run(["sh", "-c", 'test -e "$1" && echo yes || echo no', "-", path]).stdout == "yes\n"
 
-    return Pair(CommandZfs(runner), "contract/borg", "contract/away", write, exists, 2.5)
+    return Pair(CommandZfs(runner), "contract/borg", "contract/away", write, exists, now, 2.5)
 
 
 def inside_pair(base: Path) -> Pair:
@@ -184,4 +190,4 @@ def inside_pair(base: Path) -> Pair:
         Path(f"/{dataset}/{name}").write_bytes(os.urandom(size * KIB))
 
     adapter = LibZfs(CommandZfs(runner))
-    return Pair(adapter, "contract/borg", "contract/away", write, lambda path: Path(path).exists(), 2.5)
+    return Pair(adapter, "contract/borg", "contract/away", write, lambda path: Path(path).exists(), pause=2.5)
