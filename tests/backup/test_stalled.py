@@ -179,7 +179,7 @@ def test_hashing_a_large_file_without_news_is_not_ended(vault: LocalVault) -> No
     os.truncate(large, 64 * MIB)
     assert backup(vault.context()).status is Status.OK
     next_second()
-    os.truncate(large, 3 << 30)  # nothing but chunks that the repository has
+    os.truncate(large, 6 << 30)  # nothing but chunks that the repository has
     vault.stalled_after, vault.timeouts["web1"] = 5, 600
     with slowed(host):
         outcome = of(backup(vault.context()), "web1")

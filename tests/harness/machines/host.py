@@ -74,7 +74,7 @@ def creating(host: BackedUpHost) -> int | None:
 
 @contextmanager
 def slowed(host: BackedUpHost) -> Iterator[None]:
-    """A borg that creates an archive there runs a fifth of the time, however fast the machine is."""
+    """A borg that creates an archive there runs a fifth of the time."""
     ending = threading.Event()
 
     def brake() -> None:
