@@ -24,6 +24,7 @@ from zborg.interrupt import cancelled
 from zborg.model import Adopt, Child
 
 _TICK = 0.5  # seconds; how often a wait looks at its children, its deadline and `cancelled`
+_TOGETHER = 0.1  # seconds; lines that come within it are handed out at once
 # When one end of a joined pair is gone the other has seen the end of its input: borg may still be
 # writing its caches, which took seconds on repositories of millions of files.
 _LAST_WORDS = 30.0
@@ -239,7 +240,7 @@ def _listen(
     children: Mapping[str, Child], reader: _LineReader, patience: _Patience, spare: Spare | None
 ) -> None:
     while patience.check({who: child.poll() for who, child in children.items()}, children):
-        reader.read(_TICK)
+        reader.listen(_TICK)
         if spare and spare.reader.poll() is not None:
             reader.discard(spare.end)
             spare = None
@@ -295,6 +296,7 @@ class _LineReader:
 
     def __init__(self, children: Mapping[str, Child], on_lines: Lines) -> None:
         self._on_lines, self._selector = on_lines, selectors.DefaultSelector()
+        self._lines: dict[str, list[str]] = {}  # those that were not handed out yet
         for who, child in children.items():
             self._selector.register(child.stderr, selectors.EVENT_READ, (who, bytearray()))
 
@@ -310,7 +312,30 @@ class _LineReader:
         """From now on read this descriptor too, and forget what comes."""
         self._selector.register(end, selectors.EVENT_READ, (_NOBODY, bytearray()))
 
-    def read(self, seconds: float) -> bool:
+    def listen(self, seconds: float) -> None:
+        """Wait so long for the first line, and take what comes just after it as well.
+
+        A stream that ends is the end of it: its process is about to end too.
+        """
+        if not self._read(seconds):
+            return
+        deadline, open_ = time.monotonic() + _TOGETHER, len(self._selector.get_map())
+        while (left := deadline - time.monotonic()) > 0 and len(self._selector.get_map()) == open_ > 0:
+            if not self._read(left):
+                break
+        self._hand_out()
+
+    def read_rest(self) -> None:
+        """What is there, and not until the end: grandchildren may hold stderr open, and go on talking."""
+        deadline = time.monotonic() + _REST
+        while time.monotonic() < deadline and self._read(0.05):
+            pass
+        for key in self._selector.get_map().values():
+            who, rest = key.data
+            self._cut(who, rest, at_end=True)
+        self._hand_out()
+
+    def _read(self, seconds: float) -> bool:
         """One round over the readable streams; False when none had anything."""
         if not self._selector.get_map():
             time.sleep(min(seconds, 0.02))  # every stream has ended, a process has not: it is about to
@@ -322,19 +347,10 @@ class _LineReader:
             rest += chunk
             if not chunk:
                 self._selector.unregister(key.fd)
-            self._hand_out(who, rest, at_end=not chunk)
+            self._cut(who, rest, at_end=not chunk)
         return bool(ready)
 
-    def read_rest(self) -> None:
-        """What is there, and not until the end: grandchildren may hold stderr open, and go on talking."""
-        deadline = time.monotonic() + _REST
-        while time.monotonic() < deadline and self.read(0.05):
-            pass
-        for key in self._selector.get_map().values():
-            who, rest = key.data
-            self._hand_out(who, rest, at_end=True)
-
-    def _hand_out(self, who: str, rest: bytearray, *, at_end: bool) -> None:
+    def _cut(self, who: str, rest: bytearray, *, at_end: bool) -> None:
         if who == _NOBODY:
             rest.clear()
         *whole, left = rest.split(b"\n")
@@ -344,7 +360,12 @@ class _LineReader:
             left = bytearray()
         rest[:] = left
         if lines:
-            self._on_lines(who, lines)
+            self._lines.setdefault(who, []).extend(lines)
+
+    def _hand_out(self) -> None:
+        while self._lines:
+            who = next(iter(self._lines))
+            self._on_lines(who, self._lines.pop(who))
 
 
 def _text(data: bytearray) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _UNITS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"))
 _BINARY = ("KiB", "MiB", "GiB", "TiB", "PiB")
@@ -79,6 +80,7 @@ def to_second(at: datetime) -> datetime:
     return at.replace(microsecond=0)
 
 
+@lru_cache(maxsize=4096)  # a fleet's report is written again with each host's end, every moment in it too
 def moment(at: datetime) -> str:
     """UTC to the second, with Z."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
