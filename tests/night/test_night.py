@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Lab
-from tests.harness.lab.night import MIB, assert_not_mounted, both_sides
+from tests.harness.lab.night import MIB, assert_not_mounted, both_sides, forgiven
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.machines.keys import make_key
 from tests.harness.watch import next_second, until
@@ -62,6 +62,7 @@ def test_init_makes_the_key_first_and_goes_on_once_it_was_handed_out(night: Worl
     refused = night.report("init", "--config", config, expect=3)
     assert "refuses our key" in outcomes(refused)["tank/handed"]["message"]
     authorize_root(night.vault, lines[0])
+    forgiven(night)
     made = night.report("init", "--config", config)
     assert outcomes(made)["tank/handed"]["message"] == "created"
 
@@ -90,6 +91,7 @@ def test_each_key_opens_its_own_account_and_no_other(night: World) -> None:
         done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
         assert done.returncode == expected, (key, user, done)
         assert ("tank" in done.stdout) == (user == "root" and key == night_key)
+    forgiven(night)
 
 
 def test_init_twice_changes_nothing_the_second_time(night: World) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 
+from tests.harness.watch import until
 from tests.harness.worlds.world import World, guids
 
 MIB = 1 << 20
@@ -15,6 +17,17 @@ def both_sides(world: World) -> tuple[dict[str, str], dict[str, str]]:
     sides = guids(world.vault, world.dataset), guids(world.offsite, world.copy)
     here, there = ({k: v for k, v in side.items() if not k.startswith("@")} for side in sides)
     return here, there
+
+
+def forgiven(world: World) -> None:
+    """After failed logins sshd refuses our address for a while (PerSourcePenalties). A reload forgets."""
+    world.vault.sh("kill -HUP $(cat /run/sshd.pid)")
+
+    def greets() -> bool:
+        with socket.create_connection((world.vault.address, world.vault.port), 10) as connection:
+            return connection.recv(4) == b"SSH-"
+
+    until(greets, "sshd lets us in again")
 
 
 def assert_not_mounted(world: World) -> None:
