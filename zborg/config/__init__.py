@@ -17,7 +17,6 @@ from zborg.config.values import URL
 from zborg.errors import UsageError
 from zborg.model import (
     ANNOUNCED,
-    NAME_PATTERN,
     Endpoint,
     Host,
     News,
@@ -27,7 +26,7 @@ from zborg.model import (
     Storage,
     Target,
 )
-from zborg.model.machines import Fullness
+from zborg.model.machines import Fullness, name_problem
 
 _ACCOUNT = re.compile(r"[a-z_][\w.-]*", re.ASCII)
 _LONGEST_NOTIFY = 600  # seconds
@@ -92,13 +91,18 @@ def checked(tables: Tables) -> Config:
 def _made(raw: Raw, tables: Tables) -> Config:
     path = tables.path
     problems = [
-        f"{table}.{name}: names are a-z, 0-9 and -, at most 31 characters"
+        f"{table}.{name}: {problem}"
         for table, names in (("hosts", raw.hosts), ("targets", raw.targets))
         for name in names
-        if not NAME_PATTERN.fullmatch(name)
+        if (problem := name_problem(name))
     ]
     if raw.storage.ssh and not raw.storage.host_key:
         problems.append("storage.host_key: is missing (storage.ssh needs it)")
+    problems += [
+        f'hosts.{name}.prunes: only goes with tunnel = "reverse": other hosts prune when zborg asks them to'
+        for name, host in raw.hosts.items()
+        if host.prunes and not _is_reverse(host, raw)
+    ]
     problems += [
         f'hosts.{name}.reverse_port: only goes with tunnel = "reverse"'
         for name, host in raw.hosts.items()
@@ -215,6 +219,7 @@ def _build(raw: Raw, path: Path) -> Config:
                 min_files=h.min_files,
                 shrink=h.shrink,
                 stalled_after=raw.backup.stalled_after if h.stalled_after is None else h.stalled_after,
+                prunes=h.prunes,
             )
             for name, h in raw.hosts.items()
         ),

@@ -161,6 +161,7 @@ class RawHost:
     reverse_port: ReversePort | None = None
     min_files: int = 1
     shrink: int = 50
+    prunes: bool = False
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -230,7 +231,7 @@ def _converter() -> Converter:
     return converter
 
 
-# --- every problem with its key path ----------------------------------------------------------------------
+# --- every problem with its key path ------------------------------------------------------------------------
 
 
 def _problems(error: BaseException, path: str) -> Iterator[str]:

@@ -6,6 +6,15 @@ import re
 from dataclasses import dataclass
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+LEDGER = "zborg-ledger"
+"""The dataset of the ledger, beside those of the hosts: no host may be called so."""
+
+
+def name_problem(text: str) -> str:
+    """Why neither a host nor a target may be called so; "" when it may."""
+    if text == LEDGER:
+        return f"{LEDGER} is the name of the ledger's dataset"
+    return "" if NAME_PATTERN.fullmatch(text) else "names are a-z, 0-9 and -, at most 31 characters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Host:
     min_files: int = 1  # an archive of fewer files is a failed backup
     shrink: int = 50  # percent of the usual night; less in an archive is a warning, 0 never
     stalled_after: int = 0  # seconds without progress after which a verb is ended, 0 never
+    prunes: bool = False  # with a `reverse`: its borgmatic prunes as well, so audit expects that of each run
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,11 @@ class Storage:
     def scratch(self) -> str:
         """Parent of zborg's clones: outside the storage dataset, or they would be snapshotted too."""
         return f"{self.dataset.split('/')[0]}/zborg-scratch"
+
+    @property
+    def ledger(self) -> str:
+        """The dataset of the ledger: snapshotted and replicated with the repositories that it is about."""
+        return f"{self.dataset}/{LEDGER}"
 
     @property
     def reserve(self) -> str:

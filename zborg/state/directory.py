@@ -9,7 +9,7 @@ from pathlib import Path
 from zborg.errors import ConfigError
 from zborg.model.text import os_errors
 
-_OURS = {"locks", "runs", "frozen", "known", "escrow"}
+_OURS = {"locks", "runs", "frozen", "known", "escrow", "sessions", "ledger"}
 """Directories that zborg makes in it."""
 
 

@@ -33,6 +33,7 @@ from zborg.model.text.remedy import command, remedy
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs, new_run
+from zborg.state.sessions import Sessions
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Context:
     locks: Locks
     runs: Runs
     frozen: Frozen
+    sessions: Sessions
     clock: Clock
     emit: Emit
     notifiers: tuple[Notifier, ...] = ()

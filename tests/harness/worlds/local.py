@@ -19,6 +19,7 @@ from zborg.process import LocalRunner
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
 from zborg.state.runs import Runs
+from zborg.state.sessions import Sessions
 from zborg.steps.context import Context
 from zborg.steps.observe.history import recorded_runs
 
@@ -140,6 +141,7 @@ class LocalVault:
             locks=Locks(self.state / "locks", "zborg test"),
             runs=recorded_runs(self.config, self.state, self.zfs, emit or self.events.append),
             frozen=Frozen(self.state / "frozen"),
+            sessions=Sessions(self.state / "sessions"),
             clock=utc_now,
             emit=emit or self.events.append,
         )

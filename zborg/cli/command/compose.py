@@ -24,6 +24,7 @@ from zborg.process import LocalRunner
 from zborg.state.directory import narrow, prepare_state
 from zborg.state.frozen import Frozen
 from zborg.state.locks import Locks
+from zborg.state.sessions import Sessions
 from zborg.steps.context import Context
 from zborg.steps.observe.history import recorded_runs
 from zborg.steps.observe.log import logged, place
@@ -77,6 +78,7 @@ def compose(
             locks=Locks(state / "locks", f"zborg {' '.join(sys.argv[1:])}"),
             runs=runs,
             frozen=Frozen(state / "frozen"),
+            sessions=Sessions(state / "sessions"),
             clock=utc_now,
             emit=emit,
             notifiers=notifiers_of(config.notify),

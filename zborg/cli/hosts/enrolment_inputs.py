@@ -18,9 +18,10 @@ from zborg.errors import ConfigError, Exit, UsageError
 from zborg.hosts.enrol import OperatorEntry, text
 from zborg.hosts.operator import by_operator, shown_host_key
 from zborg.hosts.ssh.connection import SshRunner
-from zborg.model import NAME_PATTERN, Endpoint, Host, Outcome, Report, Status, utc_now
+from zborg.model import Endpoint, Host, Outcome, Report, Status, utc_now
 from zborg.model.enrolment import Entry, Request
 from zborg.model.keys import fingerprint, is_host_key
+from zborg.model.machines import name_problem
 from zborg.model.results import Bundle
 from zborg.model.text import os_errors
 from zborg.model.text.units import printable
@@ -38,10 +39,14 @@ _MAX_AGE = 26 * 3600
 _TIMEOUT = 600  # seconds for init and the first small archive
 
 
+def _check_name(name: str) -> None:
+    if problem := name_problem(name):
+        raise UsageError(f"{name} is no name for a host", problem.removeprefix("names are "))
+
+
 def operator_of(name: str, url: str, host_key: str) -> Endpoint:
     """Where the operator goes in, with the key that is to be pinned: the given one, or what is shown now."""
-    if not NAME_PATTERN.fullmatch(name):
-        raise UsageError(f"{name} is no name for a host", "a-z, 0-9 and -, at most 31 characters")
+    _check_name(name)
     if host_key and not is_host_key(host_key):
         raise UsageError("--host-key is no public host key", 'as in "ssh-ed25519 AAAA..."')
     endpoint = endpoint_of(url, host_key, "")
@@ -151,8 +156,7 @@ def bundle_of(
     no_escrow: bool,
 ) -> str:
     """The script for a host's owner. Its host key is not known here: `host accept` brings it."""
-    if not NAME_PATTERN.fullmatch(name):
-        raise UsageError(f"{name} is no name for a host", "a-z, 0-9 and -, at most 31 characters")
+    _check_name(name)
     endpoint = endpoint_of(url, "", "")
     if endpoint.user != "root":
         raise UsageError(f"{url}: the agent is root's", f"ssh://root@{endpoint.address}:{endpoint.port}")

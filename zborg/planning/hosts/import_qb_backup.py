@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from zborg.model import NAME_PATTERN, Endpoint
+from zborg.model import Endpoint
 from zborg.model.enrolment import Left, Source
+from zborg.model.machines import name_problem
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import counted
 
@@ -126,7 +127,7 @@ def _how_to_pin(source: Source) -> str:
     )
 
 
-# --- names ------------------------------------------------------------------------------------------------
+# --- names --------------------------------------------------------------------------------------------------
 
 
 def _names(sources: Sequence[Source], known: Known) -> dict[str, str]:
@@ -147,7 +148,7 @@ def _names(sources: Sequence[Source], known: Known) -> dict[str, str]:
 
 
 def _is_free(name: str, place: str, known: Known) -> bool:
-    return NAME_PATTERN.fullmatch(name) is not None and known.get(name, place) == place
+    return not name_problem(name) and known.get(name, place) == place
 
 
 def _short(hostname: str) -> str:

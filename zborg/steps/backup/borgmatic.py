@@ -14,6 +14,7 @@ from zborg.borg.storage.confine import confine
 from zborg.borg.storage.repository import last_transactions
 from zborg.errors import ZborgError
 from zborg.model import Host, Outcome, Speaker, Status
+from zborg.model.ledger.sessions import Purpose, Session
 from zborg.model.results import HostBackup
 from zborg.model.wall import NONE
 from zborg.state.locks import Lock
@@ -50,6 +51,9 @@ class ReverseBackup:
             for line in lines:
                 output.feed(line, speaker)
 
+        usual = Purpose.PRUNE if self.host.prunes else Purpose.BACKUP
+        purpose = usual if before else Purpose.INIT
+        context.sessions.begin(self.host.name, Session(purpose, self.run.id, started, before))
         status = context.tunnel.forced(self.host, listen, adopt=self.lock.adopt)
         judged, message, remedy = judge(status, output)
         seconds = (context.clock() - started).total_seconds()
@@ -61,7 +65,9 @@ class ReverseBackup:
         return outcome if last > before else self._unproven(outcome)
 
     def _last(self, home: str) -> int:
-        return last_transactions(self.run.context.storage.runner, [home]).get(home, 0)
+        last = last_transactions(self.run.context.storage.runner, [home]).get(home, 0)
+        self.run.context.sessions.end(self.host.name, last)
+        return last
 
     def _unproven(self, outcome: Outcome) -> Outcome:
         """No commit came: what borgmatic calls good is not."""

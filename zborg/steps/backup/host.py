@@ -20,6 +20,7 @@ from zborg.borg.verdict import judge
 from zborg.errors import CommandFailed, Conflict, Stalled, TimedOut, ZborgError
 from zborg.model import Host, Outcome, Speaker, Status
 from zborg.model.events import Progress
+from zborg.model.ledger.sessions import Purpose, Session
 from zborg.model.results import HostBackup, backup_of
 from zborg.model.text.remedy import command, on, quoted, remedy
 from zborg.model.text.units import to_second
@@ -31,6 +32,7 @@ from zborg.steps.context import StepRun, refuse_to_replace
 from zborg.steps.mounts import machine_of
 
 _BETWEEN = 0.2  # seconds between two events of progress of a host
+_PURPOSES = {"init": Purpose.INIT, "prune": Purpose.PRUNE}
 
 
 def archive_name(host: Host, at: datetime) -> str:
@@ -48,6 +50,7 @@ class HostRun:
     home: str  # the mountpoint of its dataset
     tries: Tries = field(init=False)
     _before: int = field(default=0, init=False)  # the last commit that the server saw before this try
+    _seen: int = field(default=0, init=False)  # the last commit that the server saw
 
     def __post_init__(self) -> None:
         self.tries = Tries(self.run, self.host)
@@ -79,8 +82,16 @@ class HostRun:
 
     # --- is there a repository, and whose ---
 
-    def _last(self) -> int:
-        return last_transactions(self.run.context.storage.runner, [self.home]).get(self.home, 0)
+    def _last(self, *, ended: bool = True) -> int:
+        """The last commit that the server sees. A session that was not ended, ends with it.
+
+        Not one that failed (`ended` False): a `borg serve` that was killed may have committed without a line
+        in its log.
+        """
+        self._seen = last_transactions(self.run.context.storage.runner, [self.home]).get(self.home, 0)
+        if ended:
+            self.run.context.sessions.end(self.host.name, self._seen)
+        return self._seen
 
     def _told(self) -> list[str]:
         return self.run.context.tunnel.ask(self.host, "version").splitlines()
@@ -160,6 +171,8 @@ class HostRun:
                 status, log = self._say(*words)
                 log.broken = log.broken or met  # borg repairs what it may, and reports it once
                 return _counted_before(self._outcome(status, log), "a left lock was broken")
+        if log.report.signed:
+            self.run.context.sessions.mark(self.host.name, Purpose.SIGN)
         if log.report.repaired(self.host.name) and status != 0:
             return self._again(log.report, words)
         return self._outcome(status, log)
@@ -199,7 +212,9 @@ class HostRun:
         return self._account or str(confine(storage, [self.home], look=True)[self.home].uid)
 
     def _say(self, *words: str) -> tuple[int, BorgLog]:
-        name = self.host.name
+        name, run = self.host.name, self.run
+        purpose = _PURPOSES.get(words[0], Purpose.BACKUP)
+        run.context.sessions.begin(name, Session(purpose, run.id, run.context.clock(), self._seen))
         log = BorgLog(name, self.run.context.config.storage.dataset_of(name))
 
         shown = 0.0
@@ -245,7 +260,7 @@ class HostRun:
         return (found.message, found.remedy) if found else (message, remedy)
 
     def _proven(self, outcome: Outcome, archive: str) -> Outcome:
-        after = self._last()
+        after = self._last(ended=outcome.status.good)
         if not outcome.status.good:
             return outcome.noting(transaction=after)
         made = outcome.noting(archive=archive, transaction=after)
@@ -269,7 +284,7 @@ class HostRun:
             if "prune yes" not in self._told():
                 return made.noting(keeps_all=when)
             outcome = self._verb("prune", self.host.name)
-            after = made.noting(transaction=self._last())
+            after = made.noting(transaction=self._last(ended=outcome.status.good))
         except ZborgError as error:
             return _with_warning(made, error.message, error.remedy)
         if outcome.status in (Status.CONFLICT, Status.DAMAGED):
