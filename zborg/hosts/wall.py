@@ -91,7 +91,7 @@ def _start(command: list[str]) -> None:
         sys.exit(127)
 
 
-# --- what borg itself is made of ----------------------------------------------------------------------
+# --- what borg itself is made of ----------------------------------------------------------------------------
 
 
 def _etc_of_python() -> list[str]:
@@ -131,7 +131,7 @@ def _python_at(prefix: str) -> list[str]:
     return [prefix, *(os.path.dirname(os.path.realpath(home)) for home in homes if home.startswith("/"))]
 
 
-# --- Landlock -----------------------------------------------------------------------------------------
+# --- Landlock -----------------------------------------------------------------------------------------------
 
 
 def landlock_abi() -> int:
@@ -139,12 +139,38 @@ def landlock_abi() -> int:
     return int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), _VERSION))
 
 
-def _landlock(abi: int, home: str, places: list[str]) -> None:
-    """Raises OSError rather than leaving a gap."""
-    handled = _HANDLED | (_IOCTL if abi >= 5 else 0)
+def read_only(home: str) -> bool:
+    """This process reads below `home` from now on, and nothing else; False where the kernel has no Landlock.
+
+    Any version of it will do: what 1 and 2 cannot forbid is to truncate files, and who calls this may lose
+    its right to write by its user's number.
+    """
+    abi = landlock_abi()
+    if abi < 1:
+        return False
+    ruleset = _ruleset(abi)
+    _allow(ruleset, home, _READ | _LIST)
+    _restrict(ruleset)
+    return True
+
+
+def _ruleset(abi: int) -> int:
+    """One that allows nothing yet."""
+    handled = _HANDLED & ((1 << (12 + min(abi, LEAST_ABI))) - 1) | (_IOCTL if abi >= 5 else 0)
     attributes = struct.pack("QQQ", handled, 3, 3)  # TCP both ways; abstract sockets and signals
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-    ruleset = _checked(_libc.syscall(_CREATE, attributes, ctypes.c_size_t(size), 0))
+    return _checked(_libc.syscall(_CREATE, attributes, ctypes.c_size_t(size), 0))
+
+
+def _restrict(ruleset: int) -> None:
+    _checked(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _checked(_libc.syscall(_RESTRICT, ruleset, 0))
+    os.close(ruleset)
+
+
+def _landlock(abi: int, home: str, places: list[str]) -> None:
+    """Raises OSError rather than leaving a gap."""
+    ruleset = _ruleset(abi)
     _allow(ruleset, home, _REPOSITORY)
     for place in places:
         if os.path.exists(place):
@@ -153,9 +179,7 @@ def _landlock(abi: int, home: str, places: list[str]) -> None:
         if os.path.exists(file):
             _allow(ruleset, file, _READ)
     _allow(ruleset, "/dev/null", _READ | _WRITE)
-    _checked(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _checked(_libc.syscall(_RESTRICT, ruleset, 0))
-    os.close(ruleset)
+    _restrict(ruleset)
 
 
 def _allow(ruleset: int, path: str, access: int) -> None:
@@ -164,7 +188,7 @@ def _allow(ruleset: int, path: str, access: int) -> None:
     os.close(place)
 
 
-# --- namespaces ---------------------------------------------------------------------------------------
+# --- namespaces ---------------------------------------------------------------------------------------------
 
 
 def _leave_namespaces(home: str) -> bool:
@@ -191,7 +215,7 @@ def _checked(result: int) -> int:
     return result
 
 
-# --- bubblewrap ---------------------------------------------------------------------------------------
+# --- bubblewrap ---------------------------------------------------------------------------------------------
 
 
 def _bubblewrap(home: str, places: list[str]) -> list[str]:

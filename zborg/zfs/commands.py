@@ -230,6 +230,9 @@ class CommandZfs:
 
     # --- streams ---------------------------------------------------------------------------------
 
+    def contents(self, snapshot: Snapshot, mountpoint: str) -> str:
+        return f"{mountpoint}/.zfs/snapshot/{snapshot.snapname}"
+
     def estimate(self, stream: Stream) -> int:
         return parse.size(self._run(argv.estimate(stream), timeout=LISTING))
 

@@ -269,6 +269,9 @@ class LibZfs:
     def destroy_clone(self, dataset: str) -> None:
         self._commands.destroy_clone(dataset)
 
+    def contents(self, snapshot: Snapshot, mountpoint: str) -> str:
+        return f"{mountpoint}/.zfs/snapshot/{snapshot.snapname}"
+
     def estimate(self, stream: Stream) -> int:
         return self._commands.estimate(stream)
 

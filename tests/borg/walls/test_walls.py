@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,3 +131,29 @@ def test_a_required_wall_that_stands_serves(tmp_path: Path, monkeypatch: pytest.
 
 def stored(home: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+def test_a_reader_reads_below_one_directory_and_does_nothing_else(tmp_path: Path) -> None:
+    """What audit's reader does before it looks at anything."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for directory in (inside, outside):
+        directory.mkdir()
+        (directory / "file").write_text("x")
+    code = (
+        "import os, sys, types\n"
+        "wall = types.ModuleType('wall')\n"
+        "exec(open(sys.argv[1]).read(), wall.__dict__)\n"
+        "os.chdir(sys.argv[2])\n"
+        "assert wall.read_only('.')\n"
+        "assert open('file').read() == 'x' and os.listdir('.') == ['file']\n"
+        "asked = (sys.argv[3], 0), ('/etc/passwd', 0), ('file', os.O_WRONLY), ('new', os.O_CREAT)\n"
+        "for path, flags in asked:\n"
+        "    try:\n"
+        "        os.open(path, flags)\n"
+        "    except PermissionError:\n"
+        "        continue\n"
+        "    sys.exit(path)\n"
+    )
+    argv = [sys.executable, "-c", code, str(SCRIPTS / "wall.py"), str(inside), str(outside / "file")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -222,6 +222,11 @@ class FakeZfs(Streams):
             if one.marks.setdefault(raw, mark).guid != snap.guid:
                 self._refuse(command, f"cannot create bookmark '{mark.full}': bookmark exists")
 
+    def contents(self, snapshot: Snapshot, mountpoint: str) -> str:
+        del mountpoint
+        found = self._find(snapshot.full)
+        return str(found.tree) if found else ""
+
     # --- destroying and clones -------------------------------------------------------------------
 
     def destroy(self, dataset: str, doomed: Mapping[str, str]) -> tuple[str, ...]:

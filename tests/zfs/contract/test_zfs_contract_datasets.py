@@ -58,6 +58,17 @@ def test_create_and_mount(zfs_pair: Pair) -> None:
         zfs.create(f"{zfs_pair.root}/no/parent", {})
 
 
+def test_the_files_of_a_snapshot_are_where_it_says(zfs_pair: Pair) -> None:
+    zfs = zfs_pair.zfs
+    name = zfs_pair.child("seen", 1)
+    zfs_pair.snap(name, "zborg_2026-02-12T144933Z")
+    zfs_pair.write(name, "later", 1)
+    (dataset,) = zfs.datasets(name)
+    (snapshot,) = zfs.snapshots(name)
+    place = zfs.contents(snapshot, dataset.mountpoint or "")
+    assert zfs_pair.exists(f"{place}/data") and not zfs_pair.exists(f"{place}/later")
+
+
 def test_what_decides_a_mount_is_read_of_each_state(zfs_pair: Pair) -> None:
     zfs, root = zfs_pair.zfs, zfs_pair.root
     place = zfs.datasets(root)[0].mountpoint

@@ -320,6 +320,9 @@ class Zfs(Protocol):
         Any other name, and a dataset that is not a clone, are refused: ZborgError.
         """
 
+    def contents(self, snapshot: Snapshot, mountpoint: str) -> str:
+        """The directory with the snapshot's files, its dataset being mounted there. Asks nobody."""
+
     def estimate(self, stream: Stream) -> int:
         """Bytes the stream will have (`zfs send -nP`)."""
 

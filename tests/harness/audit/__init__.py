@@ -1,0 +1,1 @@
+"""Segments, a second Merkle tree, and a vault with a ledger."""

@@ -1,0 +1,109 @@
+"""A vault with a ledger: nights that end with an audit, and hosts that misuse their own `borg serve`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.harness.machines.borgs import borg_of
+from tests.harness.machines.host import BackedUpHost
+from tests.harness.machines.hostile.rpc import Rpc
+from tests.harness.steps import audit, backup, begin_ledger, snapshot
+from tests.harness.worlds.local import LocalVault
+from tests.harness.worlds.steps import Hours, of, world
+from zborg.borg.storage.repository import last_transactions
+from zborg.hosts.serve import LocalServe
+from zborg.model import Outcome, Report, Status
+from zborg.model.ledger.sessions import Purpose, Session
+from zborg.process import LocalRunner
+
+
+@dataclass
+class AuditedVault:
+    """One host, and a clock that goes on by hours. Real borg, sshd, agent and reader."""
+
+    vault: LocalVault
+    clock: Hours
+    host: BackedUpHost
+
+    @property
+    def home(self) -> Path:
+        return self.vault.zfs.directory("tank/borg/web1")
+
+    @property
+    def last(self) -> int:
+        return last_transactions(LocalRunner(), [str(self.home)]).get(str(self.home), 0)
+
+    def backed_up(self, size: int = 100_000) -> Outcome:
+        (self.host.data / f"file{self.clock.now:%d%H}").write_bytes(os.urandom(size))
+        self.clock.tick()
+        return of(backup(world(self.vault, self.clock)), "web1")
+
+    def audited(self) -> Outcome:
+        """After a snapshot."""
+        self.clock.tick()
+        snapshot(world(self.vault, self.clock), label="always")
+        self.clock.tick()
+        return of(self.report(), "web1")
+
+    def report(self) -> Report:
+        return audit(world(self.vault, self.clock))
+
+    def night(self) -> Outcome:
+        """A good backup, and what audit says of it."""
+        made = self.backed_up()
+        assert made.status.good, made
+        return self.audited()
+
+    @contextmanager
+    def served(self, purpose: Purpose = Purpose.BACKUP) -> Iterator[None]:
+        """As while zborg serves the repository: what the host does now is within a run."""
+        sessions = world(self.vault, self.clock).sessions
+        sessions.begin("web1", Session(purpose, "20260212T144933Z-0001", self.clock.now, self.last))
+        yield
+        sessions.end("web1", self.last)
+
+    @contextmanager
+    def rpc(self) -> Iterator[Rpc]:
+        """Raw calls through `borg serve`, its repository open."""
+        serve = LocalServe(
+            self.vault.config.storage, self.vault.zfs, lambda own, env: LocalRunner(own or "", env)
+        )
+        with Rpc(serve, "serve web1") as rpc:
+            rpc.call("open", path=b"/./web1", append_only=False, exclusive=True)
+            yield rpc
+
+    def borg(self, *words: str, version: str = "1.4") -> str:
+        """A borg command of the host's own choice through the real tunnel; what it printed."""
+        wrapper = self.host.directory / "own-borg"
+        yes = "BORG_RELOCATED_REPO_ACCESS_IS_OK=yes BORG_DELETE_I_KNOW_WHAT_I_AM_DOING=YES"
+        wrapper.write_text(f"#!/bin/sh\n{yes} exec {borg_of(version)} {shlex.join(words)}\n")
+        wrapper.chmod(0o755)
+        conf = (self.host.confdir / "agent.conf").read_text()
+        self.host.setup("web1", [self.host.data], borg=str(wrapper), extra_conf=["report_paths = yes"])
+        (host,) = (one for one in self.vault.config.hosts if one.name == "web1")
+        printed: list[str] = []
+
+        def listen(_: object, lines: Sequence[str]) -> None:
+            printed.extend(lines)
+
+        status = self.vault.tunnel().verb(host, ["create", "web1", "web1-2026-02-12T000000Z"], listen)
+        (self.host.confdir / "agent.conf").write_text(conf)
+        assert status in (0, 1), printed
+        return "\n".join(printed)
+
+
+def audited_vault(vault: LocalVault, clock: Hours, *, borg: str = "1.4") -> AuditedVault:
+    """Three nights old, with three archives, none of them with a finding."""
+    begin_ledger(world(vault, clock))
+    host = vault.add("web1")
+    host.setup("web1", [host.data], borg=borg_of(borg))
+    made = AuditedVault(vault, clock, host)
+    for _ in range(3):
+        outcome = made.night()
+        assert outcome.status is Status.OK, outcome
+    return made
