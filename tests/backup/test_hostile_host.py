@@ -176,7 +176,7 @@ def test_no_other_repository_is_opened_or_made_or_told_from_one_that_is_not_ther
             with pytest.raises(Refused, match="NoneType"):  # nothing is open
                 rpc.call("destroy")
     intact(attacked)
-    assert {path.name for path in attacked.root.iterdir()} == {"web1", "web2", "alias"}
+    assert {path.name for path in attacked.root.iterdir()} == {"web1", "web2", "alias", "zborg-ledger"}
 
 
 def test_borg_itself_gets_no_further(attacked: Attacked) -> None:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench tunnel|start|fleet|plan|replicate|way`."""
+"""`python -m tests.bench tunnel|start|fleet|plan|replicate|audit|way`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
 
-from tests.bench import plan, replicate, status, tunnel, way
+from tests.bench import audit, plan, replicate, status, tunnel, way
 from tests.bench.fleet import fleet
 
 
@@ -22,7 +22,9 @@ def main() -> None:
     three = which.add_parser("plan", help="rotation and replication planned for many snapshots")
     four = which.add_parser("way", help="files and calls between them, of one backup and one replication")
     four.add_argument("--moves", action="store_true", help="the busiest as well")
-    for each in (one, two, three):
+    five = which.add_parser("audit", help="news read without a key against borg check; the ledger")
+    five.add_argument("--mebibytes", type=int, nargs="+", default=[1024, 5120], help="default 1024 5120")
+    for each in (one, two, three, five):
         each.add_argument("--rounds", type=int, default=5, help="paired rounds (default 5)")
     _fleet_options(which.add_parser("fleet", help="many hosts at once with nothing new"))
     _replicate_options(which.add_parser("replicate", help="zborg replicate against others, in the lab"))
@@ -31,6 +33,8 @@ def main() -> None:
         tunnel.main(given.rounds, small=given.small)
     elif given.what == "start":
         status.main(given.rounds)
+    elif given.what == "audit":
+        audit.main(tuple(given.mebibytes), given.rounds)
     elif given.what == "plan":
         plan.main(given.rounds)
     elif given.what == "way":

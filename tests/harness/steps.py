@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
-from zborg.model import Report
+from zborg.model import Report, Status
 from zborg.model.enrolment import Entry
 from zborg.model.enrolment import Request as Enrolment
+from zborg.steps.audit import step as auditing
 from zborg.steps.backup import step as backups
 from zborg.steps.context import Context, StepRun, begin
 from zborg.steps.hosts import enrol, overview, remove
 from zborg.steps.hosts import rotate_key as keys
 from zborg.steps.init import init as _init
+from zborg.steps.ledger.store import make as _make_ledger
 from zborg.steps.night import night as _night
 from zborg.steps.observe import notify
 from zborg.steps.replicate import step as replication
@@ -39,6 +41,10 @@ def snapshot(context: Context, *, label: str | None = None, dry_run: bool = Fals
     return _snapshot(begin(context, "snapshot", dry_run=dry_run), label)
 
 
+def audit(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
+    return auditing.audit(begin(context, "audit", dry_run=dry_run), names)
+
+
 def rotate(context: Context, *, dry_run: bool = False) -> Report:
     return rotation.rotate(begin(context, "rotate", dry_run=dry_run))
 
@@ -53,6 +59,12 @@ def scrub(context: Context, request: Scrubbing = Scrubbing(), *, dry_run: bool =
 
 def night(context: Context, *, allow_partial: bool = False, dry_run: bool = False) -> Report:
     return _night(begin(context, "run", dry_run=dry_run), allow_partial=allow_partial)
+
+
+def begin_ledger(context: Context) -> None:
+    """What `zborg init` does for it."""
+    for outcome in _make_ledger(begin(context, "init")):
+        assert outcome.status is Status.OK, outcome
 
 
 def init(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:

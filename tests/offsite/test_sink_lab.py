@@ -225,7 +225,7 @@ def test_the_off_site_rotates_by_arrival(sunk: World) -> None:
     assert "the last snapshot arrived" in rotated[ROOT]["message"]
     assert guids(sunk.offsite, ROOT) == {k: v for k, v in before.items() if k != f"/db1@{FIRST}"}
     (shown, *_) = own(sunk, "status")["outcomes"]
-    assert (shown["kind"], shown["status"]) == ("arrivals", "ok")
+    assert (shown["kind"], shown["status"]) == ("arrivals", "ok"), shown
 
 
 # --- the server in wrong hands ----------------------------------------------------------------------

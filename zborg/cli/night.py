@@ -17,7 +17,7 @@ def night(
         bool, typer.Option("--allow-partial", help="Exit 0 although some hosts failed.")
     ] = False,
 ) -> None:
-    """The whole night: backup, snapshot, rotate, replicate, scrub. The worst exit code stands."""
+    """The whole night, from backup to scrub. The worst exit code stands."""
     from zborg.steps.night import night as step
 
     perform(common, lambda run: step(run, allow_partial=allow_partial))

@@ -426,3 +426,42 @@ class LentSnapshot(Result):
 
     snapshot: str  # what was lent
     commands_served: int  # how many
+
+
+# --- audit and the ledger -----------------------------------------------------------------------------------
+
+
+class AuditedHost(Result):
+    """A host in `audit`: what was new in its repository, and what no backup does."""
+
+    _always = frozenset({"findings"})
+
+    snapshot: str = ""  # that was read, the part after the @
+    objects: int = 0  # new sealed objects
+    bytes: int = 0  # of these
+    transactions: int = 0  # new ones
+    puts: int = 0  # objects that were written
+    deletes: int = 0  # objects that were deleted
+    findings: tuple[str, ...] = ()  # each begins with its rule
+    last_clean: str = ""  # the last snapshot without a finding, dataset@name; only beside findings
+
+
+class LedgerState(Result):
+    """The ledger in `ledger check` and `ledger export`."""
+
+    _always = frozenset({"entries", "problems"})
+
+    entries: int = 0  # in it
+    root: str = ""  # of the tree, SHA-256 in hexadecimal
+    covered: int = 0  # entries that a witness stands for
+    problems: tuple[str, ...] = ()  # what does not fit
+
+
+class LedgerEntry(Result):
+    """An entry in `ledger show`."""
+
+    _always = frozenset({"index"})
+
+    index: int = 0  # counted from 0
+    leaf: str = ""  # its hash in the tree, SHA-256 in hexadecimal
+    line: str = ""  # as it is in the ledger, which is JSON again

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from zborg.model import Finding, Status
+from zborg.model.machines import LEDGER
 from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import moment
 
@@ -42,6 +43,6 @@ def orphans(
     found = {}
     for dataset in datasets:
         name = dataset.removeprefix(f"{root}/").partition("/")[0]
-        if dataset.startswith(f"{root}/") and name not in hosts and name not in forgotten:
+        if dataset.startswith(f"{root}/") and name not in {*hosts, *forgotten, LEDGER}:
             found[dataset] = name
     return found

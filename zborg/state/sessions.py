@@ -12,12 +12,12 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from zborg import atomic
 from zborg.model.ledger.sessions import Purpose, Session
-from zborg.model.text.units import moment, moment_of
 
 _MOST = 400  # a year of nights, for a server that is not audited
 
@@ -104,16 +104,14 @@ def _table(session: Session) -> dict[str, Any]:
     return {
         "purpose": session.purpose.value,
         "run": session.run,
-        "since": moment(session.since),
+        "since": session.since.isoformat(timespec="seconds"),
         "first": session.first,
         "last": session.last,
     }
 
 
 def _session(table: dict[str, Any]) -> Session:
-    since = moment_of(table["since"])
-    if since is None:
-        raise ValueError(table["since"])
+    since = datetime.fromisoformat(table["since"])
     last = table["last"]
     return Session(
         Purpose(table["purpose"]),

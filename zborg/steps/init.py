@@ -20,6 +20,7 @@ from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import size
 from zborg.planning.doctor import walls
 from zborg.steps.context import Context, StepRun, outcome_of, select_hosts
+from zborg.steps.ledger.store import make as make_ledger
 from zborg.steps.mounts import check_mounted, wanted
 
 # borg writes files of up to 500 MiB once and reads them whole; nobody runs or accesses them otherwise.
@@ -57,6 +58,8 @@ def _init(run: StepRun, hosts: Sequence[Host]) -> list[Outcome]:
         return [*outcomes, _hand_out(context.config.storage, lines)]
     try:
         outcomes += make_datasets(run, hosts, context.config.storage.quota)
+        if not context.config.storage.received:  # what is received has its sender's ledger with it
+            outcomes += make_ledger(run)
         outcomes += _slack(context)
         outcomes += _brought(context)
         # Those with a reverse tunnel reach their repository through the server's sshd instead.
@@ -142,6 +145,8 @@ def _plan(run: StepRun, hosts: Sequence[Host]) -> list[str]:
     storage = context.config.storage
     if storage.slack and not context.storage.zfs.datasets(storage.reserve):
         missing.append(f"create {storage.reserve}, which keeps {size(storage.slack)} of the pool free")
+    if not storage.received and not context.storage.zfs.datasets(storage.ledger):
+        missing.append(f"create {storage.ledger}, for the ledger")
     return [*keys, *missing] or ["nothing is missing"]
 
 

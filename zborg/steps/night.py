@@ -11,6 +11,7 @@ from zborg.errors import Exit, Interrupted
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Status
 from zborg.model.results import SnapshotTaken
+from zborg.steps.audit.step import nightly
 from zborg.steps.backup.step import Backup, Request
 from zborg.steps.context import StepRun, outcome_of
 from zborg.steps.inventory import vanished
@@ -43,6 +44,7 @@ def night(run: StepRun, *, allow_partial: bool = False) -> Report:
         "inventory": lambda: _inventory(run),
         "backup": lambda: _backup(run, Request(allow_partial=allow_partial), work),
         "snapshot": lambda: snapshot(run.part("snapshot")),
+        "audit": lambda: nightly(run.part("audit")),
         "rotate": lambda: rotate(run.part("rotate")),
         "replicate": lambda: replicate(run.part("replicate")),
         "scrub": lambda: scrub(run.part("scrub")),

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from zborg.borg.storage.repository import last_transactions
 from zborg.errors import Conflict, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model import (
     P_RUN,
     P_STATE,
@@ -45,6 +46,7 @@ class _Facts:
     latest: Mapping[str, Snapshot]
     states: Mapping[str, State | None]
     transactions: Mapping[str, int]
+    recorded: datetime | None = None  # the time in the name of the ledger's own newest snapshot
 
 
 @recording
@@ -63,7 +65,7 @@ def snapshot(run: StepRun, label: str | None = None) -> Report:
         )
     with run.context.locks.hold("snapshot"):
         facts = _gather(run)
-        name = SnapshotName.of(run.started)
+        name = _name(run, facts)
         _check_clock(facts, name)
         reported = _check_storage_clock(run.context)
         quiet = not label and _is_quiet(run.context, facts)
@@ -78,16 +80,28 @@ def _gather(run: StepRun) -> _Facts:
     datasets = context.storage.zfs.datasets(storage.dataset)
     if not datasets:
         raise missing(context.storage.zfs, storage.dataset, "", "zborg init")
-    # Of all datasets: somebody may have destroyed the root's own, which hold nothing.
+    # Of all datasets: somebody may have destroyed the root's own, which hold nothing. Not of the ledger, of
+    # which audit takes snapshots of its own.
     found = context.storage.zfs.snapshots(storage.dataset)
-    ours = [s for s in found if s.name]
+    ours = [s for s in found if s.name and s.dataset != storage.ledger]
     newest = max(ours, key=lambda s: s.createtxg, default=None)
     since = newest.name.at if newest and newest.name else None
     last = {s.dataset: s for s in found}  # oldest first
     latest = {name: s for name, s in last.items() if newest and s.snapname == newest.snapname}
     committed = _transactions(context, datasets)
     marked_busy = {name for name, one in latest.items() if one.state is State.BUSY}
-    return _Facts(datasets, newest, latest, _states(context, since, committed, marked_busy), committed)
+    recorded = max((s.name.at for s in found if s.name and s.dataset == storage.ledger), default=None)
+    states = _states(context, since, committed, marked_busy)
+    return _Facts(datasets, newest, latest, states, committed, recorded)
+
+
+def _name(run: StepRun, facts: _Facts) -> SnapshotName:
+    """Of now; a second later if audit gave the ledger's own snapshot this very name."""
+    name = SnapshotName.of(run.started)
+    if name.at == facts.recorded:
+        cancelled.wait(1.0)
+        name = SnapshotName.of(run.context.clock())
+    return name
 
 
 def _states(
@@ -144,7 +158,9 @@ def _is_quiet(context: Context, facts: _Facts) -> bool:
     if any(facts.states.values()):
         return False
     hosts = {context.config.storage.dataset_of(host) for host in facts.states}
-    return all(_is_same(facts, dataset, marked=dataset.name in hosts) for dataset in facts.datasets)
+    ledger = context.config.storage.ledger
+    others = [dataset for dataset in facts.datasets if dataset.name != ledger]
+    return all(_is_same(facts, dataset, marked=dataset.name in hosts) for dataset in others)
 
 
 def _is_same(facts: _Facts, dataset: Dataset, *, marked: bool) -> bool:

@@ -158,6 +158,8 @@ class PlayedTunnel:
         number = 2 * (len(before.splitlines()) + 1) + 1
         path.write_text(f"{before}transaction {number}, UTC time {self._clock():%Y-%m-%dT%H:%M:%S}.000000\n")
         (home / f"index.{number}").write_bytes(b"i" * 1000)
+        (home / "data/0").mkdir(exist_ok=True)
+        (home / f"data/0/{number}").write_bytes(b"BORG_SEG\x40\xf4\x3c\x25\x09\x00\x00\x00\x02")  # a commit
 
 
 def silent(words: str) -> Callable[[Host], ZborgError]:

@@ -69,11 +69,11 @@ class Local(LocalRunner):
             if status:
                 raise CommandFailed(tuple(argv), status, text)
             return Completed(status, text, "")
-        if tuple(argv[:4]) != ("python3", "-I", "-S", "-c"):
+        if tuple(argv[:4]) != ("python3", "-I", "-S", "-c") or "os.fork()" in argv[4]:
             return super().run(argv, timeout=timeout, stdin=stdin, max_bytes=max_bytes)
-        out, status = io.StringIO(), 0
+        given, out, status = _stream(stdin), _stream(), 0
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in (("stdin", io.StringIO(stdin)), ("stdout", out), ("argv", ["-c", *argv[5:]])):
+            for name, value in (("stdin", given), ("stdout", out), ("argv", ["-c", *argv[5:]])):
                 patch.setattr(sys, name, value)
             try:
                 exec(compile(argv[4], "<program>", "exec"), {"__name__": "__main__"})
@@ -81,7 +81,13 @@ class Local(LocalRunner):
                 status = ended.code if isinstance(ended.code, int) else 1
                 if status:
                     raise CommandFailed(tuple(argv[:1]), status, str(ended.code)) from None
-        return Completed(status, out.getvalue(), "")
+        out.seek(0)
+        return Completed(status, out.read(), "")
+
+
+def _stream(text: str = "") -> io.TextIOWrapper:
+    """As those of a process: with the bytes below."""
+    return io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8", newline="", write_through=True)
 
 
 class Far(Local):

@@ -35,6 +35,9 @@ _CLASSES: dict[tuple[str, str], tuple[type[Result], ...]] = {
     ("", "target"): (r.TargetLag,),
     ("", "rotate"): (r.Frozen,),
     ("", "key"): (r.KeyMade,),
+    ("", "audit"): (r.AuditedHost,),
+    ("", "ledger"): (r.LedgerState,),
+    ("", "entry"): (r.LedgerEntry,),
     ("", "log"): (r.LogLines,),
     ("", "notifier"): (r.Delivered,),
     ("status", "host"): (r.HostState,),
@@ -63,7 +66,7 @@ def classes() -> dict[tuple[str, str], tuple[type[Result], ...]]:
     return dict(_CLASSES)
 
 
-# --- to JSON ----------------------------------------------------------------------------------------------
+# --- to JSON ------------------------------------------------------------------------------------------------
 
 
 def to_table(result: Result) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def _plain(value: object) -> object:
     return value
 
 
-# --- and back ---------------------------------------------------------------------------------------------
+# --- and back -----------------------------------------------------------------------------------------------
 
 
 def from_table(command: str, kind: str, table: Mapping[str, Any]) -> Result:

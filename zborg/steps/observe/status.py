@@ -34,6 +34,7 @@ from zborg.state.runs import Runs, new_run
 from zborg.steps.backup.walls import standing
 from zborg.steps.context import Context, conclude, inspect, nobody
 from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
+from zborg.steps.ledger.begun import is_begun
 from zborg.steps.offsite.arrivals import KIND, again
 from zborg.steps.offsite.published_report import KIND as PUBLISHED
 from zborg.steps.offsite.published_report import published_last
@@ -78,6 +79,9 @@ def saved(
         outcomes += vanished(config)
         snapshots = newest_about(runs, "snapshot")
         outcomes += _shown("snapshot", snapshots, Limit(config.snapshot_max_age, first), now)
+        if is_begun(config):
+            audits = newest_about(runs, "audit")
+            outcomes += _shown("audit", audits, Limit(config.snapshot_max_age, first), now)
     if not config.keep.empty or config.storage.received:
         rotated = newest_about(runs, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
         outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)

@@ -1,0 +1,104 @@
+"""Golden files: audit and the ledger."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.harness.audit.segments import MANIFEST, commit, delete, key, put, segment
+from tests.harness.scenes.golden import FILES, Scenes, compare
+from tests.harness.scenes.plays import Play
+from tests.harness.scenes.stage import Stage, staged
+
+scenes = Scenes()
+
+
+def committed(stage: Stage, host: str, number: int, *entries: bytes) -> None:
+    """A transaction behind zborg's back."""
+    home = stage.zfs.directory(f"tank/borg/{host}")
+    (home / f"data/0/{number}").write_bytes(segment([*entries, commit()]))
+    with (home / "transactions").open("a") as log:
+        log.write(f"transaction {number}, UTC time 2026-02-13T03:00:00.000000\n")
+
+
+@scenes
+def audit(stage: Stage) -> None:
+    """No ledger yet, a good night, nothing new, a host that deletes, and what a release changes."""
+    stage.hosts({"web1": Play(), "web2": Play()})
+    stage.config("web1", "web2", "nobody")
+    stage.zborg("audit")
+    stage.zborg("init", "--json")
+    stage.zborg("audit")
+    stage.night()
+    stage.zborg("audit", "--json")
+    stage.zborg("backup", shown=False)
+    stage.zborg("snapshot", shown=False)
+    stage.zborg("audit", "--dry-run")
+    stage.zborg("audit", "web1")
+    stage.zborg("audit", "--quiet")
+    committed(
+        stage, "web1", 8, put(key(1), b"news"), delete(key(7)), delete(key(8)), put(MANIFEST, b"m" * 500)
+    )
+    (stage.zfs.directory("tank/borg/web1") / "config").write_text("[repository]\nversion = 1\nid = 00\n")
+    (stage.zfs.directory("tank/borg/web2") / "secret\x1b[31m").write_text("plain")
+    stage.zborg("snapshot", shown=False)
+    stage.zborg("audit")
+    stage.zborg("status")
+    stage.zborg("holds", "list")
+    stage.zborg("rotate", "--dry-run")
+    stage.zborg("audit", "--json")
+    stage.zborg("backup", shown=False)
+    stage.zborg("snapshot", shown=False)
+    stage.zborg("audit")
+    stage.zborg("rotate", "--release", "web1", shown=False)
+    stage.zborg("rotate", "--release", "web2", shown=False)
+    (stage.zfs.directory("tank/borg/web2") / "secret\x1b[31m").unlink()
+    stage.zborg("backup", shown=False)
+    stage.zborg("snapshot", shown=False)
+    stage.zborg("audit", "--json")
+    stage.shows_runs("audit")
+
+
+@scenes
+def ledger(stage: Stage) -> None:
+    """Shown, checked alone and with a witness, changed, exported, in a copy without a zborg.toml."""
+    stage.hosts({"web1": Play(), "web2": Play()})
+    stage.zborg("ledger", "show")
+    stage.zborg("ledger", "check")
+    stage.zborg("init", shown=False)
+    stage.zborg("ledger", "show")
+    for _ in range(2):
+        stage.night()
+    stage.zborg("ledger", "show")
+    stage.zborg("ledger", "show", "web1")
+    stage.zborg("ledger", "show", "nobody")
+    stage.zborg("ledger", "show", "web2", "--json")
+    stage.zborg("ledger", "check")
+    copy = stage.directory / "copy"
+    stage.zborg("ledger", "export", str(copy), "--dry-run")
+    stage.zborg("ledger", "export", str(copy))
+    stage.zborg("ledger", "export", str(copy))
+    stage.night()
+    stage.zborg("ledger", "check", "--witness", str(copy), "--json")
+    stage.zborg("ledger", "check", str(copy))
+    stage.zborg("ledger", "check", str(copy), "--witness", str(copy / "entries.jsonl"), "--json")
+    stage.zborg("ledger", "check", str(copy), "--public-key", str(copy / "entries.jsonl"))
+    stage.zborg("ledger", "check", "--witness", str(stage.directory / "id"))
+    stage.zborg("ledger", "check", str(stage.directory / "nowhere"))
+    lines = stage.zfs.directory("tank/borg/zborg-ledger") / "entries.jsonl"
+    first, second, *rest = lines.read_text().splitlines()
+    lines.write_text(
+        "\n".join([first, second.replace('"clean":true', '"clean":null'), *rest, "nonsense", ""])
+    )
+    stage.zborg("ledger", "check", "--witness", str(copy))
+    stage.zborg("ledger", "show")
+    stage.zborg("ledger", "show", "--all")
+
+
+@pytest.mark.parametrize("name", scenes)
+def test_it_reads_like_its_golden_file(name: str) -> None:
+    with staged() as stage:
+        scenes[name](stage)
+    # The ledger's first entry has the name of its key, in which is chance.
+    compare(FILES / f"{name}.txt", re.sub(r'"root": "[0-9a-f]{64}"', '"root": "@ROOT@"', stage.text))

@@ -1,0 +1,1 @@
+"""zborg audit, and the ledger that it writes."""

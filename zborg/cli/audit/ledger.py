@@ -1,0 +1,67 @@
+"""zborg ledger show, check, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zborg.cli.command.options import Common, shared
+from zborg.cli.command.perform import finish, perform
+
+ledger = typer.Typer(
+    help="What audit found each night, in a signed ledger.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+@ledger.command()
+@shared("ledger show")
+def show(
+    common: Common,
+    host: Annotated[str, typer.Argument(help="Its entries alone.", metavar="HOST")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Not only the newest 20.")] = False,
+) -> None:
+    """List the entries, the newest last."""
+    from zborg.steps.ledger.show import show as step
+
+    perform(common, lambda run: step(run, host, everything=everything))
+
+
+@ledger.command()
+@shared("ledger check")
+def check(
+    common: Common,
+    folder: Annotated[
+        Path | None, typer.Argument(help="A copy of it; without, the storage's.", metavar="FOLDER")
+    ] = None,
+    witness: Annotated[
+        list[Path] | None,
+        typer.Option("--witness", help="Checkpoints or a copy that others have.", metavar="FILE"),
+    ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option("--public-key", help="Default: the ledger's key.pub.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Recompute the ledger, and compare it with what witnesses have of it. A copy needs no zborg.toml."""
+    from zborg.steps.ledger.check import Request, check_copy, check_own, copy_report
+
+    request = Request(folder, witness or (), public_key)
+    if folder is None:
+        perform(common, lambda run: check_own(run, request))
+    finish(copy_report(check_copy(request)), common)
+
+
+@ledger.command()
+@shared("ledger export")
+def export(
+    common: Common,
+    folder: Annotated[Path, typer.Argument(help="A folder that is new or empty.", metavar="FOLDER")],
+) -> None:
+    """Copy the ledger for somebody else, with its public key and proofs for other programs."""
+    from zborg.steps.ledger.export import export as step
+
+    perform(common, lambda run: step(run, folder))

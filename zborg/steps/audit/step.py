@@ -1,0 +1,302 @@
+"""audit: read what is new in the last snapshot of each repository, judge it, write it into the ledger.
+
+What it finds freezes the host's rotation and holds the last snapshot in which nothing was wrong. It reads
+snapshots alone, as the user whose the repository is, who may read nothing else meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from zborg.borg.storage.reader import Look, Unreadable, look_at
+from zborg.borg.storage.repository import configs
+from zborg.errors import Interrupted, ZborgError
+from zborg.interrupt import cancelled
+from zborg.model import Dataset, Host, Outcome, Report, Snapshot, SnapshotName, Status
+from zborg.model.events import Finished, Started
+from zborg.model.ledger.entries import Anomaly, Audited, Rule
+from zborg.model.ledger.sealed import News
+from zborg.model.ledger.sessions import Purpose
+from zborg.model.results import AuditedHost
+from zborg.model.text.remedy import command, remedy
+from zborg.model.text.units import counted, moment, size
+from zborg.planning.audit.entry import Looked, entry
+from zborg.planning.audit.rules import Known, judge
+from zborg.planning.rotate.hold_tags import keep_tag
+from zborg.state.frozen import Freeze
+from zborg.state.ledger.ledger import Ledger
+from zborg.steps.context import StepRun, missing, outcome_of, recording, select_hosts
+from zborg.steps.ledger.begun import folder_of, is_begun
+from zborg.steps.ledger.store import LOCK, NoLedger, opened
+
+KIND = "audit"
+_TOGETHER = 50  # hosts that one command looks at: what it finds is in the ledger before the next begins
+_LONGEST = 300  # characters of a reason
+_OWNER = "audit"  # of the hold
+_OPEN = "an earlier finding was not released yet"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One host's snapshot that is to be looked at, and what was known before."""
+
+    host: Host
+    dataset: Dataset
+    snapshot: Snapshot
+    before: Audited | None
+
+    @property
+    def look(self) -> Look:
+        """As the reader is asked."""
+        if self.before is None:
+            return Look("")
+        return Look(
+            "", self.before.last, self.before.prior, self.before.log.size, self.before.taken.timestamp()
+        )
+
+
+@recording
+def audit(run: StepRun, names: Sequence[str] = ()) -> Report:
+    """Every named host, none named: all. Raises UsageError for an unknown one."""
+    context, root = run.context, run.context.config.storage.dataset
+    hosts = select_hosts(context.config, names)
+    if context.config.storage.received:
+        words = f"{root} is received from another zborg, whose own audit is in the ledger that came with it"
+        return run.report([Outcome("step", "audit", Status.SKIPPED, words)])
+    datasets = {one.name: one for one in context.storage.zfs.datasets(root)}
+    if not datasets:
+        raise missing(context.storage.zfs, root, "", "zborg init")
+    with context.locks.hold(LOCK):
+        ledger = opened(context, datasets.values())
+        newest = _newest(run)
+        ready = [_case(run, host, datasets, newest, ledger) for host in hosts]
+        cases = [one for one in ready if isinstance(one, _Case)]
+        if run.dry_run:
+            return run.planned(f"read what is new in {one.snapshot.full}" for one in cases)
+        outcomes = [one for one in ready if isinstance(one, Outcome)]
+        for group in _groups(cases):
+            outcomes += _Group(run, ledger, group).audited()
+        if cases:
+            _record(run, newest)
+        notices = [
+            Outcome("ledger", context.config.storage.ledger, Status.WARNING, text) for text in ledger.notices
+        ]
+    return run.report([*notices, *outcomes])
+
+
+def nightly(run: StepRun) -> Report:
+    """The same as a part of the night: where no ledger was begun yet it is left out, with a word."""
+    if is_begun(run.context.config) or run.context.config.storage.received:
+        return audit(run)
+    missing = NoLedger(str(folder_of(run.context.config)))
+    return run.report([Outcome("step", "audit", Status.SKIPPED, missing.message, missing.remedy)])
+
+
+def _newest(run: StepRun) -> dict[str, Snapshot]:
+    """By dataset the newest snapshot that zborg took."""
+    found = run.context.storage.zfs.snapshots(run.context.config.storage.dataset)
+    return {one.dataset: one for one in found if one.name}  # the oldest first
+
+
+def _case(
+    run: StepRun, host: Host, datasets: Mapping[str, Dataset], newest: Mapping[str, Snapshot], ledger: Ledger
+) -> _Case | Outcome:
+    name = run.context.config.storage.dataset_of(host.name)
+    dataset, snapshot = datasets.get(name), newest.get(name)
+    if dataset is None or not dataset.mounted or not dataset.mountpoint:
+        words = f"{name} is not mounted" if dataset else f"{name} does not exist"
+        return Outcome(KIND, host.name, Status.SKIPPED, f"{words}: nothing is read")
+    if snapshot is None:
+        return Outcome(KIND, host.name, Status.SKIPPED, "there is no snapshot of it yet")
+    sessions = run.context.sessions.of(host.name)
+    is_new = any(one.purpose is Purpose.INIT for one in sessions)  # made in place of one that was set aside
+    before = None if is_new else ledger.latest(host.name)
+    if before and not before.config:  # there was nothing that could be read
+        before = None
+    if before and before.guid == snapshot.guid:
+        words = f"no snapshot since {moment(before.taken)}, which was read"
+        if _is_open(run, before):
+            return Outcome(KIND, host.name, Status.WARNING, f"{words}; {_OPEN}", _release(host.name))
+        return Outcome(KIND, host.name, Status.OK, words)
+    return _Case(host, dataset, snapshot, before)
+
+
+def _groups(cases: Sequence[_Case]) -> Iterator[Sequence[_Case]]:
+    """Who is new alone: all of its repository is read, which takes hours. The others together."""
+    for case in cases:
+        if case.before is None:
+            yield [case]
+    known = [case for case in cases if case.before is not None]
+    for first in range(0, len(known), _TOGETHER):
+        yield known[first : first + _TOGETHER]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Hosts that are read by one command, and whose entries get one checkpoint."""
+
+    run: StepRun
+    ledger: Ledger
+    cases: Sequence[_Case]
+
+    def audited(self) -> list[Outcome]:
+        """One outcome for each."""
+        emit, new = self.run.context.emit, self.cases[0].before is None
+        if cancelled.is_set():
+            return [
+                outcome_of(KIND, one.host.name, Interrupted("not read: interrupted")) for one in self.cases
+            ]
+        if new:
+            emit(Started(self.cases[0].host.name, "all of its repository is read: it is new to the ledger"))
+        try:
+            outcomes = self._entries()
+        except Exception as error:  # a bug in what reads one host must not end the audit of the others
+            outcomes = [outcome_of(KIND, one.host.name, error) for one in self.cases]
+        if new:
+            emit(Finished(outcomes[0].subject, outcomes[0].message, outcomes[0].status))
+        return outcomes
+
+    def _entries(self) -> list[Outcome]:
+        storage = self.run.context.storage.runner
+        answers = look_at(storage, [self._look(one) for one in self.cases])
+        ids = configs(storage, [one.dataset.mountpoint or "" for one in self.cases])
+        seen = list(zip(self.cases, answers, strict=True))
+        made = [
+            self._entry(case, answer, ids[case.dataset.mountpoint or ""].id)
+            for case, answer in seen
+            if not _is_empty(case, answer)
+        ]
+        empty = [_empty(case) for case, answer in seen if _is_empty(case, answer)]
+        if not made:
+            return empty
+        for audited, _ in made:
+            self._freeze(audited)  # first: killed behind this, nothing is rotated that somebody may need
+        self.ledger.append([audited for audited, _ in made])
+        for audited, _ in made:
+            self.run.context.sessions.forget(audited.host, audited.last)
+        return [*empty, *(self._outcome(audited, news) for audited, news in made)]
+
+    def _look(self, case: _Case, *, whole: bool = False) -> Look:
+        place = self.run.context.storage.zfs.contents(case.snapshot, case.dataset.mountpoint or "")
+        return replace(Look("") if whole else case.look, path=place)
+
+    def _entry(self, case: _Case, answer: News | Unreadable, repository: str) -> tuple[Audited, News | None]:
+        run, before, name = self.run, case.before, case.host.name
+        sessions, now = run.context.sessions.of(name), run.context.clock()
+        released = not (before and _is_open(run, before))
+        looked = Looked(name, run.id, now, case.snapshot, repository, before, sessions, released)
+        if isinstance(answer, Unreadable):
+            unread = Anomaly(Rule.UNREADABLE, f"it cannot be read: {answer.reason}")
+            return entry(looked, None, (unread,)), None
+        digests = self.ledger.digests(name, [one.name for one in answer.touched])
+        found = judge(answer, Known(before, sessions, digests, now))
+        if before and any(one.rule in (Rule.WENT_BACK, Rule.GONE) for one in found):
+            # What is there now is the past that the next look is compared with: all of it is recorded.
+            again = look_at(run.context.storage.runner, [self._look(case, whole=True)])[0]
+            answer = again if isinstance(again, News) else answer
+        return entry(looked, answer, found), answer
+
+    # --- what is reported ---
+
+    def _outcome(self, audited: Audited, news: News | None) -> Outcome:
+        result = AuditedHost(
+            snapshot=audited.snapshot,
+            objects=len(audited.objects),
+            bytes=sum(one.size for one in audited.objects),
+            transactions=len(news.transactions) if news else 0,
+            puts=audited.puts,
+            deletes=audited.deletes,
+            findings=tuple(f"{one.rule}: {one.message}" for one in audited.anomalies),
+        )
+        if audited.anomalies:
+            return self._alarm(audited, result)
+        if not audited.clean:
+            words = f"{_size(audited)}; {_OPEN}"
+            return Outcome(KIND, audited.host, Status.WARNING, words, _release(audited.host), result)
+        return Outcome(KIND, audited.host, Status.OK, _size(audited), result=result)
+
+    def _freeze(self, audited: Audited) -> None:
+        frozen, host = self.run.context.frozen, audited.host
+        if audited.anomalies and host not in frozen.now():
+            reasons = "; ".join(one.message for one in audited.anomalies)
+            frozen.put(Freeze(host, f"audit: {reasons}"[:_LONGEST], audited.at))
+
+    def _alarm(self, audited: Audited, result: AuditedHost) -> Outcome:
+        """Hold the last snapshot in which nothing was wrong."""
+        host = audited.host
+        reasons = "; ".join(one.message for one in audited.anomalies)
+        clean = self._last_clean(audited)
+        if clean is None:
+            words, fix = f"{reasons}; no earlier snapshot was found good by audit", _release(host)
+        else:
+            held = self._hold(host, clean)
+            words = f"{reasons}; the last snapshot without a finding is {clean.snapname}{held}"
+            fix = remedy(
+                command("zborg", "restore", "list", host),
+                command("zborg", "ledger", "show", host),
+                command("zborg", "rotate", "--release", host),
+                first="its rotation is frozen; look into it on the host; the last releases it:",
+            )
+            result = result.replace(last_clean=clean.full)
+        return Outcome(KIND, host, Status.DAMAGED, words, fix, result)
+
+    def _last_clean(self, audited: Audited) -> Snapshot | None:
+        clean = self.ledger.last_clean(audited.host)
+        if clean is None:
+            return None
+        name = self.run.context.config.storage.dataset_of(audited.host)
+        found = self.run.context.storage.zfs.snapshots(name)
+        return next((one for one in found if one.dataset == name and one.guid == clean.guid), None)
+
+    def _hold(self, host: str, clean: Snapshot) -> str:
+        tag = keep_tag(_OWNER, None)
+        try:
+            self.run.context.storage.zfs.hold(tag, clean.full)
+        except ZborgError as error:
+            return f", and could not be held: {error.message}"
+        return f", which is held now ({tag})"
+
+
+def _is_empty(case: _Case, answer: News | Unreadable) -> bool:
+    """A host that was never backed up: nothing is in its dataset, and nothing ever was."""
+    return case.before is None and isinstance(answer, News) and not answer.version and not answer.files
+
+
+def _empty(case: _Case) -> Outcome:
+    return Outcome(KIND, case.host.name, Status.SKIPPED, "there is no repository of it yet")
+
+
+def _is_open(run: StepRun, before: Audited) -> bool:
+    """What was found once is there until a person has looked into it and released the host."""
+    if before.clean:
+        return False
+    freeze = run.context.frozen.get(before.host)
+    return not (freeze and freeze.released and freeze.released >= before.at)
+
+
+def _release(host: str) -> str:
+    release = command("zborg", "rotate", "--release", host)
+    return remedy(command("zborg", "ledger", "show", host), release, first="look into it; then:")
+
+
+def _size(audited: Audited) -> str:
+    new = sum(one.size for one in audited.objects)
+    if not audited.objects:
+        return f"no news in {audited.snapshot}"
+    objects = f"{counted(len(audited.objects), 'new object')}, {size(new)}"
+    return f"{objects}, {counted(audited.deletes, 'delete')}, up to transaction {audited.last}"
+
+
+def _record(run: StepRun, newest: Mapping[str, Snapshot]) -> None:
+    """A snapshot of the ledger alone: so tonight's copies off-site have tonight's entries.
+
+    Names are to the second, and none is of a time that is still to come: a rotation would wait for it.
+    """
+    context, name = run.context, run.context.config.storage.ledger
+    last = newest[name].name if name in newest else None
+    if last and SnapshotName.of(context.clock()) <= last:
+        cancelled.wait(1.0)
+    now = SnapshotName.of(context.clock())
+    if last is None or now > last:  # else tomorrow's has them
+        context.storage.zfs.snapshot(name, str(now), {})

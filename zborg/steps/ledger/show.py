@@ -1,0 +1,70 @@
+"""ledger show: what is in the ledger, the newest last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zborg.model import Outcome, Report, Status
+from zborg.model.ledger import entries
+from zborg.model.ledger.entries import AUDIT, BEGUN, HEALED, Entry
+from zborg.model.ledger.merkle import leaf_hash
+from zborg.model.results import LedgerEntry
+from zborg.model.text.units import counted, moment, printable, size
+from zborg.steps.context import StepRun, reporting
+from zborg.steps.ledger.store import files_of
+
+_NEWEST = 20
+
+
+@reporting
+def show(run: StepRun, host: str = "", *, everything: bool = False) -> Report:
+    """The newest entries, of one host or of all; `everything`: not only the newest."""
+    context = run.context
+    files = files_of(context, context.storage.zfs.datasets(context.config.storage.ledger))
+    lines, _ = files.read()
+    shown = [one for one in _shown(lines, host) if one]
+    left_out = 0 if everything else max(0, len(shown) - _NEWEST)
+    words = f"{counted(left_out, 'earlier entry').replace('entrys', 'entries')} left out (--all shows them)"
+    head = [Outcome("ledger", files.directory, Status.OK, words)] if left_out else []
+    none = Outcome("ledger", files.directory, Status.SKIPPED, "no entry" + (f" of {host}" if host else ""))
+    return run.report([*head, *shown[left_out:]] or [none])
+
+
+def _shown(lines: tuple[bytes, ...], host: str) -> Iterator[Outcome]:
+    for index, line in enumerate(lines):
+        leaf = leaf_hash(line).hex()
+        try:
+            entry = entries.parse(line.decode())
+        except ValueError:
+            result = LedgerEntry(index=index, leaf=leaf)
+            yield Outcome("entry", str(index), Status.DAMAGED, "not an entry", "zborg ledger check", result)
+            continue
+        if not host or entry.host == host:
+            status, words = _words(entry)
+            result = LedgerEntry(index=index, leaf=leaf, line=line.decode())
+            yield Outcome("entry", str(index), status, words, result=result)
+
+
+def _words(entry: Entry) -> tuple[Status, str]:
+    at = moment(entry.at) if entry.at else "at no time"
+    if entry.kind == AUDIT:
+        return _audit(entry, at)
+    if entry.kind == BEGUN:
+        return Status.OK, f"{at}  begun: {printable(str(entry.table.get('because', '')))}"
+    if entry.kind == HEALED:
+        return Status.WARNING, f"{at}  {entry.table.get('bytes')} bytes of an unfinished line were removed"
+    return Status.OK, f"{at}  {printable(entry.kind)}: of a newer zborg"
+
+
+def _audit(entry: Entry, at: str) -> tuple[Status, str]:
+    try:
+        audited = entries.audited(entry)
+    except ValueError as error:
+        return Status.DAMAGED, f"{at}  {printable(str(error))}"
+    new = sum(one.size for one in audited.objects)
+    facts = f"{at}  {printable(audited.host)}: {counted(len(audited.objects), 'object')}, {size(new)}, "
+    facts += f"up to transaction {audited.last}, snapshot {printable(audited.snapshot)}"
+    if audited.anomalies:
+        found = "; ".join(f"{one.rule}: {printable(one.message)}" for one in audited.anomalies)
+        return Status.DAMAGED, f"{facts}; {found}"
+    return (Status.OK, facts) if audited.clean else (Status.WARNING, f"{facts}; an earlier finding is open")
