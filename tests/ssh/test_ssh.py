@@ -115,6 +115,16 @@ def test_input_that_nobody_reads_times_out_too(shared: SshRunner) -> None:
         shared.run(["sleep", "3"], stdin="x" * (8 << 20), timeout=0.3)
 
 
+@pytest.mark.parametrize("size", [0, 10, 8 << 20])
+def test_a_command_that_ends_without_its_input_has_its_own_status(shared: SshRunner, size: int) -> None:
+    """Many times: with a small input it is a race which of the two comes first."""
+    for _ in range(5):
+        assert shared.run(["true"], stdin="x" * size).status == 0
+        with pytest.raises(CommandFailed) as caught:
+            shared.run(["sh", "-c", "echo why >&2; exit 3"], stdin="x" * size)
+        assert (caught.value.status, caught.value.stderr) == (3, "why\n")
+
+
 def test_waiting_for_a_silent_command_costs_no_processor(shared: SshRunner) -> None:
     """Its streams have ended, it has not: the channel is readable all the time."""
     shared.run(["true"])

@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 _TICK = 0.5  # how often a wait looks at `cancelled`
 
 
+def feed(channel: paramiko.Channel, data: bytes) -> None:
+    """Give a command its input, and end it. One may end without reading it: its status says what that means.
+
+    Raises TimeoutError when it takes nothing, OSError when the connection broke.
+    """
+    try:
+        channel.sendall(data)
+        channel.shutdown_write()
+    except TimeoutError:
+        raise
+    except OSError:
+        if not channel.closed or channel.transport is None or not channel.transport.is_active():
+            raise
+
+
 def collect(
     channel: paramiko.Channel, machine: str, command: str, timeout: float, max_bytes: int
 ) -> Completed:

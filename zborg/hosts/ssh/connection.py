@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from zborg.errors import CommandFailed, TimedOut, Unreachable
 from zborg.hosts.ssh import algorithms as agreement
 from zborg.hosts.ssh.algorithms import CIPHERS
-from zborg.hosts.ssh.channel import collect
+from zborg.hosts.ssh.channel import collect, feed
 from zborg.hosts.ssh.identity import check_identity
 from zborg.hosts.ssh.log import start_ssh
 from zborg.hosts.ssh.reasons import REFUSED, explain, key_changed, lost, shown
@@ -138,8 +138,7 @@ class SshRunner:
             with self._session() as channel:
                 channel.settimeout(timeout)
                 channel.exec_command(command)
-                channel.sendall(stdin.encode())
-                channel.shutdown_write()
+                feed(channel, stdin.encode())
                 done = collect(channel, shown(self.alias), command, timeout, max_bytes)
         except TimeoutError as error:
             raise TimedOut((command,), -1, "", f"{self.alias} took no input within {timeout:g} s") from error
