@@ -286,7 +286,7 @@ def test_a_repository_that_cannot_be_read_is_a_finding_and_the_others_go_on(scen
     assert (good.subject, good.status) == ("web1", Status.OK)
 
 
-def test_a_snapshot_that_cannot_be_opened_is_a_finding_and_the_next_night_is_compared_with_before(
+def test_a_snapshot_that_cannot_be_opened_is_a_failure_and_no_finding(
     scene: AuditedVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = scene.backed_up()
@@ -296,10 +296,10 @@ def test_a_snapshot_that_cannot_be_opened_is_a_finding_and_the_next_night_is_com
     with monkeypatch.context() as patch:
         patch.setattr(scene.vault.zfs, "contents", lambda *_: "/nonexistent")
         (outcome,) = scene.report().outcomes
-    assert outcome.status is Status.DAMAGED
-    assert "it cannot be read: its snapshot's directory cannot be opened (errno 2)" in outcome.message
-    scene.clock.tick()
-    assert release(world(scene.vault, scene.clock), ["web1"]).exit is Exit.OK
+    assert outcome.status is Status.FAILED
+    assert outcome.message == "it was not read: its snapshot's directory cannot be opened (errno 2)"
+    assert outcome.remedy.splitlines()[0].startswith("on the storage")
+    assert not scene.vault.context().frozen.now()
     outcome = scene.night()
     assert outcome.status is Status.OK, outcome
     assert isinstance(outcome.result, AuditedHost) and outcome.result.transactions == 2

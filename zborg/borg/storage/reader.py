@@ -44,9 +44,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why there is no answer, for a person."""
+    """Why there is no answer, for a person. `begun` False: nothing of the repository was looked at."""
 
     reason: str
+    begun: bool = True
 
 
 def look_at(storage: Runner, looks: Sequence[Look], seconds: float = _WHOLE_DAY) -> list[News | Unreadable]:
@@ -85,7 +86,8 @@ def parse(output: str, count: int) -> list[News | Unreadable]:
 
 def _answer(lines: Sequence[str]) -> News | Unreadable:
     if lines and lines[-1].startswith("failed "):
-        return Unreadable(_reason(lines[-1].split(" ")[1:]))
+        words = lines[-1].split(" ")[1:]
+        return Unreadable(_reason(words), begun=words[0] != "open")
     if not lines or lines[-1] != "end":
         return Unreadable("the program that reads it ended without an answer")
     try:

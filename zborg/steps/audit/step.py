@@ -19,7 +19,7 @@ from zborg.model.ledger.entries import Anomaly, Audited, Rule
 from zborg.model.ledger.sealed import News
 from zborg.model.ledger.sessions import Purpose
 from zborg.model.results import AuditedHost
-from zborg.model.text.remedy import command, remedy
+from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import counted, moment, size
 from zborg.planning.audit.entry import Looked, entry
 from zborg.planning.audit.rules import Known, judge
@@ -165,17 +165,17 @@ class _Group:
         made = [
             self._entry(case, answer, ids[case.dataset.mountpoint or ""].id)
             for case, answer in seen
-            if not _is_empty(case, answer)
+            if _unseen(case, answer) is None
         ]
-        empty = [_empty(case) for case, answer in seen if _is_empty(case, answer)]
+        unseen = [one for case, answer in seen if (one := _unseen(case, answer))]
         if not made:
-            return empty
+            return unseen
         for audited, _ in made:
             self._freeze(audited)  # first: killed behind this, nothing is rotated that somebody may need
         self.ledger.append([audited for audited, _ in made])
         for audited, _ in made:
             self.run.context.sessions.forget(audited.host, audited.last)
-        return [*empty, *(self._outcome(audited, news) for audited, news in made)]
+        return [*unseen, *(self._outcome(audited, news) for audited, news in made)]
 
     def _look(self, case: _Case, *, whole: bool = False) -> Look:
         place = self.run.context.storage.zfs.contents(case.snapshot, case.dataset.mountpoint or "")
@@ -258,13 +258,21 @@ class _Group:
         return f", which is held now ({tag})"
 
 
-def _is_empty(case: _Case, answer: News | Unreadable) -> bool:
-    """A host that was never backed up: nothing is in its dataset, and nothing ever was."""
-    return case.before is None and isinstance(answer, News) and not answer.version and not answer.files
+def _unseen(case: _Case, answer: News | Unreadable) -> Outcome | None:
+    """Of a repository of which nothing was looked at; None when something was.
 
-
-def _empty(case: _Case) -> Outcome:
-    return Outcome(KIND, case.host.name, Status.SKIPPED, "there is no repository of it yet")
+    A host that was never backed up has nothing in its dataset. A directory that cannot be opened is the
+    machine's fault and no finding about the host.
+    """
+    name = case.host.name
+    if isinstance(answer, Unreadable) and not answer.begun:
+        look = command("ls", "-l", f"{case.dataset.mountpoint}/.zfs/snapshot")
+        return Outcome(
+            KIND, name, Status.FAILED, f"it was not read: {answer.reason}", on("the storage", look)
+        )
+    if case.before is None and isinstance(answer, News) and not answer.version and not answer.files:
+        return Outcome(KIND, name, Status.SKIPPED, "there is no repository of it yet")
+    return None
 
 
 def _is_open(run: StepRun, before: Audited) -> bool:
