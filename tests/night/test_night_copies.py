@@ -29,6 +29,7 @@ def copies(lab: Lab) -> World:
     world = lab.world("copies", "tank/copies", "vault/copies")
     world.write_config(snapshots={"keep": {"last": 1}})
     world.report("init")
+    lab.vault.sh("zfs destroy tank/copies/zborg-ledger")  # one more of these, and never large
     lab.vault.sh(
         f"for one in {' '.join(DATASETS)}; do zfs create -o recordsize=128k tank/copies/$one; "
         "head -c 100000 /dev/urandom >/tank/copies/$one/data; done; "

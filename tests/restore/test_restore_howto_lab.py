@@ -251,7 +251,7 @@ def test_the_server_is_gone(page: Page) -> None:
     vault.sh(f"echo new >/{SOURCE}/web1/new")
     world.report("snapshot")
     assert world.report("replicate")["status"] == "ok"
-    there = guids(page.lab.offsite, ROOT)
+    there = {one: guid for one, guid in guids(page.lab.offsite, ROOT).items() if "ledger" not in one}
     here = guids(vault, f"{SOURCE}/web1")
     assert {f"/web1{name}": guid for name, guid in here.items()} == there and len(there) == 2, "it goes on"
 
