@@ -54,6 +54,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """Behind a worker's last test what other tests share ends as well: a browser, for instance."""
+    if nextitem is None:
+        _guard.on = False
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Code that caught the refusal and went on would pass."""
     result = yield

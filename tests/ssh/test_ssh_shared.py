@@ -41,8 +41,12 @@ def runner(machine: Machine, tmp_path: Path) -> Iterator[SshRunner]:
 
 
 def lives(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    """A process, and none that has ended and waits for its parent. It may end while it is looked at."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 class Talk:
