@@ -104,7 +104,7 @@ def night(vault: Guest, offsite: Guest) -> None:
     hand_out_keys(vault, offsite, hosts)
     shell("vault$ ", "zborg init")
     say("The night: cron runs these")
-    for command in ("backup", "snapshot", "rotate --verbose", "replicate"):
+    for command in ("backup", "snapshot", "audit", "rotate --verbose", "replicate"):
         shell("vault$ ", f"zborg {command}")
     on_guest(offsite, "offsite# ", "zpool scrub -w vault")
     shell("vault$ ", "zborg scrub --start --wait")
