@@ -22,7 +22,11 @@ from tests.harness.machines.agent import Lab as AgentLab
 from tests.harness.machines.host import BackedUpHost
 from tests.harness.machines.keys import KeyPair, make_key
 from tests.harness.machines.reader import Away, Offsite, offsite
-from tests.harness.unit import pytest_runtest_call, pytest_runtest_protocol  # noqa: F401  # found by name
+from tests.harness.unit import (  # noqa: F401  # found by name
+    pytest_runtest_call,
+    pytest_runtest_protocol,
+    pytest_runtest_teardown,
+)
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours
 from tests.harness.worlds.world import World, make_parent, prepare_storage, prepare_target, serve_key_beside

@@ -38,7 +38,15 @@ def test_fixture(listener): pass
 @pytest.mark.unit
 def test_file(tmp_path): (tmp_path / "file").write_text("allowed")
 
-def test_unmarked(): subprocess.run(["true"])
+@pytest.fixture(scope="session")
+def shared():
+    yield
+    socket.socket().close()
+
+def test_unmarked(shared): subprocess.run(["true"])
+
+@pytest.mark.unit
+def test_last(): pass  # what others share ends behind it
 """
 
 
@@ -61,4 +69,5 @@ def test_a_unit_test_that_starts_a_process_or_makes_a_socket_fails(tmp_path: Pat
         "test_fixture": "ERROR",
         "test_file": "PASSED",
         "test_unmarked": "PASSED",
+        "test_last": "PASSED",
     }, done.stdout
