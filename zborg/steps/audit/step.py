@@ -89,8 +89,8 @@ def nightly(run: StepRun) -> Report:
     """The same as a part of the night: where no ledger was begun yet it is left out, with a word."""
     if is_begun(run.context.config) or run.context.config.storage.received:
         return audit(run)
-    missing = NoLedger(str(folder_of(run.context.config)))
-    return run.report([Outcome("step", "audit", Status.SKIPPED, missing.message, missing.remedy)])
+    none = NoLedger(str(folder_of(run.context.config)))
+    return run.report([Outcome("step", "audit", Status.SKIPPED, none.message, none.remedy)])
 
 
 def _newest(run: StepRun) -> dict[str, Snapshot]:
