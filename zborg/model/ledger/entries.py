@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from zborg.model.ledger.sealed import Listing, Log, SealedObject
 from zborg.model.ledger.sessions import Purpose, Session
@@ -19,6 +19,14 @@ from zborg.model.text.units import moment, moment_of
 
 VERSION = 1
 AUDIT, BEGUN, HEALED = "audit", "begun", "healed"
+
+
+class Recorded(Protocol):
+    """What becomes an entry."""
+
+    def line(self) -> str:
+        """The entry, without a line's end; `entry_line` makes it."""
+        ...
 
 
 class Rule(StrEnum):
@@ -78,7 +86,7 @@ class Audited:
 
     def line(self) -> str:
         """The entry, without a line's end."""
-        return _line(
+        return entry_line(
             AUDIT,
             self.at,
             {
@@ -120,15 +128,16 @@ class Entry:
 def begun(at: datetime, origin: str, because: str, before: tuple[int, str] | None = None) -> str:
     """The first line of a ledger: why it begins, and the size and root of the one before that was broken."""
     table: dict[str, Any] = {"origin": origin, "because": because}
-    return _line(BEGUN, at, table | ({"before": list(before)} if before else {}))
+    return entry_line(BEGUN, at, table | ({"before": list(before)} if before else {}))
 
 
 def healed(at: datetime, torn: int) -> str:
     """So many bytes of a line whose writer was killed were removed."""
-    return _line(HEALED, at, {"bytes": torn})
+    return entry_line(HEALED, at, {"bytes": torn})
 
 
-def _line(kind: str, at: datetime, table: Mapping[str, Any]) -> str:
+def entry_line(kind: str, at: datetime, table: Mapping[str, Any]) -> str:
+    """Every entry begins with the version of the form, its kind and its time."""
     head = {"v": VERSION, "kind": kind, "at": moment(at)}
     return json.dumps(head | dict(table), separators=(",", ":"), ensure_ascii=True)
 

@@ -16,7 +16,7 @@ from zborg import atomic
 from zborg.errors import Damage
 from zborg.model import Clock
 from zborg.model.ledger import entries
-from zborg.model.ledger.entries import AUDIT, Audited
+from zborg.model.ledger.entries import AUDIT, Audited, Recorded
 from zborg.model.ledger.merkle import Frontier, leaf_hash
 from zborg.model.ledger.note import Checkpoint, Note, signed
 from zborg.model.text.remedy import command, remedy
@@ -46,10 +46,10 @@ class Ledger:
         self._directory, self._files, self._key, self._clock = directory, files, key, clock
         self.notices: list[str] = []  # what was healed or begun anew, for a report
 
-    def append(self, audits: Sequence[Audited]) -> Checkpoint:
+    def append(self, added: Sequence[Recorded]) -> Checkpoint:
         """Add entries and a checkpoint over all. Raises ZborgError; nothing counts that has no checkpoint."""
         known, first = self._opened()
-        lines = [*first, *(one.line() for one in audits)]
+        lines = [*first, *(one.line() for one in added)]
         whole = known.with_lines(lines)
         checkpoint = Checkpoint(self._key.public.name, whole.tree.size, whole.tree.root)
         note = signed(checkpoint, self._key.public, self._key.sign)
