@@ -218,6 +218,16 @@ def test_more_strays_than_are_named_are_counted() -> None:
     assert found(seen)[1] == (Rule.STRAY, "39 files more that are no files of a repository")
 
 
+def test_more_findings_than_are_named_are_one_with_the_last_transaction() -> None:
+    """So that approving those that are named is not approving the others."""
+    many = [transaction(number, deletes=5) for number in range(9, 69, 2)]
+    covering = replace(BACKUP, last=None)
+    found_ = judge(news(*many), Known(BEFORE, (covering,), {}, NOW))
+    assert len(found_) == 21
+    assert found_[19].transaction == 47 and found_[20].transaction == 67
+    assert found_[20].message.startswith("10 more findings, the next: 5 objects deleted in transaction 49")
+
+
 def test_an_empty_log_of_before_cannot_have_been_rewritten() -> None:
     assert rules(news(log=Log(10, "e" * 64, "")), before=replace(BEFORE, log=Log(0, "", ""))) == []
 

@@ -133,7 +133,7 @@ class Repository:
         }
         descriptor = os.open(self.home, os.O_RDONLY)
         try:
-            lines = list(reading.Reader(task, None, segments).lines(descriptor))
+            lines = list(reading.Reader(task, {"wall": None, "segments": segments}).lines(descriptor))
         finally:
             os.close(descriptor)
         (news,) = parse("\n".join(f"0 {line}" for line in [*lines, "end"]), 1)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.steps import backup, rotate, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, shown, snapnames, world
 from zborg.errors import Exit
-from zborg.model import Policy, Report, State, Status
+from zborg.model import Outcome, Policy, Report, State, Status
+from zborg.model.results import HostBackup
+from zborg.state.history import History
 from zborg.steps.context import Context
 
 
@@ -92,6 +96,31 @@ def test_archives_that_a_host_makes_up_push_no_snapshot_out(vault: LocalVault, c
     assert good in snapnames(vault, "tank/borg/web1")
     listed = archives_of_oldest(vault, host)
     assert archive in listed
+
+
+def test_a_night_far_from_usual_is_a_warning_and_freezes_where_it_is_asked_to(
+    vault: LocalVault, clock: Hours
+) -> None:
+    host, vault.keep = filled(vault, 9), Policy(daily=3)
+    history = History(vault.state / "history.db")
+    for day in range(12):
+        at = clock.now + timedelta(days=day)
+        made = HostBackup(files=11, original_bytes=2000, compressed_bytes=900, new_bytes=500, seconds=1.0)
+        outcome = Outcome("host", "web1", Status.OK, "", result=made)
+        run = f"20260212T1449{day:02}Z-0001"
+        history.record(Report("backup", run, "test", at, at, Status.OK, Exit.OK, (outcome,)))
+    clock.tick(24 * 12)
+    assert of(night(vault, clock), "web1").status is Status.OK
+    (host.data / "encrypted").write_bytes(os.urandom(400 << 20))
+    outcome = of(night(vault, clock), "web1")
+    assert outcome.status is Status.WARNING
+    assert outcome.message.startswith("it added 400.") and "(usually 0 bytes to 256." in outcome.message
+    assert "but it added 400." in shown(vault, clock, "web1").message
+    assert vault.context().frozen.now() == {}
+    vault.backup["freeze_on_anomaly"] = True
+    (host.data / "encrypted").write_bytes(os.urandom(700 << 20))
+    assert of(night(vault, clock), "web1").status is Status.WARNING
+    assert vault.context().frozen.now()["web1"].reason.startswith("unusual: it added 700.")
 
 
 def archives_of_oldest(vault: LocalVault, host: BackedUpHost) -> list[str]:

@@ -96,6 +96,69 @@ def ledger(stage: Stage) -> None:
     stage.zborg("ledger", "show", "--all")
 
 
+@scenes
+def compact(stage: Stage) -> None:
+    """No ledger, nothing to free, a host that deletes, an approval, and what is held behind it."""
+    stage.hosts({"web1": Play(), "web2": Play()})
+    stage.waits = True
+    stage.config("web1", "web2", "nobody")
+    stage.zborg("compact")
+    stage.zborg("init", shown=False)
+    stage.zborg("compact")
+    stage.night()
+    stage.zborg("compact", "--json")
+    stage.zborg("status")
+    committed(stage, "web1", 8, put(key(1), b"n" * 9000), put(MANIFEST, b"m" * 500))
+    committed(stage, "web1", 10, delete(key(1)), delete(MANIFEST), put(MANIFEST, b"m" * 400))
+    stage.zborg("compact", "web1")
+    stage.zborg("backup", shown=False)
+    stage.zborg("snapshot", shown=False)
+    stage.zborg("audit", shown=False)
+    stage.zborg("compact", "web1")
+    stage.zborg("compact")
+    stage.zborg("compact", "web1", "--approve", "7")
+    stage.zborg("compact", "--approve", "8")
+    stage.zborg("rotate", "--release", "web1", shown=False)
+    stage.zborg("backup", shown=False)
+    stage.zborg("snapshot", shown=False)
+    stage.zborg("audit", shown=False)
+    stage.zborg("compact", "web1", "--approve", "8", "--approve", "10", "--dry-run")
+    stage.zborg("compact", "web1", "--approve", "8", "--approve", "10", "--json")
+    stage.zborg("compact", "web1")
+    stage.zborg("ledger", "show", "web1")
+    stage.zborg("holds", "list")
+    stage.zborg("status")
+    stage.zborg("snapshot", shown=False)
+    stage.zborg("audit", "web1")
+    stage.shows_runs("compact")
+
+
+@scenes
+def undelete(stage: Stage) -> None:
+    """Nothing to undo, a host that deletes, and the last clean point again."""
+    stage.hosts({"web1": Play(), "web2": Play()})
+    stage.waits = True
+    stage.zborg("undelete", "web1")
+    stage.zborg("init", shown=False)
+    stage.night()
+    stage.zborg("undelete", "web1")
+    stage.zborg("undelete", "web9")
+    committed(stage, "web1", 8, delete(key(1)), delete(MANIFEST), put(MANIFEST, b"m" * 400))
+    stage.zborg("snapshot", shown=False)
+    stage.zborg("audit", shown=False)
+    stage.zborg("undelete", "web1", "--at", "zborg_nope")
+    stage.zborg("undelete", "web1", "--dry-run")
+    stage.zborg("undelete", "web1")
+    stage.zborg("holds", "list")
+    stage.zborg("ledger", "show", "web1")
+    stage.zborg("rotate", "--release", "web1", shown=False)
+    committed(stage, "web1", 12, delete(key(1)), delete(MANIFEST), put(MANIFEST, b"m" * 400))
+    stage.zborg("snapshot", shown=False)
+    stage.zborg("audit", shown=False)
+    stage.zborg("undelete", "web1", "--json")
+    stage.shows_runs("undelete")
+
+
 @pytest.mark.parametrize("name", scenes)
 def test_it_reads_like_its_golden_file(name: str) -> None:
     with staged() as stage:

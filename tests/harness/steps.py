@@ -11,6 +11,7 @@ from zborg.model.enrolment import Entry
 from zborg.model.enrolment import Request as Enrolment
 from zborg.steps.audit import step as auditing
 from zborg.steps.backup import step as backups
+from zborg.steps.compact import step as compaction
 from zborg.steps.context import Context, StepRun, begin
 from zborg.steps.hosts import enrol, overview, remove
 from zborg.steps.hosts import rotate_key as keys
@@ -28,6 +29,7 @@ from zborg.steps.rotate import step as rotation
 from zborg.steps.scrub import Request as Scrubbing
 from zborg.steps.scrub import scrub as _scrub
 from zborg.steps.snapshot import snapshot as _snapshot
+from zborg.steps.undelete import step as undeleting
 
 Request = backups.Request
 P = ParamSpec("P")
@@ -43,6 +45,21 @@ def snapshot(context: Context, *, label: str | None = None, dry_run: bool = Fals
 
 def audit(context: Context, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
     return auditing.audit(begin(context, "audit", dry_run=dry_run), names)
+
+
+def compact(
+    context: Context,
+    names: Sequence[str] = (),
+    approve: Sequence[int] = (),
+    *,
+    dry_run: bool = False,
+) -> Report:
+    request = compaction.Request(names, approve)
+    return compaction.compact(begin(context, "compact", dry_run=dry_run), request)
+
+
+def undelete(context: Context, host: str, at: str = "", *, dry_run: bool = False) -> Report:
+    return undeleting.undelete(begin(context, "undelete", dry_run=dry_run), undeleting.Request(host, at))
 
 
 def rotate(context: Context, *, dry_run: bool = False) -> Report:

@@ -218,6 +218,9 @@ class Failing:
     def forced(self, host: Host, lines: Lines, *, adopt: Adopt | None = None) -> int:
         return self._real.forced(host, lines, adopt=adopt)
 
+    def compact(self, name: str, lines: Lines, *, timeout: float, adopt: Adopt | None = None) -> int:
+        return self._real.compact(name, lines, timeout=timeout, adopt=adopt)
+
 
 def failing(site: Site, verb: str) -> Context:
     context = site.context()

@@ -51,6 +51,8 @@ _COMMANDS = {
     "backup": "backup.backup",
     "snapshot": "snapshot.snapshot",
     "audit": "audit.audit.audit",
+    "compact": "audit.compact.compact",
+    "undelete": "audit.undelete.undelete",
     "rotate": "rotate.rotate",
     "replicate": "replicate.replicate",
     "scrub": "scrub.scrub",

@@ -59,6 +59,9 @@ class Config:
     custodians: tuple[str, ...] = ()  # age's public keys, for whom a new host's key is sealed
     notify: Notify = field(default_factory=Notify)
     metrics: Path | None = None  # the textfile for node_exporter
+    compact_every: int = 0  # seconds between two compactions of a repository; 0: only when asked to
+    quarantine: int = 14 * 86400  # seconds for which the snapshot before a compaction is held
+    freeze_on_anomaly: bool = False  # a night that is far from usual keeps the host's snapshots
     window: int = 0  # seconds after which a night goes on without the hosts still at work, 0 never
 
 
@@ -184,6 +187,9 @@ def _build(raw: Raw, path: Path) -> Config:
         retries=raw.backup.retries,
         jitter=raw.backup.jitter,
         prune_every=raw.backup.prune_every,
+        compact_every=raw.backup.compact_every,
+        quarantine=raw.backup.quarantine,
+        freeze_on_anomaly=raw.backup.freeze_on_anomaly,
         keep=Policy(
             last=k.last,
             hourly=k.hourly,

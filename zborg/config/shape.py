@@ -75,6 +75,9 @@ class RawBackup:
     retries: int = 2
     jitter: Duration = Duration(0)
     prune_every: Duration = Duration(7 * 86400)
+    compact_every: Duration = Duration(7 * 86400)
+    quarantine: Duration = Duration(14 * 86400)
+    freeze_on_anomaly: bool = False
     tunnel: TunnelKind = TunnelKind("stdio")
 
 

@@ -7,6 +7,7 @@
 #
 #   serve NAME [require]      borg serve, append-only, for the repository ROOT/NAME
 #   read RUN NAME [require]   the same for SCRATCH/RUN/NAME, a clone that zborg made to read from
+#   compact NAME [require]    borg compact for ROOT/NAME: zborg asks for it once audit found nothing but prunes
 #
 # With "require" nothing is served without a wall. The wall is wall.py, installed as zborg-wall.py beside this file;
 # the first line on stderr says what stands.
@@ -43,10 +44,12 @@ case $COMMAND in *[!A-Za-z0-9\ -]*) refuse "a character that no command of ours 
 set -- $COMMAND
 case ${1-}:$# in
 serve:2 | serve:3) parent=$root name=$2 need=${3-} ;;
+compact:2 | compact:3) parent=$root name=$2 need=${3-} ;;
 read:3 | read:4) parent=$scratch/$2 name=$3 need=${4-} && is_run "$2" ;;
 *) false ;;
-esac || refuse "neither serve NAME nor read RUN NAME"
-case $need in '' | require) ;; *) refuse "neither serve NAME nor read RUN NAME" ;; esac
+esac || refuse "neither serve NAME nor read RUN NAME nor compact NAME"
+verb=$1
+case $need in '' | require) ;; *) refuse "neither serve NAME nor read RUN NAME nor compact NAME" ;; esac
 is_name "$name" || refuse "not a repository name"
 # A missing or unmounted dataset must not become a new repository on the disk below it.
 if [ ! -d "$parent/$name" ] || [ -L "$parent/$name" ]; then refuse E_NO_DIRECTORY "$parent/$name is not a directory"; fi
@@ -63,7 +66,10 @@ export BORG_HOST_ID="server:$name" BORG_BASE_DIR=/nonexistent BORG_SELFTEST=disa
 limit -c 0
 limit -v 4194304
 limit -t 86400
-set -- "$borg" serve --append-only --restrict-to-repository "$parent/$name"
+case $verb in
+compact) set -- "$borg" compact --log-json --progress "$parent/$name" ;;
+*) set -- "$borg" serve --append-only --restrict-to-repository "$parent/$name" ;;
+esac
 python=/usr/bin/python3
 [ -x "$python" ] || python=/usr/local/bin/python3
 if [ -e /proc/self/setgroups ] && [ -x "$python" ]; then # Linux
@@ -72,7 +78,7 @@ if [ -e /proc/self/setgroups ] && [ -x "$python" ]; then # Linux
         exec "$python" -I -S "${0%/*}/zborg-wall.py" "$parent/$name" "$own" "$need" "$@"
 fi
 [ "$own" ] || [ ! "$need" ] || refuse E_NO_WALL "no wall can stand here, and wall = \"require\" asks for one"
-# borg serve speaks on stdin and stdout alone. Where an ordinary user may have a network of its own, it gets an empty one.
+# borg speaks on stdin, stdout and stderr alone. Where an ordinary user may have a network of its own, it gets an empty one.
 network=network
 ! unshare --map-current-user --net true 2>/dev/null || {
     network=no-network

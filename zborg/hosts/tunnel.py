@@ -115,17 +115,7 @@ class SshTunnel:
     def try_serve(self, name: str) -> Wall | None:
         """`borg serve` ends well when its input ends. See model.Tunnel."""
         output: list[str] = []
-        self._walls.pop(name, None)
-
-        def listen(_: str, new: Sequence[str]) -> None:
-            output.extend(line for line in new if not self._is_report(name, line))
-
-        null = os.open(os.devnull, os.O_RDWR)
-        try:
-            child = self._serve(f"serve {name}", null, null)
-        finally:
-            os.close(null)
-        status = pump({"serve": child}, listen, timeout=_ASKING)["serve"]
+        child, status = self._alone(f"serve {name}", name, output.extend, timeout=_ASKING)
         if status and self._storage:
             words = child.connection.text if status == REFUSED else "\n".join(output)
             raise explain("zborg.storage", self._storage, status, words)
@@ -133,6 +123,39 @@ class SshTunnel:
             words = without_codes("\n".join(output[-_KEPT:]))
             raise CommandFailed(child.argv[:1], status, words, "borg serve cannot be started")
         return self._walls.get(name)
+
+    def compact(self, name: str, lines: Lines, *, timeout: float, adopt: Adopt | None = None) -> int:
+        """See model.Tunnel."""
+
+        def listen(new: Sequence[str]) -> None:
+            lines(Speaker.STORAGE, new)
+
+        child, status = self._alone(f"compact {name}", name, listen, timeout=timeout, adopt=adopt)
+        if status == REFUSED and self._storage:
+            raise explain("zborg.storage", self._storage, status, child.connection.text)
+        return status
+
+    def _alone(
+        self,
+        command: str,
+        name: str,
+        listen: Callable[[Sequence[str]], None],
+        *,
+        timeout: float,
+        adopt: Adopt | None = None,
+    ) -> tuple[Child, int]:
+        """A command of serve.sh's that no host is connected to."""
+        self._walls.pop(name, None)
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            child = self._serve(command, null, null)
+        finally:
+            os.close(null)
+
+        def heard(_: str, new: Sequence[str]) -> None:
+            listen([line for line in new if not self._is_report(name, line)])
+
+        return child, pump({"serve": child}, heard, timeout=timeout, adopt=adopt)["serve"]
 
     def _is_report(self, name: str, line: str) -> bool:
         """Only the first such line is serve.sh's own: a host may write others, once borg has begun."""

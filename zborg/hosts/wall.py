@@ -154,9 +154,27 @@ def read_only(home: str) -> bool:
     return True
 
 
+def read_and_write(home: str, source: str) -> bool:
+    """The same for a process that also writes below `home`, and reads below `source`."""
+    abi = landlock_abi()
+    if abi < 1:
+        return False
+    ruleset = _ruleset(abi)
+    mask = _handled(abi)
+    _allow(ruleset, home, _REPOSITORY & mask)
+    _allow(ruleset, source, _READ | _LIST)
+    _restrict(ruleset)
+    return True
+
+
+def _handled(abi: int) -> int:
+    """What this version knows, up to ABI 3."""
+    return _HANDLED & ((1 << (12 + min(abi, LEAST_ABI))) - 1)
+
+
 def _ruleset(abi: int) -> int:
     """One that allows nothing yet."""
-    handled = _HANDLED & ((1 << (12 + min(abi, LEAST_ABI))) - 1) | (_IOCTL if abi >= 5 else 0)
+    handled = _handled(abi) | (_IOCTL if abi >= 5 else 0)
     attributes = struct.pack("QQQ", handled, 3, 3)  # TCP both ways; abstract sockets and signals
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
     return _checked(_libc.syscall(_CREATE, attributes, ctypes.c_size_t(size), 0))

@@ -446,6 +446,37 @@ class AuditedHost(Result):
     last_clean: str = ""  # the last snapshot without a finding, dataset@name; only beside findings
 
 
+class CompactedHost(Result):
+    """A host in `compact`. Sizes are bytes."""
+
+    before: str = ""  # the snapshot before it, the part after the @
+    after: str = ""  # the one behind it
+    bytes: int = 0  # of the whole repository
+    freed: int = 0
+    gain: int = 0  # what it could give back, where nothing was done
+    held_until: datetime | None = None  # when the quarantine of the snapshot before ends
+
+
+class Compactions(Result):
+    """All repositories in `compact`. Sizes are bytes."""
+
+    held: int = 0  # snapshots whose quarantine has not ended
+    held_until: datetime | None = None  # when the last of these ends
+    freed: int = 0  # by the last compaction of each
+    gain: int = 0  # what was found and not worth it yet
+
+
+class UndeletedHost(Result):
+    """A host in `undelete`: its repository is again what it was in an earlier snapshot."""
+
+    snapshot: str = ""  # of what it is now, the part after the @
+    transaction: int = 0  # its last one now
+    copied: int = 0  # files that came out of the earlier snapshot
+    bytes: int = 0  # of these
+    removed: int = 0  # files that were written since
+    set_aside: str = ""  # what it was before, dataset@name, which is held
+
+
 class LedgerState(Result):
     """The ledger in `ledger check` and `ledger export`."""
 

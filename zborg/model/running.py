@@ -110,6 +110,12 @@ class Tunnel(Protocol):
     def wall(self, name: str) -> Wall | None:
         """What stood around the last `borg serve` of this host in this process; None when it is not known."""
 
+    def compact(self, name: str, lines: Lines, *, timeout: float, adopt: Adopt | None = None) -> int:
+        """Run `borg compact` for a host's repository behind the wall, on the storage; returns its status.
+
+        Every line that it writes goes to `lines`. Raises Unreachable, TimedOut, Interrupted.
+        """
+
     def bring(self, storage: Runner) -> tuple[str, ...]:
         """Write this version's serving files if the storage is another machine; the paths written."""
 

@@ -13,6 +13,7 @@ from zborg.model import Outcome, Report, Status
 from zborg.model.results import SnapshotTaken
 from zborg.steps.audit.step import nightly
 from zborg.steps.backup.step import Backup, Request
+from zborg.steps.compact import step as compaction
 from zborg.steps.context import StepRun, outcome_of
 from zborg.steps.inventory import vanished
 from zborg.steps.replicate.step import replicate
@@ -45,6 +46,7 @@ def night(run: StepRun, *, allow_partial: bool = False) -> Report:
         "backup": lambda: _backup(run, Request(allow_partial=allow_partial), work),
         "snapshot": lambda: snapshot(run.part("snapshot")),
         "audit": lambda: nightly(run.part("audit")),
+        "compact": lambda: compaction.nightly(run.part("compact")),
         "rotate": lambda: rotate(run.part("rotate")),
         "replicate": lambda: replicate(run.part("replicate")),
         "scrub": lambda: scrub(run.part("scrub")),

@@ -46,7 +46,7 @@ class _Facts:
     latest: Mapping[str, Snapshot]
     states: Mapping[str, State | None]
     transactions: Mapping[str, int]
-    recorded: datetime | None = None  # the time in the name of the ledger's own newest snapshot
+    alone: frozenset[datetime] = frozenset()  # the times in the names of snapshots of one dataset alone
 
 
 @recording
@@ -80,25 +80,25 @@ def _gather(run: StepRun) -> _Facts:
     datasets = context.storage.zfs.datasets(storage.dataset)
     if not datasets:
         raise missing(context.storage.zfs, storage.dataset, "", "zborg init")
-    # Of all datasets: somebody may have destroyed the root's own, which hold nothing. Not of the ledger, of
-    # which audit takes snapshots of its own.
+    # Of all datasets: somebody may have destroyed the root's own, which hold nothing. Not those of one
+    # dataset alone, which audit and compact take: they have no run.
     found = context.storage.zfs.snapshots(storage.dataset)
-    ours = [s for s in found if s.name and s.dataset != storage.ledger]
+    ours = [s for s in found if s.name and P_RUN in s.properties]
     newest = max(ours, key=lambda s: s.createtxg, default=None)
     since = newest.name.at if newest and newest.name else None
     last = {s.dataset: s for s in found}  # oldest first
     latest = {name: s for name, s in last.items() if newest and s.snapname == newest.snapname}
     committed = _transactions(context, datasets)
     marked_busy = {name for name, one in latest.items() if one.state is State.BUSY}
-    recorded = max((s.name.at for s in found if s.name and s.dataset == storage.ledger), default=None)
+    alone = {s.name.at for s in found if s.name and P_RUN not in s.properties}
     states = _states(context, since, committed, marked_busy)
-    return _Facts(datasets, newest, latest, states, committed, recorded)
+    return _Facts(datasets, newest, latest, states, committed, frozenset(alone))
 
 
 def _name(run: StepRun, facts: _Facts) -> SnapshotName:
-    """Of now; a second later if audit gave the ledger's own snapshot this very name."""
+    """Of now; a second later if a dataset has a snapshot of its own with this very name."""
     name = SnapshotName.of(run.started)
-    if name.at == facts.recorded:
+    if name.at in facts.alone:
         cancelled.wait(1.0)
         name = SnapshotName.of(run.context.clock())
     return name

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.harness.machines.borgs import borg_of
 from tests.harness.machines.host import BackedUpHost
 from tests.harness.machines.hostile.rpc import Rpc
-from tests.harness.steps import audit, backup, begin_ledger, snapshot
+from tests.harness.steps import audit, backup, begin_ledger, compact, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.borg.storage.repository import last_transactions
@@ -58,6 +58,43 @@ class AuditedVault:
         made = self.backed_up()
         assert made.status.good, made
         return self.audited()
+
+    def pruned(self, keep: int = 1) -> Outcome:
+        """A good backup of other data, and the host prunes behind it; what audit says of both."""
+        for path in self.host.data.glob("file*"):
+            path.write_bytes(os.urandom(path.stat().st_size))
+        conf = self.host.confdir / "agent.conf"
+        usual = conf.read_text()
+        conf.write_text(f"{usual}keep_last = {keep}\n")
+        self.vault.backup["prune_every"] = 1
+        made = self.backed_up()
+        self.vault.backup["prune_every"] = 0
+        conf.write_text(usual)
+        assert "pruned" in made.data, made
+        return self.audited()
+
+    def compacted(self, *approve: int) -> Outcome:
+        """By name, so whatever can be freed is."""
+        self.clock.tick()
+        return of(compact(world(self.vault, self.clock), ["web1"], approve), "web1")
+
+    @property
+    def size(self) -> int:
+        """Bytes of its segments."""
+        return sum(path.stat().st_size for path in self.home.glob("data/*/*"))
+
+    def archives(self) -> list[str]:
+        """As the host sees them, all of them extracted to the end."""
+        lines = self.borg("list", "--short", "ssh://web1/./web1").splitlines()
+        names = [line.removeprefix("= ") for line in lines if line.startswith("= web1-")]
+        for name in names:
+            self.borg("extract", "--dry-run", f"ssh://web1/./web1::{name}")
+        return names
+
+    def checks(self) -> bool:
+        """Whether borg finds the repository whole, with a key that reads all of it."""
+        self.borg("check", "--verify-data", "ssh://web1/./web1")
+        return True
 
     @contextmanager
     def served(self, purpose: Purpose = Purpose.BACKUP) -> Iterator[None]:

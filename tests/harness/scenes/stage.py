@@ -73,6 +73,7 @@ class Stage:
     plays: dict[str, Play]
     text: str = ""
     columns: int = 80
+    waits: bool = False  # whether a wait takes its time by the clock, too
     tunnel: PlayedTunnel = field(init=False)
     key: str = field(init=False)  # the public part of the server's, made anew for each scene
 
@@ -178,6 +179,11 @@ class Stage:
 
     # --- what is done ---
 
+    def _wait(self, seconds: float) -> bool:
+        if self.waits:
+            self.clock.tick(minutes=seconds / 60)
+        return cancelled.is_set()
+
     def zborg(self, *words: str, tick: bool = True, stdin: str = "", shown: bool = True) -> int:
         """Run a command; what it printed is added to the transcript. A minute goes by after it."""
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
@@ -189,7 +195,7 @@ class Stage:
             patch.setenv("COLUMNS", str(self.columns))
             patch.setattr(os, "urandom", Numbers(os.urandom))
             patch.setattr(random, "random", lambda: 0.5)
-            patch.setattr(cancelled, "wait", lambda _: cancelled.is_set())
+            patch.setattr(cancelled, "wait", self._wait)
             patch.setattr(
                 sys.modules["__main__"], "__package__", None, raising=False
             )  # or usage names pytest

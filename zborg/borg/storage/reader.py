@@ -15,11 +15,22 @@ from typing import Any
 
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Runner
-from zborg.model.ledger.sealed import Listing, Log, Malformed, News, SealedObject, Stray, Transaction
+from zborg.model.ledger.sealed import (
+    Listing,
+    Living,
+    Log,
+    Lost,
+    Malformed,
+    News,
+    SealedObject,
+    Stray,
+    Transaction,
+)
 from zborg.model.text.remedy import command, on
 
 _HERE = Path(__file__).parent
 _WALL = _HERE.parents[1] / "hosts" / "wall.py"  # its text: what is confined there is confined here
+_MODULES = (_WALL, _HERE / "segments.py", _HERE / "living.py")
 _WHOLE_DAY = 86400.0  # seconds; a first look reads the whole repository
 _STARTING = 60.0
 _NOT_FOUND = 127
@@ -40,6 +51,7 @@ class Look:
     prior: int = -1  # the one before it
     log: int = 0  # bytes of the list of commits
     since: float = 0.0  # seconds since 1970; a sealed object that changed later is read again
+    lost: tuple[int, ...] | None = None  # transactions whose deletes are weighed; None: not what is alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,7 @@ def look_at(storage: Runner, looks: Sequence[Look], seconds: float = _WHOLE_DAY)
     """
     if not looks:
         return []
-    modules = {path.stem: path.read_text(encoding="utf-8") for path in (_WALL, _HERE / "segments.py")}
+    modules = {path.stem: path.read_text(encoding="utf-8") for path in _MODULES}
     asked = {"modules": modules, "seconds": seconds, "homes": [_asked(one) for one in looks]}
     argv = ["python3", "-I", "-S", "-c", (_HERE / "reading.py").read_text(encoding="utf-8")]
     try:
@@ -71,7 +83,7 @@ def look_at(storage: Runner, looks: Sequence[Look], seconds: float = _WHOLE_DAY)
 
 
 def _asked(look: Look) -> Mapping[str, Any]:
-    return {name: getattr(look, name) for name in ("path", "after", "prior", "log", "since")}
+    return {name: getattr(look, name) for name in ("path", "after", "prior", "log", "since", "lost")}
 
 
 def parse(output: str, count: int) -> list[News | Unreadable]:
@@ -117,6 +129,8 @@ _PARTS: dict[str, Callable[[News, Sequence[str]], News]] = {
     "last": lambda news, words: replace(news, last=_number(words[0]), prior=_number(words[1])),
     "total": lambda news, words: replace(news, files=_number(words[0]), bytes=_number(words[1])),
     "strays": lambda news, words: replace(news, stray_count=_number(words[0])),
+    "living": lambda news, words: replace(news, living=_living(words)),
+    "gain": lambda news, words: replace(news, living=_with_gain(news.living, words)),
 }
 
 
@@ -140,6 +154,7 @@ def _news(lines: Iterable[str]) -> News:
         transactions=tuple(many["transaction"]),
         strays=(*many["stray"], *many["huge"]),
         malformed=tuple(many["broken"]),
+        living=news.living and replace(news.living, lost=tuple(many["lost"])),
     )
 
 
@@ -149,6 +164,7 @@ _MANY: dict[str, Callable[[Sequence[str]], Any]] = {
     "transaction": lambda words: _transaction(words),
     "stray": lambda words: _stray(words, huge=False),
     "huge": lambda words: _stray(words, huge=True),
+    "lost": lambda words: Lost(_number(words[0]), _number(words[1]), _number(words[2])),
     "broken": lambda words: Malformed(_name(words[0]), _number(words[1]), words[2][:20]),
 }
 
@@ -181,6 +197,16 @@ def _log(words: Sequence[str]) -> Log:
 
 def _listing(words: Sequence[str]) -> Listing:
     return Listing(_number(words[0]), _number(words[1]), _digest(words[2]))
+
+
+def _living(words: Sequence[str]) -> Living:
+    return Living(_number(words[0]), _number(words[1]), _digest(words[2]), _number(words[3]))
+
+
+def _with_gain(living: Living | None, words: Sequence[str]) -> Living:
+    if living is None:
+        raise ValueError("what is alive comes first")
+    return replace(living, gain=_number(words[0]), copied=_number(words[1]))
 
 
 def _object(words: Sequence[str]) -> SealedObject:

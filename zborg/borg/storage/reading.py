@@ -2,10 +2,10 @@
 
     python3 -I -S -c TEXT
 
-On stdin is JSON: {"modules": the texts of wall.py and segments.py, "seconds": for each home, "homes":
-[{"path": a snapshot's directory, "after", "prior": transactions, "log": bytes, "since": seconds since 1970,
-"budget": bytes}, ...]}. On stdout come lines of ASCII, each with the number of its home first; the last of
-each home is `end`, or `failed` and why.
+On stdin is JSON: {"modules": the texts of wall.py, segments.py and living.py, "seconds": for each home,
+"homes": [{"path": a snapshot's directory, "after", "prior": transactions, "log": bytes, "since": seconds
+since 1970, "lost": transactions, or null when what is alive is not asked for}, ...]}. On stdout come lines of
+ASCII, each with the number of its home first; the last of each home is `end`, or `failed` and why.
 
 All that is read may have been made by a hostile host. So each home is read in a process of its own, as the
 user whose files they are, which may read below that directory and nothing else (Landlock, where the kernel
@@ -47,9 +47,9 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def main() -> None:
     """One home after the other."""
     asked = json.load(sys.stdin)
-    wall, segments = (loaded(name, asked["modules"][name]) for name in ("wall", "segments"))
+    modules = {name: loaded(name, text) for name, text in asked["modules"].items()}
     for number, task in enumerate(asked["homes"]):
-        relay(number, Reader(task, wall, segments), float(asked["seconds"]))
+        relay(number, Reader(task, modules), float(asked["seconds"]))
         sys.stdout.flush()
 
 
@@ -129,8 +129,9 @@ def _give_up(home: int) -> None:
 class Reader:
     """Reads one home. `task` is what was asked of it."""
 
-    def __init__(self, task: dict[str, Any], wall: Any, segments: Any) -> None:
-        self.task, self._wall, self._segments = task, wall, segments
+    def __init__(self, task: dict[str, Any], modules: dict[str, Any]) -> None:
+        self.task, self._modules = task, modules
+        self._wall, self._segments = modules["wall"], modules["segments"]
 
     def child(self, home: int, writing: int) -> int:
         """The whole work of the process; returns its exit status, 0 when all was read."""
@@ -184,6 +185,9 @@ class Reader:
         if work.deletes and after >= 0:
             work.explain((one, data.open(one)) for one in data.between(int(self.task["prior"]), last))
         yield from work.transactions()
+        if self.task.get("lost") is not None:
+            living = self._modules["living"].Living
+            yield from living(data, self._segments, last, list(map(int, self.task["lost"]))).lines()
         yield from (f"broken {line}" for line in work.broken[:_MOST_SHOWN])
 
 
@@ -339,6 +343,9 @@ class Data:
 
     def name(self, segment: int) -> str:
         return f"{segment // self._per}/{segment}"
+
+    def size(self, segment: int) -> int:
+        return self._sizes[segment]
 
     def open(self, segment: int) -> IO[bytes]:
         number = os.open(str(segment), _FILE, dir_fd=self._folders[segment // self._per])

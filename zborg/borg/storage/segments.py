@@ -1,5 +1,4 @@
 """Segments of a borg repository, read without its key: a part of reading.py, which is given this text.
-text.
 
 The form is that of borg 1.1 to 1.4 (docs/internals/data-structures of borg 1.4): a segment is BORG_SEG and
 entries of CRC-32, size (both 32 bits, little-endian) and tag (0 PUT, 1 DELETE, 2 COMMIT); PUT and DELETE go
@@ -21,7 +20,8 @@ from typing import IO
 
 _MAGIC = b"BORG_SEG"
 _HEADER, _REST = struct.Struct("<IIB"), struct.Struct("<IB")
-_PUT, _DELETE, _COMMIT = 0, 1, 2
+PUT, COMMIT = 0, 2
+_PUT, _DELETE, _COMMIT = PUT, 1, COMMIT
 _ID = 32
 _MANIFEST = bytes(_ID)
 _COMMITTED = _HEADER.pack(zlib.crc32(_REST.pack(9, _COMMIT)), 9, _COMMIT)
@@ -151,20 +151,21 @@ def _puts(
     count = 0
     for segment, file in segments:
         with file:
-            for offset, size, tag, key in _headers(file):
+            for _, offset, size, tag, key in headers(file):
                 if tag == _PUT and key in wanted and count < _MOST_DELETES:
                     found.setdefault(key, []).append((segment, offset, size))
                     count += 1
     return found
 
 
-def _headers(file: IO[bytes]) -> Iterator[tuple[int, int, int, bytes]]:
+def headers(file: IO[bytes]) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """Checksum, offset, size, tag and id of each entry; up to one that cannot be."""
     offset, number = len(_MAGIC), file.fileno()
     while len(header := os.pread(number, _HEADER.size + _ID, offset)) >= _HEADER.size:
-        _, size, tag = _HEADER.unpack(header[: _HEADER.size])
+        crc, size, tag = _HEADER.unpack(header[: _HEADER.size])
         if size < _HEADER.size:
             return
-        yield offset, size, tag, header[_HEADER.size :]
+        yield crc, offset, size, tag, header[_HEADER.size :]
         offset += size
 
 

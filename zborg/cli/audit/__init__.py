@@ -1,1 +1,1 @@
-"""zborg audit, and the ledger that it writes."""
+"""zborg audit, the ledger that it writes, and what builds on both."""

@@ -55,6 +55,7 @@ class Anomaly:
 
     rule: Rule
     message: str
+    transaction: int | None = None  # that did it, where one did
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Audited:
                 "deletes": self.deletes,
                 "objects": [[one.name, one.size, one.digest] for one in self.objects],
                 "sessions": [_session(one) for one in self.sessions],
-                "findings": [[one.rule.value, one.message] for one in self.anomalies],
+                "findings": [_finding(one) for one in self.anomalies],
                 "clean": self.clean,
             },
         )
@@ -140,6 +141,15 @@ def entry_line(kind: str, at: datetime, table: Mapping[str, Any]) -> str:
     """Every entry begins with the version of the form, its kind and its time."""
     head = {"v": VERSION, "kind": kind, "at": moment(at)}
     return json.dumps(head | dict(table), separators=(",", ":"), ensure_ascii=True)
+
+
+def _finding(one: Anomaly) -> list[Any]:
+    row: list[Any] = [one.rule.value, one.message]
+    return row if one.transaction is None else [*row, one.transaction]
+
+
+def _read_finding(row: list[Any]) -> Anomaly:
+    return Anomaly(Rule(row[0]), str(row[1]), int(row[2]) if len(row) > 2 else None)
 
 
 def _session(one: Session) -> list[Any]:
@@ -195,7 +205,7 @@ def _audited(entry: Entry) -> Audited:
         puts=int(table["puts"]),
         deletes=int(table["deletes"]),
         sessions=tuple(one for one in sessions if one),
-        anomalies=tuple(Anomaly(Rule(rule), str(message)) for rule, message in table["findings"]),
+        anomalies=tuple(_read_finding(row) for row in table["findings"]),
         clean=bool(table["clean"]),
     )
 

@@ -73,6 +73,28 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """What the deletes of one transaction took from the living."""
+
+    transaction: int
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """The objects that were put and not deleted: the digest is over their ids, sizes and checksums."""
+
+    objects: int
+    bytes: int
+    digest: str
+    manifest: int  # its size; -1 without one
+    gain: int = 0  # bytes that a compaction frees
+    copied: int = 0  # bytes that it writes anew for that
+    lost: tuple[Lost, ...] = ()  # of the transactions that were asked for
+
+
+@dataclass(frozen=True, slots=True)
 class News:
     """What a snapshot of a repository has that an earlier one had not."""
 
@@ -92,3 +114,4 @@ class News:
     strays: tuple[Stray, ...] = ()  # the first of them
     stray_count: int = 0
     malformed: tuple[Malformed, ...] = ()
+    living: Living | None = None  # where it was asked for

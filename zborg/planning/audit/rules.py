@@ -43,10 +43,9 @@ def judge(news: News, known: Known) -> tuple[Anomaly, ...]:
         found += _state(news, known.before, known)
         found += _transactions(news, known.before, known.sessions)
     if len(found) > _MOST:
-        rest = Anomaly(
-            found[_MOST].rule, f"{len(found) - _MOST} more findings, the next: {found[_MOST].message}"
-        )
-        found[_MOST:] = [rest]
+        first, rest = found[_MOST], found[_MOST:]
+        last = max((one.transaction for one in rest if one.transaction is not None), default=None)
+        found[_MOST:] = [Anomaly(first.rule, f"{len(rest)} more findings, the next: {first.message}", last)]
     return tuple(found)
 
 
@@ -138,7 +137,8 @@ def _transactions(news: News, before: Audited, sessions: Sequence[Session]) -> I
         previous = one.number
         where = _where(one, session)
         if session is None:
-            yield Anomaly(Rule.OUTSIDE, f"{where} was made while nothing was served: {_content(one)}")
+            words = f"{where} was made while nothing was served: {_content(one)}"
+            yield Anomaly(Rule.OUTSIDE, words, one.number)
         purpose = session.purpose if session else Purpose.BACKUP
         yield from _deletes(one, purpose, where, most, checkpoints=min(one.checkpoints, int(goes_on)))
         if one.manifest is None:
@@ -147,7 +147,7 @@ def _transactions(news: News, before: Audited, sessions: Sequence[Session]) -> I
             most = one.manifest
         elif one.manifest < most - _ARCHIVE:
             words = f"the list of archives shrank from {most} to {one.manifest} bytes in {where}"
-            yield Anomaly(Rule.MANIFEST, f"{words}, which is no prune")
+            yield Anomaly(Rule.MANIFEST, f"{words}, which is no prune", one.number)
             most = one.manifest
         else:
             most = max(most, one.manifest)
@@ -158,16 +158,16 @@ def _deletes(
 ) -> Iterator[Anomaly]:
     """`checkpoints`: how many of the deletes may be of a checkpoint that this one replaces, one at most."""
     if one.rewrites:
-        yield Anomaly(
-            Rule.REPLACED, f"{counted(one.rewrites, 'object')} put again under the same id in {where}"
-        )
+        words = f"{counted(one.rewrites, 'object')} put again under the same id in {where}"
+        yield Anomaly(Rule.REPLACED, words, one.number)
     if purpose is Purpose.PRUNE or purpose is Purpose.SIGN and one.deletes <= one.puts:
         return
     unexplained = one.deletes - checkpoints
     if unexplained == 1 and one.puts == 1 and _is_whole(one, most):
         return  # an archive that got another name: `borg rename` writes its metadata anew
     if unexplained > 0:
-        yield Anomaly(Rule.DELETES, f"{counted(unexplained, 'object')} deleted in {where}, which is no prune")
+        words = f"{counted(unexplained, 'object')} deleted in {where}, which is no prune"
+        yield Anomaly(Rule.DELETES, words, one.number)
 
 
 def _is_whole(one: Transaction, most: int) -> bool:

@@ -8,7 +8,9 @@ ledger begins with an entry that says so.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from zborg import atomic
 from zborg.errors import Damage
 from zborg.model import Clock
 from zborg.model.ledger import entries
-from zborg.model.ledger.entries import AUDIT, Audited, Recorded
+from zborg.model.ledger.entries import AUDIT, Audited, Entry, Recorded
 from zborg.model.ledger.merkle import Frontier, leaf_hash
 from zborg.model.ledger.note import Checkpoint, Note, signed
 from zborg.model.text.remedy import command, remedy
@@ -79,8 +81,20 @@ class Ledger:
         """The newest entry of this host without a finding that was not released; reads all lines."""
         return next((one for one in reversed(list(self._of(host))) if one.clean), None)
 
+    def history(self) -> dict[str, list[Entry]]:
+        """All entries of each host, the oldest first; reads all lines. Raises Damage as `digests` does."""
+        found = defaultdict[str, list[Entry]](list)
+        for line in self._lines():
+            with suppress(ValueError):  # of a newer zborg
+                entry = entries.parse(line)
+                found[entry.host].append(entry)
+        return found
+
     def _of(self, host: str) -> Iterator[Audited]:
-        """What this server wrote of a host; raises Damage when that is not what is there now."""
+        return (one for one in _audits(self._lines()) if one.host == host)
+
+    def _lines(self) -> Iterator[str]:
+        """What this server wrote; raises Damage when that is not what is there now."""
         lines, known = self._files.read()[0], self._frontier()
         if known:
             lines = lines[: known.tree.size]
@@ -89,7 +103,7 @@ class Ledger:
                     f"the ledger in {self._files.directory} is not what this server wrote",
                     remedy(command("zborg", "ledger", "check"), first="somebody changed it on the storage:"),
                 )
-        return (one for one in _audits(line.decode("ascii", "replace") for line in lines) if one.host == host)
+        return (line.decode("ascii", "replace") for line in lines)
 
     # --- what is there ---
 

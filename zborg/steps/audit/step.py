@@ -13,7 +13,7 @@ from zborg.borg.storage.reader import Look, Unreadable, look_at
 from zborg.borg.storage.repository import configs
 from zborg.errors import Interrupted, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import Dataset, Host, Outcome, Report, Snapshot, SnapshotName, Status
+from zborg.model import Dataset, Host, Outcome, Report, Snapshot, Status
 from zborg.model.events import Finished, Started
 from zborg.model.ledger.entries import Anomaly, Audited, Rule
 from zborg.model.ledger.sealed import News
@@ -23,12 +23,16 @@ from zborg.model.text.remedy import command, on, remedy
 from zborg.model.text.units import counted, moment, size
 from zborg.planning.audit.entry import Looked, entry
 from zborg.planning.audit.rules import Known, judge
+from zborg.planning.backup import unusual
 from zborg.planning.rotate.hold_tags import keep_tag
 from zborg.state.frozen import Freeze
+from zborg.state.ledger.compactions import CompactionRecords
 from zborg.state.ledger.ledger import Ledger
+from zborg.steps.checks import earlier_results, freeze_if_unusual
 from zborg.steps.context import StepRun, missing, outcome_of, recording, select_hosts
 from zborg.steps.ledger.begun import folder_of, is_begun
 from zborg.steps.ledger.store import LOCK, NoLedger, opened
+from zborg.steps.lone_snapshot import name_after
 
 KIND = "audit"
 _TOGETHER = 50  # hosts that one command looks at: what it finds is in the ledger before the next begins
@@ -59,6 +63,11 @@ class _Case:
 @recording
 def audit(run: StepRun, names: Sequence[str] = ()) -> Report:
     """Every named host, none named: all. Raises UsageError for an unknown one."""
+    return looked_at(run, names)
+
+
+def looked_at(run: StepRun, names: Sequence[str] = ()) -> Report:
+    """The same within another step, whose report it is a part of. Raises ZborgError."""
     context, root = run.context, run.context.config.storage.dataset
     hosts = select_hosts(context.config, names)
     if context.config.storage.received:
@@ -109,6 +118,9 @@ def _case(
         return Outcome(KIND, host.name, Status.SKIPPED, f"{words}: nothing is read")
     if snapshot is None:
         return Outcome(KIND, host.name, Status.SKIPPED, "there is no snapshot of it yet")
+    if killed := CompactionRecords(folder_of(run.context.config)).unfinished(host.name):
+        fix = command("zborg", killed, host.name)
+        return Outcome(KIND, host.name, Status.WARNING, f"its `zborg {killed}` was interrupted", fix)
     sessions = run.context.sessions.of(host.name)
     is_new = any(one.purpose is Purpose.INIT for one in sessions)  # made in place of one that was set aside
     before = None if is_new else ledger.latest(host.name)
@@ -211,10 +223,25 @@ class _Group:
         )
         if audited.anomalies:
             return self._alarm(audited, result)
+        if odd := self._unusual(audited, result):
+            words = f"{_size(audited)}; {odd}"
+            return Outcome(
+                KIND, audited.host, Status.WARNING, words, command("zborg", "history", audited.host), result
+            )
         if not audited.clean:
             words = f"{_size(audited)}; {_OPEN}"
             return Outcome(KIND, audited.host, Status.WARNING, words, _release(audited.host), result)
         return Outcome(KIND, audited.host, Status.OK, _size(audited), result=result)
+
+    def _unusual(self, audited: Audited, result: AuditedHost) -> str:
+        """What the server saw of it against the last 90 days, whatever the host says of itself."""
+        context = self.run.context
+        if self.cases[0].before is None or not audited.clean:  # all of it is new, or a person looks already
+            return ""
+        nights = earlier_results(context, KIND, audited.host, AuditedHost)
+        odd = unusual.unusual(unusual.AUDITS, result, nights)
+        freeze_if_unusual(context, audited.host, odd)
+        return "; ".join(odd)
 
     def _freeze(self, audited: Audited) -> None:
         frozen, host = self.run.context.frozen, audited.host
@@ -297,14 +324,7 @@ def _size(audited: Audited) -> str:
 
 
 def _record(run: StepRun, newest: Mapping[str, Snapshot]) -> None:
-    """A snapshot of the ledger alone: so tonight's copies off-site have tonight's entries.
-
-    Names are to the second, and none is of a time that is still to come: a rotation would wait for it.
-    """
+    """A snapshot of the ledger alone: so tonight's copies off-site have tonight's entries."""
     context, name = run.context, run.context.config.storage.ledger
-    last = newest[name].name if name in newest else None
-    if last and SnapshotName.of(context.clock()) <= last:
-        cancelled.wait(1.0)
-    now = SnapshotName.of(context.clock())
-    if last is None or now > last:  # else tomorrow's has them
+    if now := name_after(context, newest[name].name if name in newest else None):  # else tomorrow's has them
         context.storage.zfs.snapshot(name, str(now), {})

@@ -30,6 +30,7 @@ from zborg.steps.backup.retry import Tries, pause
 from zborg.steps.backup.workers import Fleet
 from zborg.steps.checks import Checks, check_room
 from zborg.steps.context import Context, StepRun, conclude, missing, nobody, outcome_of, select_hosts
+from zborg.steps.ledger.begun import may_be_compacting
 from zborg.steps.mounts import check_mounted
 
 
@@ -208,6 +209,10 @@ class _HostWork:
 
     def _under_lock(self, host: Host, lock: Lock) -> Outcome:
         home = _home(self.run.context, host, self.datasets)
+        if may_be_compacting(self.run.context.config, host.name):
+            from zborg.steps.undelete.settle import settle  # with it comes what signs the ledger
+
+            settle(self.run, host)
         if host.reverse:
             tries = Tries(self.run, host)
             return tries.persistently(lambda _: ReverseBackup(self.run, tries.limited(), lock).execute(home))

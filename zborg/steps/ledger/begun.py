@@ -19,6 +19,11 @@ def public_key(config: Config) -> Path:
     return folder_of(config) / PUBLIC
 
 
+def may_be_compacting(config: Config, host: str) -> bool:
+    """Whether a compaction of this host was ever begun here: one look at a file."""
+    return (folder_of(config) / f"compact-{host}.json").exists()
+
+
 def is_begun(config: Config) -> bool:
     """One look at a file, and no more: every `zborg status` asks."""
     return (folder_of(config) / KEY).exists()

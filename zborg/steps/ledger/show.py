@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from zborg.model import Outcome, Report, Status
 from zborg.model.ledger import entries
+from zborg.model.ledger.compacted import APPROVED, COMPACTED, UNDELETED
 from zborg.model.ledger.entries import AUDIT, BEGUN, HEALED, Entry
 from zborg.model.ledger.merkle import leaf_hash
 from zborg.model.results import LedgerEntry
@@ -53,7 +55,27 @@ def _words(entry: Entry) -> tuple[Status, str]:
         return Status.OK, f"{at}  begun: {printable(str(entry.table.get('because', '')))}"
     if entry.kind == HEALED:
         return Status.WARNING, f"{at}  {entry.table.get('bytes')} bytes of an unfinished line were removed"
-    return Status.OK, f"{at}  {printable(entry.kind)}: of a newer zborg"
+    words = _OTHERS[entry.kind](entry.table) if entry.kind in _OTHERS else "of a newer zborg"
+    return Status.OK, f"{at}  {printable(f'{entry.host} {entry.kind}'.strip())}: {printable(words)}"
+
+
+_OTHERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    APPROVED: lambda table: f"transaction {table.get('transaction')}, by {table.get('by')}",
+    COMPACTED: lambda table: _compacted(table),
+    UNDELETED: lambda table: (
+        f"again what it was in {table.get('snapshot')}, set aside as {table.get('aside')}"
+    ),
+}
+
+
+def _compacted(table: Mapping[str, Any]) -> str:
+    if undone := table.get("undone"):
+        return f"undone: {undone}"
+    try:
+        before, after = int(table["before"][3][1]), int(table["after"][3][1])
+    except (KeyError, TypeError, IndexError, ValueError):
+        return "not an entry that compact wrote"
+    return f"sealed objects of {size(before)} became {size(after)}; what was alive still is"
 
 
 def _audit(entry: Entry, at: str) -> tuple[Status, str]:

@@ -15,6 +15,7 @@ from zborg.config import Config
 from zborg.model import NOTIFYING, Finding, Outcome, Report, Scrub, Status, Target
 from zborg.model.results import (
     NOTHING,
+    Compactions,
     Due,
     Frozen,
     HostState,
@@ -45,6 +46,7 @@ from zborg.steps.run_queries import Found, last_backups, newest_about
 from zborg.steps.scrub import judged, pool_of_result, verified
 
 _DAYS = timedelta(days=7)  # what is usual
+_FINE = (Status.OK, Status.SKIPPED)
 _FEW = 3  # nights that make it usual
 
 
@@ -82,6 +84,7 @@ def saved(
         if is_begun(config):
             audits = newest_about(runs, "audit")
             outcomes += _shown("audit", audits, Limit(config.snapshot_max_age, first), now)
+            outcomes += _compacted(runs, now)
     if not config.keep.empty or config.storage.received:
         rotated = newest_about(runs, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
         outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)
@@ -99,6 +102,20 @@ def saved(
     outcomes += [step, *(_pool(one) for one in (scrubs[1] if scrubs else ()))]
     outcomes += _untold(runs, now) if config.notify.anybody else []
     return _report(config, now, outcomes)
+
+
+def _compacted(runs: Runs, now: datetime) -> list[Outcome]:
+    """The last compaction that had something to report; none is asked for before there was one."""
+    found = newest_about(runs, "compact")
+    if found is None:
+        return []
+    report, outcomes = found
+    odd = [replace(one, kind="compact", result=NOTHING) for one in outcomes if one.status not in _FINE]
+    words = next((one.message for one in outcomes if isinstance(one.result, Compactions)), "")
+    if not words:
+        return odd
+    message = f"{duration((now - report.finished).total_seconds())} ago: {words}"
+    return [Outcome("step", "compact", Status.OK, message, result=_facts(report)), *odd]
 
 
 def _untold(runs: Runs, now: datetime) -> list[Outcome]:

@@ -1,0 +1,147 @@
+"""Whether what a compaction frees for good may be freed now.
+
+`borg compact` frees everything that was deleted up to now, and whoever has the host can delete. So audit must
+have found nothing in it but prunes that zborg asked for, or a person approved the transaction. What was
+freed stays in a held snapshot for the time of `quarantine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from zborg.model.ledger import entries
+from zborg.model.ledger.compacted import COMPACTED, UNDELETED, approved_transaction
+from zborg.model.ledger.entries import AUDIT, Anomaly, Audited, Entry
+from zborg.model.ledger.sealed import Living
+from zborg.model.text.units import counted, size
+
+_DAY = 86400
+_WORTHWHILE = 10  # a tenth of the repository; below that a compaction waits for more
+_ASKED_FOR = 100  # a hundredth, where somebody named the host: every backup replaces a manifest
+
+
+def is_due(last: datetime | None, now: datetime, every: int) -> bool:
+    """By the schedule of `every` seconds; 0 is never. A repository that was never looked at is due."""
+    return every > 0 and (last is None or now - last >= timedelta(seconds=every))
+
+
+def due_tonight(looked: Mapping[str, datetime | None], now: datetime, every: int) -> set[str]:
+    """Hosts whose turn it is. Of those that were never looked at a share only: the first look at each
+    takes a while, and the next ones are then spread over as many nights."""
+    known = {name for name, last in looked.items() if last is not None and is_due(last, now, every)}
+    new = sorted(name for name, last in looked.items() if last is None and is_due(last, now, every))
+    share = -(-len(looked) * _DAY // every) if every else 0
+    return known | set(new[:share])
+
+
+def unapproved(history: Iterable[Entry]) -> tuple[Anomaly, ...]:
+    """What transactions did since the last compaction or undelete that no prune does, and nobody approved.
+
+    `history`: the host's entries, the oldest first. What was found in a repository that is not this one any
+    more does not count.
+    """
+    pending: list[Anomaly] = []
+    repository = ""
+    for entry in history:
+        if entry.kind == UNDELETED or entry.kind == COMPACTED and not entry.table.get("undone"):
+            pending = []
+        elif entry.kind == AUDIT:
+            audited = entries.audited(entry)
+            if audited.repository != repository:
+                pending, repository = [], audited.repository
+            pending += [one for one in audited.anomalies if one.transaction is not None]
+        else:
+            number = approved_transaction(entry)
+            pending = [one for one in pending if one.transaction != number]
+    return tuple(pending)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a repository in the snapshot that is to be compacted. Sizes are bytes."""
+
+    audited: Audited
+    unapproved: Sequence[Anomaly]
+    living: Living
+    available: int  # of its dataset
+    reserve: int  # that has to stay free
+    explicit: bool  # somebody named the host
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A finding of audit is open, and no person has looked into it."""
+
+    @property
+    def reason(self) -> str:
+        """For a person."""
+        return "a finding of audit is open"
+
+
+@dataclass(frozen=True, slots=True)
+class Unapproved:
+    """Transactions that deleted what no prune deletes, and what would be lost with them."""
+
+    anomalies: tuple[Anomaly, ...]
+    living: Living
+
+    @property
+    def transactions(self) -> tuple[int, ...]:
+        """Each once, in order."""
+        return tuple(sorted({one.transaction for one in self.anomalies if one.transaction is not None}))
+
+    @property
+    def reason(self) -> str:
+        """For a person."""
+        weighed = {one.transaction: one for one in self.living.lost}
+        lost = (
+            f"{counted(weighed[one].objects, 'object')} of {size(weighed[one].bytes)} by transaction {one}"
+            for one in self.transactions
+            if one in weighed
+        )
+        words = "; ".join(dict.fromkeys(one.message for one in self.anomalies))
+        return f"it would make final what is no prune: {words}; lost for good: {', '.join(lost)}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """The rewrite needs more than there is."""
+
+    needed: int
+    available: int
+
+    @property
+    def reason(self) -> str:
+        """For a person."""
+        return f"it needs {size(self.needed)} and {size(self.available)} are free"
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """There is nothing to free, or too little."""
+
+    gain: int
+
+    @property
+    def reason(self) -> str:
+        """For a person."""
+        return f"{size(self.gain)} to free: not worth a rewrite" if self.gain else "nothing to free"
+
+
+Refusal = Frozen | Unapproved | NoRoom | Nothing
+
+
+def refusal(facts: Facts) -> Refusal | None:
+    """Why it is not compacted now; None: it may be."""
+    living = facts.living
+    if facts.unapproved:
+        return Unapproved(tuple(facts.unapproved), living)
+    if not facts.audited.clean:
+        return Frozen()
+    least = facts.audited.sealed.bytes // (_ASKED_FOR if facts.explicit else _WORTHWHILE)
+    if living.gain <= least:
+        return Nothing(living.gain)
+    needed = living.copied + facts.reserve
+    return NoRoom(needed, facts.available) if needed > facts.available else None

@@ -1,0 +1,3 @@
+"""Freeing what was pruned: only where audit found nothing else, and never for good at once."""
+
+__all__ = ["facts", "settle", "step"]

@@ -1,0 +1,91 @@
+"""What is known of one host's repository before it is compacted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from zborg.borg.storage.reader import Look, Unreadable, look_at
+from zborg.errors import ZborgError
+from zborg.model import Dataset, Host, Snapshot
+from zborg.model.ledger.entries import Audited
+from zborg.model.ledger.sealed import Living, News
+from zborg.model.text.remedy import command
+from zborg.planning.compact.decide import Facts, unapproved
+from zborg.state.ledger.compactions import CompactionRecords
+from zborg.state.ledger.ledger import Ledger
+from zborg.steps.context import Context, missing
+from zborg.steps.ledger.begun import folder_of
+from zborg.steps.ledger.store import LOCK, opened
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A host and its dataset, which is mounted."""
+
+    context: Context
+    host: Host
+    dataset: Dataset
+
+    @property
+    def home(self) -> str:
+        """Where the repository is, on the storage."""
+        return self.dataset.mountpoint or ""
+
+    def opened(self) -> Ledger:
+        """The caller has the lock of it."""
+        context = self.context
+        return opened(context, context.storage.zfs.datasets(context.config.storage.ledger))
+
+    def audited(self, snapshot: Snapshot) -> Audited:
+        """The entry of this snapshot. Raises ZborgError when audit did not look at it yet."""
+        found = self.opened().latest(self.host.name)
+        if found is None or found.guid != snapshot.guid:
+            raise ZborgError(
+                f"{snapshot.full} was not audited yet", command("zborg", "audit", self.host.name)
+            )
+        return found
+
+    def look(self, snapshot: Snapshot, before: Audited, lost: tuple[int, ...] = ()) -> News:
+        """What is new in the snapshot since `before`, and what is alive. Raises ZborgError."""
+        path = self.context.storage.zfs.contents(snapshot, self.home)
+        wanted = Look(path, before.last, before.prior, before.log.size, before.taken.timestamp(), lost)
+        (answer,) = look_at(self.context.storage.runner, [wanted])
+        if isinstance(answer, Unreadable):
+            raise ZborgError(
+                f"{snapshot.full} cannot be read: {answer.reason}", command("zborg", "audit", self.host.name)
+            )
+        return answer
+
+    def facts(self, snapshot: Snapshot, agreed: Collection[int], *, explicit: bool) -> Facts:
+        """Of this snapshot, which was audited; `agreed`: transactions approved now. Raises ZborgError."""
+        with self.context.locks.hold(LOCK):
+            audited = self.audited(snapshot)
+            history = self.opened().history()[self.host.name]
+        pending = tuple(one for one in unapproved(history) if one.transaction not in agreed)
+        asked = tuple(sorted({one.transaction for one in pending if one.transaction is not None}))
+        living = self.look(snapshot, audited, asked).living or Living(0, 0, "", -1)
+        reserve = self.context.config.storage.min_free
+        return Facts(audited, pending, living, self.dataset.available, reserve, explicit)
+
+
+def subject_of(context: Context, host: Host) -> Subject:
+    """Raises ZborgError when its dataset is missing or not mounted."""
+    name = context.config.storage.dataset_of(host.name)
+    dataset = next((one for one in context.storage.zfs.datasets(name) if one.name == name), None)
+    if dataset is None:
+        raise missing(context.storage.zfs, name, "", command("zborg", "init", host.name))
+    if not dataset.mounted or not dataset.mountpoint:
+        raise ZborgError(f"the dataset {name} is not mounted", command("zfs", "mount", name))
+    return Subject(context, host, dataset)
+
+
+def records_of(context: Context) -> CompactionRecords:
+    """What is known of compactions here."""
+    return CompactionRecords(folder_of(context.config))
+
+
+def put_off(context: Context, host: str, gain: int) -> None:
+    """Nothing was worth it: the next look is one period from now."""
+    records = records_of(context)
+    records.put(host, replace(records.of(host), looked=context.clock(), gain=gain))

@@ -1,0 +1,3 @@
+"""The last clean point becomes the repository again."""
+
+__all__ = ["settle", "step"]

@@ -1,0 +1,143 @@
+"""The end of an undelete, also of one that was killed: whatever comes to the host next finishes it first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from zborg.borg.storage.reader import Look, Unreadable, look_at
+from zborg.borg.storage.rollback import RolledBack, roll_back
+from zborg.errors import Damage, ZborgError
+from zborg.model import Host, Outcome, Snapshot, Status
+from zborg.model.events import Warned
+from zborg.model.ledger import entries
+from zborg.model.ledger.compacted import Undeleted
+from zborg.model.ledger.entries import AUDIT, Audited
+from zborg.model.ledger.sealed import News
+from zborg.model.results import UndeletedHost
+from zborg.model.text.remedy import command, remedy
+from zborg.model.text.units import counted, size
+from zborg.planning.audit.entry import Looked, entry
+from zborg.planning.compact.compare import not_the_same
+from zborg.state.ledger.compactions import Undeleting
+from zborg.steps.compact.facts import Subject, records_of, subject_of
+from zborg.steps.compact.settle import settle as settle_compaction
+from zborg.steps.context import StepRun
+from zborg.steps.ledger.begun import is_begun
+from zborg.steps.ledger.store import LOCK
+from zborg.steps.lone_snapshot import newest_of, take
+
+KIND = "undelete"
+_ALL = 1 << 62  # transactions; what is rolled back counts them again
+_STATE = "/var/lib/zborg"  # of the agent, on the host
+
+
+def settle(run: StepRun, host: Host) -> list[Outcome]:
+    """Finish what was killed while it worked on this host's repository. Raises ZborgError.
+
+    The caller has the host's lock. One look at a file when there is nothing to do.
+    """
+    context = run.context
+    if not is_begun(context.config):
+        return []
+    done = [one for one in (settle_compaction(run, host),) if one]
+    undeleting = records_of(context).of(host.name).undeleting
+    if undeleting:
+        context.emit(Warned(host.name, "an undelete of it was interrupted, and is finished first"))
+        done.append(Ending(run, subject_of(context, host), undeleting).outcome())
+    return done
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Of one undelete, whoever began it."""
+
+    run: StepRun
+    subject: Subject
+    begun: Undeleting
+
+    def outcome(self) -> Outcome:
+        """Raises ZborgError when it cannot be ended now: the record stays, and nothing is served."""
+        context, subject, name = self.run.context, self.subject, self.subject.host.name
+        with context.locks.hold(LOCK):
+            ledger = subject.opened()
+            history = [entries.audited(one) for one in ledger.history()[name] if one.kind == AUDIT]
+            latest = ledger.latest(name)
+        if latest and latest.run == self.begun.run:  # killed behind its entry
+            return self._closed(latest, RolledBack(0, 0, 0))
+        last = max(index for index, one in enumerate(history) if one.guid == self.begun.guid)
+        point = history[last]
+        # By the records up to then: what was found since may have been recorded, too.
+        recorded = {one.name: one.digest for entry in history[: last + 1] for one in entry.objects}
+        done = self._rolled_back(point)
+        snapshot = take(context, subject.dataset.name, newest_of(context, subject.dataset.name))
+        news = self._looked(snapshot)
+        if differs := not_the_same(point, news, recorded):
+            raise Damage(
+                f"{snapshot.full} is not what was recorded: {'; '.join(differs)}",
+                remedy(
+                    command("zborg", "restore", "list", name),
+                    first="an older snapshot or another copy may be whole:",
+                ),
+            )
+        return self._recorded(point, snapshot, news, done)
+
+    def _rolled_back(self, point: Audited) -> RolledBack:
+        context, subject = self.run.context, self.subject
+        there = context.storage.zfs.snapshots(subject.dataset.name)
+        found = next((one for one in there if one.guid == self.begun.guid), None)
+        if found is None:
+            raise ZborgError(
+                f"{subject.dataset.name}@{point.snapshot} is gone, in the middle of an undelete",
+                command("zborg", "restore", "list", subject.host.name),
+            )
+        place = context.storage.zfs.contents(found, subject.home)
+        return roll_back(context.storage.runner, subject.home, place, point.last)
+
+    def _looked(self, snapshot: Snapshot) -> News:
+        """All of it: each object is compared with its record."""
+        context = self.run.context
+        place = context.storage.zfs.contents(snapshot, self.subject.home)
+        (answer,) = look_at(context.storage.runner, [Look(place)])
+        if isinstance(answer, Unreadable):
+            raise ZborgError(f"{snapshot.full} cannot be read: {answer.reason}")
+        return answer
+
+    def _recorded(self, point: Audited, snapshot: Snapshot, news: News, done: RolledBack) -> Outcome:
+        context, name = self.run.context, self.subject.host.name
+        looked = Looked(name, self.begun.run, context.clock(), snapshot, point.repository, point, (), True)
+        audited = entry(looked, news, ())
+        undeleted = Undeleted(
+            name, self.begun.run, context.clock(), point.snapshot, point.guid, point.last, self.begun.aside
+        )
+        with context.locks.hold(LOCK):
+            self.subject.opened().append([audited, undeleted])
+        return self._closed(audited, done)
+
+    def _closed(self, audited: Audited, done: RolledBack) -> Outcome:
+        context, name = self.run.context, self.subject.host.name
+        context.sessions.forget(name, _ALL)
+        records = records_of(context)
+        records.put(name, replace(records.of(name), undeleting=None))
+        result = UndeletedHost(
+            snapshot=audited.snapshot,
+            transaction=audited.last,
+            copied=done.copied,
+            bytes=done.bytes,
+            removed=done.removed,
+            set_aside=self.begun.aside,
+        )
+        words = (
+            f"its repository is again what it was at transaction {audited.last}: "
+            f"{counted(done.removed, 'file')} removed, {counted(done.copied, 'file')} of {size(done.bytes)} "
+            f"copied; what it was before is held as {self.begun.aside}"
+        )
+        memory = f"{_STATE}/borg/.config/borg/security/{audited.repository}/manifest-timestamp"
+        fix = remedy(
+            command("rm", "-f", f"{_STATE}/alarm", memory),
+            command("rm", "-rf", f"{_STATE}/borg/.cache/borg/{audited.repository}"),
+            command("zborg", "backup", name),
+            command("zborg", "rotate", "--release", name),
+            first=f"{name} takes an older state for an attack. On {name}, as root, "
+            "the first two agree to it; then here:",
+        )
+        return Outcome(KIND, name, Status.OK, words, fix, result)
