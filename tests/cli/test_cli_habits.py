@@ -87,7 +87,16 @@ def test_what_cron_runs_can_be_quiet(command: str, monkeypatch: pytest.MonkeyPat
         seen.append(common)
         raise typer.Exit
 
-    for module in ("audit.audit", "backup", "night", "replicate", "rotate", "scrub", "snapshot"):
+    for module in (
+        "audit.audit",
+        "audit.compact",
+        "backup",
+        "night",
+        "replicate",
+        "rotate",
+        "scrub",
+        "snapshot",
+    ):
         monkeypatch.setattr(f"zborg.cli.{module}.perform", performed)
     monkeypatch.setattr("zborg.cli.observe.report.finish", lambda _, common: performed(common))
     monkeypatch.setattr("zborg.cli.observe.report._made", lambda *_, **__: None)

@@ -42,6 +42,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
         retries=2,
         jitter=0,
         prune_every=7 * 86400,
+        compact_every=7 * 86400,
         keep=Policy(last=3, hourly=0, daily=14, weekly=8, monthly=12, yearly=3, within=2 * 86400),
         snapshot_max_age=26 * 3600,
         scrub_max_age=35 * 86400,

@@ -105,6 +105,10 @@ def compact(stage: Stage) -> None:
     stage.zborg("compact")
     stage.zborg("init", shown=False)
     stage.zborg("compact")
+    stage.zborg("backup", shown=False)
+    committed(stage, "web2", 8, put(key(1), b"n" * 3000))  # before the first look: nobody judges it
+    committed(stage, "web2", 9, put(key(2), b"n" * 200))
+    committed(stage, "web2", 10, delete(key(2)))
     stage.night()
     stage.zborg("compact", "--json")
     stage.zborg("status")

@@ -452,7 +452,7 @@ class CompactedHost(Result):
     before: str = ""  # the snapshot before it, the part after the @
     after: str = ""  # the one behind it
     bytes: int = 0  # of the whole repository
-    freed: int = 0
+    freed: int = 0  # of that
     gain: int = 0  # what it could give back, where nothing was done
     held_until: datetime | None = None  # when the quarantine of the snapshot before ends
 

@@ -29,9 +29,12 @@ METRICS = {
     "command_finished_timestamp_seconds": (("command",), "When it ended last"),
     "command_duration_seconds": (("command",), "How long its last run took"),
     "command_exit_code": (("command",), "The exit code of its last run"),
-    "compaction_freed_bytes": ((), "Bytes that the last compaction of each repository freed"),
-    "compaction_reclaimable_bytes": ((), "Bytes that could be freed and were not worth it yet"),
-    "compaction_quarantined_snapshots": ((), "Snapshots that are held because a compaction followed them"),
+    "compaction_freed_bytes": (("dataset",), "Bytes that the last compaction of each repository freed"),
+    "compaction_reclaimable_bytes": (("dataset",), "Bytes that could be freed and were not worth it yet"),
+    "compaction_quarantined_snapshots": (
+        ("dataset",),
+        "Snapshots held since a compaction",
+    ),
     "target_last_success_timestamp_seconds": (("target",), "When all there was to send had last arrived"),
     "target_max_age_seconds": (("target",), "The age from which that is overdue"),
     "target_sent_bytes": (("target",), "Bytes sent by the last replication"),
@@ -107,15 +110,15 @@ def samples(facts: Facts) -> Iterator[Sample]:
         yield "command_exit_code", labels, int(report.exit)
         for outcome in report.outcomes:
             if isinstance(outcome.result, Compactions):
-                yield from _compactions(outcome.result)
+                yield from _compactions(outcome.subject, outcome.result)
     for pool in facts.pools:
         yield from _pool(pool)
 
 
-def _compactions(known: Compactions) -> Iterator[Sample]:
-    yield "compaction_freed_bytes", (), known.freed
-    yield "compaction_reclaimable_bytes", (), known.gain
-    yield "compaction_quarantined_snapshots", (), known.held
+def _compactions(dataset: str, known: Compactions) -> Iterator[Sample]:
+    yield "compaction_freed_bytes", (dataset,), known.freed
+    yield "compaction_reclaimable_bytes", (dataset,), known.gain
+    yield "compaction_quarantined_snapshots", (dataset,), known.held
 
 
 def _level(status: Status) -> int:

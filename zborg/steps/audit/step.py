@@ -32,7 +32,7 @@ from zborg.steps.checks import earlier_results, freeze_if_unusual
 from zborg.steps.context import StepRun, missing, outcome_of, recording, select_hosts
 from zborg.steps.ledger.begun import folder_of, is_begun
 from zborg.steps.ledger.store import LOCK, NoLedger, opened
-from zborg.steps.lone_snapshot import name_after
+from zborg.steps.one_dataset import name_after
 
 KIND = "audit"
 _TOGETHER = 50  # hosts that one command looks at: what it finds is in the ledger before the next begins
@@ -119,7 +119,8 @@ def _case(
     if snapshot is None:
         return Outcome(KIND, host.name, Status.SKIPPED, "there is no snapshot of it yet")
     if killed := CompactionRecords(folder_of(run.context.config)).unfinished(host.name):
-        fix = command("zborg", killed, host.name)
+        undelete = command("zborg", "undelete", host.name)
+        fix = undelete if killed == "undelete" else command("zborg", "compact", host.name)
         return Outcome(KIND, host.name, Status.WARNING, f"its `zborg {killed}` was interrupted", fix)
     sessions = run.context.sessions.of(host.name)
     is_new = any(one.purpose is Purpose.INIT for one in sessions)  # made in place of one that was set aside

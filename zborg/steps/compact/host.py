@@ -22,8 +22,8 @@ from zborg.steps.audit.step import looked_at
 from zborg.steps.compact.facts import Subject, put_off, records_of
 from zborg.steps.compact.settle import KIND, Ending, settle
 from zborg.steps.context import StepRun, outcome_of
-from zborg.steps.lone_snapshot import newest_of, take
 from zborg.steps.mounts import machine_of
+from zborg.steps.one_dataset import newest_of, take
 
 _LONGEST = 86400.0  # seconds of one compaction
 _LAST_LINES = 8

@@ -30,7 +30,7 @@ from zborg.steps.compact.facts import Subject, records_of, subject_of
 from zborg.steps.context import StepRun
 from zborg.steps.ledger.begun import is_begun
 from zborg.steps.ledger.store import LOCK
-from zborg.steps.lone_snapshot import newest_of, take
+from zborg.steps.one_dataset import newest_of, take
 
 KIND = "compact"
 _LONGEST = 300  # characters of a reason

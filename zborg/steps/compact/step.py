@@ -21,6 +21,8 @@ from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import counted, size
 from zborg.planning.compact.decide import due_tonight, unapproved
 from zborg.planning.rotate.hold_tags import is_over
+from zborg.state.ledger.compactions import Compactions as Record
+from zborg.state.ledger.compactions import Quarantined
 from zborg.steps.compact.facts import Subject, records_of
 from zborg.steps.compact.host import HostCompaction, planned
 from zborg.steps.compact.settle import KIND, let_go
@@ -58,20 +60,22 @@ def compact(run: StepRun, request: Request = Request()) -> Report:  # noqa: B008
     return _report(run, hosts, request)
 
 
-def nightly(run: StepRun) -> Report:
-    """The same as a part of the night, for the hosts whose turn it is."""
-    config = run.context.config
-    if not is_begun(config) or not config.compact_every:
-        return run.report([])  # audit says what is missing
-    return _due(run)
+def nightly(night: StepRun) -> Report:
+    """The same as a part of the night, for the hosts whose turn it is; no run of its own for nobody."""
+    config = night.context.config
+    if is_begun(config) and config.compact_every:  # else audit says what is missing
+        records = records_of(night.context)
+        looked = {host.name: records.of(host.name).looked for host in config.hosts}
+        names = due_tonight(looked, night.started, config.compact_every)
+        over = any(_over(records.of(host.name), night) for host in config.hosts)
+        if names or over:
+            return _due(night.part("compact"), [host for host in config.hosts if host.name in names])
+    return replace(night.report([]), command="compact")
 
 
 @recording
-def _due(run: StepRun) -> Report:
-    config, records = run.context.config, records_of(run.context)
-    looked = {host.name: records.of(host.name).looked for host in config.hosts}
-    names = due_tonight(looked, run.started, config.compact_every)
-    return _report(run, [host for host in config.hosts if host.name in names], Request())
+def _due(run: StepRun, hosts: Sequence[Host]) -> Report:
+    return _report(run, hosts, Request())
 
 
 def _report(run: StepRun, hosts: Sequence[Host], request: Request) -> Report:
@@ -168,10 +172,15 @@ def _ended_quarantines(run: StepRun) -> Iterator[Outcome]:
     context, records = run.context, records_of(run.context)
     for host in context.config.hosts:
         record = records.of(host.name)
-        over = [one for one in record.held if is_over(one.until.date(), run.started)]
-        if not over or record.begun:
+        over = _over(record, run)
+        if not over:
             continue
         let_go(run, over)
         records.put(host.name, replace(record, held=tuple(one for one in record.held if one not in over)))
         names = ", ".join(one.snapshot for one in over)
         yield Outcome(KIND, host.name, Status.OK, f"the quarantine of {names} has ended: it is not held now")
+
+
+def _over(record: Record, run: StepRun) -> list[Quarantined]:
+    """Held snapshots of a host whose quarantine has ended; none while a compaction of it has not."""
+    return [] if record.begun else [one for one in record.held if is_over(one.until.date(), run.started)]

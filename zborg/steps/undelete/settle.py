@@ -24,7 +24,7 @@ from zborg.steps.compact.settle import settle as settle_compaction
 from zborg.steps.context import StepRun
 from zborg.steps.ledger.begun import is_begun
 from zborg.steps.ledger.store import LOCK
-from zborg.steps.lone_snapshot import newest_of, take
+from zborg.steps.one_dataset import newest_of, take
 
 KIND = "undelete"
 _ALL = 1 << 62  # transactions; what is rolled back counts them again

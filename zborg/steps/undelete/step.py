@@ -21,7 +21,7 @@ from zborg.steps.compact.facts import Subject, records_of, subject_of
 from zborg.steps.context import StepRun, outcome_of, recording, select_hosts
 from zborg.steps.ledger.begun import folder_of, is_begun
 from zborg.steps.ledger.store import LOCK, NoLedger
-from zborg.steps.lone_snapshot import newest_of, take
+from zborg.steps.one_dataset import newest_of, take
 from zborg.steps.undelete.settle import KIND, Ending, settle
 
 _OWNER = "undelete"  # of the holds
