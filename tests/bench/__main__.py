@@ -19,6 +19,7 @@ def main() -> None:
     one = which.add_parser("tunnel", help="the ways of a backup against each other")
     one.add_argument("--small", action="store_true", help="a hundredth of the data, to see it work")
     two = which.add_parser("start", help="zborg status and history against borg --version")
+    two.add_argument("--hosts", type=int, default=status.USUAL, help=f"default {status.USUAL}")
     three = which.add_parser("plan", help="rotation and replication planned for many snapshots")
     four = which.add_parser("way", help="files and calls between them, of one backup and one replication")
     four.add_argument("--moves", action="store_true", help="the busiest as well")
@@ -32,7 +33,7 @@ def main() -> None:
     if given.what == "tunnel":
         tunnel.main(given.rounds, small=given.small)
     elif given.what == "start":
-        status.main(given.rounds)
+        status.main(given.rounds, given.hosts)
     elif given.what == "audit":
         audit.main(tuple(given.mebibytes), given.rounds)
     elif given.what == "plan":

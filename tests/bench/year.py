@@ -12,9 +12,10 @@ import json
 import math
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from zborg.model.results import Replicated, backup_of
 from zborg.model.serial.report import to_dict
 from zborg.model.text.units import moment
 from zborg.state.history import History
+from zborg.state.runs import Runs
 from zborg.steps.context import conclude, inspect
 
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -51,6 +53,8 @@ class Year:
     nights: int = 365
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     seed: int = 20260212
+    cron: bool = False  # a cron line, and so a report, for each host
+    never: int = 0  # the first hosts are never good
 
     @property
     def encrypted(self) -> tuple[str, int]:
@@ -60,6 +64,8 @@ class Year:
         """All steps of all nights, oldest first."""
         chance = random.Random(self.seed)
         hosts = [_host(number, self.nights, chance) for number in range(self.hosts)]
+        for host in hosts[: self.never]:
+            host.down = range(self.nights)
         begins = self._last_night()
         for ago in range(self.nights - 1, -1, -1):
             if ago != 100:  # that night the server was off
@@ -92,14 +98,15 @@ class _Night:
 
     def steps(self) -> Iterator[Report]:
         backup = self._backup()
+        if self.year.cron:
+            yield from self._each(backup)
         taken = f"zborg_{backup.finished + timedelta(seconds=5):%Y-%m-%dT%H%M%SZ}"
         snapshot = self._after(backup, "snapshot", [self._snapshot(one, taken) for one in backup.outcomes])
         rotate = self._after(snapshot, "rotate", [self._rotated(one) for one in self.hosts])
         replicate = self._after(rotate, "replicate", [self._sent(one, taken) for one in backup.outcomes])
         scrub = self._after(replicate, "scrub", [self._pool("tank", 0.30), self._pool("offsite:vault", 0.25)])
         steps = [backup, snapshot, rotate, replicate, scrub]
-        yield from steps
-        yield self._whole(steps)
+        yield from steps[1:] if self.year.cron else (*steps, self._whole(steps))
 
     # --- the steps of a night ---
 
@@ -113,6 +120,13 @@ class _Night:
             ends[slot] += timedelta(seconds=seconds + 3)
             outcomes.append(replace(outcome, result=backup_of(outcome.result).replace(finished=ends[slot])))
         return self._report("backup", self.began, max(ends), outcomes)
+
+    def _each(self, whole: Report) -> Iterator[Report]:
+        """The same by cron, all at one time: each in a run of its own."""
+        for number, outcome in enumerate(whole.outcomes):
+            ended = backup_of(outcome.result).finished or whole.finished
+            run = f"{self.began:%Y%m%dT%H%M%SZ}-{number:04x}"
+            yield replace(self._report("backup", self.began, ended, [outcome]), run=run)
 
     def _host(self, host: _Host) -> Outcome:
         name, night = self.year.encrypted
@@ -221,13 +235,22 @@ class _Night:
 
 def fill(directory: Path, year: Year) -> Path:
     """zborg.toml for that year's server below `directory`, and its state. Returns the file."""
-    reports = list(year.reports())
-    runs = directory / "state" / "runs"
-    runs.mkdir(parents=True, mode=0o700)
-    for report in reports:
-        (runs / f"{report.run}.{report.command}.json").write_text(json.dumps(to_dict(report)))
-    History(directory / "state" / "history.db").record_all(reports)
+    path = directory / "state" / "runs"
+    path.mkdir(parents=True, mode=0o700)
+    runs, history = Runs(path), History(directory / "state" / "history.db")
+    for some in batched(year.reports(), 1000):
+        for report in some:
+            (path / f"{report.run}.{report.command}.json").write_text(json.dumps(to_dict(report)))
+        history.record_all(some, files=runs.identities())
+        runs.prune()
     return _config(directory, year)
+
+
+def batched(reports: Iterable[Report], number: int) -> Iterator[list[Report]]:
+    """So many at a time: a year of 300 hosts does not fit into memory."""
+    left = iter(reports)
+    while some := list(islice(left, number)):
+        yield some
 
 
 def _config(directory: Path, year: Year) -> Path:

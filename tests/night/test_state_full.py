@@ -24,6 +24,7 @@ from zborg.model import Event, Notify, Outcome, Report, State, Status
 from zborg.model.text import remedy
 from zborg.notify import notifiers
 from zborg.state.locks import Locks
+from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, new_run
 from zborg.steps.context import Context, unrecorded
 from zborg.steps.night import night as night_step
@@ -124,7 +125,7 @@ def test_what_found_no_room_is_written_once_there_is_some(small: LocalVault, clo
     runs.save(first)
     assert runs.unsaved is not None
     assert list(runs.newest_first("backup")) == [first]
-    assert list(runs.as_now().newest_first("backup")) == [first]
+    assert list(Moment(runs).newest_first("backup")) == [first]
     assert list((small.state / "runs").iterdir()) == []
     (small.state / "other").unlink()
     clock.tick()

@@ -27,6 +27,7 @@ from zborg.planning.observe.nights import nights, trend
 from zborg.reporting.history import table
 from zborg.reporting.status import one_line, screen
 from zborg.state.history import History
+from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, new_run
 from zborg.steps.observe.status import live
 from zborg.steps.replicate.lag import Lag, lag_of
@@ -210,23 +211,23 @@ def sent(name: str, raw: str = "", status: Status = Status.OK) -> Outcome:
 
 def test_lag_is_told_from_the_last_good_replication_of_each_dataset(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
-    assert lag_of(runs, "tank/borg", OFFSITE, TODAY) is None
+    assert lag_of(Moment(runs), "tank/borg", OFFSITE, TODAY) is None
     saved(runs, 0, "snapshot", taken("a", "one"), taken("b", "one"))
     now = TODAY + timedelta(hours=40)
-    never = lag_of(runs, "tank/borg", OFFSITE, now)
+    never = lag_of(Moment(runs), "tank/borg", OFFSITE, now)
     assert never is not None
     assert (never.datasets, never.seconds) == (("a", "b"), None)
     saved(runs, 1, "replicate", sent("a", "one"), sent("b"))  # b was up to date, and tells no name
-    assert str(lag_of(runs, "tank/borg", OFFSITE, now)) == "nothing behind"
+    assert str(lag_of(Moment(runs), "tank/borg", OFFSITE, now)) == "nothing behind"
     assert (
-        str(lag_of(runs, "tank/borg", replace(OFFSITE, name="other"), now))
+        str(lag_of(Moment(runs), "tank/borg", replace(OFFSITE, name="other"), now))
         == "2 datasets behind the newest snapshot, never sent"
     )
     for name in ("a", "b"):
         saved(runs, 23, "backup", outcome(Status.OK, name, data={"new_bytes": 3 << 20}))
     saved(runs, 24, "snapshot", taken("a", "two"), taken("b", "two"))
     saved(runs, 24, "replicate", sent("a", "two"), sent("b", status=Status.FAILED))
-    late = lag_of(runs, "tank/borg", OFFSITE, now)
+    late = lag_of(Moment(runs), "tank/borg", OFFSITE, now)
     assert late is not None
     assert late == Lag(("b",), (39 * 60 - 1) * 60.0, 3 << 20)
     assert str(late) == "1 dataset behind the newest snapshot, up to 38 hours, about 3.0 MiB"
@@ -237,11 +238,11 @@ def test_lag_of_a_dataset_below_a_host_s_is_its_own(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     saved(runs, 0, "snapshot", taken("db", "one"), taken("web1", "one"), taken("web1/db", "one"))
     saved(runs, 1, "replicate", sent("web1", "one"), sent("web1/db", "one"))
-    found = lag_of(runs, "tank/borg", OFFSITE, TODAY + timedelta(hours=2))
+    found = lag_of(Moment(runs), "tank/borg", OFFSITE, TODAY + timedelta(hours=2))
     assert found is not None
     assert (found.datasets, found.seconds) == (("db",), None)
     saved(runs, 2, "replicate", sent("db", "one"))
-    assert str(lag_of(runs, "tank/borg", OFFSITE, TODAY + timedelta(hours=3))) == "nothing behind"
+    assert str(lag_of(Moment(runs), "tank/borg", OFFSITE, TODAY + timedelta(hours=3))) == "nothing behind"
 
 
 # --- history ------------------------------------------------------------------------------------------

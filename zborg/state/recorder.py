@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,9 +19,9 @@ _REST = 60.0  # seconds without a try after one that failed: a fleet of 200 must
 class Recorder:
     """Records every report that is saved, and before the first one what the history has missed.
 
-    A run whose file is younger than its record was not recorded: the history was locked, full or lost then,
-    or zborg was killed between the two. A history that is empty gets `snapshots` as well: what ZFS knows
-    of earlier nights; that may raise ZborgError.
+    A run whose file is not the one that its record was made of was not recorded: the history was locked, full
+    or lost then, or zborg was killed between the two. A history that is empty gets `snapshots` as well: what
+    ZFS knows of earlier nights; that may raise ZborgError.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Recorder:
         self._caught_up = False
         self._resting_until = 0.0
 
-    def __call__(self, report: Report) -> None:
-        """Record one report. Raises nothing: what goes wrong is a warning, and the next is left alone for
-        a while."""
+    def __call__(self, report: Report, file: str = "") -> None:
+        """Record one report, and the identity of its file ("": it was not written). Raises nothing: what goes
+        wrong is a warning, and the next is left alone for a while."""
         if time.monotonic() < self._resting_until:
             return
         try:
-            self._record(report)
+            self._record(report, file)
         except Exception as error:  # a bug here must not end a backup either
             self._resting_until = time.monotonic() + _REST
             words = error.message if isinstance(error, ZborgError) else f"{type(error).__name__}: {error}"
@@ -54,16 +54,17 @@ class Recorder:
             self._history.check()
         except Corrupt as error:
             self._set_aside(error)
-        return self._history.record_all(self._saved({}), self._told_by_snapshots())
+        files = self._runs.identities()
+        return self._history.record_all(self._saved(files), self._told_by_snapshots(), files)
 
-    def _record(self, report: Report) -> None:
+    def _record(self, report: Report, file: str) -> None:
         try:
             self._catch_up(report)
-            self._history.record(report)
+            self._history.record(report, file)
         except Corrupt as error:
             self._set_aside(error)
             self._catch_up(report)
-            self._history.record(report)
+            self._history.record(report, file)
 
     def _set_aside(self, error: Corrupt) -> None:
         self._caught_up = False
@@ -76,16 +77,16 @@ class Recorder:
             return
         recorded = self._history.recorded()
         reports = [] if recorded else self._told_by_snapshots()
-        missed = [one for one in self._saved(recorded) if (one.run, one.command) != (but.run, but.command)]
-        number = self._history.record_all(missed, reports)
+        files = self._runs.identities()  # before they are read: one that is replaced meanwhile is read again
+        own = (but.run, but.command)
+        missed = [key for key, file in files.items() if file != recorded.get(key) and key != own]
+        number = self._history.record_all(list(self._saved(missed)), reports, files)
         if number and not recorded:
             self._warn(f"made anew: {counted(number, 'run')} came from the run files and the snapshots")
         self._caught_up = True
 
-    def _saved(self, recorded: Mapping[tuple[str, str], float]) -> Iterator[Report]:
-        """The reports in run files that are younger than their record."""
-        missed = [key for key, at in self._runs.changed().items() if at > recorded.get(key, 0.0)]
-        return (report for key in sorted(missed) if (report := self._runs.read(*key)))
+    def _saved(self, keys: Iterable[tuple[str, str]]) -> Iterator[Report]:
+        return (report for key in sorted(keys) if (report := self._runs.read(*key)))
 
     def _told_by_snapshots(self) -> list[Report]:
         try:

@@ -14,6 +14,7 @@ from zborg.config import Config
 from zborg.model import Outcome, Report, Status
 from zborg.model.results import PublishedReport, Replicated, SnapshotTaken, backup_of
 from zborg.model.subjects import OnTarget, below, is_of
+from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, ended
 
 _FAR = 60  # replications that are looked through for the last good one of each dataset
@@ -45,19 +46,21 @@ class LastBackups:
     newest: Mapping[str, Outcome]
 
 
-def last_backups(config: Config, runs: Runs) -> LastBackups:
-    """Of all hosts that are in the run files."""
+def last_backups(config: Config, runs: Moment) -> LastBackups:
+    """Of all hosts that zborg.toml names and a run file has."""
     good: dict[str, tuple[datetime, Outcome]] = {}
     newest: dict[str, Outcome] = {}
-    for report in runs.newest_first("backup"):
-        for outcome in report.outcomes:
+    for name, some in runs.hosts_to_good("backup", _names(config)).items():
+        for at, outcome in some:
             if outcome.status not in (Status.SKIPPED, Status.BUSY):  # those say nothing of the host itself
-                newest.setdefault(outcome.subject, outcome)
+                newest.setdefault(name, outcome)
             if outcome.status.good:
-                good.setdefault(outcome.subject, (ended(report, outcome), outcome))
-        if all(host.name in good for host in config.hosts):
-            break
+                good[name] = at, outcome
     return LastBackups(good, newest)
+
+
+def _names(config: Config) -> list[str]:
+    return [host.name for host in config.hosts]
 
 
 def good_ends(runs: Runs) -> Iterator[tuple[str, datetime]]:
@@ -76,21 +79,16 @@ def removals(runs: Runs) -> Iterator[tuple[str, datetime]]:
                 yield one.subject, report.finished
 
 
-def last_walls(config: Config, runs: Runs) -> dict[str, str]:
+def last_walls(config: Config, runs: Moment) -> dict[str, str]:
     """By host what stood around its last `borg serve`, in the words of its backup; without those of which it
     is not known."""
-    found: dict[str, str] = {}
-    good: set[str] = set()
-    for report in runs.newest_first("backup"):  # a failed one may not have come to serving
-        for outcome in report.outcomes:
-            if words := backup_of(outcome.result).wall:
-                found.setdefault(outcome.subject, words)
-            if outcome.status.good:
-                good.add(outcome.subject)
-        # A good one without it is of an older zborg, and so is all that came before it.
-        if all(host.name in good or host.name in found for host in config.hosts):
-            break
-    return {host.name: found[host.name] for host in config.hosts if host.name in found}
+    found = {
+        # A failed one may not have come to serving. A good one without it is of an older zborg, and so is all
+        # that came before it.
+        name: next((words for _, one in some if (words := backup_of(one.result).wall)), "")
+        for name, some in runs.hosts_to_good("backup", _names(config)).items()
+    }
+    return {name: words for name, words in found.items() if words}
 
 
 def last_rotation(runs: Runs) -> datetime | None:

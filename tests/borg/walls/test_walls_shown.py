@@ -26,6 +26,7 @@ from zborg.planning.doctor.walls import behind_sshd, serving, unconfined
 from zborg.planning.observe.figures import Recorded, figures
 from zborg.process import LocalRunner
 from zborg.reporting.report_html import html
+from zborg.state.recorded.moment import Moment
 from zborg.steps.backup.walls import standing
 from zborg.steps.observe.status import saved
 
@@ -81,7 +82,7 @@ def test_a_good_backup_without_a_wall_is_of_an_older_version_and_ends_the_search
     for run, data in (("20260101T000000Z-0001", {"wall": BOTH.words}), ("20260102T000000Z-0002", {})):
         good = Outcome("host", "web1", Status.OK, "", result=result("host", data))
         context.runs.save(Report("backup", run, "vault", clock(), clock(), Status.OK, Exit.OK, (good,)))
-    assert standing(context.config, context.runs) == []
+    assert standing(context.config, Moment(context.runs)) == []
 
 
 @pytest.mark.unit

@@ -102,13 +102,14 @@ def list_(
     from zborg.config import find, load
     from zborg.model import utc_now
     from zborg.state.directory import prepare_state
+    from zborg.state.history import History
     from zborg.state.runs import Runs
     from zborg.steps.hosts.overview import list_hosts
 
     loaded = load(find(common.config or None))
     state = prepare_state(loaded.state_dir, make=False)
-    report = list_hosts(loaded, Runs(state / "runs"), utc_now())
-    finish(report, common)
+    runs = Runs(state / "runs", history=History(state / "history.db"))
+    finish(list_hosts(loaded, runs, utc_now()), common)
 
 
 @host.command()

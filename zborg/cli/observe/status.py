@@ -68,10 +68,12 @@ def saved_of(config: Config, now: datetime) -> Report:
     """Raises ConfigError for a state directory that is not there."""
     from zborg.state.directory import prepare_state
     from zborg.state.frozen import Frozen
+    from zborg.state.history import History
     from zborg.state.locks import Locks
     from zborg.state.runs import Runs
     from zborg.steps.observe.status import saved
 
     state = prepare_state(config.state_dir, make=False)
     locks, frozen = Locks(state / "locks", "zborg status"), Frozen(state / "frozen").now()
-    return saved(config, Runs(state / "runs"), locks, now, frozen)
+    runs = Runs(state / "runs", history=History(state / "history.db"))
+    return saved(config, runs, locks, now, frozen)

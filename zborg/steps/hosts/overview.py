@@ -14,6 +14,7 @@ from zborg.model.events import Finished, Started
 from zborg.model.results import ListedHost, TestedHost
 from zborg.model.text.units import duration
 from zborg.planning.hosts.agent_version import answer_of, clock_of, judge
+from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, new_run
 from zborg.steps.context import Context, StepRun, inspect, nobody, outcome_of, select_hosts
 from zborg.steps.hosts.enrol import escrow_of
@@ -23,7 +24,7 @@ from zborg.steps.run_queries import last_backups
 
 def list_hosts(config: Config, runs: Runs, now: datetime) -> Report:
     """Every host with its address, its dataset and its last good backup, as the saved facts have it."""
-    good = {name: at for name, (at, _) in last_backups(config, runs).good.items()}
+    good = {name: at for name, (at, _) in last_backups(config, Moment(runs)).good.items()}
     outcomes = [_listed(config, host, good.get(host.name), now) for host in config.hosts]
     outcomes = (outcomes or [nobody(config)]) + vanished(config)
     status, code = inspect(outcomes)

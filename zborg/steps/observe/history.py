@@ -22,6 +22,8 @@ from zborg.state.recorder import Recorder
 from zborg.state.runs import Runs, new_run
 from zborg.steps.inventory import Remembering
 
+_OF_A_NIGHT = ("original_bytes", "new_bytes")  # what is summed up of its hosts
+
 
 def recorded_runs(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Runs:
     """The run files below `state`, whose every report is recorded in the history beside them.
@@ -31,21 +33,25 @@ def recorded_runs(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Runs:
     record = recorder(config, state, zfs, emit)
     remember = Remembering(config, Runs(state / "runs"), lambda words: emit(Warned("hosts", words)))
 
-    def also(report: Report) -> None:
-        record(report)
+    def also(report: Report, file: str) -> None:
+        record(report, file)
         remember(report)
 
-    return Runs(state / "runs", also, lambda words: emit(Warned("state", words)))
+    return Runs(state / "runs", also, lambda words: emit(Warned("state", words)), history=_history_of(state))
 
 
 def recorder(config: Config, state: Path, zfs: Zfs, emit: Emit) -> Recorder:
     """What takes reports into the history, and makes a lost one anew."""
     return Recorder(
-        History(state / "history.db"),
+        _history_of(state),
         state / "runs",
         lambda: told_by_snapshots(zfs, config),
         lambda words: emit(Warned("history", words)),
     )
+
+
+def _history_of(state: Path) -> History:
+    return History(state / "history.db")
 
 
 def history(past: History, config: Config, host: str, days: int, now: datetime) -> Report:
@@ -54,7 +60,7 @@ def history(past: History, config: Config, host: str, days: int, now: datetime) 
     Raises UsageError, and as History. It only shows: whatever the nights came to, this is exit 0.
     """
     since = now - timedelta(days=days)
-    entries = past.outcomes("host", host, since)
+    entries = past.outcomes("host", host, since, None if host else _OF_A_NIGHT)
     if host and not entries and host not in (known := [one.name for one in config.hosts]):
         raise UsageError(f"nothing is recorded of {host}", f"known hosts: {', '.join(known) or 'none'}")
     parts = _of_host(host, entries) if host else [_of_night(one) for one in nights(entries)]

@@ -9,6 +9,7 @@ from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import ANNOUNCED, Target
 from zborg.reporting.metrics import Backups, Copies, Facts, text
+from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs
 from zborg.steps.context import Context
 from zborg.steps.observe.status import saved
@@ -37,14 +38,14 @@ def facts(context: Context) -> Facts:
     return Facts(
         now=now,
         status=saved(config, runs, context.locks, now, context.frozen.now()),
-        hosts=dict(_hosts(config, runs)),
+        hosts=dict(_hosts(config, Moment(runs))),
         targets={target.name: _target(target, runs) for target in config.targets},
         last=[report for report in newest if report],
         pools=[one for one in scrub.outcomes if one.kind == "pool"] if scrub else [],
     )
 
 
-def _hosts(config: Config, runs: Runs) -> Iterator[tuple[str, Backups]]:
+def _hosts(config: Config, runs: Moment) -> Iterator[tuple[str, Backups]]:
     last = last_backups(config, runs)
     for host in config.hosts:
         yield host.name, Backups(host.max_age, last.good.get(host.name), last.newest.get(host.name))

@@ -31,6 +31,7 @@ from zborg.planning.backup.schedule import typical
 from zborg.planning.observe.health import SKEW, due, host_findings
 from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
+from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, new_run
 from zborg.steps.backup.walls import standing
 from zborg.steps.context import Context, conclude, inspect, nobody
@@ -70,37 +71,37 @@ def saved(
 
     Exit 4 for what failed, is overdue or never was, 13 for damage.
     """
-    runs = runs.as_now()
-    first = runs.since()
+    seen = Moment(runs)
+    first = seen.since()
     if config.storage.received:
-        outcomes = list(_arrived(config, runs, now))
+        outcomes = list(_arrived(config, seen, now))
     else:
-        outcomes = [_at_work(host, locks) for host in _hosts(config, runs, now)] or [nobody(config)]
+        outcomes = [_at_work(host, locks) for host in _hosts(config, seen, now)] or [nobody(config)]
         outcomes += killed_restores(config, locks)
-        outcomes += standing(config, runs)
+        outcomes += standing(config, seen)
         outcomes += vanished(config)
-        snapshots = newest_about(runs, "snapshot")
+        snapshots = newest_about(seen, "snapshot")
         outcomes += _shown("snapshot", snapshots, Limit(config.snapshot_max_age, first), now)
         if is_begun(config):
-            audits = newest_about(runs, "audit")
+            audits = newest_about(seen, "audit")
             outcomes += _shown("audit", audits, Limit(config.snapshot_max_age, first), now)
             outcomes += _compacted(runs, now)
     if not config.keep.empty or config.storage.received:
-        rotated = newest_about(runs, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
+        rotated = newest_about(seen, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
         outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)
     outcomes += [_frozen(freeze) for freeze in (frozen or {}).values()]
     for target in config.targets:
         about, limit = partial(_is_about, target.name), _limit_of(target, config, first)
-        step, *odd = _shown(f"replicate {target.name}", newest_about(runs, "replicate", about), limit, now)
+        step, *odd = _shown(f"replicate {target.name}", newest_about(seen, "replicate", about), limit, now)
         outcomes += [
-            _behind(step, lag_of(runs, config.storage.dataset, target, now)),
+            _behind(step, lag_of(seen, config.storage.dataset, target, now)),
             *odd,
-            *published_last(target, runs, now),
+            *published_last(target, seen, now),
         ]
-    scrubs = _aged_all(config, pools or newest_about(runs, "scrub"), now)
+    scrubs = _aged_all(config, pools or newest_about(seen, "scrub"), now)
     step, *_ = _shown("scrub", scrubs, Limit(config.scrub_max_age, first), now)
     outcomes += [step, *(_pool(one) for one in (scrubs[1] if scrubs else ()))]
-    outcomes += _untold(runs, now) if config.notify.anybody else []
+    outcomes += _untold(seen, now) if config.notify.anybody else []
     return _report(config, now, outcomes)
 
 
@@ -198,7 +199,7 @@ def _report(config: Config, now: datetime, outcomes: list[Outcome]) -> Report:
     return Report("status", new_run(now), config.name, now, now, status, code, tuple(outcomes))
 
 
-def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
+def _hosts(config: Config, runs: Moment, now: datetime) -> Iterator[Outcome]:
     """One outcome per host: its last good backup against its max_age."""
     last = last_backups(config, runs)
     good, newest = last.good, last.newest
@@ -223,17 +224,17 @@ def _hosts(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
         yield replace(outcome, result=state)
 
 
-def _first_of(names: Iterable[str], config: Config, runs: Runs) -> dict[str, datetime | None]:
+def _first_of(names: Iterable[str], config: Config, runs: Moment) -> dict[str, datetime | None]:
     """When each was first configured; of who is not known by name since when the server is in use."""
     known = {name: known_hosts_of(config).get(name) for name in names}
     return {name: one.first if one and one.first else runs.since() for name, one in known.items()}
 
 
-def _usual(runs: Runs, now: datetime) -> dict[str, tuple[float | None, float | None]]:
+def _usual(runs: Moment, now: datetime) -> dict[str, tuple[float | None, float | None]]:
     """By host the seconds that its good backups of the last days took, and the bytes that they added."""
     found = {}
-    for name, some in runs.outcomes_since("backup", now - _DAYS).items():
-        good = [backup_of(one.result) for one in some if one.status.good]
+    for name, some in runs.hosts_since("backup", now - _DAYS).items():
+        good = [backup_of(one.result) for _, one in some if one.status.good]
         found[name] = _median(one.seconds for one in good), _median(one.new_bytes for one in good)
     return found
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from zborg.model import Target
 from zborg.model.results import backup_of
 from zborg.model.text.units import counted, duration, size
-from zborg.state.runs import Runs
+from zborg.state.recorded.moment import Moment
 from zborg.steps.run_queries import Sent, Taken, last_sent, last_taken
 
 
@@ -32,7 +32,7 @@ class Lag:
         return f"{counted(len(self.datasets), 'dataset')} behind the newest snapshot, {age}{wait}"
 
 
-def lag_of(runs: Runs, root: str, target: Target, now: datetime) -> Lag | None:
+def lag_of(runs: Moment, root: str, target: Target, now: datetime) -> Lag | None:
     """`root` is that of the datasets on the storage. None when no snapshot is known."""
     taken = last_taken(runs, root)
     if taken is None:
@@ -53,9 +53,9 @@ def _is_sent(name: str, sent: Sent | None, taken: Taken) -> bool:
     )
 
 
-def _written(runs: Runs, since: Mapping[str, datetime]) -> int:
+def _written(runs: Moment, since: Mapping[str, datetime]) -> int:
     if not since:
         return 0
-    backups = runs.outcomes_since("backup", min(since.values()))
-    numbers = [backup_of(one.result).new_bytes or 0 for name in since for one in backups.get(name, ())]
+    backups = runs.hosts_since("backup", min(since.values()))
+    numbers = [backup_of(one.result).new_bytes or 0 for name in since for _, one in backups.get(name, ())]
     return sum(number for number in numbers if number > 0)
