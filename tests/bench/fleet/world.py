@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -104,12 +105,20 @@ class RelayProcess:
 
 
 class FleetWorld:
-    """`count` hosts with a `round_trip` of that many seconds. A context: everything ends with it."""
+    """`count` hosts with a `round_trip` of that many seconds, None: without a relay, `relay` is not there.
+
+    They back up `data`, else some small files. A context: everything ends with it.
+    """
 
     def __init__(
-        self, directory: Path, count: int, round_trip: float, say: Callable[[str], None] = print
+        self,
+        directory: Path,
+        count: int,
+        round_trip: float | None,
+        say: Callable[[str], None] = print,
+        data: Path | None = None,
     ) -> None:
-        self.directory, self._round_trip, self._say = directory, round_trip, say
+        self.directory, self._round_trip, self._say, self._data = directory, round_trip, say, data
         self.names = [f"h{number:03d}" for number in range(count)]
         self.hosts: list[BackedUpHost] = []
         self._closing = ExitStack()
@@ -127,6 +136,10 @@ class FleetWorld:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.close()
+
+    def repository(self, host: BackedUpHost) -> Path:
+        """Where a host's is, or is to be."""
+        return self.directory / "pool" / host.name
 
     @property
     def sshd(self) -> list[int]:
@@ -157,25 +170,32 @@ class FleetWorld:
     # --- making ------------------------------------------------------------------------------------------
 
     def _make(self) -> None:
-        self._key = make_key(self.directory / "id_ed25519")
-        self._data = self.directory / "data"
-        self._data.mkdir()
-        rng = random.Random(20260212)
-        for number in range(FILES):
-            (self._data / f"{number}").write_bytes(rng.randbytes(4096))
+        self.key = make_key(self.directory / "id_ed25519")
+        data = self._data or self._make_data()
         began = time.monotonic()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            self.hosts = list(pool.map(self._host, self.names))
+            self.hosts = list(pool.map(partial(self._host, data), self.names))
         for host in self.hosts:  # in this thread, whose end would be theirs (PR_SET_PDEATHSIG)
             self._closing.callback(host.sshd.stop)
             host.sshd.start()
         self._say(f"{len(self.hosts)} sshd in {time.monotonic() - began:.0f} s")
         self._make_server()
-        self.relay = RelayProcess([host.sshd.port for host in self.hosts], self._round_trip / 2)
-        self._closing.callback(self.relay.close)
+        self._ports = [host.sshd.port for host in self.hosts]
+        if self._round_trip is not None:
+            self.relay = RelayProcess(self._ports, self._round_trip / 2)
+            self._closing.callback(self.relay.close)
+            self._ports = self.relay.listening
 
-    def _host(self, name: str) -> BackedUpHost:
-        return BackedUpHost(self.directory / name, key=self._key).setup(name, [self._data])
+    def _make_data(self) -> Path:
+        data = self.directory / "data"
+        data.mkdir()
+        rng = random.Random(20260212)
+        for number in range(FILES):
+            (data / f"{number}").write_bytes(rng.randbytes(4096))
+        return data
+
+    def _host(self, data: Path, name: str) -> BackedUpHost:
+        return BackedUpHost(self.directory / name, key=self.key).setup(name, [data])
 
     def _make_server(self) -> None:
         pool, tools = self.directory / "pool", self.directory / "bin"
@@ -193,11 +213,11 @@ class FleetWorld:
     def _write_config(self, parallel: int) -> None:
         hosts = {
             host.name: {"ssh": f"ssh://{host.sshd.user}@127.0.0.1:{port}", "host_key": host.sshd.host_key}
-            for host, port in zip(self.hosts, self.relay.listening, strict=True)
+            for host, port in zip(self.hosts, self._ports, strict=True)
         }
         settings = {
             "state_dir": str(self.directory / "vault"),
-            "identity": str(self._key.private),
+            "identity": str(self.key.private),
             # Its own user would need a way to this directory; who it is makes no difference to the cost.
             "storage": {"dataset": "tank/borg", "user": self.hosts[0].sshd.user, "borg": find_borg()},
             "backup": {"parallel": parallel},
