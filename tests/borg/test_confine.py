@@ -14,12 +14,19 @@ from pathlib import Path
 import pytest
 
 from tests.harness.machines.hostile.intruder import fill
-from tests.harness.steps import init
+from tests.harness.steps import backup, init
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.borg.storage.confine import below, confine
-from zborg.borg.storage.repository import RepositoryConfig, configs, last_transactions, repository_id, serving
-from zborg.errors import ZborgError
+from zborg.borg.storage.repository import (
+    RepositoryConfig,
+    begun_and_confined,
+    configs,
+    last_transactions,
+    repository_id,
+    serving,
+)
+from zborg.errors import Exit, ZborgError
 from zborg.model import NUMBERS, Status
 from zborg.process import LocalRunner
 
@@ -99,6 +106,35 @@ def test_a_mode_that_the_host_set_meanwhile_does_not_stay(homes: list[Path]) -> 
     (homes[0] / "config").chmod(0o666)
     owned(homes)
     assert facts(homes[0] / "config")[2] == 0o640
+
+
+def test_what_has_a_commit_is_confined_by_the_command_that_reads_it(homes: list[Path]) -> None:
+    (homes[0] / "transactions").write_text("transaction 7, UTC time 2026-02-12T14:49:33.123456\n")
+    assert begun_and_confined(STORAGE, str(homes[0]), "") == 7
+    assert facts(homes[0])[1] in NUMBERS
+    assert facts(homes[0] / "config") == (0, facts(homes[0])[1], 0o640)
+    with pytest.raises(ZborgError, match="there is no user nosuchuser"):
+        begun_and_confined(STORAGE, str(homes[0]), "nosuchuser")
+
+
+@pytest.mark.parametrize("text", [None, "", "somebody's own file\n"])
+def test_what_has_no_commit_is_left_as_it_is(homes: list[Path], text: str | None) -> None:
+    """It may be files of somebody's, which are refused and not given away."""
+    before = [facts(path) for path in (homes[0], *sorted(homes[0].rglob("*")))]
+    (homes[0] / "transactions").unlink(missing_ok=True)
+    if text is not None:
+        (homes[0] / "transactions").write_text(text)
+    assert begun_and_confined(STORAGE, str(homes[0]), "") == 0
+    left = sorted(path for path in homes[0].rglob("*") if path.name != "transactions")
+    assert all(facts(path) in before for path in (homes[0], *left))
+
+
+def test_a_repository_that_this_run_makes_is_confined_before_its_first_archive(vault: LocalVault) -> None:
+    """There was no commit when it was looked for, so nothing was given away then."""
+    vault.add("web1")
+    assert backup(vault.context()).exit is Exit.OK
+    home = vault.zfs.directory("tank/borg/web1")
+    assert (facts(home)[2], facts(home / "config")[2]) == (0o1770, 0o640)
 
 
 # --- links, pipes and races ---------------------------------------------------------------------------

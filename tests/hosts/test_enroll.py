@@ -203,6 +203,9 @@ class Failing:
     def wall(self, name: str) -> Wall | None:
         return self._real.wall(name)
 
+    def serve_below(self, root: str) -> None:
+        self._real.serve_below(root)
+
     def bring(self, storage: Runner) -> tuple[str, ...]:
         return self._real.bring(storage)
 

@@ -32,18 +32,18 @@ class LocalServe:
         self, storage: Storage, zfs: Zfs, runner: Callable[[int | None, Mapping[str, str]], Runner]
     ) -> None:
         self._storage, self._zfs, self._runner = storage, zfs, runner
-        self._root = ""
+        self.root = ""  # where the storage's dataset is mounted, once it is known
 
     def __call__(self, command: str, stdin: int, stdout: int) -> Child:
         """`command` as serve.sh documents it: "serve NAME" or "read RUN NAME". Raises ZborgError."""
-        self._root = self._root or self._place(self._storage.dataset)
+        self.root = self.root or self._place(self._storage.dataset)
         reads = command.startswith("read ")
         scratch = self._place(self._storage.scratch) if reads else _NOWHERE
-        parent = scratch if reads else self._root
+        parent = scratch if reads else self.root
         runner = self._as_owner(Path(parent, *command.split()[1:]), command)
         # The text of the script as an argument: the unprivileged user may not be able to read our files.
         script = (SCRIPTS / "serve.sh").read_text()
-        argv = ["sh", "-c", script, "zborg-serve", "--clean", self._root, scratch, self._storage.borg]
+        argv = ["sh", "-c", script, "zborg-serve", "--clean", self.root, scratch, self._storage.borg]
         return runner.start(argv, stdin=stdin, stdout=stdout)
 
     def _as_owner(self, home: Path, command: str) -> Runner:

@@ -15,7 +15,7 @@ from pathlib import Path
 from zborg.activity import Side, Watch
 from zborg.errors import CommandFailed, Stalled, TimedOut
 from zborg.hosts.reverse import ReverseTunnel
-from zborg.hosts.serve import bring
+from zborg.hosts.serve import LocalServe, bring
 from zborg.hosts.ssh.connection import ssh_argv
 from zborg.hosts.ssh.failure import connection_failed
 from zborg.hosts.ssh.log import SshLog, start_ssh
@@ -107,6 +107,11 @@ class SshTunnel:
     def wall(self, name: str) -> Wall | None:
         """See model.Tunnel."""
         return self._walls.get(name)
+
+    def serve_below(self, root: str) -> None:
+        """See model.Tunnel. What serves on another machine has it from its own administrator."""
+        if isinstance(self._serve, LocalServe):
+            self._serve.root = root
 
     def bring(self, storage: Runner) -> tuple[str, ...]:
         """See model.Tunnel."""

@@ -116,6 +116,9 @@ class Tunnel(Protocol):
         Every line that it writes goes to `lines`. Raises Unreachable, TimedOut, Interrupted.
         """
 
+    def serve_below(self, root: str) -> None:
+        """Where the storage's dataset is mounted, as its caller has just listed it: it is not asked again."""
+
     def bring(self, storage: Runner) -> tuple[str, ...]:
         """Write this version's serving files if the storage is another machine; the paths written."""
 

@@ -102,6 +102,9 @@ class PlayedTunnel:
     def wall(self, name: str) -> Wall | None:
         return self._plays.get(name, Play()).wall
 
+    def serve_below(self, root: str) -> None:
+        pass
+
     def bring(self, storage: Runner) -> tuple[str, ...]:
         return ()
 

@@ -1,8 +1,12 @@
 """What root does below a host's dataset, as a program of its own on the storage: no link is ever followed.
 
     python3 -I -S -c TEXT own ACCOUNT LIKE LOOK FIRST LAST
+    python3 -I -S -c TEXT last-own ACCOUNT LIKE LOOK FIRST LAST
     python3 -I -S -c TEXT config
     python3 -I -S -c TEXT last
+
+`last-own` prints what `last` does, and does what `own` does where that is a commit: nothing is given away
+in a dataset in which no backup was ever seen.
 
 The directories stand on stdin, each ended by a NUL; on stdout is one line for each, its fields set apart by
 spaces. Not JSON: the module takes longer to import than all else here, and every backup starts this twice.
@@ -35,10 +39,15 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def main(verb: str, *options: str) -> None:
     """A line for each home on stdin (ended by NUL): what `own` did, or what was read there."""
     homes = sys.stdin.read().split("\0")[:-1]
-    if verb == "own":
+    if verb in ("own", "last-own"):
         name, like, look, first, last = options
         account, numbers = _account(name) if name else None, Numbers(int(first), int(last), like)
-        done = [own(home, account or numbers.of(home), bool(look)) for home in homes]
+        done = []
+        for home in homes:
+            line = last_line(home, "transactions") if verb == "last-own" else ""
+            if verb == "own" or line.startswith("transaction "):
+                owned = own(home, account or numbers.of(home), bool(look))
+            done.append(owned if verb == "own" else line)
     elif verb == "config":
         done = [config(home) for home in homes]
     else:

@@ -43,11 +43,29 @@ def confine(
     lock. `like` is a repository whose number is taken over, `look` changes nothing. Raises ZborgError when
     there is no such account.
     """
+    lines = (line.split(" ") for line in _own(storage, homes, "own", account, like, look=look))
+    return {
+        home: Owned(int(uid), changed == "1", filled == "1")
+        for home, (uid, changed, filled) in zip(homes, lines, strict=True)
+    }
+
+
+def confine_begun(storage: Runner, homes: Sequence[str], account: str = "") -> list[str]:
+    """Confine those in which there was a commit, and return the last line of each one's `transactions`.
+
+    One command for what begins every backup. Raises as confine().
+    """
+    return _own(storage, homes, "last-own", account)
+
+
+def _own(
+    storage: Runner, homes: Sequence[str], verb: str, account: str, like: str = "", *, look: bool = False
+) -> list[str]:
     if not homes:
-        return {}
+        return []
     options = (account, like, "look" if look else "", str(NUMBERS.start), str(NUMBERS.stop - 1))
     try:
-        found = below(storage, homes, "own", *options, timeout=_CHANGING)
+        return below(storage, homes, verb, *options, timeout=_CHANGING)
     except CommandFailed as error:
         if error.status != NO_ACCOUNT:
             raise
@@ -55,11 +73,6 @@ def confine(
             f"there is no user {account} on the storage",
             on("the storage", command("useradd", "--system", account)),
         ) from error
-    lines = (line.split(" ") for line in found)
-    return {
-        home: Owned(int(uid), changed == "1", filled == "1")
-        for home, (uid, changed, filled) in zip(homes, lines, strict=True)
-    }
 
 
 def below(storage: Runner, homes: Sequence[str], *words: str, timeout: float = 60) -> list[str]:

@@ -13,7 +13,7 @@ from configparser import Error as ConfigError
 from dataclasses import dataclass
 from io import StringIO
 
-from zborg.borg.storage.confine import below
+from zborg.borg.storage.confine import below, confine_begun
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Runner
 from zborg.model.text.remedy import command
@@ -76,7 +76,15 @@ def last_transactions(runner: Runner, paths: Sequence[str]) -> dict[str, int]:
     """Each repository's last commit, in one command; repositories without one are left out."""
     if not paths:
         return {}
-    lines = below(runner, paths, "last")
+    return _numbers(paths, below(runner, paths, "last"))
+
+
+def begun_and_confined(runner: Runner, home: str, account: str) -> int:
+    """A repository's last commit, 0 without one; with one it is confined (see confine.py), in one command."""
+    return _numbers([home], confine_begun(runner, [home], account)).get(home, 0)
+
+
+def _numbers(paths: Sequence[str], lines: Sequence[str]) -> dict[str, int]:
     found = {path: _TRANSACTION.fullmatch(line) for path, line in zip(paths, lines, strict=True)}
     return {path: int(one["number"]) for path, one in found.items() if one}
 

@@ -15,7 +15,13 @@ from zborg.borg.agent import HostReport
 from zborg.borg.log import BorgLog, lock_is_held, statistics
 from zborg.borg.storage.confine import confine
 from zborg.borg.storage.litter import SNAPDIR, clear_litter, looks_like_a_repository
-from zborg.borg.storage.repository import entries, last_transactions, left_by_init, serving
+from zborg.borg.storage.repository import (
+    begun_and_confined,
+    entries,
+    last_transactions,
+    left_by_init,
+    serving,
+)
 from zborg.borg.verdict import judge
 from zborg.errors import CommandFailed, Conflict, Stalled, TimedOut, ZborgError
 from zborg.model import Host, Outcome, Speaker, Status
@@ -49,6 +55,7 @@ class HostRun:
     lock: Lock
     home: str  # the mountpoint of its dataset
     tries: Tries = field(init=False)
+    _confined: bool = field(default=False, init=False)  # in this try already
     _before: int = field(default=0, init=False)  # the last commit that the server saw before this try
     _seen: int = field(default=0, init=False)  # the last commit that the server saw
 
@@ -65,7 +72,9 @@ class HostRun:
 
     def prepare(self) -> Outcome | None:
         """Make the repository if there is none. None: it is there."""
-        self._before = self._last()
+        # Most have one: what says so confines it as well, in one command.
+        self._before = self._met(self._begun())
+        self._confined = self._before > 0
         if self._before or not self._is_new():
             return None
         outcome = self._verb("init", self.host.name)
@@ -74,8 +83,8 @@ class HostRun:
 
     def archive(self, verb: str, tried: int = 1) -> Outcome:
         """After prepare(): a new archive by this verb, good only if the server saw its commit."""
-        # Nothing that was ever backed up is served before this.
-        confine(self.run.context.storage.runner, [self.home], self._account)
+        if not self._confined:  # nothing that was ever backed up is served before this
+            confine(self.run.context.storage.runner, [self.home], self._account)
         # The last try may have made its archive: every try has a name of its own.
         name = archive_name(self.host, self.run.started if tried == 1 else self.run.context.clock())
         return self._proven(self._verb(verb, self.host.name, name), name)
@@ -88,10 +97,17 @@ class HostRun:
         Not one that failed (`ended` False): a `borg serve` that was killed may have committed without a line
         in its log.
         """
-        self._seen = last_transactions(self.run.context.storage.runner, [self.home]).get(self.home, 0)
+        seen = last_transactions(self.run.context.storage.runner, [self.home]).get(self.home, 0)
+        return self._met(seen, ended=ended)
+
+    def _begun(self) -> int:
+        return begun_and_confined(self.run.context.storage.runner, self.home, self._account)
+
+    def _met(self, seen: int, *, ended: bool = True) -> int:
+        self._seen = seen
         if ended:
-            self.run.context.sessions.end(self.host.name, self._seen)
-        return self._seen
+            self.run.context.sessions.end(self.host.name, seen)
+        return seen
 
     def _told(self) -> list[str]:
         return self.run.context.tunnel.ask(self.host, "version").splitlines()

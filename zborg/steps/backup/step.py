@@ -120,6 +120,9 @@ class Backup:
         except ZborgError as error:
             self._others += [outcome_of("host", host.name, error) for host in self._hosts]
             return
+        root = datasets.get(context.config.storage.dataset)
+        if root and root.mountpoint:
+            context.tunnel.serve_below(root.mountpoint)
         work = _HostWork(self._run, self._past, datasets, Checks.gather(self._run), self._record)
         work.announce(self._hosts)
         places = Places(context.config.parallel, self._past.seconds, context.config.jitter)
