@@ -1,4 +1,4 @@
-"""What is new in the snapshots of repositories: asks reading.py on the storage, and reads its answer.
+"""What is in snapshots of repositories, or new in them: asks reading.py on the storage, reads its answer.
 
 Every line comes from a process that looked at what a hostile host may have made: it is taken as that
 process's word, bounded and typed, and what does not fit is no answer.
@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Runner
 from zborg.model.ledger.sealed import (
+    Digested,
     Listing,
     Living,
     Log,
@@ -39,6 +40,7 @@ _DIGEST, _NUMBER, _NAME = (
     re.compile(r"-1|[0-9]{1,18}"),
     re.compile(r"[0-9]{1,10}/[0-9]{1,10}"),
 )
+_T = TypeVar("_T")
 _NONCE = re.compile(r"[0-9a-f]{16}")
 
 
@@ -69,17 +71,37 @@ def look_at(storage: Runner, looks: Sequence[Look], seconds: float = _WHOLE_DAY)
     """
     if not looks:
         return []
-    modules = {path.stem: path.read_text(encoding="utf-8") for path in _MODULES}
-    asked = {"modules": modules, "seconds": seconds, "homes": [_asked(one) for one in looks]}
+    return [_answer(some) for some in _ask(storage, [_asked(one) for one in looks], _MODULES, seconds)]
+
+
+def digest(
+    storage: Runner, path: str, names: Sequence[str] = (), until: int = -1, seconds: float = _WHOLE_DAY
+) -> Digested | Unreadable:
+    """The digests of a snapshot's sealed objects (below the directory `path`), or of those of these names.
+
+    All of it is read. What was sealed once, up to the transaction `until`, is read although its commit may be
+    damaged now. `storage` runs as root there. Raises ZborgError when the command itself fails.
+    """
+    asked = {"path": path, "objects": list(names), "until": until}
+    (lines,) = _ask(storage, [asked], (*_MODULES, _HERE / "digests.py"), seconds)
+    return _typed(lines, _digested)
+
+
+def _ask(
+    storage: Runner, homes: Sequence[Mapping[str, Any]], modules: Sequence[Path], seconds: float
+) -> list[list[str]]:
+    """The lines of each home."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in modules}
+    asked = {"modules": texts, "seconds": seconds, "homes": homes}
     argv = ["python3", "-I", "-S", "-c", (_HERE / "reading.py").read_text(encoding="utf-8")]
     try:
-        done = storage.run(argv, timeout=_STARTING + seconds * len(looks), stdin=json.dumps(asked))
+        done = storage.run(argv, timeout=_STARTING + seconds * len(homes), stdin=json.dumps(asked))
     except CommandFailed as error:
         if error.status != _NOT_FOUND:
             raise
         fix = on("the storage", command("apt-get", "install", "python3"))
         raise ZborgError("the storage has no python3, with which zborg reads repositories", fix) from error
-    return parse(done.stdout, len(looks))
+    return _by_home(done.stdout, len(homes))
 
 
 def _asked(look: Look) -> Mapping[str, Any]:
@@ -88,22 +110,36 @@ def _asked(look: Look) -> Mapping[str, Any]:
 
 def parse(output: str, count: int) -> list[News | Unreadable]:
     """The answers of `count` homes. Raises nothing, whatever the text is."""
+    return [_answer(some) for some in _by_home(output, count)]
+
+
+def parse_digested(output: str) -> Digested | Unreadable:
+    """The answer of one home that was asked for digests. Raises nothing either."""
+    (lines,) = _by_home(output, 1)
+    return _typed(lines, _digested)
+
+
+def _by_home(output: str, count: int) -> list[list[str]]:
     lines: list[list[str]] = [[] for _ in range(count)]
     for line in output.split("\n"):
         number, _, rest = line.partition(" ")
         if _NUMBER.fullmatch(number) and 0 <= int(number) < count:
             lines[int(number)].append(rest)
-    return [_answer(some) for some in lines]
+    return lines
 
 
 def _answer(lines: Sequence[str]) -> News | Unreadable:
+    return _typed(lines, _news)
+
+
+def _typed(lines: Sequence[str], read: Callable[[Sequence[str]], _T]) -> _T | Unreadable:
     if lines and lines[-1].startswith("failed "):
         words = lines[-1].split(" ")[1:]
         return Unreadable(_reason(words), begun=words[0] != "open")
     if not lines or lines[-1] != "end":
         return Unreadable("the program that reads it ended without an answer")
     try:
-        return _news(lines[:-1])
+        return read(lines[:-1])
     except ValueError as error:
         return Unreadable(f"the program that reads it gave an answer that is none: {error}")
 
@@ -155,6 +191,31 @@ def _news(lines: Iterable[str]) -> News:
         strays=(*many["stray"], *many["huge"]),
         malformed=tuple(many["broken"]),
         living=news.living and replace(news.living, lost=tuple(many["lost"])),
+    )
+
+
+def _digested(lines: Iterable[str]) -> Digested:
+    """Raises ValueError, with the line that does not fit."""
+    found = Digested()
+    many: dict[str, list[Any]] = {"object": [], "unread": [], "broken": []}
+    for line in lines:
+        kind, *words = line.split(" ")
+        try:
+            if kind == "last":
+                found = replace(found, last=_number(words[0]))
+            elif kind == "sealed":
+                found = replace(found, sealed=_listing(words))
+            elif kind == "unread":
+                many[kind].append((_name(words[0]), _number(words[1])))
+            else:
+                many[kind].append(_MANY[kind](words))
+        except (IndexError, KeyError, ValueError) as error:
+            raise ValueError(f"{line[:80]!r}") from error
+    return replace(
+        found,
+        objects=tuple(many["object"]),
+        unread=tuple(many["unread"]),
+        malformed=tuple(many["broken"]),
     )
 
 

@@ -2,10 +2,12 @@
 
     python3 -I -S -c TEXT
 
-On stdin is JSON: {"modules": the texts of wall.py, segments.py and living.py, "seconds": for each home,
-"homes": [{"path": a snapshot's directory, "after", "prior": transactions, "log": bytes, "since": seconds
-since 1970, "lost": transactions, or null when what is alive is not asked for}, ...]}. On stdout come lines of
-ASCII, each with the number of its home first; the last of each home is `end`, or `failed` and why.
+On stdin is JSON: {"modules": the texts of wall.py, segments.py and living.py, and of digests.py where it is
+needed, "seconds": for each home, "homes": [{"path": a snapshot's directory, "after", "prior": transactions,
+"log": bytes, "since": seconds since 1970, "lost": transactions, or null when what is alive is not asked for},
+or {"path", "objects": names of sealed objects, none: all, "until": what was the last transaction}, ...]}. Of
+a home with "objects" the digests of these are computed, and nothing else is looked at. On stdout come lines
+of ASCII, each with the number of its home first; the last of each home is `end`, or `failed` and why.
 
 All that is read may have been made by a hostile host. So each home is read in a process of its own, as the
 user whose files they are, which may read below that directory and nothing else (Landlock, where the kernel
@@ -17,6 +19,7 @@ Nothing but the standard library of Python 3.9. reader.py beside it is the calle
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -120,7 +123,6 @@ def _give_up(home: int) -> None:
         os.setgroups([])
         os.setresgid(found.st_gid, found.st_gid, found.st_gid)
         os.setresuid(found.st_uid, found.st_uid, found.st_uid)
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 # --- one home -----------------------------------------------------------------------------------------------
@@ -139,7 +141,9 @@ class Reader:
             os.fchdir(home)
             _give_up(home)
             self._wall.read_only(".")
-            for line in self.lines(home):
+            digests = self._modules["digests"].Digests() if "objects" in self.task else None
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # threads that it needs have begun
+            for line in self.lines(home) if digests is None else self.objects(home, digests):
                 os.write(writing, f"{line}\n".encode("ascii", "replace"))
             os.write(writing, b"end\n")
         except OSError as error:
@@ -169,6 +173,23 @@ class Reader:
         data.close()
         yield f"total {strays.files} {strays.bytes}"
         yield from strays.lines()
+
+    def objects(self, home: int, digests: Any) -> Iterator[str]:
+        """The digests of its sealed objects; of named ones also what borg would not have written."""
+        values = _values(_contents(home, "config", _CONFIG))
+        data = Data(home, _number(values, "segments_per_dir", 1000), Strays(0))
+        last = data.last_commit(self._segments.is_committed)
+        yield f"last {last} -1"
+        yield f"sealed {data.listing(last)}"
+        wanted, until = set(self.task["objects"]), max(last, int(self.task["until"]))
+        chosen = [one for one in data.between(-1, until) if not wanted or data.name(one) in wanted]
+        yield from digests.lines(data, chosen)
+        work = self._segments.Work(-1, -1)
+        for segment in chosen if wanted else ():
+            with data.open(segment) as file, contextlib.suppress(OSError):  # that one was reported
+                work.take(segment, data.name(segment), file)
+        yield from (f"broken {line}" for line in work.broken[:_MOST_SHOWN])
+        data.close()
 
     def _data(self, data: Data) -> Iterator[str]:
         after = int(self.task["after"])

@@ -115,3 +115,17 @@ class News:
     stray_count: int = 0
     malformed: tuple[Malformed, ...] = ()
     living: Living | None = None  # where it was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """Sealed objects of one snapshot, read whole; `unread`: (name, errno) of what the disk did not give.
+
+    `malformed` is only looked for in objects that were asked for by name.
+    """
+
+    last: int = -1  # the last transaction
+    sealed: Listing = Listing(0, 0, "")  # all sealed objects
+    objects: tuple[SealedObject, ...] = ()  # those that were asked for
+    unread: tuple[tuple[str, int], ...] = ()
+    malformed: tuple[Malformed, ...] = ()
