@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 
 from tests.harness.machines.host import find_borg
-from zborg.borg.storage.reader import Look, look_at
+from zborg.borg.storage.reader import Look, digest, look_at
 from zborg.model.ledger.merkle import Frontier, leaf_hash
 from zborg.model.ledger.note import Checkpoint, parse, signed
-from zborg.model.ledger.sealed import News
+from zborg.model.ledger.sealed import Digested, News
 from zborg.planning.ledger.check import Ledger, check
 from zborg.process import LocalRunner
 from zborg.state.ledger.key import Key, verify
@@ -27,8 +27,11 @@ _ENTRIES, _NIGHT = 100_000, 30
 
 def main(sizes: tuple[int, ...], rounds: int) -> None:
     """`sizes` in MiB: repositories of that size, of which one hundredth is new."""
-    print("| repository | borg check, s | audit of 1 % news, s | times faster | its memory, MiB |")
-    print("|---|---|---|---|---|")
+    print(
+        "| repository | borg check, s | audit of 1 % news, s | times faster | its memory, MiB "
+        "| digests of all, s | of borg check |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for size in sizes:
         with tempfile.TemporaryDirectory() as directory:
             print(_row(Path(directory), size, rounds))
@@ -56,13 +59,22 @@ def _row(directory: Path, size: int, rounds: int) -> str:
     _fill(data, "new", size // 100)
     borg("create", "--compression", "none", "::new", str(data))
     look = Look(str(home), before.last, before.prior, before.log.size, time.time() + 1)
-    checks, audits = [], []
+    checks, audits, digests = [], [], []
     for _ in range(rounds):
         checks.append(_timed(lambda: borg("check", "--repository-only")))
         audits.append(_timed(lambda: look_at(LocalRunner(), [look])))
+        digests.append(_timed(lambda: _digested(home)))
+    part = median(one / other for one, other in zip(digests, checks, strict=True))
     ratio = median(one / other for one, other in zip(checks, audits, strict=True))
     memory = _memory(look) / 1024
-    return f"| {size} MiB | {median(checks):.2f} | {median(audits):.3f} | {ratio:.0f} | {memory:.0f} |"
+    row = f"| {size} MiB | {median(checks):.2f} | {median(audits):.3f} | {ratio:.0f} | {memory:.0f} "
+    return f"{row}| {median(digests):.2f} | {part:.2f} |"
+
+
+def _digested(home: Path) -> None:
+    """What `zborg verify` reads beside its `borg check`."""
+    found = digest(LocalRunner(), str(home))
+    assert isinstance(found, Digested) and found.objects, found
 
 
 def _fill(directory: Path, name: str, size: int) -> None:

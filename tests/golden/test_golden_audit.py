@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,6 +163,69 @@ def undelete(stage: Stage) -> None:
     stage.zborg("audit", shown=False)
     stage.zborg("undelete", "web1", "--json")
     stage.shows_runs("undelete")
+
+
+def borg(stage: Stage, *cases: str) -> None:
+    """In the place of borg; `cases` are of a shell, by the repository's path."""
+    text = "\n".join(["#!/bin/sh", 'case "$3" in', *cases, "esac", ""])
+    stage.write("borg", text, 0o755)
+
+
+def newest(stage: Stage, host: str) -> Path:
+    """The files of its newest snapshot."""
+    snapshot = [one for one in stage.zfs.snapshots(f"tank/borg/{host}") if one.name][-1]
+    return Path(stage.zfs.contents(snapshot, ""))
+
+
+@scenes
+def verify(stage: Stage) -> None:
+    """Before there is anything to compare with, a good one, damage, what borg finds, shares of the night."""
+    plays = {"web1": Play(), "web2": Play()}
+    settings: dict[str, Any] = {"storage": {"borg": str(stage.directory / "borg")}}
+    borg(stage)
+    stage.hosts(plays, **settings)
+    stage.zborg("verify")
+    stage.zborg("init", shown=False)
+    stage.zborg("verify")
+    for _ in range(3):
+        stage.night()
+    stage.zborg("verify", "--dry-run")
+    stage.zborg("verify")
+    stage.zborg("status")
+    stage.zborg("verify", "web1", "--json")
+    stage.zborg("verify", "nobody")
+    stage.zborg("verify", "--at", "yesterday")
+    stage.zborg("verify", "--at", "offsite")
+    stage.zborg("ledger", "show")
+    damaged = newest(stage, "web1") / "data/0/7"
+    good = damaged.read_bytes()
+    damaged.write_bytes(good[:-1] + b"x")
+    borg(stage, "*/web2) echo 'Index object count mismatch.'; exit 1 ;;")
+    stage.zborg("verify")
+    stage.zborg("verify", "--json")
+    stage.zborg("status")
+    stage.zborg("status", "--json")
+    stage.zborg("holds", "list")
+    stage.zborg("rotate", "--release", "web1", shown=False)
+    damaged.write_bytes(good)
+    borg(stage, "*/web1) echo Traceback; exit 2 ;;", "*/web2) kill -11 $$ ;;")
+    stage.zborg("verify")
+    (stage.directory / "borg").unlink()
+    stage.zborg("verify", "web1")
+    borg(stage)
+    stage.zborg("backup", shown=False)
+    stage.zborg("snapshot", shown=False)
+    at = [one.snapname for one in stage.zfs.snapshots("tank/borg/web1") if one.name][-1]
+    stage.zborg("verify", "web1", "--at", at, "--json")
+    stage.config(*plays, **settings, backup={"verify_every": "30d"})
+    stage.clock.tick(days=30)
+    stage.pools()
+    stage.zborg("run")
+    stage.zborg("status", "--json")
+    stage.zborg("report", "--json")
+    stage.clock.tick(days=40)
+    stage.zborg("status")
+    stage.shows_runs("verify")
 
 
 @pytest.mark.parametrize("name", scenes)

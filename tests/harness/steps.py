@@ -30,6 +30,7 @@ from zborg.steps.scrub import Request as Scrubbing
 from zborg.steps.scrub import scrub as _scrub
 from zborg.steps.snapshot import snapshot as _snapshot
 from zborg.steps.undelete import step as undeleting
+from zborg.steps.verify import step as verifying
 
 Request = backups.Request
 P = ParamSpec("P")
@@ -60,6 +61,13 @@ def compact(
 
 def undelete(context: Context, host: str, at: str = "", *, dry_run: bool = False) -> Report:
     return undeleting.undelete(begin(context, "undelete", dry_run=dry_run), undeleting.Request(host, at))
+
+
+def verify_hosts(
+    context: Context, names: Sequence[str] = (), at: str = "", *, dry_run: bool = False
+) -> Report:
+    run = begin(context, "verify", dry_run=dry_run)
+    return verifying.verify(run, verifying.Request(names, at))
 
 
 def rotate(context: Context, *, dry_run: bool = False) -> Report:

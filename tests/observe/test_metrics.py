@@ -72,7 +72,8 @@ def some_facts(**changes: Any) -> Facts:
     targets = {"far": Copies(7200, NOON, 99), "new": Copies(7200, None, None)}
     status = report(outcome(Status.OK), outcome(Status.WARNING), outcome(Status.FAILED, "web2"))
     pools = [Outcome("pool", "tank", Status.OK, result=result("pool", POOL))]
-    whole = Facts(NOON + timedelta(hours=1), status, hosts, targets, [report(good)], pools)
+    verified = {"web1": (NOON, outcome(Status.OK)), "web2": (NOON, outcome(Status.DAMAGED, "web2"))}
+    whole = Facts(NOON + timedelta(hours=1), status, hosts, targets, [report(good)], pools, verified)
     return replace(whole, **changes)
 
 
@@ -94,6 +95,9 @@ def test_every_fact_has_its_line() -> None:
         **{("host_files", name): 12 for name in ("web1", "web2")},
         **{("host_original_bytes", name): 5000 for name in ("web1", "web2")},
         **{("host_new_bytes", name): 70 for name in ("web1", "web2")},
+        **{("host_verified_timestamp_seconds", name): noon for name in ("web1", "web2")},
+        ("host_damaged", "web1"): 0,
+        ("host_damaged", "web2"): 1,
         ("command_finished_timestamp_seconds", "backup"): noon + 75,
         ("command_duration_seconds", "backup"): 75,
         ("command_exit_code", "backup"): 0,

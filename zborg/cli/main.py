@@ -55,6 +55,7 @@ _COMMANDS = {
     "undelete": "audit.undelete.undelete",
     "rotate": "rotate.rotate",
     "replicate": "replicate.replicate",
+    "verify": "audit.verify.verify",
     "scrub": "scrub.scrub",
     "run": "night.night",
     "status": "observe.status.status",

@@ -46,6 +46,7 @@ class Config:
     retries: int  # how often a host is tried again after a connection error
     jitter: int  # seconds; each host waits at most this long, by chance, before its connection
     prune_every: int  # seconds between two prunes of a host; 0 never
+    verify_every: int  # seconds in which each repository is read whole; 0 never by itself
     keep: Policy
     snapshot_max_age: int  # seconds after which the last snapshot, or rotation, is overdue
     scrub_max_age: int  # seconds
@@ -190,6 +191,7 @@ def _build(raw: Raw, path: Path) -> Config:
         compact_every=raw.backup.compact_every,
         quarantine=raw.backup.quarantine,
         freeze_on_anomaly=raw.backup.freeze_on_anomaly,
+        verify_every=raw.backup.verify_every,
         keep=Policy(
             last=k.last,
             hourly=k.hourly,

@@ -78,6 +78,7 @@ class RawBackup:
     compact_every: Duration = Duration(7 * 86400)
     quarantine: Duration = Duration(14 * 86400)
     freeze_on_anomaly: bool = False
+    verify_every: Duration = Duration(30 * 86400)
     tunnel: TunnelKind = TunnelKind("stdio")
 
 

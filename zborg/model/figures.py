@@ -56,6 +56,7 @@ class Proof:
     copies: Mapping[str, datetime | None]  # by target the last replication that went well
     restore: datetime | None
     sealed: bool  # its key lies here for the custodians
+    verified: datetime | None = None  # read whole, and found as the ledger has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,15 @@ class TargetFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerFigures:
+    """The ledger as this server knows it; `signed` is when its last checkpoint was made."""
+
+    entries: int
+    bytes: int
+    signed: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """`step` is how many days a row of a host's table and a point of its plots stand for."""
 
@@ -107,3 +117,4 @@ class Figures:
     hosts: Sequence[HostFigures]
     pools: Sequence[PoolFigures]
     targets: Sequence[TargetFigures]
+    ledger: LedgerFigures | None = None  # None: it was not begun

@@ -113,6 +113,7 @@ class HostProof(Trend):
     last_good: datetime | None = None  # its last good backup
     snapshot: datetime | None = None  # the last of a good backup
     restored: datetime | None = None  # its last good restore
+    verified: datetime | None = None  # when it was last read whole, and was as the ledger has it
     copies: Mapping[str, datetime | None] = {}  # by target the last good replication
 
 
@@ -475,6 +476,30 @@ class UndeletedHost(Result):
     bytes: int = 0  # of these
     removed: int = 0  # files that were written since
     set_aside: str = ""  # what it was before, dataset@name, which is held
+
+
+class VerifiedHost(Result):
+    """A host in `verify`: its repository in one snapshot, read whole and checked by borg."""
+
+    _always = frozenset({"damaged"})
+
+    snapshot: str = ""  # that was read, the part after the @
+    objects: int = 0  # that are what the ledger recorded
+    bytes: int = 0  # of these
+    unrecorded: int = 0  # objects newer than the last audit, which were not compared
+    structure: str = ""  # by `borg check`: good, index-inconsistent, bad, crashed, slow, undone
+    damaged: tuple[str, ...] = ()  # objects: name, what is wrong, and the digest that it had
+    damages: int = 0  # how many objects are damaged; the first of them are in `damaged`
+    whole_in: str = ""  # the newest snapshot in which all of `damaged` are whole, dataset@name
+    archives_since: datetime | None = None  # archives from then on may need a damaged object
+
+
+class VerifyState(StepState):
+    """Verifications in `status`."""
+
+    hosts: int  # how many there are
+    verified: int  # how many of them within `verify_every`
+    oldest: datetime | None = None  # when the one was read that was read longest ago; null: one never was
 
 
 class LedgerState(Result):

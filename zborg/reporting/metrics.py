@@ -7,7 +7,7 @@ Prometheus subtracts, and a textfile that nobody writes any more grows old by it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from zborg.model import Outcome, Report, Status
@@ -26,6 +26,8 @@ METRICS = {
     "host_files": (("host",), "Files in its last good backup"),
     "host_original_bytes": (("host",), "Bytes in its last good backup, as they are on the host"),
     "host_new_bytes": (("host",), "Bytes that its last good backup added to the repository"),
+    "host_verified_timestamp_seconds": (("host",), "When its repository was last read whole (zborg verify)"),
+    "host_damaged": (("host",), "1 if damage was found then"),
     "command_finished_timestamp_seconds": (("command",), "When it ended last"),
     "command_duration_seconds": (("command",), "How long its last run took"),
     "command_exit_code": (("command",), "The exit code of its last run"),
@@ -75,6 +77,7 @@ class Facts:
     targets: Mapping[str, Copies]
     last: Sequence[Report]  # the newest of each command
     pools: Sequence[Outcome]
+    verified: Mapping[str, tuple[datetime, Outcome]] = field(default_factory=dict)  # by host the last one
 
 
 Sample = tuple[str, tuple[str, ...], float]  # a name, the values of its labels, its value
@@ -101,6 +104,9 @@ def samples(facts: Facts) -> Iterator[Sample]:
     yield from _findings(facts.status)
     for name, backups in facts.hosts.items():
         yield from _host(name, backups)
+    for name, (at, outcome) in facts.verified.items():
+        yield "host_verified_timestamp_seconds", (name,), at.timestamp()
+        yield "host_damaged", (name,), outcome.status is Status.DAMAGED
     for name, copies in facts.targets.items():
         yield from _target(name, copies)
     for report in facts.last:

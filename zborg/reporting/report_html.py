@@ -75,6 +75,7 @@ def html(figures: Figures, status: Report) -> str:
         nights=list(_nights(figures.calendar)),
         hosts=[_host(f"host-{n}", one, now, figures) for n, one in enumerate(figures.hosts)],
         pools=[_pool(f"pool-{n}", one) for n, one in enumerate(figures.pools)],
+        verify=next((one for one in status.outcomes if (one.kind, one.subject) == ("step", "verify")), None),
         targets=[_target(f"target-{n}", one) for n, one in enumerate(figures.targets)],
     )
 

@@ -20,6 +20,7 @@ from zborg.steps.replicate.step import replicate
 from zborg.steps.rotate.step import rotate
 from zborg.steps.scrub import scrub
 from zborg.steps.snapshot import snapshot
+from zborg.steps.verify.step import nightly as verified
 
 # From harmless to what must not be overlooked.
 _WORSE = (
@@ -49,10 +50,13 @@ def night(run: StepRun, *, allow_partial: bool = False) -> Report:
         "compact": lambda: compaction.nightly(run),
         "rotate": lambda: rotate(run.part("rotate")),
         "replicate": lambda: replicate(run.part("replicate")),
+        "verify": lambda: verified(run),
         "scrub": lambda: scrub(run.part("scrub")),
     }
+    if not context.config.verify_every:
+        del steps["verify"]
     if context.config.storage.received:  # an off-site takes what comes, and sends nothing on
-        steps = {name: step for name, step in steps.items() if name in ("rotate", "scrub")}
+        steps = {name: step for name, step in steps.items() if name in ("rotate", "verify", "scrub")}
     reports = [_unless_stopped(run, name, step) for name, step in steps.items()]
     if work and not work[0].ended:
         context.afterwards.append(partial(_stragglers, run, work[0], reports))

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.harness.machines.borgs import borg_of
 from tests.harness.machines.host import BackedUpHost
 from tests.harness.machines.hostile.rpc import Rpc
-from tests.harness.steps import audit, backup, begin_ledger, compact, snapshot
+from tests.harness.steps import audit, backup, begin_ledger, compact, snapshot, verify_hosts
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.borg.storage.repository import last_transactions
@@ -52,6 +52,16 @@ class AuditedVault:
 
     def report(self) -> Report:
         return audit(world(self.vault, self.clock))
+
+    def verified(self, at: str = "") -> Outcome:
+        """What verify says of the host."""
+        self.clock.tick()
+        return of(verify_hosts(world(self.vault, self.clock), ["web1"], at), "web1")
+
+    def tree(self, number: int = -1) -> Path:
+        """What lies in a snapshot, the oldest being 0: to be changed as a failing disk does."""
+        snapshots = [one for one in self.vault.zfs.snapshots("tank/borg/web1") if one.name]
+        return Path(self.vault.zfs.contents(snapshots[number], ""))
 
     def night(self) -> Outcome:
         """A good backup, and what audit says of it."""

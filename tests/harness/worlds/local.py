@@ -47,7 +47,13 @@ class LocalVault:
         self.stalled_after = 0
         self.window = 0
         self.reverse: dict[str, Reverse] = {}
-        self.backup: dict[str, Any] = {"parallel": 4, "retries": 0, "jitter": 0, "prune_every": 0}
+        self.backup: dict[str, Any] = {
+            "parallel": 4,
+            "retries": 0,
+            "jitter": 0,
+            "prune_every": 0,
+            "verify_every": 0,
+        }
         self.keep = Policy(last=2)
         self.events: list[Event] = []
         self.state = directory / "state"

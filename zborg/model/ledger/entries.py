@@ -7,7 +7,7 @@ readable as an Entry with its kind, and is checked like any other.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +18,7 @@ from zborg.model.ledger.sessions import Purpose, Session
 from zborg.model.text.units import moment, moment_of
 
 VERSION = 1
-AUDIT, BEGUN, HEALED = "audit", "begun", "healed"
+AUDIT, BEGUN, HEALED, COMPACT, VERIFY = "audit", "begun", "healed", "compact", "verify"
 
 
 class Recorded(Protocol):
@@ -166,6 +166,19 @@ def parse(line: str) -> Entry:
     if not isinstance(kind, str):
         raise ValueError("not an entry of a ledger")  # noqa: TRY004  # of its text
     return Entry(kind, moment_of(table.get("at")), table)
+
+
+def by_host(lines: Iterable[bytes], hosts: Collection[str] = ()) -> dict[str, list[Entry]]:
+    """The entries of these hosts (none named: of all), the oldest first; a line that is none is left out."""
+    found: dict[str, list[Entry]] = {}
+    for line in lines:
+        try:
+            entry = parse(line.decode("ascii", "replace"))
+        except ValueError:
+            continue
+        if entry.host and (not hosts or entry.host in hosts):
+            found.setdefault(entry.host, []).append(entry)
+    return found
 
 
 def audited(entry: Entry) -> Audited:

@@ -9,7 +9,16 @@ from datetime import date, datetime, timedelta, tzinfo
 from statistics import median
 
 from zborg.model import Entry, Outcome, Status
-from zborg.model.figures import Backups, Day, Figures, HostFigures, PoolFigures, Proof, TargetFigures
+from zborg.model.figures import (
+    Backups,
+    Day,
+    Figures,
+    HostFigures,
+    LedgerFigures,
+    PoolFigures,
+    Proof,
+    TargetFigures,
+)
 from zborg.model.results import PoolState, Replicated, SnapshotTaken, backup_of
 from zborg.model.subjects import OnTarget, below, is_of
 from zborg.planning.observe.forecast import forecast
@@ -38,6 +47,8 @@ class Recorded:
     targets: Mapping[str, str] = field(default_factory=dict)  # by name the dataset below which its copies are
     sealed: frozenset[str] = field(default_factory=frozenset)
     zone: tzinfo | None = None
+    verified: Sequence[Entry] = ()  # by verify
+    ledger: LedgerFigures | None = None
 
     def day(self, at: datetime) -> date:
         """The day of the calendar, in `zone`, to which an instant belongs."""
@@ -54,6 +65,7 @@ def figures(recorded: Recorded) -> Figures:
         calendar=tuple(_calendar(recorded)),
         hosts=tuple(_hosts(recorded, step)),
         pools=tuple(_pools(recorded)),
+        ledger=recorded.ledger,
         targets=tuple(TargetFigures(name, tuple(_behind(recorded, name))) for name in recorded.targets),
     )
 
@@ -133,6 +145,8 @@ class _Proofs:
             for one in recorded.replicas
             if _has_arrived(one.outcome)
         ]
+        whole = [one for one in recorded.verified if one.outcome.status.good]
+        self._verified = _newest((one.outcome.subject, one) for one in whole)
         self._copies = {
             name: _newest((below(root, copy.name), one) for copy, one in sent if copy.target == name)
             for name, root in recorded.targets.items()
@@ -145,6 +159,7 @@ class _Proofs:
             copies={name: copies.get(host) for name, copies in self._copies.items()},
             restore=self._restores.get(host),
             sealed=host in self._told.sealed,
+            verified=self._verified.get(host),
         )
 
 

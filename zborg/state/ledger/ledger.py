@@ -12,11 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from zborg import atomic
 from zborg.errors import Damage
 from zborg.model import Clock
+from zborg.model.figures import LedgerFigures
 from zborg.model.ledger import entries
 from zborg.model.ledger.entries import AUDIT, Audited, Entry, Recorded
 from zborg.model.ledger.merkle import Frontier, leaf_hash
@@ -39,6 +41,17 @@ class _Known:
         """With these added."""
         size = sum(len(line) + 1 for line in lines)
         return _Known(self.tree.extended(leaf_hash(line.encode()) for line in lines), self.bytes + size)
+
+
+def known(directory: Path) -> LedgerFigures | None:
+    """What the server knows of the ledger that it wrote, without asking the storage; None when nothing."""
+    path = directory / _FRONTIER
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        signed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return LedgerFigures(int(table["size"]), int(table["bytes"]), signed)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class Ledger:
@@ -82,18 +95,15 @@ class Ledger:
         return next((one for one in reversed(list(self._of(host))) if one.clean), None)
 
     def history(self) -> dict[str, list[Entry]]:
-        """All entries of each host, the oldest first; reads all lines. Raises Damage as `digests` does."""
+        """All entries of each host, the oldest first; reads all lines. Raises Damage as `lines` does."""
         found = defaultdict[str, list[Entry]](list)
-        for line in self._lines():
+        for line in self._text():
             with suppress(ValueError):  # of a newer zborg
                 entry = entries.parse(line)
                 found[entry.host].append(entry)
         return found
 
-    def _of(self, host: str) -> Iterator[Audited]:
-        return (one for one in _audits(self._lines()) if one.host == host)
-
-    def _lines(self) -> Iterator[str]:
+    def lines(self) -> tuple[bytes, ...]:
         """What this server wrote; raises Damage when that is not what is there now."""
         lines, known = self._files.read()[0], self._frontier()
         if known:
@@ -103,7 +113,13 @@ class Ledger:
                     f"the ledger in {self._files.directory} is not what this server wrote",
                     remedy(command("zborg", "ledger", "check"), first="somebody changed it on the storage:"),
                 )
-        return (line.decode("ascii", "replace") for line in lines)
+        return lines
+
+    def _text(self) -> Iterator[str]:
+        return (line.decode("ascii", "replace") for line in self.lines())
+
+    def _of(self, host: str) -> Iterator[Audited]:
+        return (one for one in _audits(self._text()) if one.host == host)
 
     # --- what is there ---
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from zborg.model import Outcome, Report, Status
-from zborg.model.ledger import entries
+from zborg.model.ledger import entries, verified
 from zborg.model.ledger.compacted import APPROVED, COMPACTED, UNDELETED
-from zborg.model.ledger.entries import AUDIT, BEGUN, HEALED, Entry
+from zborg.model.ledger.entries import AUDIT, BEGUN, HEALED, VERIFY, Entry
 from zborg.model.ledger.merkle import leaf_hash
 from zborg.model.results import LedgerEntry
 from zborg.model.text.units import counted, moment, printable, size
@@ -51,6 +51,8 @@ def _words(entry: Entry) -> tuple[Status, str]:
     at = moment(entry.at) if entry.at else "at no time"
     if entry.kind == AUDIT:
         return _audit(entry, at)
+    if entry.kind == VERIFY:
+        return _verify(entry, at)
     if entry.kind == BEGUN:
         return Status.OK, f"{at}  begun: {printable(str(entry.table.get('because', '')))}"
     if entry.kind == HEALED:
@@ -90,3 +92,15 @@ def _audit(entry: Entry, at: str) -> tuple[Status, str]:
         found = "; ".join(f"{one.rule}: {printable(one.message)}" for one in audited.anomalies)
         return Status.DAMAGED, f"{facts}; {found}"
     return (Status.OK, facts) if audited.clean else (Status.WARNING, f"{facts}; an earlier finding is open")
+
+
+def _verify(entry: Entry, at: str) -> tuple[Status, str]:
+    try:
+        one = verified.verified(entry)
+    except ValueError as error:
+        return Status.DAMAGED, f"{at}  {printable(str(error))}"
+    facts = f"{at}  {printable(one.host)}: verified {counted(one.objects, 'object')}, {size(one.bytes)}, "
+    facts += f"in snapshot {printable(one.snapshot)}; borg check: {one.structure}"
+    if one.damages:
+        facts += f"; damaged: {printable(', '.join(' '.join(words) for words in one.damaged))}"
+    return (Status.OK if one.whole else Status.DAMAGED), facts

@@ -21,9 +21,11 @@ from zborg.planning.observe.figures import Recorded, figures
 from zborg.reporting.notify import message
 from zborg.state.escrow import Escrow
 from zborg.state.history import History
+from zborg.state.ledger.ledger import known
 from zborg.state.runs import new_run
 from zborg.steps.context import inspect
 from zborg.steps.inventory import vanished
+from zborg.steps.ledger.begun import folder_of
 from zborg.steps.observe.notify import deliver, nobody
 
 COMMAND = "report"
@@ -44,6 +46,8 @@ def gathered(past: History, config: Config, days: int, now: datetime) -> Figures
             datasets=past.outcomes("dataset", since=since),
             replicas=past.outcomes("replica", since=since),
             pools=past.outcomes("pool", since=since),
+            verified=past.outcomes("verify", since=since),
+            ledger=known(folder_of(config)),
             names=names,
             root=config.storage.dataset,
             targets={target.name: target.dataset for target in config.targets},
@@ -91,6 +95,7 @@ def _host(one: HostFigures) -> Outcome:
         last_good=one.proof.backup,
         snapshot=one.proof.snapshot,
         restored=one.proof.restore,
+        verified=one.proof.verified,
         copies=one.proof.copies,
     )
     return Outcome("host", one.name, Status.OK, "; ".join(_words(one.trend)), result=result)

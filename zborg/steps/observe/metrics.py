@@ -14,6 +14,7 @@ from zborg.state.runs import Runs
 from zborg.steps.context import Context
 from zborg.steps.observe.status import saved
 from zborg.steps.run_queries import last_backups, last_replication
+from zborg.steps.verify.last import last_of
 
 
 def publish(context: Context) -> Iterator[ZborgError]:
@@ -41,6 +42,7 @@ def facts(context: Context) -> Facts:
         hosts=dict(_hosts(config, Moment(runs))),
         targets={target.name: _target(target, runs) for target in config.targets},
         last=[report for report in newest if report],
+        verified=last_of(runs, [host.name for host in config.hosts]).read,
         pools=[one for one in scrub.outcomes if one.kind == "pool"] if scrub else [],
     )
 

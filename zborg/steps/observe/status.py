@@ -45,6 +45,7 @@ from zborg.steps.restore.interrupted import killed_restores
 from zborg.steps.rotate.freeze import describe, how_to_release
 from zborg.steps.run_queries import Found, last_backups, newest_about
 from zborg.steps.scrub import judged, pool_of_result, verified
+from zborg.steps.verify.last import shown as verifications
 
 _DAYS = timedelta(days=7)  # what is usual
 _FINE = (Status.OK, Status.SKIPPED)
@@ -74,7 +75,7 @@ def saved(
     seen = Moment(runs)
     first = seen.since()
     if config.storage.received:
-        outcomes = list(_arrived(config, seen, now))
+        outcomes = [*_arrived(config, seen, now), *verifications(config, runs, now, first)]
     else:
         outcomes = [_at_work(host, locks) for host in _hosts(config, seen, now)] or [nobody(config)]
         outcomes += killed_restores(config, locks)
@@ -86,6 +87,7 @@ def saved(
             audits = newest_about(seen, "audit")
             outcomes += _shown("audit", audits, Limit(config.snapshot_max_age, first), now)
             outcomes += _compacted(runs, now)
+            outcomes += verifications(config, runs, now, first)
     if not config.keep.empty or config.storage.received:
         rotated = newest_about(seen, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
         outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)
