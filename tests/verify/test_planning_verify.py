@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zborg.model.ledger import verified
+from zborg.model.ledger.compacted import COMPACTED, UNDELETED
 from zborg.model.ledger.entries import (
     AUDIT,
-    COMPACT,
     Anomaly,
     Audited,
     Entry,
@@ -66,7 +66,7 @@ def night(number: int, *objects: SealedObject, rules: tuple[Rule, ...] = (), rep
     return parse(audited.line())
 
 
-COMPACTED = parse(entry_line(COMPACT, START, {"host": "web1"}))
+FREED = parse(entry_line(COMPACTED, START, {"host": "web1"}))
 
 
 def known(history: list[Entry], number: int) -> Expected:
@@ -123,8 +123,15 @@ def test_an_id_that_could_not_be_read_is_no_other_repository() -> None:
     assert len(known([*HISTORY, night(4, thing(5), repository="")], 4).objects) == 5
 
 
+def test_an_undelete_begins_anew_and_its_numbers_count_again() -> None:
+    undeleted = parse(entry_line(UNDELETED, START, {"host": "web1"}))
+    found = known([*HISTORY, undeleted, night(4, thing(1, "b")), night(5, thing(2, "c"))], 5)
+    assert digests(found) == {"0/1": "b", "0/2": "c"}
+    assert found.required == {"0/1", "0/2"}
+
+
 def test_what_a_compaction_took_away_is_not_missed_and_what_is_there_is_compared() -> None:
-    found = known([*HISTORY, COMPACTED, night(4, thing(7)), night(5, thing(8))], 5)
+    found = known([*HISTORY, FREED, night(4, thing(7)), night(5, thing(8))], 5)
     assert found.required == {"0/7", "0/8"}
     assert digests(found) == dict.fromkeys(("0/1", "0/2", "0/3", "0/4", "0/7", "0/8"), "a")
     assert found.objects["0/7"].after is None, "what it holds is older"

@@ -18,7 +18,7 @@ from zborg.model.ledger.sessions import Purpose, Session
 from zborg.model.text.units import moment, moment_of
 
 VERSION = 1
-AUDIT, BEGUN, HEALED, COMPACT, VERIFY = "audit", "begun", "healed", "compact", "verify"
+AUDIT, BEGUN, HEALED, VERIFY = "audit", "begun", "healed", "verify"
 
 
 class Recorded(Protocol):

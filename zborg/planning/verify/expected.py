@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from zborg.model.ledger import entries
-from zborg.model.ledger.entries import AUDIT, COMPACT, Audited, Entry, Rule
+from zborg.model.ledger.compacted import COMPACTED, UNDELETED
+from zborg.model.ledger.entries import AUDIT, Audited, Entry, Rule
 from zborg.model.ledger.sealed import Listing, SealedObject
 
 
@@ -36,14 +37,16 @@ def expected(history: Sequence[Entry], guid: str, created: datetime) -> Expected
 
     Of a snapshot that was not audited what the newest audit before `created` knew; None without one. What an
     entry recorded first stands: a later record of the same object is of what somebody may have changed by
-    then. A repository that was rolled back, or another one, begins anew.
+    then. A repository that was rolled back or undeleted, or another one, begins anew.
     """
     last = _last(history, guid, created)
     found: Expected | None = None
     compacted = False
     for entry in history[: last + 1]:
-        if entry.kind == COMPACT:
+        if entry.kind == COMPACTED:
             compacted = True
+        elif entry.kind == UNDELETED:  # segments that were removed count again from there
+            found = None
         elif audited := _audited(entry):
             found = _with(found, audited, compacted=compacted)
             compacted = False

@@ -121,7 +121,7 @@ class Ending:
             reason = f"compact: {undone}"[:_LONGEST]
             context.frozen.put(Freeze(name, reason, now))
         with context.locks.hold(LOCK):
-            self.subject.opened().append([audited, compacted])
+            self.subject.opened().append([compacted, audited])
         context.sessions.forget(name, audited.last)
         closed = self._closed(before.bytes, audited)
         return self._undone(closed, undone) if undone else closed

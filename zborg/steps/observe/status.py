@@ -75,7 +75,7 @@ def saved(
     seen = Moment(runs)
     first = seen.since()
     if config.storage.received:
-        outcomes = [*_arrived(config, seen, now), *verifications(config, runs, now, first)]
+        outcomes = [*_arrived(config, seen, now), *verifications(config, seen, now, first)]
     else:
         outcomes = [_at_work(host, locks) for host in _hosts(config, seen, now)] or [nobody(config)]
         outcomes += killed_restores(config, locks)
@@ -86,8 +86,8 @@ def saved(
         if is_begun(config):
             audits = newest_about(seen, "audit")
             outcomes += _shown("audit", audits, Limit(config.snapshot_max_age, first), now)
-            outcomes += _compacted(runs, now)
-            outcomes += verifications(config, runs, now, first)
+            outcomes += _compacted(seen, now)
+            outcomes += verifications(config, seen, now, first)
     if not config.keep.empty or config.storage.received:
         rotated = newest_about(seen, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
         outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)
@@ -107,7 +107,7 @@ def saved(
     return _report(config, now, outcomes)
 
 
-def _compacted(runs: Runs, now: datetime) -> list[Outcome]:
+def _compacted(runs: Moment, now: datetime) -> list[Outcome]:
     """The last compaction that had something to report; none is asked for before there was one."""
     found = newest_about(runs, "compact")
     if found is None:

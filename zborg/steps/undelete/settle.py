@@ -110,7 +110,7 @@ class Ending:
             name, self.begun.run, context.clock(), point.snapshot, point.guid, point.last, self.begun.aside
         )
         with context.locks.hold(LOCK):
-            self.subject.opened().append([audited, undeleted])
+            self.subject.opened().append([undeleted, audited])
         return self._closed(audited, done)
 
     def _closed(self, audited: Audited, done: RolledBack) -> Outcome:
