@@ -12,7 +12,7 @@ from tests.harness.machines.keys import make_key
 from tests.harness.worlds.site import Site
 from zborg.model.keys import fingerprint
 from zborg.model.text import remedy
-from zborg.steps.hosts.enrol import _other_key
+from zborg.steps.hosts.obstacles import other_key
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def test_another_machine_is_named_with_both_fingerprints_and_the_file(site: Site, tmp_path: Path) -> None:
     facts = site.entry().probe()
-    assert not list(_other_key(site.request, facts)), "its own key"
+    assert not list(other_key(site.request, facts)), "its own key"
     strange = make_key(tmp_path / "strange").public
     endpoint = replace(site.request.host.endpoint, host_key=strange)
     request = replace(site.request, host=replace(site.request.host, endpoint=endpoint))
-    (problem,) = _other_key(request, facts)
+    (problem,) = other_key(request, facts)
     file = "/etc/ssh/ssh_host_ed25519_key.pub"
     for words in (fingerprint(strange), fingerprint(site.host.host_key), file):
         assert words in problem.message, problem
@@ -46,12 +46,12 @@ def test_any_host_key_of_its_disk_can_be_enrolled(site: Site) -> None:
         request = replace(site.request, host=replace(site.request.host, endpoint=endpoint))
         facts = site.entry().probe()
         assert facts.host_keys[other] == public
-        assert not list(_other_key(request, facts))
+        assert not list(other_key(request, facts))
     finally:
         site.host.sh(f"rm {other} {other}.pub")
 
 
 def test_odd_words_of_a_machine_are_no_traceback(site: Site) -> None:
     facts = replace(site.entry().probe(), host_keys={"/etc/ssh/x": "ssh-ed25519 A"})
-    (problem,) = _other_key(site.request, facts)
+    (problem,) = other_key(site.request, facts)
     assert "something that is no key" in problem.message

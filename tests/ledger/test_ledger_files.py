@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from zborg.model.ledger.sealed import Listing, Log, SealedObject
 from zborg.model.ledger.sessions import Purpose, Session
 from zborg.process import LocalRunner
 from zborg.state.ledger import key
-from zborg.state.ledger.files import Files, in_folder
+from zborg.state.ledger.files import Files, Strange, in_folder
 from zborg.state.ledger.key import Key
 from zborg.state.ledger.ledger import Ledger
 
@@ -301,3 +302,19 @@ def test_a_key_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "key").mkdir()
     with pytest.raises(ConfigError, match="cannot be read"):
         key.load(tmp_path / "key")
+
+
+@pytest.mark.parametrize("name", ["entries.jsonl", "checkpoints/000000000002.note", "checkpoints", "key.pub"])
+def test_nothing_but_plain_files_is_opened(tmp_path: Path, folder: Path, name: str) -> None:
+    """A pipe would be waited for, and what a link points to is none of ours."""
+    opened(tmp_path).append([entry()])
+    (folder / "key.pub").write_text(f"{SIGNER.public}\n")
+    files = Files(LocalRunner(), str(folder))
+    assert files.public_key() == f"{SIGNER.public}\n" and len(files.read()[0]) == 2
+    path, aside = folder / name, tmp_path / "aside"
+    path.rename(aside)
+    for make in (os.mkfifo, lambda place: place.symlink_to(aside)):
+        make(path)
+        with pytest.raises(Strange, match="is no plain file"):
+            files.public_key() if name == "key.pub" else files.read()
+        path.unlink()

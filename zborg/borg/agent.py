@@ -14,6 +14,7 @@ from zborg.model import Status
 from zborg.model.codes import Agent
 from zborg.model.codes.lines import Reason
 from zborg.model.text.remedy import command, on, quoted, remedy
+from zborg.model.text.units import printable
 
 NO_ROOM, BROKEN = 69, 68  # exit statuses of the agent
 _MOST = 8  # directories
@@ -33,6 +34,7 @@ class HostReport:
     signed: bool = False  # root of the host had the agent sign archives; nothing was backed up yet
     warnings_log: str = ""
     out_of_memory: bool = False
+    no_witness: str = ""  # why it did not keep the ledger's checkpoint, in the agent's words
 
     def add(self, reason: Reason) -> bool:
         """Take a line of the agent's; whether it is one of these."""
@@ -50,6 +52,8 @@ class HostReport:
                 self.signed = True
             case Agent.MEMORY:
                 self.out_of_memory = True
+            case Agent.WITNESS:
+                self.no_witness = printable(text)
             case code:
                 return code is Agent.WITHHELD
         return True

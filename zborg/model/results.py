@@ -61,6 +61,7 @@ class HostBackup(Result):
     doubt: str = ""  # why the archive is not believed
     pruned: datetime | None = None  # when the host pruned, in this run
     keeps_all: datetime | None = None  # when the host answered that it prunes nothing
+    witness: int | None = None  # entries under the checkpoint that it was given; -1: its agent keeps none
     finished: datetime | None = None  # when the work on this host ended
 
 
@@ -87,6 +88,16 @@ class RecordedBackup(HostBackup):
 
     run: str = ""  # the run that made it
     ended: datetime | None = None  # when it ended
+    ended_here: str = ""  # in the server's own time zone
+
+
+class RecordedFinding(Result):
+    """What audit, or the host as a witness of the ledger, has found, in `history`."""
+
+    _always = frozenset({"run", "ended", "ended_here"})
+
+    run: str = ""  # the run that found it
+    ended: datetime | None = None  # when
     ended_here: str = ""  # in the server's own time zone
 
 
@@ -155,6 +166,7 @@ class TestedHost(Result):
     opens: str  # yes: its key opens the repository
     clock: datetime | None  # the host's, null: it did not say
     sealed: bool  # whether the key of the repository that is there now is in escrow
+    witnessed: int | None = None  # entries of the ledger that it is a witness of
 
 
 class RemovedHost(Result):
@@ -511,6 +523,19 @@ class LedgerState(Result):
     root: str = ""  # of the tree, SHA-256 in hexadecimal
     covered: int = 0  # entries that a witness stands for
     problems: tuple[str, ...] = ()  # what does not fit
+
+
+class HostLedger(Result):
+    """What a host has of the ledger, in `ledger check --hosts`."""
+
+    _always = frozenset({"covered", "signed", "problems"})
+
+    covered: int = 0  # entries that it is a witness of
+    signed: int = 0  # its checkpoints that the ledger's key signed
+    unsigned: int = 0  # those that bear the ledger's name and not its signature
+    others: int = 0  # those of another ledger
+    last: datetime | None = None  # when it got the newest, by its own clock
+    problems: tuple[str, ...] = ()  # what the ledger has otherwise now
 
 
 class LedgerEntry(Result):

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from zborg.model import Outcome, Report
-from zborg.model.results import HostBackup, Night, RecordedBackup, Trend
+from zborg.model.results import HostBackup, Night, RecordedBackup, RecordedFinding, Trend
 from zborg.model.text.units import counted, moment, printable, size, span
 from zborg.reporting.text import Line
 
@@ -15,7 +15,7 @@ _WORDS = 53  # and for the message of one of them
 
 
 def table(report: Report) -> list[Line]:
-    """Of one host a line for each backup and its trend; else a line for each night."""
+    """Of one host a line for each backup and each finding, and its trend; else a line for each night."""
     trends = [one for one in report.outcomes if one.kind == "trend"]
     rows = [one for one in report.outcomes if one.kind != "trend"]
     if not rows:
@@ -41,6 +41,10 @@ def _backups(rows: Sequence[Outcome]) -> Iterator[Line]:
     yield Line(f"{'ended':<16} {'status':<8} {'files':>10} {'size':>10} {'new':>10} {'took':>10}")
     for one in rows:
         made = one.result
+        if isinstance(made, RecordedFinding):
+            words = textwrap.shorten(printable(f"{one.kind}: {one.message}"), _WORDS, placeholder=" ...")
+            yield Line(f"{made.ended_here} {one.status.value:<8} {words}", one.status, one.status.value)
+            continue
         if not isinstance(made, RecordedBackup):
             continue
         head = f"{made.ended_here} {one.status.value:<8} "

@@ -16,6 +16,7 @@ from zborg.steps.backup.step import Backup, Request
 from zborg.steps.compact import step as compaction
 from zborg.steps.context import StepRun, outcome_of
 from zborg.steps.inventory import vanished
+from zborg.steps.offsite.witness import witness
 from zborg.steps.replicate.step import replicate
 from zborg.steps.rotate.step import rotate
 from zborg.steps.scrub import scrub
@@ -56,7 +57,9 @@ def night(run: StepRun, *, allow_partial: bool = False) -> Report:
     if not context.config.verify_every:
         del steps["verify"]
     if context.config.storage.received:  # an off-site takes what comes, and sends nothing on
-        steps = {name: step for name, step in steps.items() if name in ("rotate", "verify", "scrub")}
+        steps = {"witness": lambda: witness(run.part("witness"))} | {
+            name: step for name, step in steps.items() if name in ("rotate", "verify", "scrub")
+        }
     reports = [_unless_stopped(run, name, step) for name, step in steps.items()]
     if work and not work[0].ended:
         context.afterwards.append(partial(_stragglers, run, work[0], reports))

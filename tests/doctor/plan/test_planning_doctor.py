@@ -93,7 +93,8 @@ def test_the_least_free_space_is_enough() -> None:
     [
         ("ssh", None, Status.FAILED, "ssh cannot be run on nas: why"),
         ("borg", "borg 1.1.18", Status.FAILED, "too old"),
-        ("borg", "borg 2.0.0b9", Status.FAILED, "newer than zborg knows"),
+        ("borg", "borg 1.5.0", Status.FAILED, "newer than zborg knows"),
+        ("borg", "borg 2.0.0b25", Status.FAILED, "serves those of borg 1 without append-only"),
         ("borg", "command not what it seems", Status.FAILED, "cannot be read"),
         ("zfs", "zfs-2.0.3-1 zfs-kmod-2.0.3-1", Status.WARNING, "OpenZFS 2.0 is too old"),
         ("zfs", "zfs-2.3.2-1 zfs-kmod-2.2.7-1", Status.WARNING, "module is 2.2.7, the zfs command 2.3.2"),

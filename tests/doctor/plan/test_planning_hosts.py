@@ -70,6 +70,14 @@ SEEN = [
     ("hook", {"absent": "/a", "before": "yes"}, Status.WARNING, "names what does not exist", ""),
     ("conf", {"absent": "/a", "conf": "/etc/b.conf"}, Status.FAILED, "web1: /etc/b.conf names what", ""),
     ("conf?", {"absent": "/a", "conf": "b"}, Status.FAILED, "web1: /etc/zborg/agent.conf names what", ""),
+    (
+        "witness",
+        {"witness": "broken"},
+        Status.WARNING,
+        "/var/lib/zborg/witness on web1 has lines that are no checkpoints",
+        "witness.broken",
+    ),
+    ("borg 2", {"borg": "2.0.0b25"}, Status.FAILED, "borg 2.0.0b25 is refused", "zborg host test web1"),
     ("clock", {"clock": "0"}, Status.WARNING, "the clock of web1 says 1970", "timedatectl"),
     ("no clock", {"clock": None}, Status.WARNING, "web1 does not report its time", "timedatectl"),
     ("late clock", {"clock": "999999999999"}, Status.WARNING, "web1 does not report its time", "timedatectl"),
@@ -147,6 +155,13 @@ def test_a_repository_that_holds_its_key_is_an_error_but_with_the_tunnel_of_a_po
         replace(HOST, reverse=Reverse(0, "127.0.0.1:22")), "tank/borg/web1", "tank/borg"
     )
     assert reverse.level is Status.WARNING and "docs/reverse.md" in reverse.remedy
+
+
+def test_a_repository_that_borg_1_did_not_make_is_set_aside() -> None:
+    found = remote.other_form(HOST, "tank/borg/web1", "is a repository of version 2")
+    assert found.level is Status.FAILED
+    assert found.message == "tank/borg/web1 is a repository of version 2; nothing of it is served"
+    assert found.remedy.endswith("zfs rename tank/borg/web1 tank/borg/web1-other\nzborg init web1")
 
 
 # --- doors ------------------------------------------------------------------------------------------

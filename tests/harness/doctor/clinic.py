@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness.fake_zfs.zfs import FakeZfs
-from tests.harness.steps import backup
+from tests.harness.steps import audit, backup, begin_ledger, snapshot
 from tests.harness.worlds.local import LocalVault
 from zborg.cli.doctor import parsed
 from zborg.config import Config
@@ -140,7 +140,10 @@ class ZfsWords:
 
 
 class Clinic:
-    """One host that was backed up, one target behind a sink, a line of cron's: nothing is wrong."""
+    """One host that was backed up and witnesses the ledger, one target behind a sink, a line of cron's.
+
+    Nothing is wrong.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -168,7 +171,10 @@ class Clinic:
         self._write()
         self.machine = ThisMachine()
         self.config_changes: dict[str, Any] = {}
-        assert backup(self.vault.context()).exit == 0
+        begin_ledger(self.vault.context())
+        for step in (backup, snapshot, audit, backup):  # the second is given the ledger's checkpoint
+            report = step(self.vault.context())
+            assert report.exit == 0, report.outcomes
 
     def _write(self) -> None:
         host, key = self.vault.endpoints["web1"], self.vault.key.private

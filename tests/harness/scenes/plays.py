@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tests.harness.audit import compacting
-from zborg.errors import Interrupted, Stalled, TimedOut, ZborgError
+from zborg.errors import CommandFailed, Interrupted, Stalled, TimedOut, ZborgError
 from zborg.hosts.ssh.reasons import explain, lost
 from zborg.interrupt import cancelled
 from zborg.model import Adopt, Host, Lines, Runner, Speaker, Wall
@@ -69,6 +69,7 @@ class Play:
     others: Mapping[str, Play] = field(default_factory=dict)
     clock: float | None = 0.0  # seconds by which the host's clock is ahead; None: it does not tell
     wall: Wall | None = WALL  # around its `borg serve`
+    keeps: bool = False  # whether its agent keeps checkpoints of the ledger
     then: Play | None = None  # the next time
 
 
@@ -79,9 +80,14 @@ class PlayedTunnel:
         self, plays: dict[str, Play], home: Callable[[str], Path], clock: Callable[[], datetime]
     ) -> None:
         self._plays, self._home, self._clock = plays, home, clock
+        self.given: dict[str, list[str]] = {}  # by host what it has of the ledger, a line each
 
     def ask(self, host: Host, *words: str) -> str:
         play = self._play(host)
+        if words[0] == "witness":
+            if not play.keeps:
+                raise CommandFailed(("ssh",), 2, "refused: no such verb", "a command ended with status 2")
+            return "".join(["witness\n", *self.given.get(host.name, []), "end\n"])
         told = {
             "agent": "1",
             "clock": f"{self._clock().timestamp() + (play.clock or 0):.0f}",
@@ -94,7 +100,14 @@ class PlayedTunnel:
             "prune": "no",
             "borg_runs": "no",
         } | dict(play.answer)
+        if play.keeps:
+            told["witness"] = self.newest(host.name)
         return "".join(f"{key} {value}\n" for key, value in told.items() if value is not None)
+
+    def newest(self, name: str) -> str:
+        """As the agent answers it to `version`."""
+        lines = self.given.get(name, [])
+        return lines[-1].split("@")[1] if lines else "none"
 
     def try_serve(self, name: str) -> Wall | None:
         return self.wall(name)
@@ -119,6 +132,8 @@ class PlayedTunnel:
             play = Play(play.lines, play.status, commits=False, clock=play.clock)
         elif words[0] != "create":
             play = play.others.get(words[0], Play((ended(0),), commits=False))
+        if words[0] == "create" and words[3:]:
+            self.given.setdefault(host.name, []).append(f"{self._clock().timestamp():.0f} {words[3]}\n")
         if play.clock is not None:
             lines(Speaker.HOST, [f"zborg-agent: clock {self._clock().timestamp() + play.clock:.0f}"])
         for line in play.lines:

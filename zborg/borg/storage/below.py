@@ -5,7 +5,7 @@
     python3 -I -S -c TEXT config
     python3 -I -S -c TEXT last
 
-`last-own` prints what `last` does, and does what `own` does where that is a commit: nothing is given away
+`last-own` prints the version that `own` found and what `last` does, and does what `own` does where that is a commit: nothing is given away
 in a dataset in which no backup was ever seen.
 
 The directories stand on stdin, each ended by a NUL; on stdout is one line for each, its fields set apart by
@@ -30,6 +30,7 @@ NO_ACCOUNT = 3
 """The exit status when the account that is to own a repository does not exist."""
 
 _DEEPEST = 16  # a repository has data/NUMBER/SEGMENT
+_DIGITS = 4  # of a version
 _ID = 64  # hexadecimal digits of a repository's id
 _MOST = 16384  # bytes: a config with a key is 1 KiB
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,9 +46,10 @@ def main(verb: str, *options: str) -> None:
         done = []
         for home in homes:
             line = last_line(home, "transactions") if verb == "last-own" else ""
+            owned = "-"
             if verb == "own" or line.startswith("transaction "):
                 owned = own(home, account or numbers.of(home), bool(look))
-            done.append(owned if verb == "own" else line)
+            done.append(owned if verb == "own" else f"{owned.rpartition(' ')[2]} {line}")
     elif verb == "config":
         done = [config(home) for home in homes]
     else:
@@ -70,27 +72,51 @@ def _account(name: str) -> tuple[int, int]:
 
 def last_line(home: str, name: str) -> str:
     """Of a plain file in the dataset's directory; "" for none. The host's words, in ASCII."""
-    lines = _end(home, name).rstrip(b"\n").rpartition(b"\n")
+    try:
+        top = os.open(home, _DIRECTORY)
+    except OSError:  # no directory, no file
+        return ""
+    lines = _end(top, name).rstrip(b"\n").rpartition(b"\n")
+    os.close(top)
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in lines[2])
 
 
 def config(home: str) -> str:
-    """The repository's id or "-", and "key" or "-": whether a key lies there, of which nothing is shown."""
-    lines = (line.partition(b" = ") for line in _end(home, "config").split(b"\n"))
-    found = {name: value for name, _, value in lines if value}
-    number = found.get(b"id", b"")
-    plain = len(number) == _ID and not number.strip(b"0123456789abcdef")
-    return f"{number.decode('ascii') if plain else '-'} {'key' if b'key' in found else '-'}"
-
-
-def _end(home: str, name: str) -> bytes:
-    """The last bytes of the file."""
+    """ID KEY VERSION of the repository, each "-" without; of a key only "key", that there is one."""
     try:
         top = os.open(home, _DIRECTORY)
     except OSError:  # no directory, no file
-        return b""
+        return "- - -"
+    try:
+        found = _fields(top)
+        number = found.get(b"id", b"")
+        plain = len(number) == _ID and not number.strip(b"0123456789abcdef")
+        key = "key" if b"key" in found else "-"
+        return f"{number.decode('ascii') if plain else '-'} {key} {_version(top, found)}"
+    finally:
+        os.close(top)
+
+
+def _fields(top: int) -> dict[bytes, bytes]:
+    """Of its file `config`."""
+    lines = (line.partition(b" = ") for line in _end(top, "config").split(b"\n"))
+    return {name: value for name, _, value in lines if value}
+
+
+def _version(top: int, found: dict[bytes, bytes]) -> str:
+    """Of the repository's form, "-" where there is none. One of borg 2 has `packs`, and no file `config`."""
+    try:
+        if stat.S_ISDIR(os.stat("packs", dir_fd=top, follow_symlinks=False).st_mode):
+            return "2"
+    except OSError:
+        pass
+    version = found.get(b"version", b"")
+    return version.decode("ascii") if version.isdigit() and len(version) <= _DIGITS else "-"
+
+
+def _end(top: int, name: str) -> bytes:
+    """The last bytes of the file."""
     file = _plain(top, name)
-    os.close(top)
     if file is None:
         return b""
     with os.fdopen(file, "rb") as opened:
@@ -142,7 +168,7 @@ class Numbers:
 
 
 def own(home: str, owner: tuple[int, int], look: bool) -> str:
-    """Give a repository away; its directory and `config` are root's. Returns UID CHANGED FILLED (0 or 1).
+    """Give a repository away; its directory and `config` are root's. Returns UID CHANGED FILLED VERSION.
 
     The directory changes last: killed before, the next call does it again. `look` changes nothing.
     """
@@ -160,7 +186,7 @@ def own(home: str, owner: tuple[int, int], look: bool) -> str:
                 os.fchown(top, 0, owner[1])
                 os.fchmod(top, DIRECTORY_MODE)
             _close_parent(home)
-        return f"{owner[0]} {changed:d} {filled:d}"
+        return f"{owner[0]} {changed:d} {filled:d} {_version(top, _fields(top))}"
     finally:
         os.close(top)
 

@@ -32,6 +32,7 @@ class Owned:
     uid: int
     changed: bool  # now; or, when it was only looked at, that it has to be
     filled: bool  # and there were files that had to be given away
+    version: int = 0  # of the repository's form, by its files; 0: there is none
 
 
 def confine(
@@ -45,15 +46,15 @@ def confine(
     """
     lines = (line.split(" ") for line in _own(storage, homes, "own", account, like, look=look))
     return {
-        home: Owned(int(uid), changed == "1", filled == "1")
-        for home, (uid, changed, filled) in zip(homes, lines, strict=True)
+        home: Owned(int(uid), changed == "1", filled == "1", int(version) if version != "-" else 0)
+        for home, (uid, changed, filled, version) in zip(homes, lines, strict=True)
     }
 
 
 def confine_begun(storage: Runner, homes: Sequence[str], account: str = "") -> list[str]:
-    """Confine those in which there was a commit, and return the last line of each one's `transactions`.
+    """Confine those in which there was a commit; of each its form's version and the last line of `transactions`.
 
-    One command for what begins every backup. Raises as confine().
+    "2 transaction 17, UTC time ..."; "- " and that line where there was no commit. One command for what begins every backup. Raises as confine().
     """
     return _own(storage, homes, "last-own", account)
 

@@ -55,10 +55,14 @@ def repository_id(runner: Runner, home: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryConfig:
-    """Of a repository's `config`: its id, "" without one, and whether the key lies in it (repokey)."""
+    """Of a repository's `config`: its id, "" without one, and whether the key lies in it (repokey).
+
+    `version` is that of its form, 0 where there is none; borg 1 has 1.
+    """
 
     id: str = ""
     has_key: bool = False
+    version: int = 0
 
 
 def configs(runner: Runner, homes: Sequence[str]) -> dict[str, RepositoryConfig]:
@@ -67,9 +71,21 @@ def configs(runner: Runner, homes: Sequence[str]) -> dict[str, RepositoryConfig]
         return {}
     lines = (line.split(" ") for line in below(runner, homes, "config"))
     return {
-        home: RepositoryConfig("" if number == "-" else number, key == "key")
-        for home, (number, key) in zip(homes, lines, strict=True)
+        home: RepositoryConfig("" if number == "-" else number, key == "key", 0 if form == "-" else int(form))
+        for home, (number, key, form) in zip(homes, lines, strict=True)
     }
+
+
+KNOWN_FORMS = (0, 1)
+"""Versions of a repository's form that zborg serves: none yet, and borg 1's."""
+
+
+def unknown_form(version: int) -> str:
+    """Why a repository of another form is not served."""
+    return (
+        f"is a repository of version {version}: zborg knows that of borg 1, and what it relies on there "
+        "(append-only, transactions) borg 2 has not"
+    )
 
 
 def last_transactions(runner: Runner, paths: Sequence[str]) -> dict[str, int]:
@@ -79,9 +95,20 @@ def last_transactions(runner: Runner, paths: Sequence[str]) -> dict[str, int]:
     return _numbers(paths, below(runner, paths, "last"))
 
 
-def begun_and_confined(runner: Runner, home: str, account: str) -> int:
-    """A repository's last commit, 0 without one; with one it is confined (see confine.py), in one command."""
-    return _numbers([home], confine_begun(runner, [home], account)).get(home, 0)
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A repository before it is served: its last commit, and its form's version; 0 without one."""
+
+    last: int
+    version: int = 0
+
+
+def begun_and_confined(runner: Runner, home: str, account: str) -> Begun:
+    """What is there; with a commit it is confined now (see confine.py). One command."""
+    (line,) = confine_begun(runner, [home], account)
+    version, _, last = line.partition(" ")
+    number = _numbers([home], [last]).get(home, 0)
+    return Begun(number, int(version) if version.isdigit() else 0)
 
 
 def _numbers(paths: Sequence[str], lines: Sequence[str]) -> dict[str, int]:

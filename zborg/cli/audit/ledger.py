@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import finish, perform
+from zborg.errors import UsageError
+
+if TYPE_CHECKING:
+    from zborg.model import Report
+    from zborg.steps.context import StepRun
+    from zborg.steps.ledger.check import Request
 
 ledger = typer.Typer(
     help="What audit found each night, in a signed ledger.",
@@ -45,14 +51,33 @@ def check(
     public_key: Annotated[
         Path | None, typer.Option("--public-key", help="Default: the ledger's key.pub.", metavar="FILE")
     ] = None,
+    all_hosts: Annotated[
+        bool, typer.Option("--hosts", help="Ask all hosts which checkpoints they have.")
+    ] = False,
+    hosts: Annotated[
+        list[str] | None, typer.Option("--host", help="Ask this one; may be repeated.", metavar="HOST")
+    ] = None,
 ) -> None:
     """Recompute the ledger, and compare it with what witnesses have of it. A copy needs no zborg.toml."""
-    from zborg.steps.ledger.check import Request, check_copy, check_own, copy_report
+    from zborg.steps.ledger.check import Request, check_copy, copy_report
 
-    request = Request(folder, witness or (), public_key)
+    asked = () if all_hosts else hosts or None
+    request = Request(folder, witness or (), public_key, asked)
     if folder is None:
-        perform(common, lambda run: check_own(run, request))
+        perform(common, lambda run: _own(run, request))
+    if asked is not None:
+        raise UsageError("hosts are asked about the server's own ledger", "leave FOLDER out, on the server")
     finish(copy_report(check_copy(request)), common)
+
+
+def _own(run: StepRun, request: Request) -> Report:
+    """On an off-site it is the ledger that arrived."""
+    from zborg.steps.ledger.check import check_own
+    from zborg.steps.offsite.witness import witness
+
+    if run.context.config.storage.received:
+        return witness(run, request.witnesses)
+    return check_own(run, request)
 
 
 @ledger.command()

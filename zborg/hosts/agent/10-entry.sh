@@ -6,7 +6,7 @@
 # Arguments come from authorized_keys or from root at a terminal and are trusted. SSH_ORIGINAL_COMMAND and
 # every other variable come from the client and are not; nor is what arrives on stdin, which only borg reads.
 #
-#   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version` and `escrow` print text)
+#   stdin, stdout   borg's own protocol, to `borg serve` at the other end (`version`, `escrow` and `witness` print text)
 #   stderr          "= TEXT" a line of borg's output; "{...}" a line of borg's log;
 #                   "zborg-agent: CODE TEXT" ours; anything else is borg's, outside its log
 #   exit status     2 refused, 67 it took too long, 68 a broken file of borg's security directory, 69 no room on this

@@ -15,6 +15,7 @@ version() {
     [ -n "$before" ] && echo "before yes" || echo "before no"
     shell=$(sed -n 's/^[^:]*:[^:]*:0:.*:\(\/[^:]*\)$/\1/p' /etc/passwd 2>/dev/null | sed 1q)
     is_plain_path "$shell" && echo "shell $shell" || echo "shell unknown"
+    witness_state
     [ ! -e "$state_dir/repository-id" ] || key_state
 }
 

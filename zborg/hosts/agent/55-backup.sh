@@ -45,7 +45,7 @@ sign_archives() { # sign_archives REPO: what a borg older than 1.2.5 renamed (CV
     die 2 E_SIGNED "archives signed: the next try makes the backup"
 }
 
-create() { # create REPO ARCHIVE
+create() { # create REPO ARCHIVE [CHECKPOINT]
     [ ! -e "$state_dir/sign-archives.allow" ] || { sign_archives "$1" && return; }
     [ -n "$paths" ] || refuse E_NO_PATHS "no path in $confdir/agent.conf"
     within_hours

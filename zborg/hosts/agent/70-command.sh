@@ -13,7 +13,7 @@ decode() { # sets word: every byte outside [A-Za-z0-9._/=@+-] is written as \0oo
     word=$(printf '%b' "$1")
 }
 
-verbs='version, init, create, sample, list, prune, break-lock, restore, lend, escrow'
+verbs='version, init, create, sample, list, prune, break-lock, restore, lend, escrow, witness'
 
 serve_command() { # serve_command WORD...: only what matches here is ever run
     [ "$#" -le 200 ] || refuse "more than 200 words"
@@ -26,7 +26,8 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     case $verb:$# in
     version:1) take_place version 4 && version && return ;;
     escrow:1) take_place escrow 2 && refuse_alarmed && seal && note "$verb" && return ;;
-    init:2 | create:3 | sample:3 | list:3 | prune:2 | break-lock:2 | lend:2) ;;
+    witness:1) take_place witness 2 && witness && return ;;
+    init:2 | create:[34] | sample:3 | list:3 | prune:2 | break-lock:2 | lend:2) ;;
     restore:[6-9] | restore:[1-9][0-9] | restore:1[0-9][0-9] | restore:200) ;;
     *) refuse "no such verb, or not with $(($# - 1)) arguments; verbs are $verbs" ;;
     esac
@@ -37,7 +38,10 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     create | sample | restore) case $2 in "$1"-*) is_stamp "${2#"$1"-}" ;; *) false ;; esac || refuse "an archive is REPO-YYYY-MM-DDTHHMMSSZ" ;;
     list) case $2 in [1-9] | [1-9][0-9] | [1-9][0-9][0-9]) ;; *) refuse "N is 1 to 999" ;; esac ;;
     esac
-    case $verb in restore) check_restore "$@" ;; esac
+    case $verb:$# in
+    restore:*) check_restore "$@" ;;
+    create:3) is_checkpoint "$3" || refuse "not a checkpoint of a ledger" ;;
+    esac
     note "$verb $1 ${2-}"
     say "clock $(date +%s)" # the server compares it with its own
     own_directory "$state_dir"
@@ -45,6 +49,7 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     case $verb in lend) refuse_alarmed && take_place lend 1 && lend && exit 0 ;; esac
     take_lock
     case $verb in init) ;; *) keyed ;; esac
+    case $verb:$# in create:3) note_checkpoint "$3" ;; esac
     case $verb in init | create | sample | prune) enough_room ;; esac
     case $verb in break-lock) break_borg_lock "$@" ;; *) "$verb" "$@" ;; esac
     [ -z "$limit" ] || die 67 E_TOO_LONG "$verb stopped: it took longer than $max_time seconds (max_time in $confdir/agent.conf)"

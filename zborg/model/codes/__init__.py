@@ -46,6 +46,7 @@ class Agent(StrEnum):
     ROOM = "N_ROOM"
     WARNINGS = "N_WARNINGS"
     WITHHELD = "N_WITHHELD"
+    WITNESS = "N_WITNESS"
 
 
 CONF = frozenset({Agent.CONF, Agent.LINK, Agent.PATH_MISSING})

@@ -76,6 +76,14 @@ class Note:
     text: str  # what was signed: extensions that others may add are part of it
     signatures: tuple[tuple[str, bytes, bytes], ...]
 
+    @property
+    def whole(self) -> str:
+        """As in a file: what `parse` made it of."""
+        lines = (
+            f"{_MARK}{name} {b64encode(number + data).decode()}\n" for name, number, data in self.signatures
+        )
+        return f"{self.text}\n{''.join(lines)}"
+
     def is_signed_by(self, key: PublicKey, verify: Verify) -> bool:
         """Whether this key has signed it. A signature of that name and id that does not fit: it has not."""
         return any(

@@ -1,3 +1,3 @@
 """Findings of doctor, each from its facts. Pure."""
 
-__all__ = ["memory", "remote", "schedule", "starts", "storage", "this_machine", "walls"]
+__all__ = ["ledger", "memory", "remote", "schedule", "starts", "storage", "this_machine", "walls"]

@@ -119,6 +119,17 @@ def _repository(facts: HostFacts, answer: Mapping[str, str]) -> Iterator[Finding
         yield Finding(name, Status.FAILED, words, "README, The rebuilt host")
 
 
+def other_form(host: Host, dataset: str, why: str) -> Finding:
+    """A repository that borg 1 did not make."""
+    words = f"{dataset} {why}; nothing of it is served"
+    fix = remedy(
+        command("zfs", "rename", dataset, f"{dataset}-other"),
+        command("zborg", "init", host.name),
+        first="as root on the storage; all is kept, and a new one of borg 1 begins:",
+    )
+    return Finding(host.name, Status.FAILED, words, fix)
+
+
 def keyed_here(host: Host, dataset: str, root: str) -> Finding:
     """A repository that holds its own key (repokey)."""
     pool = root.partition("/")[0]

@@ -162,8 +162,13 @@ def borg_fault(printed: str) -> str:
     version = int(found[1]), int(found[2])
     if version < OLDEST_BORG:
         return f"{printed} is too old: 1.2 is the oldest that zborg is tried with"
+    if version[0] > NEWEST_BORG[0]:
+        return (
+            f"{printed} is refused: borg 2 makes other repositories, and its borg serve serves those of "
+            "borg 1 without append-only"
+        )
     if version > NEWEST_BORG:
-        return f"{printed} is newer than zborg knows: 1.2 to 1.4 are tried, and borg 2 has other repositories"
+        return f"{printed} is newer than zborg knows: 1.2 to 1.4 are tried"
     return ""
 
 

@@ -87,6 +87,10 @@ def faults(
         yield Finding(name, Status.FAILED, words, on(name, "apt-get install borgbackup"))
     yield from _key(name, answer)
     yield from _paths(name, answer)
+    if answer.get("witness") == "broken":
+        path = f"{_STATE}/witness"
+        words = f"{path} on {name} has lines that are no checkpoints: none is added, and none is shown"
+        yield Finding(name, Status.WARNING, words, on(name, command("mv", path, f"{path}.broken")))
     if clock := clock_words(name, answer, now):
         yield Finding(name, Status.WARNING, clock, clocks.REMEDY)
     if answer.get("initialised") != "yes":

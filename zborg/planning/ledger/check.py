@@ -24,12 +24,23 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What does not fit, and by whose word; "" is the ledger's own."""
+
+    whose: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.whose}: {self.words}" if self.whose else self.words
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
-    """What came of it. `problems` are for a person; `covered` is how many entries a witness stands for."""
+    """What came of it. `covered` is how many entries a witness stands for."""
 
     size: int
     root: bytes
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     covered: int = 0
     signed: int = 0  # entries under the ledger's own last checkpoint
 
@@ -68,30 +79,31 @@ def _roots(lines: Sequence[bytes], sizes: Iterable[int]) -> tuple[dict[int, byte
     return roots, tree
 
 
-def _signatures(ledger: Ledger, witnesses: Sequence[Witness], verify: Verify) -> Iterable[str]:
+def _signatures(ledger: Ledger, witnesses: Sequence[Witness], verify: Verify) -> Iterable[Problem]:
     for name, notes in (("the ledger", ledger.notes), *((one.name, one.notes) for one in witnesses)):
         for note in notes:
             if not note.is_signed_by(ledger.key, verify):
                 what = f"the checkpoint of {note.checkpoint.size} entries"
-                yield f"{name}: {what} is not signed by {ledger.key.name}"
+                yield Problem(name, f"{what} is not signed by {ledger.key.name}")
 
 
-def _missing(ledger: Ledger) -> Iterable[str]:
+def _missing(ledger: Ledger) -> Iterable[Problem]:
     if ledger.lines and not ledger.notes:
-        yield "the ledger has entries and no checkpoint"
+        yield Problem("", "the ledger has entries and no checkpoint")
 
 
-def _compared(witness: Witness, roots: dict[int, bytes], size: int) -> Iterable[str]:
+def _compared(witness: Witness, roots: dict[int, bytes], size: int) -> Iterable[Problem]:
     """The first checkpoint that does not fit, and between which entries the change is."""
     agreed = 0
     for note in sorted(witness.notes, key=lambda note: note.checkpoint.size):
         at = note.checkpoint.size
         if at > size:
-            yield f"{witness.name}: there were {at} entries, and are {size}: the last {at - size} are gone"
+            words = f"there were {at} entries, and are {size}: the last {at - size} are gone"
+            yield Problem(witness.name, words)
             return
         if roots[at] != note.checkpoint.root:
             where = f"entries {agreed} to {at - 1} are not what they were"
-            yield f"{witness.name}: {where}: {_change(agreed, at)}"
+            yield Problem(witness.name, f"{where}: {_change(agreed, at)}")
             return
         agreed = at
 
@@ -102,14 +114,14 @@ def _change(first: int, last: int) -> str:
     return f"one of these {last - first} was rewritten, moved, put in or taken out"
 
 
-def _copied(witness: Witness, lines: Sequence[bytes]) -> Iterable[str]:
+def _copied(witness: Witness, lines: Sequence[bytes]) -> Iterable[Problem]:
     """A whole copy shows the very entry."""
     for number, line in enumerate(witness.lines):
         if number >= len(lines):
-            yield f"{witness.name}: entry {number} and {len(witness.lines) - number - 1} more are gone"
+            yield Problem(witness.name, f"entry {number} and {len(witness.lines) - number - 1} more are gone")
             return
         if lines[number] != line:
-            yield f"{witness.name}: entry {number} is the first that is not what it was"
+            yield Problem(witness.name, f"entry {number} is the first that is not what it was")
             return
 
 

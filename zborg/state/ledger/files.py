@@ -10,16 +10,20 @@ from pathlib import Path
 from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Runner
 from zborg.model.ledger.note import Note, parse_all
-from zborg.state.ledger.writing import LINES, NOTES, SHORT
+from zborg.state.ledger.writing import LINES, NOTES, SHORT, STRANGE
 
 _TORN = re.compile(r"torn ([0-9]{1,18})")  # no line of ours begins so
 
 
-__all__ = ["LINES", "NOTES", "Files", "Short", "Tail", "in_folder"]
+__all__ = ["LINES", "NOTES", "Files", "Short", "Strange", "Tail", "in_folder"]
 
 
 class Short(ZborgError):
     """The file is shorter than what was written to it."""
+
+
+class Strange(ZborgError):
+    """A link, a pipe or a directory is in the place of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,10 @@ class Files:
         found = lines.removesuffix("\n")
         return tuple(found.encode().split(b"\n")) if found else (), parse_all(notes)
 
+    def public_key(self) -> str:
+        """What lies beside the lines for who has a copy alone; "" for nothing."""
+        return self._run("key")
+
     def aside(self, name: str) -> None:
         """Give what is there another name."""
         self._run("aside", name)
@@ -67,6 +75,8 @@ class Files:
         except CommandFailed as error:
             if error.status == SHORT and not error.retryable:
                 raise Short(f"{self.directory}/{LINES} is shorter than what was written to it") from error
+            if error.status == STRANGE and not error.retryable:
+                raise Strange(f"not the files of a ledger: {error.stderr.strip()}") from error
             raise
 
 

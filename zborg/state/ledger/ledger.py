@@ -24,6 +24,7 @@ from zborg.model.ledger.entries import AUDIT, Audited, Entry, Recorded
 from zborg.model.ledger.merkle import Frontier, leaf_hash
 from zborg.model.ledger.note import Checkpoint, Note, signed
 from zborg.model.text.remedy import command, remedy
+from zborg.state.ledger import newest
 from zborg.state.ledger.files import Files, Short
 from zborg.state.ledger.key import Key
 
@@ -71,6 +72,7 @@ class Ledger:
         self._announce(known, lines)
         self._files.append(known.bytes, lines, checkpoint.size, note)
         self._save(whole)
+        newest.put(self._directory, note, self._clock())
         self._remember(lines)
         return checkpoint
 

@@ -3,12 +3,14 @@
     python3 -I -S -c TEXT tail DIRECTORY BYTES
     python3 -I -S -c TEXT append DIRECTORY BYTES NAME
     python3 -I -S -c TEXT read DIRECTORY
+    python3 -I -S -c TEXT key DIRECTORY
     python3 -I -S -c TEXT aside DIRECTORY NAME
 
 The lines are in `entries.jsonl`, a checkpoint's note is in `checkpoints/SIZE.note`. BYTES is how long the
 lines are that the caller knows. `tail` removes a line that its writer did not finish and prints what follows
 behind BYTES; `append` takes lines from stdin, up to an empty one, and the note behind it, and has both on
-disk before it ends.
+disk before it ends. `read` and `key` follow no link and open nothing but plain files: what came from another
+machine may hold anything.
 
     torn BYTES      a line's beginning was removed
     short BYTES     there are fewer bytes than the caller knows; nothing was done
@@ -19,12 +21,16 @@ Nothing but the standard library of Python 3.9. files.py beside it is the caller
 from __future__ import annotations
 
 import os
+import stat
 import sys
 
 SHORT = 3
 """The exit status when there is less than the caller knows."""
 
-LINES, NOTES = "entries.jsonl", "checkpoints"
+STRANGE = 4
+"""The exit status when there is something else in the place of a file."""
+
+LINES, NOTES, PUBLIC = "entries.jsonl", "checkpoints", "key.pub"
 _PIECE = 1 << 20
 
 
@@ -36,7 +42,9 @@ def main(verb: str, directory: str, *words: str) -> None:
     elif verb == "append":
         append(lines, notes, int(words[0]), words[1])
     elif verb == "read":
-        read(lines, notes)
+        read(directory)
+    elif verb == "key":
+        copy(directory, PUBLIC, _PIECE)
     else:
         for path in (lines, notes):
             if os.path.lexists(path):
@@ -92,17 +100,39 @@ def append(path: str, notes: str, known: int, name: str) -> None:
         os.close(opened)
 
 
-def read(path: str, notes: str) -> None:
+def read(directory: str) -> None:
     """All lines, an empty one, and all notes with an empty line behind each."""
-    out = sys.stdout.buffer
-    if os.path.exists(path):
-        with open(path, "rb") as file:
-            while piece := file.read(_PIECE):
-                out.write(piece)
-    for name in sorted(os.listdir(notes)) if os.path.isdir(notes) else []:
+    copy(directory, LINES)
+    notes = os.path.join(directory, NOTES)
+    try:
+        if not stat.S_ISDIR(os.lstat(notes).st_mode):
+            _strange(notes)
+    except FileNotFoundError:
+        return
+    for name in sorted(os.listdir(notes)):
         if name.endswith(".note") and not name.startswith("."):
-            with open(os.path.join(notes, name), "rb") as file:
-                out.write(b"\n" + file.read(_PIECE))
+            sys.stdout.buffer.write(b"\n")
+            copy(notes, name, _PIECE)
+
+
+def copy(directory: str, name: str, most: int = sys.maxsize) -> None:
+    """A plain file to stdout, so many bytes at most; nothing where there is none."""
+    path = os.path.join(directory, name)
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # to open a device or a pipe does something
+            _strange(path)
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    with open(opened, "rb") as file:
+        while most > 0 and (piece := file.read(min(_PIECE, most))):
+            sys.stdout.buffer.write(piece)
+            most -= len(piece)
+
+
+def _strange(path: str) -> None:
+    print(f"{path} is no plain file", file=sys.stderr)
+    sys.exit(STRANGE)
 
 
 if __name__ == "__main__":

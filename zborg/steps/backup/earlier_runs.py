@@ -23,6 +23,7 @@ class Past:
     seconds: Mapping[str, float]
     since: Mapping[str, datetime]  # the end of its last good backup; without one, of its first try
     pruned: Mapping[str, datetime]  # the start of the run in which it last did, or reported that it keeps all
+    witness: Mapping[str, int]  # HostBackup.witness, where anything is known of it
 
 
 def look_back(runs: Runs, now: datetime, prune_every: int, max_age: int = 0) -> Past:
@@ -34,10 +35,12 @@ def look_back(runs: Runs, now: datetime, prune_every: int, max_age: int = 0) -> 
     seconds = {name: _seconds(outcomes) for name, outcomes in nights.items()}
     pruned = {name: _pruned(outcomes) for name, outcomes in nights.items()}
     tried = {name: _since(outcomes) for name, outcomes in nights.items()}
+    given = {name: _witness(outcomes) for name, outcomes in nights.items()}
     return Past(
         {name: typical(some) for name, some in seconds.items() if some},
         {name: at for name, at in tried.items() if at},
         {name: last for name, last in pruned.items() if last},
+        {name: last for name, last in given.items() if last is not None},
     )
 
 
@@ -56,3 +59,9 @@ def _since(outcomes: Sequence[Outcome]) -> datetime | None:
 def _pruned(outcomes: Iterable[Outcome]) -> datetime | None:
     found = [backup_of(outcome.result) for outcome in outcomes]
     return max((at for one in found for at in (one.pruned, one.keeps_all) if at), default=None)
+
+
+def _witness(outcomes: Sequence[Outcome]) -> int | None:
+    """The newest that is known."""
+    known = [given for one in outcomes if (given := backup_of(one.result).witness) is not None]
+    return known[0] if known else None

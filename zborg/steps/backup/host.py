@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import count
 
 from zborg.borg.agent import HostReport
 from zborg.borg.log import BorgLog, lock_is_held, statistics
 from zborg.borg.storage.confine import confine
-from zborg.borg.storage.litter import SNAPDIR, clear_litter, looks_like_a_repository
+from zborg.borg.storage.litter import SNAPDIR, clear_litter
 from zborg.borg.storage.repository import (
+    KNOWN_FORMS,
     begun_and_confined,
     entries,
     last_transactions,
@@ -23,21 +23,23 @@ from zborg.borg.storage.repository import (
     serving,
 )
 from zborg.borg.verdict import judge
-from zborg.errors import CommandFailed, Conflict, Stalled, TimedOut, ZborgError
+from zborg.errors import CommandFailed, Conflict, Stalled, TimedOut, Unreachable, ZborgError
 from zborg.model import Host, Outcome, Speaker, Status
 from zborg.model.events import Progress
 from zborg.model.ledger.sessions import Purpose, Session
 from zborg.model.results import HostBackup, backup_of
-from zborg.model.text.remedy import command, on, quoted, remedy
+from zborg.model.text.remedy import command, on
 from zborg.model.text.units import to_second
 from zborg.planning.hosts.agent_version import answer_of, shell_prints
 from zborg.state.locks import Lock
+from zborg.steps.backup.in_the_way import in_the_way, other_form
 from zborg.steps.backup.retry import Tries
 from zborg.steps.backup.walls import UNKNOWN
+from zborg.steps.backup.witness import HostCheckpoint
 from zborg.steps.context import StepRun, refuse_to_replace
-from zborg.steps.mounts import machine_of
 
 _BETWEEN = 0.2  # seconds between two events of progress of a host
+_CREATE = 3  # words of `create` without a checkpoint
 _PURPOSES = {"init": Purpose.INIT, "prune": Purpose.PRUNE}
 
 
@@ -54,6 +56,7 @@ class HostRun:
     host: Host
     lock: Lock
     home: str  # the mountpoint of its dataset
+    checkpoint: HostCheckpoint = field(default_factory=HostCheckpoint)
     tries: Tries = field(init=False)
     _confined: bool = field(default=False, init=False)  # in this try already
     _before: int = field(default=0, init=False)  # the last commit that the server saw before this try
@@ -73,8 +76,10 @@ class HostRun:
     def prepare(self) -> Outcome | None:
         """Make the repository if there is none. None: it is there."""
         # Most have one: what says so confines it as well, in one command.
-        self._before = self._met(self._begun())
+        found = begun_and_confined(self.run.context.storage.runner, self.home, self._account)
+        self._before = self._met(found.last)
         self._confined = self._before > 0
+        self._check_form(found.version)
         if self._before or not self._is_new():
             return None
         outcome = self._verb("init", self.host.name)
@@ -84,10 +89,24 @@ class HostRun:
     def archive(self, verb: str, tried: int = 1) -> Outcome:
         """After prepare(): a new archive by this verb, good only if the server saw its commit."""
         if not self._confined:  # nothing that was ever backed up is served before this
-            confine(self.run.context.storage.runner, [self.home], self._account)
+            owned = confine(self.run.context.storage.runner, [self.home], self._account)[self.home]
+            self._check_form(owned.version)
         # The last try may have made its archive: every try has a name of its own.
         name = archive_name(self.host, self.run.started if tried == 1 else self.run.context.clock())
-        return self._proven(self._verb(verb, self.host.name, name), name)
+        given = self._checkpoint() if verb == "create" else ()
+        made = self._proven(self._verb(verb, self.host.name, name, *given), name)
+        return made.noting(witness=self.checkpoint.noted) if verb == "create" else made
+
+    def _checkpoint(self) -> tuple[str, ...]:
+        """What the host is given of the ledger. That its agent cannot be asked is no reason to fail."""
+        if self.checkpoint.to_ask:
+            try:
+                self._told()
+            except Unreachable:
+                raise
+            except ZborgError as error:
+                self.tries.warn(f"what its agent keeps of the ledger is not known: {error.message}")
+        return self.checkpoint.words()
 
     # --- is there a repository, and whose ---
 
@@ -100,8 +119,9 @@ class HostRun:
         seen = last_transactions(self.run.context.storage.runner, [self.home]).get(self.home, 0)
         return self._met(seen, ended=ended)
 
-    def _begun(self) -> int:
-        return begun_and_confined(self.run.context.storage.runner, self.home, self._account)
+    def _check_form(self, version: int) -> None:
+        if version not in KNOWN_FORMS:
+            raise other_form(self.run.context, self.host, self.home, version)
 
     def _met(self, seen: int, *, ended: bool = True) -> int:
         self._seen = seen
@@ -110,7 +130,9 @@ class HostRun:
         return seen
 
     def _told(self) -> list[str]:
-        return self.run.context.tunnel.ask(self.host, "version").splitlines()
+        answer = self.run.context.tunnel.ask(self.host, "version").splitlines()
+        self.checkpoint.hear(answer)
+        return answer
 
     def _is_new(self) -> bool:
         """Whether the repository is to be made. No commit was ever seen here; Conflict if that is odd.
@@ -126,7 +148,7 @@ class HostRun:
             return False  # killed between its init and its first commit
         refuse_to_replace(self.run.context, self.host)
         if found and not (unknown and left_by_init(storage, self.home, found)):
-            raise self._in_the_way(found)
+            raise in_the_way(self.run.context, self.host, self.home, found)
         if found:
             storage.run(["rm", "-rf", "--", *(f"{self.home}/{name}" for name in found)])
         return True
@@ -145,23 +167,6 @@ class HostRun:
     def _dataset(self) -> str:
         return self.run.context.config.storage.dataset_of(self.host.name)
 
-    def _in_the_way(self, names: Sequence[str]) -> Conflict:
-        """Everything stays, under a name that is free, and `zborg init` makes an empty dataset again."""
-        context, name = self.run.context, self._dataset
-        shown = ", ".join(map(quoted, names[:5])) + (", ..." if len(names) > 5 else "")
-        older = looks_like_a_repository(names)
-        what = "a repository that this host does not know" if older else "files that are no repository"
-        there = {one.name for one in context.storage.zfs.datasets(context.config.storage.dataset)}
-        free = next(one for one in (f"{name}-{n}" for n in count(1)) if one not in there)
-        return Conflict(
-            f"{name} ({self.home}) holds {what}, where {self.host.name}'s is to be made: {shown}",
-            remedy(
-                command("zfs", "rename", name, free),
-                command("zborg", "init", self.host.name),
-                first=f"the first on {machine_of(context.config.storage)}, as root; all is kept as {free}:",
-            ),
-        )
-
     def _check_name(self, answer: Sequence[str]) -> None:
         """A table that was renamed in zborg.toml alone would begin a second history."""
         own = next((line.removeprefix("name ") for line in answer if line.startswith("name ")), "")
@@ -176,6 +181,10 @@ class HostRun:
     def _verb(self, *words: str) -> Outcome:
         """Its outcome. A lock that nobody can hold any more is broken, and the verb tried once again."""
         status, log = self._say(*words)
+        if words[_CREATE:] and self.checkpoint.refused(status, log):
+            self.tries.warn("its agent is an older one now, and takes no checkpoint of the ledger")
+            words = words[:_CREATE]
+            status, log = self._say(*words)
         if lock_is_held(status, log):
             if owner := self._lock_owner():
                 return replace(self._outcome(status, log), message=f"locked: {owner}", remedy="wait for it")
@@ -187,11 +196,19 @@ class HostRun:
                 status, log = self._say(*words)
                 log.broken = log.broken or met  # borg repairs what it may, and reports it once
                 return _counted_before(self._outcome(status, log), "a left lock was broken")
+        if words[_CREATE:] and log.ran:  # else it may have stopped before it took the word
+            self._given(log)
         if log.report.signed:
             self.run.context.sessions.mark(self.host.name, Purpose.SIGN)
         if log.report.repaired(self.host.name) and status != 0:
             return self._again(log.report, words)
         return self._outcome(status, log)
+
+    def _given(self, log: BorgLog) -> None:
+        if why := log.report.no_witness:
+            self.tries.warn(f"it keeps no checkpoint of the ledger: {why}")
+        else:
+            self.checkpoint.given()
 
     def _again(self, report: HostReport, words: Sequence[str]) -> Outcome:
         """The agent removed what was in borg's way: the verb is tried once more."""
@@ -298,9 +315,10 @@ class HostRun:
         when = to_second(self.run.started)
         try:
             if "prune yes" not in self._told():
-                return made.noting(keeps_all=when)
+                return made.noting(keeps_all=when, witness=self.checkpoint.noted)
             outcome = self._verb("prune", self.host.name)
-            after = made.noting(transaction=self._last(ended=outcome.status.good))
+            last = self._last(ended=outcome.status.good)
+            after = made.noting(transaction=last, witness=self.checkpoint.noted)
         except ZborgError as error:
             return _with_warning(made, error.message, error.remedy)
         if outcome.status in (Status.CONFLICT, Status.DAMAGED):

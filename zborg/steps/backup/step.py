@@ -27,10 +27,11 @@ from zborg.steps.backup.borgmatic import ReverseBackup
 from zborg.steps.backup.earlier_runs import Past, look_back
 from zborg.steps.backup.host import HostRun, archive_name
 from zborg.steps.backup.retry import Tries, pause
+from zborg.steps.backup.witness import HostCheckpoint
 from zborg.steps.backup.workers import Fleet
 from zborg.steps.checks import Checks, check_room
 from zborg.steps.context import Context, StepRun, conclude, missing, nobody, outcome_of, select_hosts
-from zborg.steps.ledger.begun import may_be_compacting
+from zborg.steps.ledger.begun import may_be_compacting, newest_checkpoint
 from zborg.steps.mounts import check_mounted
 
 
@@ -123,7 +124,8 @@ class Backup:
         root = datasets.get(context.config.storage.dataset)
         if root and root.mountpoint:
             context.tunnel.serve_below(root.mountpoint)
-        work = _HostWork(self._run, self._past, datasets, Checks.gather(self._run), self._record)
+        newest = newest_checkpoint(context.config)
+        work = _HostWork(self._run, self._past, datasets, Checks.gather(self._run), self._record, newest)
         work.announce(self._hosts)
         places = Places(context.config.parallel, self._past.seconds, context.config.jitter)
         self._fleet = Fleet(self._hosts, work.one, places, self._reason_to_stop)
@@ -182,6 +184,7 @@ class _HostWork:
     datasets: Mapping[str, Dataset]
     checks: Checks
     record: Callable[[Outcome], Outcome]
+    checkpoint: str  # of the ledger, which hosts are given; "" without one
 
     def announce(self, hosts: Sequence[Host]) -> None:
         """What shows the work knows from this what is still to come."""
@@ -210,6 +213,9 @@ class _HostWork:
             return outcome_of("host", host.name, error)
         return excuses.judged(host, made, self.past.since.get(host.name), self.run.context.clock())
 
+    def _checkpoint(self, host: Host) -> HostCheckpoint:
+        return HostCheckpoint(self.checkpoint, self.past.witness.get(host.name))
+
     def _under_lock(self, host: Host, lock: Lock) -> Outcome:
         home = _home(self.run.context, host, self.datasets)
         if may_be_compacting(self.run.context.config, host.name):
@@ -219,7 +225,7 @@ class _HostWork:
         if host.reverse:
             tries = Tries(self.run, host)
             return tries.persistently(lambda _: ReverseBackup(self.run, tries.limited(), lock).execute(home))
-        work = HostRun(self.run, host, lock, home)
+        work = HostRun(self.run, host, lock, home, self._checkpoint(host))
         made = self.checks.judged(host, work.execute())
         return work.pruned(made) if self._is_to_prune(made) else made
 

@@ -25,8 +25,8 @@ from zborg.planning.doctor.starts import Parser
 from zborg.state.runs import new_run
 from zborg.steps import inventory
 from zborg.steps.context import Context, inspect, nobody, outcome_of, select_hosts
+from zborg.steps.doctor import ledger, storage
 from zborg.steps.doctor import remote as machines
-from zborg.steps.doctor import storage
 from zborg.steps.doctor import this_machine as here
 from zborg.steps.doctor.schedule import Roots, schedule
 
@@ -99,6 +99,7 @@ def _configured(inputs: DoctorInputs, cache: storage.StorageCache, config: Confi
     yield Probe("zfs", "zfs", lambda: storage.adapter(context, inputs.adapter))
     if config.storage.received:
         yield Probe("off-site", config.storage.dataset, lambda: machines.off_site(context))
+        yield Probe("ledger", config.storage.ledger, lambda: ledger.received(config))
     else:
         yield Probe("storage", config.storage.dataset, lambda: storage.places(cache))
         yield Probe("storage", config.storage.scratch, lambda: storage.scratch(cache, config))
@@ -106,6 +107,7 @@ def _configured(inputs: DoctorInputs, cache: storage.StorageCache, config: Confi
         yield Probe("repositories", config.storage.dataset, lambda: storage.repositories(cache))
         yield Probe("serving", "borg serve", lambda: storage.serving(cache))
         yield Probe("serving", "memory", lambda: storage.memory(context))
+        yield Probe("ledger", config.storage.ledger, lambda: ledger.ledger(cache, config))
         yield Probe("hosts", "inventory", lambda: inventory.look(config, cache.datasets()))
     yield Probe("pool", config.storage.dataset.partition("/")[0], lambda: storage.pool(context, None))
     for area, look in inputs.more:
@@ -208,6 +210,7 @@ AREAS = (
     "properties",
     "repositories",
     "serving",
+    "ledger",
     "off-site",
     "hosts",
     "targets",

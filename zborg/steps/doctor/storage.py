@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from zborg.borg.storage.confine import confine
-from zborg.borg.storage.repository import RepositoryConfig, configs
+from zborg.borg.storage.repository import KNOWN_FORMS, RepositoryConfig, configs, unknown_form
 from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Finding, Host, Outcome, Runner, Status, Target
@@ -16,7 +16,7 @@ from zborg.planning import clocks
 from zborg.planning.doctor import storage as judge
 from zborg.planning.doctor import walls
 from zborg.planning.doctor.memory import memory_finding
-from zborg.planning.doctor.remote import keyed_here
+from zborg.planning.doctor.remote import keyed_here, other_form
 from zborg.planning.doctor.storage import StorageFacts, place_of
 from zborg.planning.doctor.this_machine import or_fine, program
 from zborg.state.locks import Locks
@@ -161,7 +161,10 @@ def repositories(cache: StorageCache) -> Iterable[Finding]:
     storage, homes = cache.context.config.storage, cache.homes()
     bad = list(_owned(cache.context, homes)) if homes else []
     for host in homes.values():
-        if cache.configs()[host.name].has_key:  # repokey's; a keyfile stays on the host
+        known = cache.configs()[host.name]
+        if known.version not in KNOWN_FORMS:
+            bad.append(other_form(host, storage.dataset_of(host.name), unknown_form(known.version)))
+        if known.has_key:  # repokey's; a keyfile stays on the host
             bad.append(keyed_here(host, storage.dataset_of(host.name), storage.dataset))
     words = "each is root's, for `borg serve` to add to and not to throw away; none holds its key"
     return or_fine(bad, "repositories", words) if homes else ()

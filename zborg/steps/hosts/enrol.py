@@ -19,17 +19,17 @@ from zborg.borg.storage.repository import entries, last_transactions, repository
 from zborg.config import Config, drop_in
 from zborg.errors import ConfigError, Conflict, HostKeyChanged, Unreachable, ZborgError
 from zborg.interrupt import cancelled
-from zborg.model import Dataset, Host, Outcome, Report, Status
-from zborg.model.enrolment import Entry, HostFacts, Problem, Request
-from zborg.model.keys import fingerprint
+from zborg.model import Dataset, Outcome, Report, Status
+from zborg.model.enrolment import Entry, Request
 from zborg.model.results import backup_of
-from zborg.model.text.remedy import command, quoted, remedy
+from zborg.model.text.remedy import command, quoted
 from zborg.planning.hosts.enrol import Plan, ServerFacts, plan
 from zborg.retry import retry
 from zborg.state.escrow import Escrow
 from zborg.state.locks import Lock
 from zborg.steps.backup.host import HostRun
 from zborg.steps.context import Context, StepRun, inspect, missing
+from zborg.steps.hosts.obstacles import elsewhere, other_borg, other_key
 from zborg.steps.hosts.rollback import Work, sure
 from zborg.steps.init import make_datasets
 from zborg.steps.mounts import check_mounted
@@ -46,9 +46,10 @@ def look(context: Context, request: Request, entry: Entry | None) -> Plan:
     drop_in.check_included(context.config, request.host.name)
     host = entry.probe() if entry else None
     planned = plan(request, _server(context, request), host, context.clock())
-    problems = [*_elsewhere(context.config, request.host), *planned.problems]
+    own = (*elsewhere(context.config, request.host), *other_borg(context, request.host))
+    problems = [*own, *planned.problems]
     if host:
-        problems += _other_key(request, host)
+        problems += other_key(request, host)
     return replace(planned, problems=tuple(problems))
 
 
@@ -102,59 +103,6 @@ def _datasets(context: Context) -> dict[str, Dataset]:
 def escrow_of(config: Config) -> Escrow:
     """Where sealed keys are."""
     return Escrow(config.state_dir / "escrow")
-
-
-def _elsewhere(config: Config, host: Host) -> Iterator[Problem]:
-    """The name may be taken."""
-    known = next((one for one in config.hosts if one.name == host.name), None)
-    place = drop_in.path_of(config, host.name)
-    if known is None and place.exists():
-        yield Problem(f"{place} is there and names other hosts", "move them to a file of another name")
-    if known and known.reverse:
-        yield Problem(
-            f'{host.name} has tunnel = "reverse", and borgmatic there',
-            "a new name, or take that table out first",
-        )
-    elif known and str(known.endpoint) != str(host.endpoint):
-        yield Problem(
-            f"{host.name} is {known.endpoint} already, not {host.endpoint}",
-            f"another name; or, if it has moved, change ssh in {place if place.exists() else config.path}",
-        )
-    elif known and known.endpoint.host_key.split()[:2] != host.endpoint.host_key.split()[:2]:
-        yield Problem(
-            f"{host.name} has another host key than the one that is pinned",
-            remedy(
-                command("zborg", "host", "remove", host.name),
-                first='if it was reinstalled; then README, "The rebuilt host":',
-            ),
-        )
-
-
-def _other_key(request: Request, host: HostFacts) -> Iterator[Problem]:
-    """Through a jump host, or a port that is forwarded, another machine may answer than the one shown.
-
-    Any key of its disk will do: an sshd may have its own configuration, or several keys of a type.
-    """
-    pinned = " ".join(request.host.endpoint.host_key.split()[:2])
-    kind = pinned.partition(" ")[0]
-    alike = {file: key for file, key in host.host_keys.items() if key.startswith(f"{kind} ")}
-    if not alike or pinned in alike.values():
-        return
-    file, key = next(iter(alike.items()))
-    words = (
-        f"another machine answers for {request.host.name}: it showed {fingerprint(pinned)}, and the machine "
-        f"that was logged in to has {_fingerprint(key)} in {file}.pub"
-    )
-    first = f"where you log in by hand, compare, and take the address of {request.host.name} itself:"
-    yield Problem(words, remedy(command("ssh-keygen", "-lf", f"{file}.pub"), first=first))
-
-
-def _fingerprint(key: str) -> str:
-    """Another machine's words, which may be no key."""
-    try:
-        return fingerprint(key)
-    except ValueError:
-        return "something that is no key"
 
 
 # --- the steps ----------------------------------------------------------------------------------------------

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 
 from zborg.borg.storage.repository import repository_id
 from zborg.config import Config
 from zborg.errors import ZborgError
 from zborg.model import Dataset, Host, Outcome, Report, Status
 from zborg.model.events import Finished, Started
-from zborg.model.results import ListedHost, TestedHost
+from zborg.model.machines import LEDGER
+from zborg.model.results import HostLedger, ListedHost, TestedHost
 from zborg.model.text.units import duration
 from zborg.planning.hosts.agent_version import answer_of, clock_of, judge
+from zborg.planning.ledger.check import check
+from zborg.state.ledger import key
 from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, new_run
 from zborg.steps.context import Context, StepRun, inspect, nobody, outcome_of, select_hosts
 from zborg.steps.hosts.enrol import escrow_of
 from zborg.steps.inventory import vanished
+from zborg.steps.ledger import hosts as ledger_hosts
+from zborg.steps.ledger.begun import is_begun
+from zborg.steps.ledger.check import own_ledger
+from zborg.steps.ledger.hosts import Answer
 from zborg.steps.run_queries import last_backups
+
+_GRAVITY = (Status.SKIPPED, Status.OK, Status.WARNING, Status.FAILED, Status.CONFLICT, Status.DAMAGED)
 
 
 def list_hosts(config: Config, runs: Runs, now: datetime) -> Report:
@@ -49,15 +60,24 @@ def reach_hosts(run: StepRun, names: Sequence[str]) -> Report:
     except ZborgError as error:
         return run.report([outcome_of("step", "host test", error)], rule=inspect)
     with ThreadPoolExecutor(max_workers=context.config.parallel) as pool:
-        outcomes = list(pool.map(lambda host: _tested(run, host, datasets), hosts))
+        tested = list(pool.map(lambda host: _tested(run, host, datasets), hosts))
+    outcomes = _witnessing(context, tested)
     return run.report(outcomes or [nobody(context.config)], rule=inspect)
 
 
-def _tested(run: StepRun, host: Host, datasets: dict[str, Dataset]) -> Outcome:
+@dataclass(frozen=True)
+class _Tested:
+    """A host's outcome, and what it has of the ledger where its agent keeps that."""
+
+    outcome: Outcome
+    answer: Answer | None = None
+
+
+def _tested(run: StepRun, host: Host, datasets: dict[str, Dataset]) -> _Tested:
     context = run.context
     if host.reverse:
         words = "its forced command is borgmatic: a backup tries it, nothing less can"
-        return Outcome("host", host.name, Status.SKIPPED, words)
+        return _Tested(Outcome("host", host.name, Status.SKIPPED, words))
     context.emit(Started(host.name, "asked"))
     try:
         answer = answer_of(context.tunnel.ask(host, "version"))
@@ -76,10 +96,54 @@ def _tested(run: StepRun, host: Host, datasets: dict[str, Dataset]) -> Outcome:
             sealed=sealed,
         )
         outcome = Outcome("host", host.name, found.level, found.message, found.remedy, result)
+        given = ledger_hosts.one(context, host) if answer.get("witness", "none") != "none" else None
+        tested = _Tested(outcome, given)
     except Exception as error:
-        outcome = outcome_of("host", host.name, error)
+        tested = _Tested(outcome_of("host", host.name, error))
     context.emit(Finished(host.name))
-    return outcome
+    return tested
+
+
+def _witnessing(context: Context, tested: Sequence[_Tested]) -> list[Outcome]:
+    """With how many entries of the ledger each is a witness of, and whether they are still the same."""
+    answers = [one.answer for one in tested if one.answer and not one.answer.failed]
+    if not answers or not is_begun(context.config):
+        return [_with_failure(one) for one in tested]
+    try:
+        ledger, _ = own_ledger(context)
+    except ZborgError as error:
+        return [
+            *map(_with_failure, tested),
+            replace(outcome_of("ledger", LEDGER, error), status=Status.WARNING),
+        ]
+    verify = cache(key.verify)
+    found = {one.host: one for one in ledger_hosts.witnesses(answers, ledger.key, verify)}
+    checked = check(ledger, [ledger_hosts.as_witness(one) for one in found.values()], verify)
+    return [
+        _compared(one.outcome, ledger_hosts.outcome(found[one.outcome.subject], checked))
+        if one.outcome.subject in found
+        else _with_failure(one)
+        for one in tested
+    ]
+
+
+def _with_failure(tested: _Tested) -> Outcome:
+    """That its checkpoints cannot be read is said beside what else was found."""
+    failed = tested.answer.failed if tested.answer else None
+    return _beside(tested.outcome, replace(failed, status=Status.WARNING)) if failed else tested.outcome
+
+
+def _compared(outcome: Outcome, word: Outcome) -> Outcome:
+    made = _beside(outcome, word)
+    covered = word.result.covered if isinstance(word.result, HostLedger) else None
+    return made.noting(witnessed=covered) if isinstance(made.result, TestedHost) else made
+
+
+def _beside(outcome: Outcome, word: Outcome) -> Outcome:
+    """The graver of both decides."""
+    words = f"{outcome.message}; {word.message}"
+    graver = max((outcome, word), key=lambda one: _GRAVITY.index(one.status))
+    return replace(outcome, status=graver.status, message=words, remedy=graver.remedy or outcome.remedy)
 
 
 def _is_sealed(context: Context, host: Host, datasets: dict[str, Dataset]) -> bool:

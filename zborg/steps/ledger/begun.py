@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zborg.config import Config
+from zborg.state.ledger import newest
 
 KEY, PUBLIC = "key", "key.pub"
 
@@ -22,6 +23,12 @@ def public_key(config: Config) -> Path:
 def may_be_compacting(config: Config, host: str) -> bool:
     """Whether a compaction of this host was ever begun here: one look at a file."""
     return (folder_of(config) / f"compact-{host}.json").exists()
+
+
+def newest_checkpoint(config: Config) -> str:
+    """The word that hosts are given, "" while there is none: one look at a file."""
+    found = newest.load(folder_of(config))
+    return found.word if found else ""
 
 
 def is_begun(config: Config) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from zborg.errors import UsageError, ZborgError
@@ -18,10 +19,12 @@ from zborg.planning.ledger.check import Checked, Ledger, Witness, check
 from zborg.state.ledger import key
 from zborg.state.ledger.files import LINES, in_folder
 from zborg.state.runs import new_run
-from zborg.steps.context import StepRun, conclude, reporting
+from zborg.steps.context import Context, StepRun, conclude, reporting, select_hosts
+from zborg.steps.ledger import hosts
 from zborg.steps.ledger.begun import public_key
 from zborg.steps.ledger.store import files_of
 
+_SHOWN = 5  # problems
 _NO_WITNESS = (
     "it agrees with itself; whether it is the whole past cannot be known from it alone: "
     "who has the server's keys could have written it anew"
@@ -30,27 +33,50 @@ _NO_WITNESS = (
 
 @dataclass(frozen=True)
 class Request:
-    """`folder`: a copy of the ledger, None: the storage's. Witnesses are files of checkpoints, or copies."""
+    """`folder`: a copy of the ledger, None: the storage's. Witnesses are files of checkpoints, or copies.
+
+    `hosts`: those that are asked what they have, () all; None: none is.
+    """
 
     folder: Path | None = None
     witnesses: Sequence[Path] = ()
     public_key: Path | None = None
+    hosts: Sequence[str] | None = None
+
+
+def check_own(run: StepRun, request: Request) -> Report:
+    """The ledger on the storage. Raises UsageError for a witness, a key or a host that is none.
+
+    Recorded where something was found: it is part of the past of the host that has shown it.
+    """
+    report = _check_own(run, request)
+    if report.status is Status.DAMAGED:
+        run.context.runs.save(report)
+    return report
 
 
 @reporting
-def check_own(run: StepRun, request: Request) -> Report:
-    """The ledger on the storage. Raises UsageError for a witness or a key that is none."""
+def _check_own(run: StepRun, request: Request) -> Report:
     context = run.context
+    witnesses = [witness_of(path) for path in request.witnesses]
+    chosen = () if request.hosts is None else select_hosts(context.config, request.hosts)
+    answers = hosts.ask(context, chosen)  # first: the ledger may grow meanwhile
+    ledger, where = own_ledger(context, request.public_key)
+    verify = cache(key.verify)  # most hosts have the same checkpoints
+    found = hosts.witnesses(answers, ledger.key, verify)
+    checked = check(ledger, [*witnesses, *map(hosts.as_witness, found)], verify)
+    unknown = [one.failed for one in answers if one.failed]
+    return run.report([judged(where, checked), *(hosts.outcome(one, checked) for one in found), *unknown])
+
+
+def own_ledger(context: Context, public: Path | None = None) -> tuple[Ledger, str]:
+    """All of it, and where it is. Raises ZborgError."""
     files = files_of(context, context.storage.zfs.datasets(context.config.storage.ledger))
-    own = request.public_key or public_key(context.config)
-    witnesses = [_witness(path) for path in request.witnesses]
     try:
         lines, notes = files.read()
     except ValueError as error:
         raise ZborgError(f"the checkpoints in {files.directory} cannot be read: {error}") from error
-    return run.report(
-        [judged(files.directory, check(Ledger(lines, notes, _key(own)), witnesses, key.verify))]
-    )
+    return Ledger(lines, notes, _key(public or public_key(context.config))), files.directory
 
 
 def check_copy(request: Request) -> Outcome:
@@ -61,7 +87,7 @@ def check_copy(request: Request) -> Outcome:
         lines, notes = in_folder(folder)
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} holds no ledger: {error}", command("ls", "-l", str(folder))) from error
-    witnesses = [_witness(path) for path in request.witnesses]
+    witnesses = [witness_of(path) for path in request.witnesses]
     return judged(str(folder), check(Ledger(lines, notes, _key(own)), witnesses, key.verify))
 
 
@@ -74,16 +100,18 @@ def copy_report(outcome: Outcome) -> Report:
 
 def judged(where: str, found: Checked) -> Outcome:
     """As one outcome."""
-    result = LedgerState(
-        entries=found.size, root=found.root.hex(), covered=found.covered, problems=found.problems
-    )
+    problems = tuple(map(str, found.problems))
+    result = LedgerState(entries=found.size, root=found.root.hex(), covered=found.covered, problems=problems)
     words = f"{found.size} entries"
-    if found.problems:
+    if problems:
+        shown = (
+            problems if len(problems) <= _SHOWN else (*problems[:_SHOWN], f"{len(problems) - _SHOWN} more")
+        )
         fix = remedy(
             command("zborg", "ledger", "show", "--all"),
             first="somebody changed the ledger, or a witness is of another one; the entries that are there:",
         )
-        return Outcome("ledger", where, Status.DAMAGED, f"{words}; {'; '.join(found.problems)}", fix, result)
+        return Outcome("ledger", where, Status.DAMAGED, f"{words}; {'; '.join(shown)}", fix, result)
     if found.signed < found.size:
         words += f", {found.size - found.signed} of them without a checkpoint yet"
     if not found.covered:
@@ -100,7 +128,8 @@ def _key(path: Path) -> PublicKey:
         raise UsageError(f"{path} holds no public key of a ledger: {error}", fix) from error
 
 
-def _witness(path: Path) -> Witness:
+def witness_of(path: Path) -> Witness:
+    """What somebody else has, out of a file or a folder. Raises UsageError for what is none."""
     try:
         if path.is_dir():
             lines, notes = in_folder(path)

@@ -35,7 +35,7 @@ def export(run: StepRun, folder: Path) -> Report:
     (folder / NOTES).mkdir(parents=True, exist_ok=True)
     atomic.write(folder / LINES, b"".join(line + b"\n" for line in lines), atomic.FOR_ALL)
     for note in notes:
-        atomic.write(folder / NOTES / f"{note.checkpoint.size:012}.note", _text(note), atomic.FOR_ALL)
+        atomic.write(folder / NOTES / f"{note.checkpoint.size:012}.note", note.whole, atomic.FOR_ALL)
     atomic.write(folder / "key.pub", public_key(context.config).read_bytes(), atomic.FOR_ALL)
     proofs = "".join(f"{json.dumps(proof)}\n" for proof in _proofs(lines, notes))
     atomic.write(folder / PROOFS, proofs, atomic.FOR_ALL)
@@ -45,16 +45,6 @@ def export(run: StepRun, folder: Path) -> Report:
         command("zborg", "ledger", "check", str(folder)), first="to check the copy, also elsewhere:"
     )
     return run.report([Outcome("ledger", str(folder), Status.OK, words, look, result)])
-
-
-def _text(note: Note) -> str:
-    from base64 import b64encode
-
-    signatures = (
-        f"\N{EM DASH} {name} {b64encode(number + signature).decode()}\n"
-        for name, number, signature in note.signatures
-    )
-    return f"{note.text}\n{''.join(signatures)}"
 
 
 def _proofs(lines: Sequence[bytes], notes: Sequence[Note]) -> Iterator[dict[str, object]]:

@@ -14,7 +14,7 @@ from zborg.errors import Exit, UsageError
 from zborg.model import P_RUN, P_TRANSACTION, Emit, Entry, Outcome, Report, Snapshot, Status, Zfs
 from zborg.model.events import Warned
 from zborg.model.results import Night as NightResult
-from zborg.model.results import RecordedBackup, SnapshotTaken, backup_of
+from zborg.model.results import RecordedBackup, RecordedFinding, SnapshotTaken, backup_of
 from zborg.model.text.units import counted
 from zborg.planning.observe.nights import Night, nights, trend
 from zborg.state.history import History
@@ -61,9 +61,10 @@ def history(past: History, config: Config, host: str, days: int, now: datetime) 
     """
     since = now - timedelta(days=days)
     entries = past.outcomes("host", host, since, None if host else _OF_A_NIGHT)
-    if host and not entries and host not in (known := [one.name for one in config.hosts]):
+    findings = _findings(past, host, since) if host else []
+    if host and not (entries or findings) and host not in (known := [one.name for one in config.hosts]):
         raise UsageError(f"nothing is recorded of {host}", f"known hosts: {', '.join(known) or 'none'}")
-    parts = _of_host(host, entries) if host else [_of_night(one) for one in nights(entries)]
+    parts = _of_host(host, entries, findings) if host else [_of_night(one) for one in nights(entries)]
     return Report("history", new_run(now), config.name, now, now, Status.OK, Exit.OK, tuple(parts))
 
 
@@ -80,16 +81,30 @@ def _of_night(night: Night) -> Outcome:
     return Outcome("night", night.day.isoformat(), status, words, result=result)
 
 
-def _of_host(host: str, entries: Sequence[Entry]) -> Iterator[Outcome]:
-    for entry in entries:
-        if entry.command == "backup":
-            here = f"{entry.ended.astimezone():%Y-%m-%d %H:%M}"
+def _findings(past: History, host: str, since: datetime) -> list[Entry]:
+    """What audit and the ledger's witnesses found of it."""
+    found = [entry for kind in ("audit", "witness") for entry in past.outcomes(kind, host, since)]
+    return [entry for entry in found if entry.outcome.status is Status.DAMAGED]
+
+
+def _of_host(host: str, entries: Sequence[Entry], findings: Sequence[Entry]) -> Iterator[Outcome]:
+    for entry in sorted((*entries, *findings), key=lambda entry: entry.ended):
+        if entry.outcome.kind != "host":
+            found = RecordedFinding(run=entry.run, ended=entry.ended, ended_here=_here(entry))
+            yield replace(entry.outcome, result=found)
+        elif entry.command == "backup":
+            here = _here(entry)
             facts: dict[str, Any] = vars(backup_of(entry.outcome.result))
             recorded = RecordedBackup(**facts, run=entry.run, ended=entry.ended, ended_here=here)
             yield replace(entry.outcome, result=recorded)
-    found = trend(entries)
-    words = f"nothing is recorded of {host} in these days" if not found.of else ""
-    yield Outcome("trend", host, Status.OK, words, result=found)
+    shown = trend(entries)
+    words = f"nothing is recorded of {host} in these days" if not (shown.of or findings) else ""
+    yield Outcome("trend", host, Status.OK, words, result=shown)
+
+
+def _here(entry: Entry) -> str:
+    """When it ended, in the server's own time zone."""
+    return f"{entry.ended.astimezone():%Y-%m-%d %H:%M}"
 
 
 def rebuild(again: Recorder, config: Config, now: datetime, *, dry_run: bool) -> Report:

@@ -76,6 +76,8 @@ def saved(
     first = seen.since()
     if config.storage.received:
         outcomes = [*_arrived(config, seen, now), *verifications(config, seen, now, first)]
+        if witnessed := newest_about(seen, "witness"):
+            outcomes += _shown("ledger check", witnessed, Limit(config.snapshot_max_age, first), now)
     else:
         outcomes = [_at_work(host, locks) for host in _hosts(config, seen, now)] or [nobody(config)]
         outcomes += killed_restores(config, locks)

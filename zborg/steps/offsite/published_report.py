@@ -15,7 +15,7 @@ from zborg.steps.context import StepRun
 from zborg.steps.run_queries import last_published
 
 KIND = published_report.KIND
-_COMMANDS = ("rotate", "scrub", "verify")  # an off-site's night
+_COMMANDS = ("rotate", "scrub", "verify", "witness")  # an off-site's night
 
 
 def publish(run: StepRun, report: Report) -> Report:

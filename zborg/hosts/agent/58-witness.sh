@@ -1,0 +1,52 @@
+# --- Witness: checkpoints of the server's ledger (docs/proof.md) ----------------------------------------------
+#
+# The server gives one with a backup: it says how long its ledger is and what is in it, and is signed. This host
+# cannot check it, and need not: kept here, it shows later whether the server rewrote its past. Text, and no more.
+
+checkpoints=200 # lines that are kept, the newest: what the server takes for an answer has room for them
+apart=43200     # seconds between two of them: a server that made some up would need 100 days to push out the others
+checkpoint='[A-Za-z0-9][A-Za-z0-9./-]\{0,99\}@[1-9][0-9]\{0,17\}@[A-Za-z0-9+/]\{43\}=@[A-Za-z0-9+/]\{91\}='
+
+is_checkpoint() { # ORIGIN@SIZE@ROOT@SIGNATURE, and nothing before or behind it
+    case $1 in *"$newline"*) false ;; *) [ "$(printf '%s\n' "$1" | grep -c -v -x "$checkpoint")" = 0 ] ;; esac
+}
+
+is_witness() { # every line of it is TIME CHECKPOINT, and it is root's alone
+    [ -f "$1" ] && [ -s "$1" ] && is_safe "$1" secret && [ "$(grep -c -v -x "[1-9][0-9]\{0,10\} $checkpoint" "$1")" = 0 ]
+} 2>/dev/null
+
+note_checkpoint() { # note_checkpoint CHECKPOINT: whatever becomes of it, the backup goes on
+    kept=$state_dir/witness last='' now=$(date +%s)
+    if [ -e "$kept" ] || [ -L "$kept" ]; then
+        is_witness "$kept" || { say N_WITNESS "$kept is broken: the checkpoint of the server's ledger is not kept" && return; }
+        last=$(tail -n 1 "$kept")
+        case $last in *" $1") return ;; esac
+        passed=$((now - ${last%% *})) # below 0 the clock was set back: who knows when that was
+        [ "$passed" -lt 0 ] || [ "$passed" -ge "$apart" ] || return
+    fi
+    # Whole or not at all: a line that a full disk had cut would spoil the file.
+    if ! with_checkpoint "$1" 2>/dev/null >"$kept.new" || ! mv -f "$kept.new" "$kept" 2>/dev/null; then
+        rm -f "$kept.new"
+        say N_WITNESS "$kept cannot be written: the checkpoint of the server's ledger is not kept"
+    fi
+}
+
+with_checkpoint() { { [ -z "$last" ] || tail -n "$((checkpoints - 1))" "$kept"; } && printf '%s %s\n' "$now" "$1"; }
+
+witness() { # prints what is kept, the oldest first; `end` shows that nothing is missing
+    kept=$state_dir/witness lines=''
+    if [ -e "$kept" ] || [ -L "$kept" ]; then
+        is_witness "$kept" || die 68 E_BROKEN "broken: $kept"
+        lines=$(tail -n "$checkpoints" "$kept")$newline
+    fi
+    printf 'witness\n%send\n' "$lines"
+}
+
+witness_state() { # for `version`: how many entries the newest checkpoint stands for
+    kept=$state_dir/witness
+    [ -e "$kept" ] || [ -L "$kept" ] || { echo "witness none" && return; }
+    is_witness "$kept" || { echo "witness broken" && return; }
+    last=$(tail -n 1 "$kept") last=${last#*@}
+    echo "witness ${last%%@*}"
+}
+
