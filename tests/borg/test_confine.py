@@ -182,7 +182,7 @@ def test_a_pipe_keeps_nobody_waiting(homes: list[Path]) -> None:
     there = [str(home)]
     assert len(below(STORAGE, there, "own", "nobody", "", "", "0", "0", timeout=120)) == 1
     assert below(STORAGE, there, "last", timeout=120) == [""]
-    assert below(STORAGE, there, "config", timeout=120) == ["- -"]
+    assert below(STORAGE, there, "config", timeout=120) == ["- - -"]
 
 
 @pytest.mark.parametrize(
