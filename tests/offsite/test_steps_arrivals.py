@@ -141,7 +141,7 @@ def test_an_off_site_takes_no_snapshots_and_backs_up_nobody(vault: LocalVault, c
     report = snapshot(offsite(vault, clock))
     assert report.exit is Exit.FAILED and "takes no snapshots of its own" in report.outcomes[0].message
     steps = {one.data["step"] for one in night(offsite(vault, clock)).outcomes}
-    assert steps == {"rotate", "scrub"} and left(vault, "web1") == before
+    assert steps == {"witness", "rotate", "scrub"} and left(vault, "web1") == before
 
 
 def cut(vault: LocalVault, clock: Hours) -> str:

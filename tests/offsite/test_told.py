@@ -127,11 +127,11 @@ def test_the_server_shows_what_the_off_site_said_last(vault: LocalVault, clock: 
     clock.tick(5)
     heard = of(replicate(world(vault, clock)), "offsite")
     assert (heard.kind, heard.status) == (published_report.KIND, Status.OK), heard
-    assert heard.message == "its own zborg reported 5 hours ago: rotate ok; scrub ok"
+    assert heard.message == "its own zborg reported 5 hours ago: rotate ok; scrub ok; witness ok"
     clock.tick(5)
     shown = saved(context.config, context.runs, context.locks, clock.now).outcomes
     (own,) = [one for one in shown if one.kind == published_report.KIND]
-    assert own.message == "its own zborg reported 10 hours ago: rotate ok; scrub ok"
+    assert own.message == "its own zborg reported 10 hours ago: rotate ok; scrub ok; witness ok"
 
 
 def test_it_counts_neither_for_nor_against_a_replication(vault: LocalVault, clock: Hours) -> None:
@@ -164,4 +164,4 @@ def test_a_word_that_cannot_be_left_is_a_warning_of_a_good_rotation(vault: Local
     assert night(there).exit is Exit.OK
     assert [one.message for one in vault.events if one.kind == "warning"] == [
         "the servers will not see this report: no space"
-    ] * 2
+    ] * 3
