@@ -19,6 +19,7 @@ from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
 from zborg.borg.storage.confine import below, confine
 from zborg.borg.storage.repository import (
+    Begun,
     RepositoryConfig,
     begun_and_confined,
     configs,
@@ -110,11 +111,17 @@ def test_a_mode_that_the_host_set_meanwhile_does_not_stay(homes: list[Path]) -> 
 
 def test_what_has_a_commit_is_confined_by_the_command_that_reads_it(homes: list[Path]) -> None:
     (homes[0] / "transactions").write_text("transaction 7, UTC time 2026-02-12T14:49:33.123456\n")
-    assert begun_and_confined(STORAGE, str(homes[0]), "") == 7
+    assert begun_and_confined(STORAGE, str(homes[0]), "") == Begun(7)
     assert facts(homes[0])[1] in NUMBERS
     assert facts(homes[0] / "config") == (0, facts(homes[0])[1], 0o640)
     with pytest.raises(ZborgError, match="there is no user nosuchuser"):
         begun_and_confined(STORAGE, str(homes[0]), "nosuchuser")
+
+
+def test_its_form_is_seen_by_the_same_command(homes: list[Path]) -> None:
+    (homes[0] / "transactions").write_text("transaction 7, UTC time 2026-02-12T14:49:33.123456\n")
+    (homes[0] / "packs").mkdir()
+    assert begun_and_confined(STORAGE, str(homes[0]), "") == Begun(7, 2)
 
 
 @pytest.mark.parametrize("text", [None, "", "somebody's own file\n"])
@@ -124,7 +131,7 @@ def test_what_has_no_commit_is_left_as_it_is(homes: list[Path], text: str | None
     (homes[0] / "transactions").unlink(missing_ok=True)
     if text is not None:
         (homes[0] / "transactions").write_text(text)
-    assert begun_and_confined(STORAGE, str(homes[0]), "") == 0
+    assert begun_and_confined(STORAGE, str(homes[0]), "") == Begun(0)
     left = sorted(path for path in homes[0].rglob("*") if path.name != "transactions")
     assert all(facts(path) in before for path in (homes[0], *left))
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from zborg.model.ledger.compacted import Approved, Compacted, State
 from zborg.model.ledger.entries import Anomaly, Audited, Entry, Rule, parse
-from zborg.model.ledger.sealed import Listing, Living, Log, Lost, News, Stray
+from zborg.model.ledger.sealed import Listing, Living, Log, Lost, News, SealedObject, Stray
 from zborg.planning.audit.rules import Known
-from zborg.planning.compact.compare import differences
+from zborg.planning.compact.compare import differences, not_the_same
 from zborg.planning.compact.decide import (
     Facts,
     Frozen,
@@ -217,3 +217,43 @@ def test_objects_may_lie_elsewhere() -> None:
 )
 def test_and_nothing_else_may_change(after: News, expected: str) -> None:
     assert differences(LIVING, after, KNOWN) == (expected,)
+
+
+# --- what an undelete brought back ------------------------------------------------------------------------
+
+
+BACK = News(
+    version=1,
+    last=5,
+    config="c" * 64,
+    sealed=SEALED,
+    objects=(SealedObject("0/1", 400, "1" * 64), SealedObject("0/2", 600, "2" * 64)),
+)
+RECORDED = {"0/1": "1" * 64, "0/2": "2" * 64}
+
+
+def test_what_was_recorded_is_back() -> None:
+    assert not_the_same(AUDITED, BACK, RECORDED) == ()
+    assert not_the_same(AUDITED, BACK, {}) == (), "objects of before the ledger have no record"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            replace(BACK, last=9),
+            "there were 6 sealed objects of 1000 bytes up to transaction 5, and are 6 of 1000 bytes up to 9",
+        ),
+        (
+            replace(BACK, sealed=Listing(5, 900, "e" * 64)),
+            "there were 6 sealed objects of 1000 bytes up to transaction 5, and are 5 of 900 bytes up to 5",
+        ),
+        (replace(BACK, config="0" * 64), "its configuration is another one"),
+        (
+            replace(BACK, objects=(SealedObject("0/1", 400, "f" * 64), BACK.objects[1])),
+            "1 object with another content, the first: 0/1",
+        ),
+    ],
+)
+def test_what_is_not_what_was_recorded_is_named(found: News, expected: str) -> None:
+    assert not_the_same(AUDITED, found, RECORDED) == (expected,)

@@ -276,7 +276,8 @@ def off_site_witness(stage: Stage) -> None:
     """The ledger arrives, grows, is changed by root on the server, and is accepted by hand."""
     stage.hosts({"web1": Play()})
     table = {"dataset": "vault/zborg", "received": True, "zfs": "commands"}
-    own = {"name": "offsite", "state_dir": "there", "log": {"to": "file"}, "storage": table}
+    own: dict[str, Any] = {"name": "offsite", "state_dir": "there", "log": {"to": "file"}, "storage": table}
+    own |= {"backup": {"verify_every": "0s"}}
     stage.write("offsite.toml", tomli_w.dumps(own | {"snapshots": {"keep": {"last": 9}, "max_age": "26h"}}))
     for name in ("", "locks", "runs"):
         (stage.directory / "there" / name).mkdir(mode=0o700)

@@ -5,8 +5,8 @@
     python3 -I -S -c TEXT config
     python3 -I -S -c TEXT last
 
-`last-own` prints the version that `own` found and what `last` does, and does what `own` does where that is a commit: nothing is given away
-in a dataset in which no backup was ever seen.
+`last-own` prints the version that `own` finds and what `last` does; it does what `own` does where that is a
+commit: nothing is given away in a dataset in which no backup was ever seen.
 
 The directories stand on stdin, each ended by a NUL; on stdout is one line for each, its fields set apart by
 spaces. Not JSON: the module takes longer to import than all else here, and every backup starts this twice.

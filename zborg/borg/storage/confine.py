@@ -52,9 +52,10 @@ def confine(
 
 
 def confine_begun(storage: Runner, homes: Sequence[str], account: str = "") -> list[str]:
-    """Confine those in which there was a commit; of each its form's version and the last line of `transactions`.
+    """Confine those in which there was a commit; of each its version, and the last line of `transactions`.
 
-    "2 transaction 17, UTC time ..."; "- " and that line where there was no commit. One command for what begins every backup. Raises as confine().
+    "1 transaction 17, UTC time ..."; "- " and that line where there was no commit. One command for what
+    begins every backup. Raises as confine().
     """
     return _own(storage, homes, "last-own", account)
 

@@ -19,7 +19,7 @@ def compact(
         typer.Option(help="Agree to lose what it deleted, which is no prune.", metavar="TRANSACTION"),
     ] = None,
 ) -> None:
-    """Free what hosts have pruned, once audit found nothing else in it. What is freed is held for a while."""
+    """Free what hosts have pruned, where audit found no more. What is freed is held for a while."""
     from zborg.steps.compact.step import Request
     from zborg.steps.compact.step import compact as step
 

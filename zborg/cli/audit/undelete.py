@@ -18,7 +18,7 @@ def undelete(
         str, typer.Option(help="An audited snapshot; default: the last clean one.", metavar="SNAPSHOT")
     ] = "",
 ) -> None:
-    """Make a repository again what it was before audit found something. What it is now stays held."""
+    """Make a repository what it was at its last clean point. What it is now stays held."""
     from zborg.steps.undelete.step import Request
     from zborg.steps.undelete.step import undelete as step
 

@@ -22,7 +22,7 @@ def verify(
         ),
     ] = "",
 ) -> None:
-    """Read whole repositories, compare them with the ledger, and let borg check them; without a key."""
+    """Read whole repositories and compare them with the ledger."""
     from zborg.steps.verify.step import Request
     from zborg.steps.verify.step import verify as step
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zborg.borg.rollback.rollback import roll_back
 from zborg.borg.storage.repository import configs
-from zborg.borg.storage.rollback import roll_back
 from zborg.errors import Damage
 from zborg.model import Host, Outcome, Snapshot, Status
 from zborg.model.events import Warned

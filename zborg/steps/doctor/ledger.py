@@ -14,6 +14,7 @@ from zborg.planning.doctor.ledger import LedgerFacts
 from zborg.planning.doctor.ledger import ledger as judge
 from zborg.planning.doctor.storage import place_of
 from zborg.state.ledger import arrived, newest
+from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs
 from zborg.steps.doctor.storage import StorageCache
 from zborg.steps.ledger.begun import folder_of, is_begun, public_key
@@ -53,7 +54,7 @@ def _key_fault(config: Config) -> str:
 
 def _witnesses(config: Config) -> dict[str, int | None]:
     """By host with our agent, as its last backup left it."""
-    last = last_backups(config, Runs(config.state_dir / "runs")).newest
+    last = last_backups(config, Moment(Runs(config.state_dir / "runs"))).newest
     ours = [host.name for host in config.hosts if host.reverse is None]
     return {name: backup_of(last[name].result).witness if name in last else None for name in ours}
 

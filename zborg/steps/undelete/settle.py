@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from zborg.borg.rollback.rollback import RolledBack, roll_back
 from zborg.borg.storage.reader import Look, Unreadable, look_at
-from zborg.borg.storage.rollback import RolledBack, roll_back
 from zborg.errors import Damage, ZborgError
 from zborg.model import Host, Outcome, Snapshot, Status
 from zborg.model.events import Warned

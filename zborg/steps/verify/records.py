@@ -65,7 +65,8 @@ def received(run: StepRun) -> Records:
         public = _key(run, home)
     checked = check(Ledger(lines, notes, public), (), key.verify)
     if checked.problems:
-        words = f"the ledger in {found[-1].full} does not agree with itself: {'; '.join(checked.problems)}"
+        problems = "; ".join(map(str, checked.problems))
+        words = f"the ledger in {found[-1].full} does not agree with itself: {problems}"
         look = command("zborg", "ledger", "check")
         raise Damage(words, remedy(look, first="nothing is compared with it; on the server that sends it:"))
     signed = lines[: checked.signed]

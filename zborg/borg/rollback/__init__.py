@@ -1,0 +1,1 @@
+"""A repository made again what it is in one of its snapshots."""
