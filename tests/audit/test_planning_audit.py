@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zborg.model.ledger.entries import Anomaly, Audited, Rule
 from zborg.model.ledger.sealed import Listing, Log, Malformed, News, SealedObject, Stray, Transaction
 from zborg.model.ledger.sessions import Purpose, Session
-from zborg.planning.audit.rules import Known, judge, most_of
+from zborg.planning.audit.rules import UNNAMED, Known, judge, most_of
 
 pytestmark = pytest.mark.unit
 NOW = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
@@ -218,13 +218,13 @@ def test_more_strays_than_are_named_are_counted() -> None:
     assert found(seen)[1] == (Rule.STRAY, "39 files more that are no files of a repository")
 
 
-def test_more_findings_than_are_named_are_one_with_the_last_transaction() -> None:
-    """So that approving those that are named is not approving the others."""
+def test_more_findings_than_are_named_are_one_that_nobody_can_approve() -> None:
+    """Approving those that are named is not approving the others."""
     many = [transaction(number, deletes=5) for number in range(9, 69, 2)]
     covering = replace(BACKUP, last=None)
     found_ = judge(news(*many), Known(BEFORE, (covering,), {}, NOW))
     assert len(found_) == 21
-    assert found_[19].transaction == 47 and found_[20].transaction == 67
+    assert found_[19].transaction == 47 and found_[20].transaction == UNNAMED
     assert found_[20].message.startswith("10 more findings, the next: 5 objects deleted in transaction 49")
 
 

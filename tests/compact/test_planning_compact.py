@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zborg.model.ledger.compacted import Approved, Compacted, State
+from zborg.model.ledger.compacted import Approved, Compacted, State, Undeleted, compacted_from, undeleted_to
 from zborg.model.ledger.entries import Anomaly, Audited, Entry, Rule, parse
 from zborg.model.ledger.sealed import Listing, Living, Log, Lost, News, SealedObject, Stray
 from zborg.planning.audit.rules import Known
@@ -62,12 +62,20 @@ STATE = State("zborg_2026-02-11T023000Z", "1", 5, SEALED, LIVING)
 FACTS = Facts(AUDITED, (), LIVING, available=10_000, reserve=1000, explicit=False)
 
 
-def entries(*made: Audited | Compacted | Approved) -> list[Entry]:
+def entries(*made: Audited | Compacted | Approved | Undeleted) -> list[Entry]:
     return [parse(one.line()) for one in made]
 
 
 def audited(*anomalies: Anomaly, repository: str = "5a" * 32) -> Audited:
     return replace(AUDITED, anomalies=anomalies, clean=not anomalies, repository=repository)
+
+
+def snapped(guid: str, *anomalies: Anomaly) -> Audited:
+    return replace(audited(*anomalies), guid=guid)
+
+
+def undeleted(guid: str) -> Undeleted:
+    return Undeleted("web1", "20260212T023000Z-0001", NOW, "zborg_x", guid, 5, "tank/borg/web1@zborg_y")
 
 
 def approved(number: int) -> Approved:
@@ -128,10 +136,21 @@ def test_who_is_never_due_is_not_due_tonight() -> None:
         (entries(audited(DELETED), compacted()), ()),
         (entries(audited(DELETED), compacted(undone="it lost an object")), (DELETED,)),
         (entries(audited(DELETED), audited(repository="6b" * 32)), ()),  # made anew
+        (entries(audited(DELETED), audited(repository="")), (DELETED,)),  # it could not be read
+        (entries(snapped("1"), snapped("2", DELETED), undeleted("1")), ()),
+        (entries(snapped("1", SHRANK), snapped("2", DELETED), undeleted("1")), (SHRANK,)),
+        (entries(snapped("1", SHRANK), snapped("2"), undeleted("2")), (SHRANK,)),  # it is in there
+        (entries(snapped("1", SHRANK), undeleted("9")), (SHRANK,)),  # of a ledger that knows no more
     ],
 )
 def test_what_is_no_prune_waits_for_a_person(history: list[Entry], expected: tuple[Anomaly, ...]) -> None:
     assert unapproved(history) == expected
+
+
+def test_an_entry_says_of_which_snapshot_it_is() -> None:
+    (freed, back, other) = entries(compacted(), undeleted("7"), approved(5))
+    assert (compacted_from(freed), undeleted_to(back)) == ("1", "7")
+    assert (compacted_from(other), undeleted_to(other)) == ("", "")
 
 
 # --- whether ----------------------------------------------------------------------------------------------
@@ -143,7 +162,11 @@ def test_what_was_pruned_may_be_freed() -> None:
 
 def test_an_open_finding_stands_in_the_way_of_all() -> None:
     found = refusal(replace(FACTS, audited=audited(STRAY)))
-    assert isinstance(found, Frozen) and found.reason == "a finding of audit is open"
+    assert isinstance(found, Frozen) and found.reason == "a finding is open, and its rotation frozen"
+
+
+def test_so_does_a_rotation_that_somebody_froze() -> None:
+    assert isinstance(refusal(replace(FACTS, frozen=True)), Frozen)
 
 
 def test_what_is_no_prune_is_named_with_what_would_be_lost() -> None:
@@ -226,6 +249,7 @@ BACK = News(
     version=1,
     last=5,
     config="c" * 64,
+    nonce=1000,
     sealed=SEALED,
     objects=(SealedObject("0/1", 400, "1" * 64), SealedObject("0/2", 600, "2" * 64)),
 )
@@ -233,7 +257,7 @@ RECORDED = {"0/1": "1" * 64, "0/2": "2" * 64}
 
 
 def test_what_was_recorded_is_back() -> None:
-    assert not_the_same(AUDITED, BACK, RECORDED) == ()
+    assert not_the_same(AUDITED, BACK, RECORDED, 1000) == ()
     assert not_the_same(AUDITED, BACK, {}) == (), "objects of before the ledger have no record"
 
 
@@ -249,6 +273,7 @@ def test_what_was_recorded_is_back() -> None:
             "there were 6 sealed objects of 1000 bytes up to transaction 5, and are 5 of 900 bytes up to 5",
         ),
         (replace(BACK, config="0" * 64), "its configuration is another one"),
+        (replace(BACK, nonce=7), "its nonce is one that was used before"),
         (
             replace(BACK, objects=(SealedObject("0/1", 400, "f" * 64), BACK.objects[1])),
             "1 object with another content, the first: 0/1",
@@ -256,4 +281,4 @@ def test_what_was_recorded_is_back() -> None:
     ],
 )
 def test_what_is_not_what_was_recorded_is_named(found: News, expected: str) -> None:
-    assert not_the_same(AUDITED, found, RECORDED) == (expected,)
+    assert not_the_same(AUDITED, found, RECORDED, 1000) == (expected,)

@@ -96,6 +96,25 @@ def nonce_gone(scene: AuditedVault) -> None:
     (scene.home / "nonce").unlink()
 
 
+def data_moved(scene: AuditedVault) -> None:
+    """The plainest attack; and things in the way of what is brought back."""
+    (scene.home / "data").rename(scene.home / "gone")
+    (scene.home / "data").write_text("no directory")
+
+
+def in_the_way(scene: AuditedVault) -> None:
+    """A directory in place of a segment, one in place of the copy of another, segments in odd places."""
+    one, two, *_ = sorted(scene.home.glob("data/0/*"), key=lambda path: -path.stat().st_size)
+    one.unlink()
+    one.mkdir()
+    two.unlink()
+    (two.parent / f"{two.name}.new").mkdir()
+    (scene.home / "data/00").mkdir()
+    (scene.home / "data/00/99").write_bytes(b"BORG_SEG")
+    (scene.home / "nonce").unlink()
+    os.mkfifo(scene.home / "nonce")
+
+
 def index_of_another(scene: AuditedVault) -> None:
     """Together with a finding: of itself an index is no part of what is audited."""
     for path in scene.home.glob("index.*"):
@@ -104,7 +123,11 @@ def index_of_another(scene: AuditedVault) -> None:
 
 
 @pytest.mark.parametrize(
-    "act", [deleted, emptied, removed, truncated, rewritten, configured, nonce_gone, index_of_another]
+    "act",
+    [
+        *(deleted, emptied, removed, truncated, rewritten, configured),
+        *(nonce_gone, data_moved, in_the_way, index_of_another),
+    ],
 )
 def test_the_last_clean_point_is_the_repository_again(
     scene: AuditedVault, act: Callable[[AuditedVault], None]
@@ -122,8 +145,6 @@ def test_the_last_clean_point_is_the_repository_again(
     agreed(scene, outcome)
     assert scene.archives() == archives
     assert scene.checks()
-    if act is index_of_another:
-        (scene.home / "secret").unlink()  # what is no file of borg's stays: undelete brings back
     release(world(scene.vault, scene.clock), ["web1"])
     assert scene.night().status is Status.OK, "audit goes on from there"
     assert len(scene.archives()) == len(archives) + 1

@@ -48,9 +48,9 @@ def night(run: StepRun, *, allow_partial: bool = False) -> Report:
         "backup": lambda: _backup(run, Request(allow_partial=allow_partial), work),
         "snapshot": lambda: snapshot(run.part("snapshot")),
         "audit": lambda: nightly(run.part("audit")),
-        "compact": lambda: compaction.nightly(run),
         "rotate": lambda: rotate(run.part("rotate")),
         "replicate": lambda: replicate(run.part("replicate")),
+        "compact": lambda: compaction.nightly(run),
         "verify": lambda: verified(run),
         "scrub": lambda: scrub(run.part("scrub")),
     }

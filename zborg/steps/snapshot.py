@@ -89,7 +89,8 @@ def _gather(run: StepRun) -> _Facts:
     last = {s.dataset: s for s in found}  # oldest first
     latest = {name: s for name, s in last.items() if newest and s.snapname == newest.snapname}
     committed = _transactions(context, datasets)
-    marked_busy = {name for name, one in latest.items() if one.state is State.BUSY}
+    of_all = {s.dataset: s for s in ours if newest and s.snapname == newest.snapname}
+    marked_busy = {name for name, one in of_all.items() if one.state is State.BUSY}
     alone = {s.name.at for s in found if s.name and P_RUN not in s.properties}
     states = _states(context, since, committed, marked_busy)
     return _Facts(datasets, newest, latest, states, committed, frozenset(alone))

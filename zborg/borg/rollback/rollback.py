@@ -25,13 +25,20 @@ class RolledBack:
     removed: int
 
 
-def roll_back(storage: Runner, home: str, snapshot: str, last: int) -> RolledBack:
+def roll_back(storage: Runner, home: str, snapshot: str, last: int, nonce: int) -> RolledBack:
     """`home` is the repository, `snapshot` the directory of the snapshot, `last` its last transaction.
 
-    `storage` runs as root there, and nobody uses the repository meanwhile. Killed anywhere, another call
-    finishes it. Raises CommandFailed with the file that could not be written.
+    `nonce` is the greatest that was ever seen of it. `storage` runs as root there, and nobody uses the
+    repository meanwhile. Killed anywhere, another call finishes it. Raises CommandFailed with the
+    file that could not be written.
     """
-    asked = {"wall": _WALL.read_text(encoding="utf-8"), "home": home, "snapshot": snapshot, "last": last}
+    asked = {
+        "wall": _WALL.read_text(encoding="utf-8"),
+        "home": home,
+        "snapshot": snapshot,
+        "last": last,
+        "nonce": nonce,
+    }
     argv = ["python3", "-I", "-S", "-c", (_HERE / "rolling_back.py").read_text(encoding="utf-8")]
     done = storage.run(argv, timeout=_WHOLE_DAY, stdin=json.dumps(asked))
     found = _DONE.fullmatch(done.stdout)

@@ -3,12 +3,12 @@
     python3 -I -S -c TEXT
 
 On stdin is JSON: {"wall": the text of wall.py, "home": the repository, "snapshot": a directory with its
-files as they were, "last": the last transaction in that}. It runs as root, and does all but the configuration
-as the user whose files they are, who may write below `home`, read below `snapshot`, and nothing else
-(Landlock).
+files as they were, "last": the last transaction in that, "nonce": the greatest that was ever seen}. It runs
+as root, and does all but the configuration as the user whose files they are, who may write below `home`, read
+below `snapshot`, and nothing else (Landlock).
 
-Segments behind `last` are removed, those that are missing or different are copied; index and hints come from
-the snapshot. The nonce stays: a client must never use one twice. Killed anywhere, the next call finishes it.
+Whatever is no file of the snapshot is removed, segments behind `last` too; what is missing or different is
+copied. The nonce only grows: a client must never use one twice. Killed anywhere, the next call finishes it.
 Nobody else may use the repository meanwhile. It prints "restored FILES BYTES removed FILES".
 
 Nothing but the standard library of Python 3.9. rollback.py beside it is the caller.
@@ -25,9 +25,8 @@ import stat
 import sys
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
-_NUMBERED = ("index", "hints", "integrity")
 _PIECE = 1 << 20
 
 
@@ -36,9 +35,9 @@ def main() -> int:
     asked = json.load(sys.stdin)
     wall: Any = types.ModuleType("wall")
     exec(compile(asked["wall"], "wall.py", "exec"), wall.__dict__)
-    work = Rollback(asked["home"], asked["snapshot"], int(asked["last"]))
+    work = Rollback(asked["home"], asked["snapshot"], int(asked["last"]), int(asked["nonce"]))
     work.configuration()
-    owner = os.stat(os.path.join(asked["home"], "data"), follow_symlinks=False)
+    owner = os.stat(os.path.join(asked["snapshot"], "data"), follow_symlinks=False)
     sys.stdout.flush()
     pid = os.fork()
     if pid:
@@ -60,8 +59,8 @@ def main() -> int:
 class Rollback:
     """One repository. Counts what it does; bytes are of the files that were copied."""
 
-    def __init__(self, home: str, snapshot: str, last: int) -> None:
-        self._home, self._snapshot, self._last = home, snapshot, last
+    def __init__(self, home: str, snapshot: str, last: int, nonce: int) -> None:
+        self._home, self._snapshot, self._last, self._least = home, snapshot, last, nonce
         self.copied = self.bytes = self.removed = 0
 
     def configuration(self) -> None:
@@ -75,46 +74,59 @@ class Rollback:
 
     def files(self) -> None:
         """All else."""
-        here, there = dict(_segments(self._home)), dict(_segments(self._snapshot))
-        wanted = {number: path for number, path in there.items() if number <= self._last}
-        for number in sorted(set(here) - set(wanted), reverse=True):
-            self._remove(os.path.join(self._home, here[number]))
-        for number in sorted(wanted):
-            self._bring(wanted[number])
-        for name in (*self._numbered(self._home), "lock.exclusive", "lock.roster"):
-            if name not in self._numbered(self._snapshot):
+        wanted = self._wanted()
+        for name in os.listdir(self._home):
+            if name not in ("config", "data", ".zfs") and name not in wanted:
                 self._remove(os.path.join(self._home, name))
-        for name in self._numbered(self._snapshot):
+        folders = {"data", *(os.path.dirname(name) for name in wanted if "/" in name)}
+        for folder in sorted(folders):
+            self._make(os.path.join(self._home, folder))
+        for folder in sorted(folders):
+            for name in os.listdir(os.path.join(self._home, folder)):
+                path = os.path.join(folder, name)
+                if path not in wanted and path not in folders:
+                    self._remove(os.path.join(self._home, path))
+        for name in sorted(wanted):
             self._bring(name)
-        if _is_plain(os.path.join(self._snapshot, "transactions")):
-            self._bring("transactions")
         self._nonce()
         _flush(self._home)
 
-    def _numbered(self, root: str) -> list[str]:
-        """The files that borg makes anew with each transaction."""
-        return sorted(name for name in os.listdir(root) if name.partition(".")[0] in _NUMBERED)
+    def _wanted(self) -> set[str]:
+        """The files of the snapshot, below it, but those that are handled on their own."""
+        tops = {name for name in os.listdir(self._snapshot) if _is_plain(os.path.join(self._snapshot, name))}
+        segments = {path for number, path in _segments(self._snapshot) if number <= self._last}
+        return segments | (tops - {"config", "nonce"})
+
+    def _make(self, path: str) -> None:
+        """A directory, in the place of whatever is there."""
+        if os.path.islink(path) or not os.path.isdir(path):
+            self._remove(path)
+            os.mkdir(path, 0o700)
 
     def _bring(self, name: str) -> None:
         here, there = os.path.join(self._home, name), os.path.join(self._snapshot, name)
         if not _is_same(here, there):
-            os.makedirs(os.path.dirname(here), 0o700, exist_ok=True)
             self._copy(there, here)
 
     def _copy(self, there: str, here: str) -> None:
         """Whole or not at all."""
-        new = f"{here}.new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)
         source = os.open(there, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(source, "rb") as file:
-            target = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with open(target, "wb") as copy:
-                shutil.copyfileobj(file, copy, _PIECE)
-                copy.flush()
-                os.fsync(copy.fileno())
-                self.bytes += copy.tell()
-        os.rename(new, here)
+        with open(source, "rb") as file, self._new(here) as copy:
+            shutil.copyfileobj(file, copy, _PIECE)
+            copy.flush()
+            os.fsync(copy.fileno())
+            self.bytes += copy.tell()
+        self._rename(here)
+
+    def _new(self, here: str) -> IO[bytes]:
+        self._remove(f"{here}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return open(os.open(f"{here}.new", flags, 0o600), "wb")
+
+    def _rename(self, here: str) -> None:
+        if not _is_plain(here):
+            self._remove(here)
+        os.rename(f"{here}.new", here)
         self.copied += 1
 
     def _remove(self, path: str) -> None:
@@ -126,10 +138,15 @@ class Rollback:
             self.removed += 1
 
     def _nonce(self) -> None:
-        """The greater one of both."""
+        """The greatest that there is, or ever was."""
         here, there = os.path.join(self._home, "nonce"), os.path.join(self._snapshot, "nonce")
-        if _nonce_in(there) > _nonce_in(here):
-            self._copy(there, here)
+        greatest = max(_nonce_in(here), _nonce_in(there), self._least)
+        if greatest > _nonce_in(here):
+            with self._new(here) as file:
+                file.write(b"%016x" % greatest)
+                file.flush()
+                os.fsync(file.fileno())
+            self._rename(here)
 
 
 def _segments(root: str) -> Iterator[tuple[int, str]]:
@@ -139,7 +156,7 @@ def _segments(root: str) -> Iterator[tuple[int, str]]:
         if not folder.isdigit() or not os.path.isdir(os.path.join(data, folder)):
             continue
         for name in os.listdir(os.path.join(data, folder)):
-            if name.isascii() and name.isdigit() and len(name) <= 10:
+            if name.isascii() and name.isdigit() and len(name) <= 10 and str(int(name)) == name:
                 yield int(name), os.path.join("data", folder, name)
 
 
@@ -161,8 +178,11 @@ def _is_same(here: str, there: str) -> bool:
 
 def _nonce_in(path: str) -> int:
     """-1 for a file that has none."""
+    if not _is_plain(path):
+        return -1
     try:
-        with open(path, "rb") as file:  # bytes: behind the wall no module of another encoding can be loaded
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(number, "rb") as file:  # bytes: behind the wall no module of another encoding can be loaded
             return int(file.read(64).strip(), 16)
     except (OSError, ValueError):
         return -1

@@ -116,13 +116,15 @@ def _numbers(paths: Sequence[str], lines: Sequence[str]) -> dict[str, int]:
     return {path: int(one["number"]) for path, one in found.items() if one}
 
 
-def serving(runner: Runner, name: str, user: str) -> tuple[int, ...]:
-    """Every `borg serve` of a host's repository that runs there as `user`, a name or a number, by pid.
+def serving(runner: Runner, name: str, user: str, home: str = "") -> tuple[int, ...]:
+    """Every borg of a host's repository that serve.sh started there as `user`, a name or a number, by pid.
 
-    Anybody there can start a process with such a command line, and would keep a left lock from being broken.
+    With `home` only of the one that lies there. Anybody there can start a process with such a command line,
+    and would keep a left lock from being broken.
     """
     # In brackets, so that the pattern does not match the command line in which it stands itself.
-    pattern = f"[-]-restrict-to-repository [^ ]*/{name}$"
+    where = home.replace(".", "\\.") or f"[^ ]*/{name}"
+    pattern = f"[-]-(restrict-to-repository|progress) {where}$"
     argv = ["pgrep", "-u", user, "-f", "--", pattern]
     try:
         return tuple(int(pid) for pid in runner.run(argv).stdout.split())

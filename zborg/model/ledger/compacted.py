@@ -97,6 +97,20 @@ class Undeleted:
         return entry_line(UNDELETED, self.at, table)
 
 
+def undeleted_to(entry: Entry) -> str:
+    """The guid of the snapshot that an undelete went back to; "" of what is no entry of one."""
+    snapshot = entry.table.get("snapshot")
+    return str(snapshot[1]) if isinstance(snapshot, list) and len(snapshot) > 1 else ""
+
+
+def compacted_from(entry: Entry) -> str:
+    """The guid of the snapshot before a compaction; "" of what is no entry of one."""
+    before = entry.table.get("before")
+    if entry.kind != COMPACTED or not isinstance(before, list) or len(before) < 2:
+        return ""
+    return str(before[1])
+
+
 def approved_transaction(entry: Entry) -> int | None:
     """Of an entry of the kind `approve`; None for one that is none."""
     number = entry.table.get("transaction")

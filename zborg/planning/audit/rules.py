@@ -22,6 +22,7 @@ _BLOCK = 16  # bytes that one nonce serves for
 _RESERVED = 1 << 29  # nonces that a session may take and not use: borg reserves 2^28 at once
 _SHOWN = 5  # names of many
 _MOST = 20  # findings of one look; the others are counted
+UNNAMED = 0  # stands for the transactions of those that are only counted: nobody can approve it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,10 @@ def judge(news: News, known: Known) -> tuple[Anomaly, ...]:
         found += _state(news, known.before, known)
         found += _transactions(news, known.before, known.sessions)
     if len(found) > _MOST:
+        found.sort(key=lambda one: one.transaction is None)  # what may need an approval stays named
         first, rest = found[_MOST], found[_MOST:]
-        last = max((one.transaction for one in rest if one.transaction is not None), default=None)
-        found[_MOST:] = [Anomaly(first.rule, f"{len(rest)} more findings, the next: {first.message}", last)]
+        many = UNNAMED if any(one.transaction is not None for one in rest) else None
+        found[_MOST:] = [Anomaly(first.rule, f"{len(rest)} more findings, the next: {first.message}", many)]
     return tuple(found)
 
 
@@ -82,11 +84,10 @@ def _state(news: News, before: Audited, known: Known) -> Iterator[Anomaly]:
         yield Anomaly(Rule.CONFIG, f"its configuration changed since {moment(before.at)}")
     if news.last < before.last:
         words = f"its last transaction is {news.last}, and was {before.last} at {moment(before.at)}"
-        yield Anomaly(Rule.WENT_BACK, words)
+        yield Anomaly(Rule.WENT_BACK, words, news.last)
     elif news.log.before != before.log.digest and before.log.size:
-        yield Anomaly(
-            Rule.LOG, f"the list of its commits (transactions) is not what it was at {moment(before.at)}"
-        )
+        words = f"the list of its commits (transactions) is not what it was at {moment(before.at)}"
+        yield Anomaly(Rule.LOG, words, news.last)
     yield from _sealed(news, before, known.digests)
     yield from _nonce(news, before, known)
 
@@ -95,12 +96,11 @@ def _sealed(news: News, before: Audited, digests: Mapping[str, str]) -> Iterator
     was, now = before.sealed, news.earlier
     if news.last >= before.last and now != was:
         words = f"its sealed objects were {was.count} of {size(was.bytes)} at {moment(before.at)}"
-        yield Anomaly(Rule.GONE, f"{words}, and are {now.count} of {size(now.bytes)}")
+        yield Anomaly(Rule.GONE, f"{words}, and are {now.count} of {size(now.bytes)}", news.last)
     changed = [one for one in news.touched if digests.get(one.name, one.digest) != one.digest]
     if changed:
-        yield Anomaly(
-            Rule.REWRITTEN, f"sealed objects hold something else than what was recorded: {_names(changed)}"
-        )
+        words = f"sealed objects hold something else than what was recorded: {_names(changed)}"
+        yield Anomaly(Rule.REWRITTEN, words, news.last)
 
 
 def _names(objects: Sequence[SealedObject]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zborg.model.ledger import entries
-from zborg.model.ledger.compacted import COMPACTED, UNDELETED, approved_transaction
+from zborg.model.ledger.compacted import COMPACTED, UNDELETED, approved_transaction, undeleted_to
 from zborg.model.ledger.entries import AUDIT, Anomaly, Audited, Entry
 from zborg.model.ledger.sealed import Living
 from zborg.model.text.units import counted, size
@@ -33,25 +33,31 @@ def due_tonight(looked: Mapping[str, datetime | None], now: datetime, every: int
     known = {name for name, last in looked.items() if last is not None and is_due(last, now, every)}
     new = sorted(name for name, last in looked.items() if last is None and is_due(last, now, every))
     share = -(-len(looked) * _DAY // every) if every else 0
-    return known | set(new[:share])
+    # Others each night: one that fails must not take the turn of all.
+    first = now.toordinal() * share % max(len(new), 1)
+    return known | set((new[first:] + new[:first])[:share])
 
 
 def unapproved(history: Iterable[Entry]) -> tuple[Anomaly, ...]:
-    """What transactions did since the last compaction or undelete that no prune does, and nobody approved.
+    """What transactions did since the last compaction that no prune does, and nobody approved.
 
-    `history`: the host's entries, the oldest first. What was found in a repository that is not this one any
-    more does not count.
+    `history`: the host's entries, the oldest first. An undelete goes back to what was pending then. What was
+    found in a repository that is not this one any more does not count.
     """
     pending: list[Anomaly] = []
+    as_of: dict[str, list[Anomaly]] = {}  # by the guid of a snapshot
     repository = ""
     for entry in history:
-        if entry.kind == UNDELETED or entry.kind == COMPACTED and not entry.table.get("undone"):
-            pending = []
+        if entry.kind == UNDELETED:
+            pending = list(as_of.get(undeleted_to(entry), pending))
+        elif entry.kind == COMPACTED:
+            pending = pending if entry.table.get("undone") else []
         elif entry.kind == AUDIT:
             audited = entries.audited(entry)
-            if audited.repository != repository:
+            if audited.repository and audited.repository != repository:
                 pending, repository = [], audited.repository
-            pending += [one for one in audited.anomalies if one.transaction is not None]
+            pending = [*pending, *(one for one in audited.anomalies if one.transaction is not None)]
+            as_of[audited.guid] = pending
         else:
             number = approved_transaction(entry)
             pending = [one for one in pending if one.transaction != number]
@@ -68,16 +74,17 @@ class Facts:
     available: int  # of its dataset
     reserve: int  # that has to stay free
     explicit: bool  # somebody named the host
+    frozen: bool = False  # its rotation is
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A finding of audit is open, and no person has looked into it."""
+    """A finding of audit is open, or the host's rotation is frozen, and no person has looked into it."""
 
     @property
     def reason(self) -> str:
         """For a person."""
-        return "a finding of audit is open"
+        return "a finding is open, and its rotation frozen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +145,7 @@ def refusal(facts: Facts) -> Refusal | None:
     living = facts.living
     if facts.unapproved:
         return Unapproved(tuple(facts.unapproved), living)
-    if not facts.audited.clean:
+    if not facts.audited.clean or facts.frozen:
         return Frozen()
     least = facts.audited.sealed.bytes // (_ASKED_FOR if facts.explicit else _WORTHWHILE)
     if living.gain <= least:

@@ -44,7 +44,7 @@ def expected(history: Sequence[Entry], guid: str, created: datetime) -> Expected
     compacted = False
     for entry in history[: last + 1]:
         if entry.kind == COMPACTED:
-            compacted = True
+            compacted = not entry.table.get("undone")
         elif entry.kind == UNDELETED:  # segments that were removed count again from there
             found = None
         elif audited := _audited(entry):

@@ -85,11 +85,16 @@ class CompactionRecords:
             return Compactions()
         except (OSError, ValueError, KeyError, TypeError) as error:
             fix = remedy(
-                command("zborg", "audit", host),
+                command("cat", str(path)),
                 command("rm", str(path)),
-                first="if the first finds nothing, the second forgets the last compaction:",
+                first="if no compaction and no undelete was interrupted, the second forgets the last one:",
             )
             raise ZborgError(f"{path} cannot be read: {error}", fix) from error
+
+    def hosts(self) -> list[str]:
+        """All that have a file, also those that are in the configuration no more."""
+        files = self.directory.glob(f"{self._prefix}*.json")
+        return sorted(path.stem.removeprefix(self._prefix) for path in files)
 
     def put(self, host: str, record: Compactions) -> None:
         """Replace the host's record whole."""

@@ -118,7 +118,11 @@ def _case(
         return Outcome(KIND, host.name, Status.SKIPPED, f"{words}: nothing is read")
     if snapshot is None:
         return Outcome(KIND, host.name, Status.SKIPPED, "there is no snapshot of it yet")
-    if killed := CompactionRecords(folder_of(run.context.config)).unfinished(host.name):
+    try:
+        killed = CompactionRecords(folder_of(run.context.config)).unfinished(host.name)
+    except ZborgError as error:
+        return outcome_of(KIND, host.name, error)
+    if killed:
         undelete = command("zborg", "undelete", host.name)
         fix = undelete if killed == "undelete" else command("zborg", "compact", host.name)
         return Outcome(KIND, host.name, Status.WARNING, f"its `zborg {killed}` was interrupted", fix)

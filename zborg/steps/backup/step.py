@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
-from zborg.errors import ZborgError
+from zborg.errors import Damage, ZborgError
 from zborg.model import Dataset, Host, Outcome, Report, Status
 from zborg.model.events import Finished, Planned, Started
 from zborg.model.results import backup_of
@@ -221,7 +221,9 @@ class _HostWork:
         if may_be_compacting(self.run.context.config, host.name):
             from zborg.steps.undelete.settle import settle  # with it comes what signs the ledger
 
-            settle(self.run, host)
+            for one in settle(self.run, host):
+                if one.status.bad:  # an alarm of this night; the next one serves it again
+                    raise Damage(f"{one.kind}: {one.message}", one.remedy)
         if host.reverse:
             tries = Tries(self.run, host)
             return tries.persistently(lambda _: ReverseBackup(self.run, tries.limited(), lock).execute(home))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from zborg.borg.storage.confine import confine
 from zborg.borg.storage.reader import Look, Unreadable, look_at
-from zborg.errors import ZborgError
+from zborg.borg.storage.repository import serving
+from zborg.errors import Busy, ZborgError
 from zborg.model import Dataset, Host, Snapshot
 from zborg.model.ledger.entries import Audited
 from zborg.model.ledger.sealed import Living, News
@@ -17,6 +19,9 @@ from zborg.state.ledger.ledger import Ledger
 from zborg.steps.context import Context, missing
 from zborg.steps.ledger.begun import folder_of
 from zborg.steps.ledger.store import LOCK, opened
+
+LONGEST = 86400.0  # seconds of a look at what is alive
+_SHORT = 3600.0  # of one that nobody asked for
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,17 @@ class Subject:
             )
         return found
 
-    def look(self, snapshot: Snapshot, before: Audited, lost: tuple[int, ...] = ()) -> News:
+    def look(
+        self,
+        snapshot: Snapshot,
+        before: Audited,
+        lost: tuple[int, ...] = (),
+        seconds: float = LONGEST,
+    ) -> News:
         """What is new in the snapshot since `before`, and what is alive. Raises ZborgError."""
         path = self.context.storage.zfs.contents(snapshot, self.home)
         wanted = Look(path, before.last, before.prior, before.log.size, before.taken.timestamp(), lost)
-        (answer,) = look_at(self.context.storage.runner, [wanted])
+        (answer,) = look_at(self.context.storage.runner, [wanted], seconds)
         if isinstance(answer, Unreadable):
             raise ZborgError(
                 f"{snapshot.full} cannot be read: {answer.reason}", command("zborg", "audit", self.host.name)
@@ -64,9 +75,20 @@ class Subject:
             history = self.opened().history()[self.host.name]
         pending = tuple(one for one in unapproved(history) if one.transaction not in agreed)
         asked = tuple(sorted({one.transaction for one in pending if one.transaction is not None}))
-        living = self.look(snapshot, audited, asked).living or Living(0, 0, "", -1)
+        patience = LONGEST if explicit else _SHORT
+        living = self.look(snapshot, audited, asked, patience).living or Living(0, 0, "", -1)
         reserve = self.context.config.storage.min_free
-        return Facts(audited, pending, living, self.dataset.available, reserve, explicit)
+        frozen = self.host.name in self.context.frozen.now()
+        return Facts(audited, pending, living, self.dataset.available, reserve, explicit, frozen)
+
+    def refuse_if_at_work(self) -> None:
+        """Raises Busy while a borg of it runs on the storage: one whose connection was lost."""
+        storage = self.context.storage.runner
+        user = self.context.config.storage.account_of(self.host)
+        user = user or str(confine(storage, [self.home], look=True)[self.home].uid)
+        if pids := serving(storage, self.host.name, user, self.home):
+            shown = ", ".join(map(str, pids))
+            raise Busy(f"a borg of its repository still runs on the storage, pid {shown}", "wait for it")
 
 
 def subject_of(context: Context, host: Host) -> Subject:
@@ -86,6 +108,6 @@ def records_of(context: Context) -> CompactionRecords:
 
 
 def put_off(context: Context, host: str, gain: int) -> None:
-    """Nothing was worth it: the next look is one period from now."""
+    """Nothing was worth it: the next look is one period from now. The caller has the host's lock."""
     records = records_of(context)
     records.put(host, replace(records.of(host), looked=context.clock(), gain=gain))

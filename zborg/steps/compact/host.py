@@ -22,6 +22,7 @@ from zborg.steps.audit.step import looked_at
 from zborg.steps.compact.facts import Subject, put_off, records_of
 from zborg.steps.compact.settle import KIND, Ending, settle
 from zborg.steps.context import StepRun, outcome_of
+from zborg.steps.ledger.store import LOCK
 from zborg.steps.mounts import machine_of
 from zborg.steps.one_dataset import newest_of, take
 
@@ -65,35 +66,49 @@ class HostCompaction:
         return outcome
 
     def _compacted(self) -> Outcome:
-        context = self.run.context
-        killed = records_of(context).unfinished(self._name)
+        context, name = self.run.context, self._name
+        killed = records_of(context).unfinished(name)
         if killed == "undelete":
-            fix = command("zborg", "undelete", self._name)
-            raise ZborgError("an undelete of its repository was interrupted", fix)
-        if not killed:
-            refused, _ = self.foreseen()  # without a lock: most hosts have nothing to free
-            if refused:
-                return refused
-        with context.locks.hold(f"host-{self._name}") as lock:
+            raise ZborgError(
+                "an undelete of its repository was interrupted", command("zborg", "undelete", name)
+            )
+        refused, facts = (
+            (None, None) if killed else self.foreseen()
+        )  # without a lock: most have nothing to free
+        with context.locks.hold(f"host-{name}") as lock:
             if settled := settle(self.run, self.subject.host):
                 return settled
-            before = take(context, self.subject.dataset.name, newest_of(context, self.subject.dataset.name))
-            looked_at(self.run, [self._name])  # what it finds is in the ledger, and stands in the way below
-            facts = self.subject.facts(before, self.agreed, explicit=self.explicit)
-            if refused_now := refusal(facts):
-                return self._refused(refused_now, facts)
-            return self._held(before, facts, lock)
+            if refused:
+                return self._put_off(refused, facts)
+            before = take(context, self.subject.dataset, newest_of(context, self.subject.dataset.name))
+            (audited,) = looked_at(self.run, [name]).outcomes[-1:]
+            if audited.status is Status.DAMAGED:
+                return audited
+            found = self.subject.facts(before, self.agreed, explicit=self.explicit)
+            if refusing := refusal(found):
+                return self._put_off(self._refused(refusing, found), found)
+            return self._held(before, found, lock)
+
+    def _put_off(self, refused: Outcome, facts: Facts | None) -> Outcome:
+        """Where there was nothing to free the next look is one period from now."""
+        if facts and refused.status is Status.SKIPPED:
+            put_off(self.run.context, self._name, facts.living.gain)
+        return refused
 
     def _held(self, before: Snapshot, facts: Facts, lock: Lock) -> Outcome:
-        """From here on the snapshot before is held, and a record says what has begun."""
+        """From here on a record says what has begun, and the snapshot before is held."""
         context = self.run.context
         until = context.clock() + timedelta(seconds=context.config.quarantine)
         tag = keep_tag(_OWNER, until.date())
-        context.storage.zfs.hold(tag, before.full)
         records = records_of(context)
         record, begun = records.of(self._name), Begun(self.run.id, before.snapname, before.guid, facts.living)
         held = (*record.held, Quarantined(before.full, tag, until))
-        records.put(self._name, replace(record, held=held, begun=begun))
+        with context.locks.hold(
+            LOCK
+        ):  # no audit looks at another snapshot meanwhile, and none does behind this
+            self.subject.audited(before)
+            records.put(self._name, replace(record, held=held, begun=begun))
+        context.storage.zfs.hold(tag, before.full)
         status = context.tunnel.compact(self._name, self._listen, timeout=_LONGEST, adopt=lock.adopt)
         ended = Ending(self.run, self.subject, begun).outcome()
         if status in (0, 1) or ended.status.bad:
@@ -121,11 +136,9 @@ class HostCompaction:
         )
 
     def _refused(self, why: Refusal, facts: Facts) -> Outcome:
-        name, dry = self._name, self.run.dry_run
+        name = self._name
         result = CompactedHost(gain=facts.living.gain, bytes=facts.audited.bytes)
         if isinstance(why, Nothing):
-            if not dry:
-                put_off(self.run.context, name, why.gain)
             return Outcome(KIND, name, Status.SKIPPED, why.reason, result=result)
         status = Status.CONFLICT if self.explicit else Status.WARNING
         if isinstance(why, NoRoom):

@@ -14,8 +14,9 @@ from zborg.borg.storage.repository import configs
 from zborg.errors import Damage
 from zborg.model import Host, Outcome, Snapshot, Status
 from zborg.model.events import Warned
-from zborg.model.ledger.compacted import Compacted, State
-from zborg.model.ledger.entries import Audited
+from zborg.model.ledger import entries
+from zborg.model.ledger.compacted import Compacted, State, compacted_from
+from zborg.model.ledger.entries import AUDIT, Audited
 from zborg.model.ledger.sealed import News
 from zborg.model.results import CompactedHost
 from zborg.model.text.remedy import command, remedy
@@ -28,7 +29,7 @@ from zborg.state.frozen import Freeze
 from zborg.state.ledger.compactions import Begun, Quarantined
 from zborg.steps.compact.facts import Subject, records_of, subject_of
 from zborg.steps.context import StepRun
-from zborg.steps.ledger.begun import is_begun
+from zborg.steps.ledger.begun import may_be_compacting
 from zborg.steps.ledger.store import LOCK
 from zborg.steps.one_dataset import newest_of, take
 
@@ -42,7 +43,9 @@ def settle(run: StepRun, host: Host) -> Outcome | None:
     The caller has the host's lock. One look at a file when there is nothing to do.
     """
     context = run.context
-    begun = records_of(context).of(host.name).begun if is_begun(context.config) else None
+    if not may_be_compacting(context.config, host.name):
+        return None
+    begun = records_of(context).of(host.name).begun
     if begun is None:
         return None
     context.emit(Warned(host.name, "a compaction of its repository was interrupted, and is finished first"))
@@ -63,13 +66,19 @@ class Ending:
 
     def outcome(self) -> Outcome:
         """Raises ZborgError when it cannot be ended now: the record stays."""
+        self.subject.refuse_if_at_work()
         with self.run.context.locks.hold(LOCK):
-            before = self.subject.opened().latest(self._name)
-        if before is None or before.guid != self.begun.guid:  # killed behind its entry
-            return self._closed(before.bytes if before else 0, before)
+            history = self.subject.opened().history()[self._name]
+        audits = [entries.audited(one) for one in history if one.kind == AUDIT]
+        if any(compacted_from(one) == self.begun.guid for one in history):  # killed behind its entry
+            return self._closed(0, audits[-1])
+        before = next((one for one in reversed(audits) if one.guid == self.begun.guid), None)
+        if before is None:
+            return self._forgotten()
         snapshot, news, differs = self._looked(before)
         if not differs:
             return self._recorded(before, snapshot, news, "")
+        self._freeze(differs[0])
         self._roll_back(before)
         snapshot, news, left = self._looked(before)
         if left:
@@ -77,16 +86,33 @@ class Ending:
             raise Damage(
                 f"its compaction changed what is alive ({differs[0]}), and could not be undone: {left[0]}",
                 remedy(
-                    command("zborg", "restore", "repo", self._name, "--to", f"/srv/{self._name}"),
+                    command("zborg", "undelete", self._name, "--at", self.begun.snapshot),
                     first=f"{held} is held, and has all of it:",
                 ),
             )
         return self._recorded(before, snapshot, news, differs[0])
 
+    def _forgotten(self) -> Outcome:
+        """A ledger that was begun anew knows nothing of the snapshot before: nothing can be compared."""
+        held = f"{self.subject.dataset.name}@{self.begun.snapshot}"
+        words = f"its compaction cannot be compared with {held}, which the ledger does not know any more"
+        self._freeze(words)
+        closed = self._closed(0, None)
+        fix = remedy(
+            command("zborg", "audit", self._name),
+            command("zborg", "rotate", "--release", self._name),
+            first="its rotation is frozen, and that snapshot held; look into it; then:",
+        )
+        return Outcome(KIND, self._name, Status.DAMAGED, words, fix, closed.result)
+
+    def _freeze(self, words: str) -> None:
+        context = self.run.context
+        context.frozen.put(Freeze(self._name, f"compact: {words}"[:_LONGEST], context.clock()))
+
     def _looked(self, before: Audited) -> tuple[Snapshot, News, Sequence[str]]:
         """A snapshot of now, and what differs in it from what was alive before."""
         context, subject = self.run.context, self.subject
-        snapshot = take(context, subject.dataset.name, newest_of(context, subject.dataset.name))
+        snapshot = take(context, subject.dataset, newest_of(context, subject.dataset.name))
         news = subject.look(snapshot, before)
         with context.locks.hold(LOCK):
             digests = subject.opened().digests(self._name, [one.name for one in news.touched])
@@ -96,9 +122,14 @@ class Ending:
     def _roll_back(self, before: Audited) -> None:
         context, subject = self.run.context, self.subject
         found = context.storage.zfs.snapshots(subject.dataset.name)
-        (whole,) = (one for one in found if one.guid == self.begun.guid)
+        whole = next((one for one in found if one.guid == self.begun.guid), None)
+        if whole is None:
+            raise Damage(
+                f"its compaction changed what is alive, and the snapshot {self.begun.snapshot} is gone",
+                command("zborg", "restore", "list", self._name),
+            )
         place = context.storage.zfs.contents(whole, subject.home)
-        roll_back(context.storage.runner, subject.home, place, before.last)
+        roll_back(context.storage.runner, subject.home, place, before.last, before.nonce or 0)
 
     def _recorded(self, before: Audited, snapshot: Snapshot, news: News, undone: str) -> Outcome:
         context, name = self.run.context, self._name
@@ -117,9 +148,6 @@ class Ending:
             State(audited.snapshot, audited.guid, audited.last, audited.sealed, living),
             undone,
         )
-        if undone:
-            reason = f"compact: {undone}"[:_LONGEST]
-            context.frozen.put(Freeze(name, reason, now))
         with context.locks.hold(LOCK):
             self.subject.opened().append([compacted, audited])
         context.sessions.forget(name, audited.last)

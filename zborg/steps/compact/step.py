@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from zborg.errors import Interrupted, UsageError, ZborgError
+from zborg.errors import Busy, Interrupted, UsageError, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Dataset, Host, Outcome, Report, Status
 from zborg.model.ledger.compacted import Approved
@@ -21,8 +21,8 @@ from zborg.model.text.remedy import command, remedy
 from zborg.model.text.units import counted, size
 from zborg.planning.compact.decide import due_tonight, unapproved
 from zborg.planning.rotate.hold_tags import is_over
+from zborg.state.ledger.compactions import CompactionRecords, Quarantined
 from zborg.state.ledger.compactions import Compactions as Record
-from zborg.state.ledger.compactions import Quarantined
 from zborg.steps.compact.facts import Subject, records_of
 from zborg.steps.compact.host import HostCompaction, planned
 from zborg.steps.compact.settle import KIND, let_go
@@ -65,12 +65,19 @@ def nightly(night: StepRun) -> Report:
     config = night.context.config
     if is_begun(config) and config.compact_every:  # else audit says what is missing
         records = records_of(night.context)
-        looked = {host.name: records.of(host.name).looked for host in config.hosts}
+        looked = {host.name: _known(records, host.name).looked for host in config.hosts}
         names = due_tonight(looked, night.started, config.compact_every)
-        over = any(_over(records.of(host.name), night) for host in config.hosts)
-        if names or over:
+        if names or any(_over(_known(records, name), night) for name in records.hosts()):
             return _due(night.part("compact"), [host for host in config.hosts if host.name in names])
     return replace(night.report([]), command="compact")
+
+
+def _known(records: CompactionRecords, host: str) -> Record:
+    """Of a host whose file cannot be read nothing: it is due each night, and then reports what is wrong."""
+    try:
+        return records.of(host)
+    except ZborgError:
+        return Record()
 
 
 @recording
@@ -152,7 +159,7 @@ def _approve(run: StepRun, host: Host, transactions: Sequence[int]) -> None:
 def _summary(run: StepRun) -> Iterator[Outcome]:
     """What waits, what was freed, and what could be given back; nothing before there was any of it."""
     config, records = run.context.config, records_of(run.context)
-    known = [records.of(host.name) for host in config.hosts]
+    known = [_known(records, name) for name in records.hosts()]
     held = [one for record in known for one in record.held]
     freed, gain = sum(one.freed for one in known), sum(one.gain for one in known)
     if not held and not freed and not gain:
@@ -170,17 +177,29 @@ def _summary(run: StepRun) -> Iterator[Outcome]:
 def _ended_quarantines(run: StepRun) -> Iterator[Outcome]:
     """Snapshots that were held long enough: what their compaction freed may go with them."""
     context, records = run.context, records_of(run.context)
-    for host in context.config.hosts:
-        record = records.of(host.name)
-        over = _over(record, run)
-        if not over:
+    for host in records.hosts():
+        if not _over(_known(records, host), run):
             continue
-        let_go(run, over)
-        records.put(host.name, replace(record, held=tuple(one for one in record.held if one not in over)))
+        try:
+            with context.locks.hold(f"host-{host}"):
+                record = records.of(host)
+                over = _over(record, run)
+                let_go(run, over)
+                left = tuple(one for one in record.held if one not in over)
+                records.put(host, replace(record, held=left))
+        except Busy:
+            continue  # tomorrow
+        except ZborgError as error:
+            yield outcome_of(KIND, host, error)
+            continue
         names = ", ".join(one.snapshot for one in over)
-        yield Outcome(KIND, host.name, Status.OK, f"the quarantine of {names} has ended: it is not held now")
+        yield Outcome(KIND, host, Status.OK, f"the quarantine of {names} has ended: it is not held now")
 
 
 def _over(record: Record, run: StepRun) -> list[Quarantined]:
     """Held snapshots of a host whose quarantine has ended; none while a compaction of it has not."""
-    return [] if record.begun else [one for one in record.held if is_over(one.until.date(), run.started)]
+    return (
+        []
+        if record.begun or record.undeleting
+        else [one for one in record.held if is_over(one.until.date(), run.started)]
+    )

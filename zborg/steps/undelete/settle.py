@@ -22,7 +22,7 @@ from zborg.state.ledger.compactions import Undeleting
 from zborg.steps.compact.facts import Subject, records_of, subject_of
 from zborg.steps.compact.settle import settle as settle_compaction
 from zborg.steps.context import StepRun
-from zborg.steps.ledger.begun import is_begun
+from zborg.steps.ledger.begun import may_be_compacting
 from zborg.steps.ledger.store import LOCK
 from zborg.steps.one_dataset import newest_of, take
 
@@ -37,7 +37,7 @@ def settle(run: StepRun, host: Host) -> list[Outcome]:
     The caller has the host's lock. One look at a file when there is nothing to do.
     """
     context = run.context
-    if not is_begun(context.config):
+    if not may_be_compacting(context.config, host.name):
         return []
     done = [one for one in (settle_compaction(run, host),) if one]
     undeleting = records_of(context).of(host.name).undeleting
@@ -45,6 +45,35 @@ def settle(run: StepRun, host: Host) -> list[Outcome]:
         context.emit(Warned(host.name, "an undelete of it was interrupted, and is finished first"))
         done.append(Ending(run, subject_of(context, host), undeleting).outcome())
     return done
+
+
+def check(subject: Subject, point: Audited, snapshot: Snapshot, nonce: int = 0) -> News:
+    """All of a snapshot against what was recorded up to `point`. Raises Damage for what is not the same."""
+    context = subject.context
+    place = context.storage.zfs.contents(snapshot, subject.home)
+    (news,) = look_at(context.storage.runner, [Look(place)])
+    if isinstance(news, Unreadable):
+        raise ZborgError(f"{snapshot.full} cannot be read: {news.reason}")
+    audits = _audits(subject)
+    last = max((index for index, one in enumerate(audits) if one.guid == point.guid), default=-1)
+    # By the records up to then: what was found since may have been recorded, too.
+    recorded = {one.name: one.digest for entry in audits[: last + 1] for one in entry.objects}
+    if differs := not_the_same(point, news, recorded, nonce):
+        raise Damage(
+            f"{snapshot.full} is not what was recorded: {'; '.join(differs)}",
+            remedy(
+                command("zborg", "restore", "list", subject.host.name),
+                command("zborg", "undelete", "--help"),
+                first="an older snapshot (--at) or another copy may be whole:",
+            ),
+        )
+    return news
+
+
+def _audits(subject: Subject) -> list[Audited]:
+    with subject.context.locks.hold(LOCK):
+        history = subject.opened().history()[subject.host.name]
+    return [entries.audited(one) for one in history if one.kind == AUDIT]
 
 
 @dataclass(frozen=True)
@@ -58,30 +87,25 @@ class Ending:
     def outcome(self) -> Outcome:
         """Raises ZborgError when it cannot be ended now: the record stays, and nothing is served."""
         context, subject, name = self.run.context, self.subject, self.subject.host.name
-        with context.locks.hold(LOCK):
-            ledger = subject.opened()
-            history = [entries.audited(one) for one in ledger.history()[name] if one.kind == AUDIT]
-            latest = ledger.latest(name)
-        if latest and latest.run == self.begun.run:  # killed behind its entry
-            return self._closed(latest, RolledBack(0, 0, 0))
-        last = max(index for index, one in enumerate(history) if one.guid == self.begun.guid)
-        point = history[last]
-        # By the records up to then: what was found since may have been recorded, too.
-        recorded = {one.name: one.digest for entry in history[: last + 1] for one in entry.objects}
-        done = self._rolled_back(point)
-        snapshot = take(context, subject.dataset.name, newest_of(context, subject.dataset.name))
-        news = self._looked(snapshot)
-        if differs := not_the_same(point, news, recorded):
-            raise Damage(
-                f"{snapshot.full} is not what was recorded: {'; '.join(differs)}",
+        subject.refuse_if_at_work()
+        audits = _audits(subject)
+        if audits and audits[-1].run == self.begun.run:  # killed behind its entry
+            return self._closed(audits[-1], RolledBack(0, 0, 0))
+        point = next((one for one in reversed(audits) if one.guid == self.begun.guid), None)
+        if point is None:
+            raise ZborgError(
+                "the ledger knows nothing of the snapshot that an undelete goes back to",
                 remedy(
-                    command("zborg", "restore", "list", name),
-                    first="an older snapshot or another copy may be whole:",
+                    command("zborg", "ledger", "show", name),
+                    first="name one that it knows with zborg undelete --at:",
                 ),
             )
-        return self._recorded(point, snapshot, news, done)
+        nonce = max(one.nonce or 0 for one in audits)
+        done = self._rolled_back(point, nonce)
+        snapshot = take(context, subject.dataset, newest_of(context, subject.dataset.name))
+        return self._recorded(point, snapshot, check(subject, point, snapshot, nonce), done)
 
-    def _rolled_back(self, point: Audited) -> RolledBack:
+    def _rolled_back(self, point: Audited, nonce: int) -> RolledBack:
         context, subject = self.run.context, self.subject
         there = context.storage.zfs.snapshots(subject.dataset.name)
         found = next((one for one in there if one.guid == self.begun.guid), None)
@@ -91,20 +115,13 @@ class Ending:
                 command("zborg", "restore", "list", subject.host.name),
             )
         place = context.storage.zfs.contents(found, subject.home)
-        return roll_back(context.storage.runner, subject.home, place, point.last)
-
-    def _looked(self, snapshot: Snapshot) -> News:
-        """All of it: each object is compared with its record."""
-        context = self.run.context
-        place = context.storage.zfs.contents(snapshot, self.subject.home)
-        (answer,) = look_at(context.storage.runner, [Look(place)])
-        if isinstance(answer, Unreadable):
-            raise ZborgError(f"{snapshot.full} cannot be read: {answer.reason}")
-        return answer
+        return roll_back(context.storage.runner, subject.home, place, point.last, nonce)
 
     def _recorded(self, point: Audited, snapshot: Snapshot, news: News, done: RolledBack) -> Outcome:
         context, name = self.run.context, self.subject.host.name
-        looked = Looked(name, self.begun.run, context.clock(), snapshot, point.repository, point, (), True)
+        looked = Looked(
+            name, self.begun.run, context.clock(), snapshot, point.repository, point, (), point.clean
+        )
         audited = entry(looked, news, ())
         undeleted = Undeleted(
             name, self.begun.run, context.clock(), point.snapshot, point.guid, point.last, self.begun.aside
@@ -136,7 +153,7 @@ class Ending:
             command("rm", "-f", f"{_STATE}/alarm", memory),
             command("rm", "-rf", f"{_STATE}/borg/.cache/borg/{audited.repository}"),
             command("zborg", "backup", name),
-            command("zborg", "rotate", "--release", name),
+            *([command("zborg", "rotate", "--release", name)] if name in context.frozen.now() else []),
             first=f"{name} takes an older state for an attack. On {name}, as root, "
             "the first two agree to it; then here:",
         )

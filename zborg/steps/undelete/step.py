@@ -22,7 +22,7 @@ from zborg.steps.context import StepRun, outcome_of, recording, select_hosts
 from zborg.steps.ledger.begun import folder_of, is_begun
 from zborg.steps.ledger.store import LOCK, NoLedger
 from zborg.steps.one_dataset import newest_of, take
-from zborg.steps.undelete.settle import KIND, Ending, settle
+from zborg.steps.undelete.settle import KIND, Ending, check, settle
 
 _OWNER = "undelete"  # of the holds
 
@@ -54,27 +54,39 @@ def undelete(run: StepRun, request: Request) -> Report:
 
 
 def _undeleted(run: StepRun, subject: Subject, request: Request) -> Outcome:
+    name = subject.host.name
     try:
-        with run.context.locks.hold(f"host-{subject.host.name}"):
-            if records_of(run.context).of(subject.host.name).undeleting:
+        with run.context.locks.hold(f"host-{name}"):
+            subject.refuse_if_at_work()
+            record = records_of(run.context).of(name)
+            if record.undeleting and not request.at:
                 return settle(run, subject.host)[-1]
-            settle(run, subject.host)
-            return _begun(run, subject, request.at)
+            return _begun(run, subject, request.at, record.undeleting)
     except UsageError:
         raise
     except Exception as error:
-        return outcome_of(KIND, subject.host.name, error)
+        return outcome_of(KIND, name, error)
 
 
-def _begun(run: StepRun, subject: Subject, at: str) -> Outcome:
+def _begun(run: StepRun, subject: Subject, at: str, earlier: Undeleting | None) -> Outcome:
+    """`earlier`: one that did not come to its end, in whose place this one goes to another snapshot.
+
+    A compaction that has not ended is over with it: what was alive before is what comes back.
+    """
     context, name = run.context, subject.host.name
     point, snapshot = _point(subject, at)
-    aside = take(context, subject.dataset.name, newest_of(context, subject.dataset.name))
-    context.storage.zfs.hold(keep_tag(_OWNER, None), snapshot.full, aside.full)
+    check(subject, point, snapshot)
+    aside = earlier.aside if earlier else _set_aside(subject)
+    context.storage.zfs.hold(keep_tag(_OWNER, None), snapshot.full, aside)
     records = records_of(context)
-    begun = Undeleting(run.id, snapshot.guid, aside.full)
-    records.put(name, replace(records.of(name), undeleting=begun))
+    begun = Undeleting(run.id, snapshot.guid, aside)
+    records.put(name, replace(records.of(name), undeleting=begun, begun=None))
     return Ending(run, subject, begun).outcome()
+
+
+def _set_aside(subject: Subject) -> str:
+    context = subject.context
+    return take(context, subject.dataset, newest_of(context, subject.dataset.name)).full
 
 
 def _point(subject: Subject, at: str) -> tuple[Audited, Snapshot]:
