@@ -28,7 +28,7 @@ class RolledBack:
 def roll_back(storage: Runner, home: str, snapshot: str, last: int, nonce: int) -> RolledBack:
     """`home` is the repository, `snapshot` the directory of the snapshot, `last` its last transaction.
 
-    `nonce` is the greatest that was ever seen of it. `storage` runs as root there, and nobody uses the
+    `nonce` is the greatest that was ever seen of it, or -1. `storage` runs as root there, and nobody uses the
     repository meanwhile. Killed anywhere, another call finishes it. Raises CommandFailed with the
     file that could not be written.
     """

@@ -22,10 +22,10 @@ def differences(before: Living, after: News, known: Known) -> tuple[str, ...]:
     return (*_living(before, after.living), *found)
 
 
-def not_the_same(point: Audited, found: News, recorded: Mapping[str, str], nonce: int = 0) -> tuple[str, ...]:
+def not_the_same(point: Audited, found: News, recorded: Mapping[str, str], nonce: int = -1) -> tuple[str, ...]:
     """What differs between the entry of a clean point and the repository as it is now, for a person.
 
-    `recorded`: the digests of its objects by the ledger; `nonce`: the greatest that was seen since.
+    `recorded`: the digests of its objects by the ledger; `nonce`: the greatest that was ever seen, or -1.
     """
     differs = []
     if (found.last, found.sealed) != (point.last, point.sealed):
@@ -36,7 +36,7 @@ def not_the_same(point: Audited, found: News, recorded: Mapping[str, str], nonce
         )
     if found.config != point.config:
         differs.append("its configuration is another one")
-    if (found.nonce or 0) < nonce:
+    if nonce >= 0 and (found.nonce is None or found.nonce < nonce):
         differs.append("its nonce is one that was used before")
     changed = [one.name for one in found.objects if recorded.get(one.name, one.digest) != one.digest]
     if changed:

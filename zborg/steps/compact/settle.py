@@ -129,7 +129,13 @@ class Ending:
                 command("zborg", "restore", "list", self._name),
             )
         place = context.storage.zfs.contents(whole, subject.home)
-        roll_back(context.storage.runner, subject.home, place, before.last, before.nonce or 0)
+        roll_back(
+            context.storage.runner,
+            subject.home,
+            place,
+            before.last,
+            -1 if before.nonce is None else before.nonce,
+        )
 
     def _recorded(self, before: Audited, snapshot: Snapshot, news: News, undone: str) -> Outcome:
         context, name = self.run.context, self._name

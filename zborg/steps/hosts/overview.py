@@ -140,7 +140,9 @@ def _compared(outcome: Outcome, word: Outcome) -> Outcome:
 
 
 def _beside(outcome: Outcome, word: Outcome) -> Outcome:
-    """The graver of both decides."""
+    """The graver of both decides; what failed is not hidden behind what is well."""
+    if outcome.status.bad and word.status is Status.OK:
+        return outcome
     words = f"{outcome.message}; {word.message}"
     graver = max((outcome, word), key=lambda one: _GRAVITY.index(one.status))
     return replace(outcome, status=graver.status, message=words, remedy=graver.remedy or outcome.remedy)

@@ -47,7 +47,7 @@ def settle(run: StepRun, host: Host) -> list[Outcome]:
     return done
 
 
-def check(subject: Subject, point: Audited, snapshot: Snapshot, nonce: int = 0) -> News:
+def check(subject: Subject, point: Audited, snapshot: Snapshot, nonce: int = -1) -> News:
     """All of a snapshot against what was recorded up to `point`. Raises Damage for what is not the same."""
     context = subject.context
     place = context.storage.zfs.contents(snapshot, subject.home)
@@ -100,7 +100,7 @@ class Ending:
                     first="name one that it knows with zborg undelete --at:",
                 ),
             )
-        nonce = max(one.nonce or 0 for one in audits)
+        nonce = max((one.nonce for one in audits if one.nonce is not None), default=-1)
         done = self._rolled_back(point, nonce)
         snapshot = take(context, subject.dataset, newest_of(context, subject.dataset.name))
         return self._recorded(point, snapshot, check(subject, point, snapshot, nonce), done)
