@@ -112,7 +112,7 @@ def in_the_way(scene: AuditedVault) -> None:
     (scene.home / "data/00").mkdir()
     (scene.home / "data/00/99").write_bytes(b"BORG_SEG")
     (scene.home / "nonce").unlink()
-    os.mkfifo(scene.home / "nonce")
+    (scene.home / "nonce").symlink_to("/etc/shadow")
 
 
 def index_of_another(scene: AuditedVault) -> None:
