@@ -22,7 +22,9 @@ def differences(before: Living, after: News, known: Known) -> tuple[str, ...]:
     return (*_living(before, after.living), *found)
 
 
-def not_the_same(point: Audited, found: News, recorded: Mapping[str, str], nonce: int = -1) -> tuple[str, ...]:
+def not_the_same(
+    point: Audited, found: News, recorded: Mapping[str, str], nonce: int = -1
+) -> tuple[str, ...]:
     """What differs between the entry of a clean point and the repository as it is now, for a person.
 
     `recorded`: the digests of its objects by the ledger; `nonce`: the greatest that was ever seen, or -1.

@@ -63,7 +63,7 @@ def check(subject: Subject, point: Audited, snapshot: Snapshot, nonce: int = -1)
             f"{snapshot.full} is not what was recorded: {'; '.join(differs)}",
             remedy(
                 command("zborg", "restore", "list", subject.host.name),
-                command("zborg", "undelete", "--help"),
+                command("zborg", "ledger", "show", subject.host.name),
                 first="an older snapshot (--at) or another copy may be whole:",
             ),
         )
