@@ -14,7 +14,7 @@ from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.watch import next_second
 from tests.harness.worlds.world import World, outcomes
 
-pytestmark = [pytest.mark.lab, pytest.mark.deep]  # it takes longer than ten minutes in emulated guests
+pytestmark = [pytest.mark.lab, pytest.mark.deep]  # many minutes in emulated guests
 
 MIB = 1 << 20
 DAYS, LEFT = 4, 2  # nights, and archives that each host's prune leaves
