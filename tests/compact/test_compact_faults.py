@@ -65,7 +65,7 @@ def assert_well(scene: AuditedVault, archives: list[str]) -> None:
 def test_a_compaction_that_changes_what_is_alive_is_undone(scene: AuditedVault, faulty: object) -> None:
     archives = scene.archives()
     whole = scene.vault.borg
-    faulty(scene)  # type: ignore[operator]
+    faulty(scene)  # type: ignore[operator]  # a function that the parameter names
     outcome = scene.compacted()
     assert outcome.status is Status.DAMAGED, outcome
     assert "changed what is alive" in outcome.message and "again what it was before" in outcome.message

@@ -52,20 +52,20 @@ def looked_at(scene: AuditedVault, *names: str) -> Outcome:
     return of(report, names[0] if names else "web1")
 
 
-def kept(host: BackedUpHost) -> Path:
+def stored(host: BackedUpHost) -> Path:
     return host.state / "witness"
 
 
 def sizes(host: BackedUpHost) -> list[int]:
     """As the host has them."""
-    words = (line.split(" ")[1] for line in kept(host).read_text().splitlines())
+    words = (line.split(" ")[1] for line in stored(host).read_text().splitlines())
     return [checkpoint_word.read(word).checkpoint.size for word in words]
 
 
 def earlier(host: BackedUpHost) -> None:
     """As if what the host has had been given a day earlier."""
-    lines = [line.split(" ") for line in kept(host).read_text().splitlines()]
-    kept(host).write_text("".join(f"{int(at) - DAY} {word}\n" for at, word in lines))
+    lines = [line.split(" ") for line in stored(host).read_text().splitlines()]
+    stored(host).write_text("".join(f"{int(at) - DAY} {word}\n" for at, word in lines))
 
 
 def ledger(scene: AuditedVault) -> Path:
@@ -107,7 +107,7 @@ def test_a_host_is_given_the_newest_checkpoint_with_its_backup(scene: AuditedVau
 def test_nothing_is_given_where_there_is_no_ledger(vault: LocalVault, clock: Hours) -> None:
     host = vault.add("web1")
     made = of(backup(world(vault, clock)), "web1")
-    assert made.status is Status.OK and not kept(host).exists()
+    assert made.status is Status.OK and not stored(host).exists()
 
 
 def test_an_older_agent_is_backed_up_as_ever(vault: LocalVault, clock: Hours) -> None:
@@ -134,7 +134,7 @@ def test_an_older_agent_is_backed_up_as_ever(vault: LocalVault, clock: Hours) ->
 
 
 def test_a_host_whose_file_is_broken_is_backed_up_and_shown(scene: AuditedVault) -> None:
-    kept(scene.host).write_text("garbage\n")
+    stored(scene.host).write_text("garbage\n")
     made = scene.backed_up()
     assert made.status is Status.OK
     assert looked_at(scene).status is Status.WARNING
@@ -207,7 +207,7 @@ def test_what_a_host_made_up_is_its_word_and_no_proof(scene: AuditedVault) -> No
     for other in (Key(name, bytes(32)), Key("backup9/00000000", bytes(32))):
         note = parse(signed(Checkpoint(other.public.name, 3, b"x" * 32), other.public, other.sign))
         forged.append(f"1700000000 {checkpoint_word.write(note)}\n")
-    kept(scene.host).write_text("".join(forged) + kept(scene.host).read_text())
+    stored(scene.host).write_text("".join(forged) + stored(scene.host).read_text())
     report = check(scene)
     assert report.exit is Exit.OK, report.outcomes
     found = of(report, "web1")
@@ -215,7 +215,7 @@ def test_what_a_host_made_up_is_its_word_and_no_proof(scene: AuditedVault) -> No
     assert (found.status, found.result.unsigned, found.result.others) == (Status.WARNING, 1, 1)
     assert "not signed by the ledger's key, by the word of this host" in found.message
     assert report.outcomes[0].status is Status.OK
-    kept(scene.host).write_text(forged[0])
+    stored(scene.host).write_text(forged[0])
     assert of(check(scene), "web1").status is Status.WARNING
 
 

@@ -43,14 +43,14 @@ def create(lab: Lab, *words: str, archive: str = A1) -> subprocess.CompletedProc
     return lab.host.call(encode(["create", "web1", archive, *words]), timeout=HANG)
 
 
-def kept(lab: Lab) -> Path:
+def stored(lab: Lab) -> Path:
     return lab.host.state / "witness"
 
 
 def older(lab: Lab, seconds: int = DAY) -> None:
     """As if all had been given so much earlier."""
-    lines = [line.partition(" ") for line in kept(lab).read_text().splitlines()]
-    kept(lab).write_text("".join(f"{int(at) - seconds} {rest}\n" for at, _, rest in lines))
+    lines = [line.partition(" ") for line in stored(lab).read_text().splitlines()]
+    stored(lab).write_text("".join(f"{int(at) - seconds} {rest}\n" for at, _, rest in lines))
 
 
 def sizes(lab: Lab) -> list[int]:
@@ -69,7 +69,7 @@ def test_it_keeps_what_it_is_given_in_order(lab: Lab) -> None:
     """One a night; the same again adds nothing, and an earlier one behind a later one is kept as it came."""
     assert (state(lab), sizes(lab)) == ("none", [])
     assert create(lab, word(5)).returncode == 0
-    assert kept(lab).stat().st_mode & 0o777 == 0o600
+    assert stored(lab).stat().st_mode & 0o777 == 0o600
     create(lab, word(5))
     assert (state(lab), sizes(lab)) == ("5", [5])
     for size in (9, 7):
@@ -92,8 +92,8 @@ def test_a_server_cannot_push_out_the_others_in_a_night(lab: Lab) -> None:
 
 def test_the_newest_are_kept(lab: Lab) -> None:
     lines = "".join(f"{1_700_000_000 + n} {word(n)}\n" for n in range(1, MOST + 1))
-    kept(lab).write_text(lines)
-    kept(lab).chmod(0o600)
+    stored(lab).write_text(lines)
+    stored(lab).chmod(0o600)
     create(lab, word(MOST + 1))
     found = sizes(lab)
     assert (len(found), found[0], found[-1]) == (MOST, 2, MOST + 1)
@@ -143,7 +143,7 @@ def test_any_other_word_is_refused_and_nothing_runs(lab: Lab) -> None:
     lab.configure(borg=lab.script("trap", f"echo ran >>{ran}\n"))
     create(lab, word(5))
     ran.unlink()
-    before = kept(lab).read_bytes()
+    before = stored(lab).read_bytes()
     for one in hostile_words():
         done = create(lab, one)
         assert (done.returncode, done.stdout) == (2, b""), (one, done)
@@ -152,7 +152,7 @@ def test_any_other_word_is_refused_and_nothing_runs(lab: Lab) -> None:
         assert create(lab, *words).returncode in (0, 2)
     for raw in ("witness x", f"witness {word()}", f"sample web1 {A1} {word()}", f"prune web1 {word()}"):
         assert lab.host.call(raw).returncode == 2, raw
-    assert kept(lab).read_bytes() == before or sizes(lab) == [5]
+    assert stored(lab).read_bytes() == before or sizes(lab) == [5]
     assert not ran.exists() or ran.read_text() == "ran\n", "create with an empty word is create"
 
 
@@ -171,11 +171,11 @@ def broken_files() -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", broken_files())
 def test_a_broken_file_is_shown_to_nobody_and_stops_no_backup(lab: Lab, kind: str) -> None:
-    kept(lab).write_text(broken_files()[kind])
-    kept(lab).chmod(0o600)
+    stored(lab).write_text(broken_files()[kind])
+    stored(lab).chmod(0o600)
     done = create(lab, word(9))
     assert done.returncode == 0 and b"zborg-agent: N_WITNESS " in done.stderr, done
-    assert kept(lab).read_text() == broken_files()[kind]
+    assert stored(lab).read_text() == broken_files()[kind]
     shown = lab.host.call("witness")
     assert (shown.returncode, shown.stdout) == (68, b""), shown
     assert b"E_BROKEN broken: " in shown.stderr
@@ -184,7 +184,7 @@ def test_a_broken_file_is_shown_to_nobody_and_stops_no_backup(lab: Lab, kind: st
 
 @pytest.mark.parametrize("how", ["link", "directory", "fifo", "others may read it"])
 def test_what_is_no_file_of_root_s_alone_is_not_read(lab: Lab, how: str) -> None:
-    place = kept(lab)
+    place = stored(lab)
     target = lab.host.directory / "elsewhere"
     target.write_text(f"1700000000 {word()}\n")
     target.chmod(0o600)
@@ -207,16 +207,16 @@ def test_a_full_disk_stops_no_backup_and_tears_no_line(lab: Lab) -> None:
     """Nothing can be written beside it: all of it stays as it was, and the server is given the reason."""
     create(lab, word(5))
     older(lab)
-    before = kept(lab).read_bytes()
-    Path(f"{kept(lab)}.new").mkdir()  # as a disk without room: the new file cannot be made
+    before = stored(lab).read_bytes()
+    Path(f"{stored(lab)}.new").mkdir()  # as a disk without room: the new file cannot be made
     done = create(lab, word(9))
     assert done.returncode == 0 and b"N_WITNESS " in done.stderr, done
-    assert kept(lab).read_bytes() == before
-    Path(f"{kept(lab)}.new").rmdir()
-    Path(f"{kept(lab)}.new").symlink_to("/dev/full")  # it can be made, and takes no byte
+    assert stored(lab).read_bytes() == before
+    Path(f"{stored(lab)}.new").rmdir()
+    Path(f"{stored(lab)}.new").symlink_to("/dev/full")  # it can be made, and takes no byte
     done = create(lab, word(9))
     assert done.returncode == 0 and b"N_WITNESS " in done.stderr, done
-    assert kept(lab).read_bytes() == before and not Path(f"{kept(lab)}.new").is_symlink()
+    assert stored(lab).read_bytes() == before and not Path(f"{stored(lab)}.new").is_symlink()
     assert create(lab, word(9)).returncode == 0 and sizes(lab) == [5, 9]
 
 

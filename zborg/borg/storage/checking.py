@@ -56,7 +56,7 @@ def main(home: str, borg: str, need: str, seconds: str, first: str, last: str) -
             # Who has changed its user may not write to /proc/self, where the wall sets up its namespace.
             wall._libc.prctl(_DUMPABLE, 1, 0, 0, 0)
             wall.main([home, own, need, borg, "check", "--repository-only", home])
-        except SystemExit:  # of the wall, which has said why
+        except SystemExit:  # of the wall, which has printed why
             pass
         except BaseException as error:
             os.write(2, f"zborg-check: {type(error).__name__}: {error}\n".encode("ascii", "replace"))

@@ -19,7 +19,7 @@ T = TypeVar("T")
 DAYS = 90  # that are looked back
 _NIGHTS = 10  # fewer make no range
 _FAR = 7.4  # median absolute deviations: five standard deviations of what is normally distributed
-_HALF = 0.5  # of the median: whoever is always the same may differ by so much
+_HALF = 0.5  # of the median: what is always the same may differ by so much
 _BEYOND = 1.2  # times what was met twice before: what happens on each first of the month is usual
 
 

@@ -1,7 +1,7 @@
 """Whether what a compaction frees for good may be freed now.
 
-`borg compact` frees everything that was deleted up to now, and whoever has the host can delete. So audit must
-have found nothing in it but prunes that zborg asked for, or a person approved the transaction. What was
+`borg compact` frees everything that was deleted up to now, and who controls the host can delete. So audit
+must have found nothing in it but prunes that zborg asked for, or a person approved the transaction. What was
 freed stays in a held snapshot for the time of `quarantine`.
 """
 

@@ -1,4 +1,4 @@
-"""What doctor says of the ledger: whether it is kept, signed, and who is a witness of it. Pure."""
+"""What doctor finds of the ledger: whether it is written, signed, and who is a witness of it. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a host has of the ledger, by its agent's answer to `witness`. Pure; every byte is that host's word.
 
-A checkpoint that the ledger's key signed is a proof, whoever shows it. One that it did not sign is only
+A checkpoint that the ledger's key signed is a proof, no matter who shows it. One that it did not sign is only
 what this host says.
 """
 

@@ -88,7 +88,7 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def archives(written: Written | None) -> str:
-    """Which archives may need an object, as far as it can be told without the key; "" when it cannot."""
+    """Which archives may need an object, as far as it can be seen without the key; "" when it cannot."""
     if written is None or written.after is None:
         return ""
     return (

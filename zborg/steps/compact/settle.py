@@ -54,7 +54,7 @@ def settle(run: StepRun, host: Host) -> Outcome | None:
 
 @dataclass(frozen=True)
 class Ending:
-    """Of one compaction, whoever began it."""
+    """Of one compaction, of this run or of one that was killed."""
 
     run: StepRun
     subject: Subject

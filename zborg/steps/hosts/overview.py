@@ -128,7 +128,7 @@ def _witnessing(context: Context, tested: Sequence[_Tested]) -> list[Outcome]:
 
 
 def _with_failure(tested: _Tested) -> Outcome:
-    """That its checkpoints cannot be read is said beside what else was found."""
+    """That its checkpoints cannot be read is reported beside what else was found."""
     failed = tested.answer.failed if tested.answer else None
     return _beside(tested.outcome, replace(failed, status=Status.WARNING)) if failed else tested.outcome
 

@@ -124,5 +124,7 @@ def outcome(found: HostWitness, checked: Checked) -> Outcome:
 def _words(found: HostWitness) -> str:
     if not found.signed or found.last is None:
         return "it has no checkpoint of this ledger"
-    kept = counted(len(found.signed), "checkpoint")
-    return f"it is a witness of the first {found.covered} entries: {kept}, the newest of {moment(found.last)}"
+    stored = counted(len(found.signed), "checkpoint")
+    return (
+        f"it is a witness of the first {found.covered} entries: {stored}, the newest of {moment(found.last)}"
+    )

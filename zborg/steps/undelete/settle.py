@@ -78,7 +78,7 @@ def _audits(subject: Subject) -> list[Audited]:
 
 @dataclass(frozen=True)
 class Ending:
-    """Of one undelete, whoever began it."""
+    """Of one undelete, of this run or of one that was killed."""
 
     run: StepRun
     subject: Subject

@@ -15,7 +15,7 @@ from zborg.steps.verify.last import KIND
 
 
 def reported(target: Target, runs: Runs, now: datetime) -> Outcome:
-    """What the target's own zborg said of its last verification, by the last replication that heard of it."""
+    """What the target's own zborg reported of its last verification, as the last replication read it."""
     again = on(target.name, command("zborg", "verify"))
     left, found = last_published(runs, target.name), summary_of(target, runs)
     if left is None or found is None:

@@ -21,7 +21,7 @@ _MOST = 5  # damaged objects of which is looked for where they are whole
 
 @dataclass(frozen=True)
 class Read:
-    """`seen`: the digests; `checked`: what borg said, or why it could not be asked.
+    """`seen`: the digests; `checked`: what borg reported, or why it could not be asked.
 
     `sound`: whether every entry's checksum fits, asked only when borg found errors.
     """

@@ -27,7 +27,7 @@ Found = tuple[Read, Compared | None, Mapping[str, Snapshot | None]]
 
 @dataclass(frozen=True)
 class Judged:
-    """`entry` None: nothing could be said of its digests."""
+    """`entry` None: nothing is known of its digests."""
 
     outcome: Outcome
     entry: Verified | None
@@ -208,10 +208,10 @@ class _Verdict:
         """A target, and what is known of its copies; one whose own zborg found them whole comes first."""
         config, found = self.run.context.config, []
         for target in config.targets:
-            said = summary_of(target, self.run.context.runs)
-            if said is None:
+            summary = summary_of(target, self.run.context.runs)
+            if summary is None:
                 found.append((1, target.name, f"{target.name} has a copy, of which nothing is known"))
-            elif said.status.good:
+            elif summary.status.good:
                 found.append((0, target.name, f"{target.name} found its copies whole by its own verify"))
         return min(found)[1:] if found else None
 
