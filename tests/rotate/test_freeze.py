@@ -21,7 +21,7 @@ WEB, MAIL = "tank/borg/web1", "tank/borg/mail"
 
 
 @pytest.fixture
-def stored(vault: LocalVault, clock: Hours) -> LocalVault:
+def kept(vault: LocalVault, clock: Hours) -> LocalVault:
     """Two hosts with four snapshots each, of which the policy keeps the last two."""
     dataset_only(vault, "web1", "mail")
     nights(vault, clock, 4)

@@ -82,7 +82,7 @@ def test_what_is_stale(tag: str, txg: int, base: int | None, because: str) -> No
 
 
 @pytest.fixture
-def stored(vault: LocalVault, clock: Hours) -> LocalVault:
+def kept(vault: LocalVault, clock: Hours) -> LocalVault:
     """Two hosts, three nights."""
     dataset_only(vault, "web1", "web2")
     nights(vault, clock, 3)

@@ -30,7 +30,7 @@ def target(age: int = 30 * DAY, space: int = 0, name: str = "offsite") -> Target
     )
 
 
-def stored(days: float, used: int = 0, dataset: str = "tank/borg/web1", to: str = "offsite") -> Retained:
+def kept(days: float, used: int = 0, dataset: str = "tank/borg/web1", to: str = "offsite") -> Retained:
     """A snapshot of that age, and nothing arrived since."""
     at = NOW - timedelta(days=days)
     txg = 1000 - int(days * 10)
@@ -39,12 +39,12 @@ def stored(days: float, used: int = 0, dataset: str = "tank/borg/web1", to: str 
 
 
 def test_young_ones_stay_and_nothing_is_said() -> None:
-    judged = judge([stored(1), stored(14.9)], [target()], NOW)
+    judged = judge([kept(1), kept(14.9)], [target()], NOW)
     assert judged.let_go == () and judged.findings == ()
 
 
 def test_the_alarm_is_given_at_half_of_the_time() -> None:
-    judged = judge([stored(16, 3 * MIB), stored(17, MIB, "tank/borg/web2")], [target()], NOW)
+    judged = judge([kept(16, 3 * MIB), kept(17, MIB, "tank/borg/web2")], [target()], NOW)
     assert judged.let_go == ()
     (finding,) = judged.findings
     assert (finding.subject, finding.level) == ("offsite", Status.WARNING)
@@ -53,14 +53,14 @@ def test_the_alarm_is_given_at_half_of_the_time() -> None:
 
 
 def test_what_is_too_old_goes_and_what_is_not_stays() -> None:
-    base, on_its_way = stored(31), stored(20)
+    base, on_its_way = kept(31), kept(20)
     judged = judge([on_its_way, base], [target()], NOW)
     assert judged.let_go == (base,)
     assert "1 no longer, for the limit is 30 days" in judged.findings[0].message
 
 
 def test_space_counts_per_dataset_and_the_oldest_goes_first() -> None:
-    base, on_its_way, other = stored(5, 60 * MIB), stored(4, 30 * MIB), stored(5, 80 * MIB, "tank/borg/web2")
+    base, on_its_way, other = kept(5, 60 * MIB), kept(4, 30 * MIB), kept(5, 80 * MIB, "tank/borg/web2")
     limit = target(space=85 * MIB)
     assert judge([on_its_way, base, other], [limit], NOW).let_go == (base,)
     assert judge([on_its_way, base, other], [target(space=20 * MIB)], NOW).let_go == (base, on_its_way, other)
@@ -70,24 +70,24 @@ def test_space_counts_per_dataset_and_the_oldest_goes_first() -> None:
 
 def test_space_counts_only_once_the_replication_is_overdue() -> None:
     """What one night made large is sent in the next."""
-    assert judge([stored(0.9, 60 * MIB)], [target(space=MIB)], NOW).let_go == ()
+    assert judge([kept(0.9, 60 * MIB)], [target(space=MIB)], NOW).let_go == ()
 
 
 def test_what_arrived_meanwhile_makes_a_quiet_base_young() -> None:
-    base = stored(90, 60 * MIB)
+    base = kept(90, 60 * MIB)
     recent = Retained(base.target, base.snapshot, NOW - timedelta(hours=20), held=True)
     assert judge([recent], [target(space=MIB)], NOW).let_go == ()
 
 
 def test_each_target_has_its_own_limits_and_0_is_none() -> None:
-    one, other = stored(400, MIB, to="one"), stored(400, MIB, to="other")
+    one, other = kept(400, MIB, to="one"), kept(400, MIB, to="other")
     targets = [target(0, 0, "one"), target(300 * DAY, 0, "other")]
-    judged = judge([one, other, stored(400, to="gone")], targets, NOW)
+    judged = judge([one, other, kept(400, to="gone")], targets, NOW)
     assert judged.let_go == (other,) and [f.subject for f in judged.findings] == ["other"]
 
 
 def test_a_hold_of_somebody_else_s_remains() -> None:
-    held = stored(40)
+    held = kept(40)
     twice = Snapshot(**{**{f: getattr(held.snapshot, f) for f in held.snapshot.__slots__}, "holds": 2})
     assert [s.holds for s in without([twice], [held])] == [1]
     assert [s.holds for s in without([held.snapshot, twice], [])] == [1, 2]
@@ -101,7 +101,7 @@ def test_a_hold_of_somebody_else_s_remains() -> None:
 def test_what_remains_is_within_the_limits_and_nothing_is_given_up_early(
     facts: list[tuple[float, int, str]], days: int, space: int
 ) -> None:
-    everything = [stored(age, used, f"tank/borg/{name}") for age, used, name in facts]
+    everything = [kept(age, used, f"tank/borg/{name}") for age, used, name in facts]
     limit = target(days * DAY, space)
     judged = judge(everything, [limit], NOW)
     stays = [one for one in everything if one not in judged.let_go]
