@@ -1,4 +1,4 @@
-"""docs/json.md: its tables of outcomes are made of the classes in zborg/model/results.py."""
+"""docs/json.md: its tables of outcomes are made of the classes in zborg/model/results/."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -83,15 +84,18 @@ def _kind(kind: Any, cls: type[Result], name: str) -> str:
 
 def _comments() -> dict[tuple[str, str], str]:
     """By class and field the comment on its line."""
-    source = inspect.getsource(results)
-    lines = source.splitlines()
-    return {
-        (cls.name, line.target.id): lines[line.lineno - 1].partition("  # ")[2]
-        for cls in ast.parse(source).body
-        if isinstance(cls, ast.ClassDef)
-        for line in cls.body
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
-    }
+    found: dict[tuple[str, str], str] = {}
+    for path in sorted(Path(results.__file__).parent.glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        lines = source.splitlines()
+        found |= {
+            (cls.name, line.target.id): lines[line.lineno - 1].partition("  # ")[2]
+            for cls in ast.parse(source).body
+            if isinstance(cls, ast.ClassDef)
+            for line in cls.body
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        }
+    return found
 
 
 def main() -> None:
