@@ -10,7 +10,7 @@ import pytest
 from tests.harness.audit.segments import MANIFEST
 from tests.harness.audit.vault import AuditedVault, audited_vault
 from tests.harness.machines.borgs import BORGS
-from tests.harness.steps import compact, night, release
+from tests.harness.steps import compact, night, release, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Seconds, dataset_only, of, snapnames, world
 from zborg.errors import Exit, UsageError
@@ -195,3 +195,17 @@ def test_what_was_looked_at_is_not_looked_at_again_tomorrow(newer: AuditedVault)
     context = world(newer.vault, newer.clock)
     assert records_of(context).of("web1").looked is not None
     assert of(compact(context, ["web1"]), "web1").status is Status.SKIPPED
+
+
+def test_a_host_that_was_never_backed_up_is_no_failure(newer: AuditedVault) -> None:
+    dataset_only(newer.vault, "never")
+    newer.clock.tick()
+    snapshot(world(newer.vault, newer.clock), label="always")
+    for again in (False, True):
+        newer.report()
+        newer.clock.tick()
+        (outcome,) = compact(world(newer.vault, newer.clock), ["never"]).outcomes
+        assert (outcome.status, outcome.message) == (Status.SKIPPED, "there is no repository of it yet"), (
+            again
+        )
+    assert records_of(world(newer.vault, newer.clock)).of("never").looked is not None

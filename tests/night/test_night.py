@@ -165,7 +165,8 @@ def test_the_whole_night_replicates_every_guid(night: World) -> None:
     report = night.report("run", "--allow-partial")
     assert report["status"] == "partial"
     steps = [one["data"]["step"] for one in report["outcomes"]]
-    assert list(dict.fromkeys(steps)) == ["backup", "snapshot", "audit", "rotate", "replicate", "scrub"]
+    order = ["backup", "snapshot", "audit", "rotate", "replicate", "compact", "verify", "scrub"]
+    assert list(dict.fromkeys(steps)) == order
     here, there = both_sides(night)
     assert len(here) == 9  # two of three hosts and the ledger, and one that audit took of that alone
     assert there == here

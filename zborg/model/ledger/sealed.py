@@ -116,6 +116,11 @@ class News:
     malformed: tuple[Malformed, ...] = ()
     living: Living | None = None  # where it was asked for
 
+    @property
+    def is_empty(self) -> bool:
+        """There is no repository yet: its host was never backed up."""
+        return not self.version and not self.files
+
 
 @dataclass(frozen=True, slots=True)
 class Digested:

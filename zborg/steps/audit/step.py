@@ -35,6 +35,7 @@ from zborg.steps.ledger.store import LOCK, NoLedger, opened
 from zborg.steps.one_dataset import name_after
 
 KIND = "audit"
+NO_REPOSITORY = "there is no repository of it yet"
 _TOGETHER = 50  # hosts that one command looks at: what it finds is in the ledger before the next begins
 _LONGEST = 300  # characters of a reason
 _OWNER = "audit"  # of the hold
@@ -302,8 +303,8 @@ def _unseen(case: _Case, answer: News | Unreadable) -> Outcome | None:
         return Outcome(
             KIND, name, Status.FAILED, f"it was not read: {answer.reason}", on("the storage", look)
         )
-    if case.before is None and isinstance(answer, News) and not answer.version and not answer.files:
-        return Outcome(KIND, name, Status.SKIPPED, "there is no repository of it yet")
+    if case.before is None and isinstance(answer, News) and answer.is_empty:
+        return Outcome(KIND, name, Status.SKIPPED, NO_REPOSITORY)
     return None
 
 

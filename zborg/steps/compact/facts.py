@@ -51,6 +51,15 @@ class Subject:
             )
         return found
 
+    def is_empty(self, snapshot: Snapshot) -> bool:
+        """Whether there is no repository in it: its host was never backed up. Raises ZborgError."""
+        with self.context.locks.hold(LOCK):
+            if self.opened().latest(self.host.name) is not None:
+                return False
+        path = self.context.storage.zfs.contents(snapshot, self.home)
+        (answer,) = look_at(self.context.storage.runner, [Look(path)], _SHORT)
+        return isinstance(answer, News) and answer.is_empty
+
     def look(
         self,
         snapshot: Snapshot,

@@ -18,7 +18,7 @@ from zborg.planning.compact.decide import Facts, Frozen, NoRoom, Nothing, Refusa
 from zborg.planning.rotate.hold_tags import keep_tag
 from zborg.state.ledger.compactions import Begun, Quarantined
 from zborg.state.locks import Lock
-from zborg.steps.audit.step import looked_at
+from zborg.steps.audit.step import NO_REPOSITORY, looked_at
 from zborg.steps.compact.facts import Subject, put_off, records_of
 from zborg.steps.compact.settle import KIND, Ending, settle
 from zborg.steps.context import StepRun, outcome_of
@@ -50,6 +50,8 @@ class HostCompaction:
         newest = newest_of(self.run.context, self.subject.dataset.name)
         if newest is None:
             return Outcome(KIND, self._name, Status.SKIPPED, "there is no snapshot of it yet"), None
+        if self.subject.is_empty(newest):
+            return Outcome(KIND, self._name, Status.SKIPPED, NO_REPOSITORY), None
         facts = self.subject.facts(newest, self.agreed, explicit=self.explicit)
         refused = refusal(facts)
         return (self._refused(refused, facts) if refused else None), facts
@@ -91,8 +93,8 @@ class HostCompaction:
 
     def _put_off(self, refused: Outcome, facts: Facts | None) -> Outcome:
         """Where there was nothing to free the next look is one period from now."""
-        if facts and refused.status is Status.SKIPPED:
-            put_off(self.run.context, self._name, facts.living.gain)
+        if refused.status is Status.SKIPPED:
+            put_off(self.run.context, self._name, facts.living.gain if facts else 0)
         return refused
 
     def _held(self, before: Snapshot, facts: Facts, lock: Lock) -> Outcome:
