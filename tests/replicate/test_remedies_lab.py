@@ -155,8 +155,8 @@ def test_what_is_printed_brings_the_stream_there(world: World, name: str) -> Non
     typed(world, found["remedy"])
     if case.decision:
         offsite.sh(case.decision)
-    after = world.report("replicate", expect=None)
-    assert outcomes(after)[f"offsite:{case.root}/web1"]["status"] == "ok", (found, after)
+    after = outcome(world)
+    assert after["status"] == "ok", f"{after['message']}; log: {after['data'].get('log')}; before: {found}"
     assert set(guids(offsite, f"{case.root}/web1").values()) == set(guids(world.vault, SOURCE).values())
 
 
