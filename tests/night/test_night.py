@@ -210,7 +210,10 @@ def test_no_dry_run_changes_anything(night: World) -> None:
     for command in commands:
         report = night.report(*command.split(), "--dry-run")
         assert report["plan"], command
-        assert report["outcomes"] == [], command
+        left_out = [
+            one["message"] for one in report["outcomes"]
+        ]  # of hosts that compact has nothing to free of
+        assert all(message.endswith("not worth a rewrite") for message in left_out), (command, left_out)
     datasets = "zfs list -H -o name -r tank"
     assert "scratch/" not in night.vault.sh(datasets)
     assert (guids(night.vault, "tank"), guids(night.offsite, "vault"), run_files(night)) == before

@@ -10,8 +10,9 @@ from zborg.borg.storage.reader import Unreadable
 from zborg.errors import ZborgError
 from zborg.model import Outcome, Snapshot, Status
 from zborg.model.ledger.verified import Structure, Verified
+from zborg.model.machines import Endpoint
 from zborg.model.results import VerifiedHost
-from zborg.model.text.remedy import command, on, remedy
+from zborg.model.text.remedy import command, on, quoted, remedy
 from zborg.model.text.units import counted, printable
 from zborg.planning.verify.judge import Compared, Damaged, archives, described, extent, newer, structure
 from zborg.steps.context import StepRun
@@ -188,13 +189,20 @@ class _Verdict:
         if whole and self.mounted:
             source = f"{home}/.zfs/snapshot/{whole.snapname}"
             first = f"on {self._machine}, while no backup of it runs, take them from that snapshot:"
+            if self._remote:
+                first = f"{first.removesuffix(':')}; the last line is for this server:"
             return remedy(*self._copies(source, home, names), release, first=first)
         if target := self._target():
             to = f"/srv/{self.place.host}-from-{target[0]}"
             fetch = command("zborg", "restore", "repo", self.place.host, "--from", target[0], "--to", to)
             first = f"{target[1]}; fetch the copy, and while no backup of it runs take the objects from it:"
-            return remedy(fetch, *self._copies(to, home, names), release, first=first)
+            objects = self._sent(to, home, names) if self._remote else self._copies(to, home, names)
+            return remedy(fetch, *objects, release, first=first)
         return self._look()
+
+    @property
+    def _remote(self) -> Endpoint | None:
+        return self.run.context.config.storage.endpoint
 
     def _copies(self, source: str, home: str, names: list[str]) -> list[str]:
         lines = []
@@ -202,6 +210,18 @@ class _Verdict:
             to = f"{home}/data/{name}"
             lines += [command("cp", f"{source}/data/{name}", to)]
             lines += [command("chown", f"--reference={home}/data", to)]
+        return lines
+
+    def _sent(self, source: str, home: str, names: list[str]) -> list[str]:
+        """The same from this machine to the storage's."""
+        assert self._remote is not None
+        there = self._remote
+        login = ("ssh", "-i", there.identity, "-p", str(there.port), f"{there.user}@{there.address}")
+        lines = []
+        for name in names:
+            to = f"{home}/data/{name}"
+            write = f"cat >{quoted(to)} && {command('chown', f'--reference={home}/data', to)}"
+            lines += [f"{command(*login, write)} <{quoted(f'{source}/data/{name}')}"]
         return lines
 
     def _target(self) -> tuple[str, str] | None:
