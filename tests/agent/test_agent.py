@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.machines.agent import A1, A2, NAMES, SNAPSHOT, Lab, output
+from tests.harness.machines.agent import A1, A2, NAMES, SNAPSHOT, Lab, output, over_fifos
 from tests.harness.machines.host import BackedUpHost, find_borg
 from tests.harness.machines.join import Pair
 
 
-@pytest.mark.parametrize(("shell", "connector"), [("sh", "python"), ("sh", "cat"), ("busybox", "auto")])
-def test_life_of_a_host(tmp_path: Path, shell: str, connector: str) -> None:
+@pytest.mark.parametrize(
+    ("shell", "connector", "fifos"),
+    [("sh", "python", False), ("sh", "cat", True), ("busybox", "auto", False), ("busybox", "python", True)],
+)
+def test_life_of_a_host(tmp_path: Path, shell: str, connector: str, fifos: bool) -> None:
     lab = Lab(tmp_path, shell, connector)
+    if fifos:
+        over_fifos(lab)
     with lab.host:
         version = lab.host.call("version").stdout.decode().splitlines()
         assert version[:2] == ["agent 1", "name web1"] and version[2].startswith("borg 1.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.harness.machines.agent import A1, A2, NAMES, SECRET, Lab, output, wait_until
+from tests.harness.machines.agent import A1, A2, NAMES, SECRET, Lab, output, over_fifos, wait_until
 from tests.harness.machines.host import encode
 from tests.harness.watch import HANG
 
@@ -132,7 +133,7 @@ def test_lost_connection_and_signals(lab: Lab) -> None:
     for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
         with lab.host.pair(lab.root, "create", "web1", A1, serve=("sleep", "4")) as pair:
             pid = lab.agent_pid()
-            # Once rsh stands, its directory is gone: kill -9 leaves nothing behind.
+            # Once rsh stands, its files are gone: kill -9 leaves nothing behind.
             wait_until(lambda: lab.stands(), lambda: f"no tunnel: {lab.processes()}")
             os.kill(pid, sign)
             pair.left.wait(HANG)
@@ -146,7 +147,8 @@ def test_lost_connection_and_signals(lab: Lab) -> None:
 
 
 def test_killed_before_borg_opened_the_tunnel(lab: Lab) -> None:
-    """kill -9 of the agent, borg gone at once: the relays wait in open() and their directory stays."""
+    """kill -9 of the agent, borg gone at once: the relays wait in open() and their FIFOs stay."""
+    over_fifos(lab)
     lab.configure(borg=lab.script("assassin", "kill -9 $PPID\n"))
     with lab.host.pair(lab.root, "create", "web1", A1):
         wait_until(lambda: list(lab.host.run.glob("session.*")) != [], lambda: "no session")
@@ -157,14 +159,30 @@ def test_killed_before_borg_opened_the_tunnel(lab: Lab) -> None:
         lab.assert_clean()
 
 
+def test_only_what_the_agent_started_gets_its_stream(lab: Lab) -> None:
+    """By the script that borg runs as its ssh: the number of an agent that was killed may be anybody's."""
+    copy = lab.host.directory / "rsh"
+    lab.configure(
+        borg=lab.script("copying", f'cp "${{BORG_RSH#* }}" {copy}.new\nmv {copy}.new {copy}\nexec sleep 60\n')
+    )
+    with lab.host.pair(lab.root, "create", "web1", A1, serve=("sleep", "60")) as pair:
+        wait_until(copy.exists, lambda: "borg did not start")
+        stranger = subprocess.run(["sh", copy], capture_output=True, stdin=subprocess.DEVNULL, timeout=HANG)
+        assert (stranger.returncode, stranger.stdout, stranger.stderr) == (1, b"", b"")
+        assert pair.left.poll() is None, "the agent is still there"
+        os.kill(lab.agent_pid(), signal.SIGTERM)
+        pair.right.kill()
+    wait_until(lambda: not lab.processes(), lambda: f"left running: {lab.processes()}")
+
+
 @pytest.mark.parametrize("shell", ["sh", "busybox"])
 def test_one_run_at_a_time(tmp_path: Path, enrolled: Path, shell: str) -> None:
     lab = Lab(tmp_path, shell, "cat")
     with lab.host:
         lab.init(enrolled).configure()
-        with lab.host.pair(lab.root, "create", "web1", A1, serve=("sleep", "9")) as pair:
+        with lab.host.pair(lab.root, "create", "web1", A1, serve=("sleep", "300")) as pair:
             pid = lab.agent_pid()
-            wait_until(lambda: len(lab.processes()) > 6, lambda: "the tunnel does not stand")
+            wait_until(lambda: len(lab.processes()) > 5, lambda: "the tunnel does not stand")
             for process in lab.processes():
                 if not process.startswith(f"{pid} "):
                     assert not lab.holds_lock(process.split()[0]), process

@@ -250,7 +250,7 @@ def test_there_are_hours_for_backups(
     clock = tmp_path / "bin"
     clock.mkdir()
     (clock / "date").write_text(
-        f'#!/bin/sh\n[ "$1" = +%H ] && exec cat {tmp_path}/hour\nexec /bin/date "$@"\n'
+        f'#!/bin/sh\n[ "$1" = "+%s %H" ] && set -- "+%s $(cat {tmp_path}/hour)"\nexec /bin/date "$@"\n'
     )
     (clock / "date").chmod(0o755)
     text = agent.host.agent.read_text().replace("safe_path=/usr", f"safe_path={clock}:/usr", 1)

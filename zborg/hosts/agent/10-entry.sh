@@ -64,14 +64,53 @@ visible() { printf '%s' "$1" | tr '\001-\037\177' '?'; }
 # A directory of our own: it is put unquoted into BORG_RSH and BORG_PASSCOMMAND, which borg splits as a shell would.
 is_plain_path() { is_path "$1" && case $1 in *[!A-Za-z0-9._/-]*) false ;; esac; }
 
-# Ours and writable by nobody else; with "secret" not readable either. POSIX has no stat(1), but find.
-is_safe() { # is_safe FILE [secret]
-    [ -n "$(find "$1" -prune ! -type l \( -user 0 -o -user "$(id -u)" \) ! -perm -020 ! -perm -002 2>/dev/null)" ] || return 1
-    [ "${2-}" != secret ] || [ -n "$(find "$1" -prune ! -perm -040 ! -perm -004 ! -perm -010 ! -perm -001)" ]
+# --- Whose a file is ----------------------------------------------------------------------------------------
+
+who_we_are() { # sets uid, of /proc where there is one: a process less than id(1)
+    uid=''
+    while read -r word _ value _; do
+        case $word in Uid:) uid=$value && break ;; esac
+    done </proc/self/status
+    is_number "$uid" || uid=$(id -u)
+} 2>/dev/null
+
+# One find for all of them, since POSIX has no stat(1): it prints what is ours and writable by nobody else, and prints
+# it again if nobody else may read it either. No path here has a line feed.
+look_at() { # look_at PATH...: for was_safe
+    looked=$newline$(find "$@" -prune ! -type l \( -user 0 -o -user "$uid" \) ! -perm -020 ! -perm -002 -print \
+        ! -perm -040 ! -perm -004 ! -perm -010 ! -perm -001 -print 2>/dev/null)$newline
+}
+was_safe() { # was_safe PATH [secret]: what look_at saw of it
+    case ${2-} in
+    secret) case $looked in *"$newline$1$newline$1$newline"*) ;; *) false ;; esac ;;
+    *) case $looked in *"$newline$1$newline"*) ;; *) false ;; esac ;;
+    esac
+}
+is_safe() { # is_safe PATH [secret]
+    look_at "$1"
+    was_safe "$@"
 }
 
-own_directory() { # made if missing, and nobody else's business
-    [ -d "$1" ] || mkdir -p "$1" || die 2 E_WRITE "cannot make $1"
-    is_safe "$1" secret || refuse E_ACCESS "$1 must belong to root, with mode 0700"
+own_directory() { # own_directory DIRECTORY...: made if missing, and nobody else's business
+    for directory in "$@"; do [ -d "$directory" ] || mkdir -p "$directory" || die 2 E_WRITE "cannot make $directory"; done
+    look_at "$@"
+    for directory in "$@"; do was_safe "$directory" secret || refuse E_ACCESS "$directory must belong to root, with mode 0700"; done
+}
+
+in_path() { # in_path NAME: sets found to the program, as command -v has it, which would cost a process to be read
+    IFS=:
+    for folder in $PATH; do
+        found=$folder/$1
+        [ ! -f "$found" ] || [ ! -x "$found" ] || { unset IFS && return; }
+    done
+    unset IFS
+    found=''
+    false
+}
+
+what_time_it_is() { # sets now, in seconds since 1970, and hour, as the clock on the wall has it
+    # shellcheck disable=SC2046 # two words are wanted
+    set -- $(date '+%s %H')
+    now=$1 hour=${2#0}
 }
 

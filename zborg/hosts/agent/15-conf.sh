@@ -91,23 +91,33 @@ set_key() { # the value of one line into its variable; lists have one value on a
     esac
 }
 
+without_marks() { # editors of other systems begin a file with a mark and end each line with a carriage return
+    if [ "$number" -eq 1 ]; then
+        case $line in "$(printf '\377\376')"* | "$(printf '\376\377')"*) wrong "the file is UTF-16: save it as UTF-8" ;; esac
+        line=${line#"$(printf '\357\273\277')"}
+    fi
+    [ -n "$carriage_return" ] || carriage_return=$(printf '\r')
+    line=${line%"$carriage_return"}
+}
+
 read_config() { # read, never sourced: a value is text, whatever it holds
     name='' paths='' path_lines='' excludes='' markers='' compression=lz4 one_file_system=no report_paths=no restore=no borg=''
     restore_max_bytes=107374182400 restore_free_floor='' lock_wait=1 connector=auto state_dir=/var/lib/zborg
     run_dir=/run/zborg retention='' before='' after='' on_error='' hook_timeout=3600 min_interval=0 gently=''
     allowed_from=0 allowed_to=24 max_time=86400
     [ -d /run ] || run_dir=/var/run/zborg # FreeBSD
-    if [ -e "$confdir" ]; then is_safe "$confdir" || refuse E_ACCESS "$confdir must belong to root and be writable by nobody else"; fi
+    passphrase_safe=no
+    if [ -e "$confdir" ]; then
+        look_at "$confdir" "$confdir/agent.conf" "$confdir/passphrase"
+        was_safe "$confdir" || refuse E_ACCESS "$confdir must belong to root and be writable by nobody else"
+        ! was_safe "$confdir/passphrase" secret || passphrase_safe=yes
+    fi
     [ -e "$confdir/agent.conf" ] || return 0
-    is_safe "$confdir/agent.conf" || refuse E_ACCESS "$confdir/agent.conf must belong to root and be writable by nobody else"
-    number=0 # errors name the line and do not show it: the server reads them, and it may hold a path
-    byte_order_mark=$(printf '\357\273\277') utf16_le=$(printf '\377\376') utf16_be=$(printf '\376\377')
-    carriage_return=$(printf '\r')
+    was_safe "$confdir/agent.conf" || refuse E_ACCESS "$confdir/agent.conf must belong to root and be writable by nobody else"
+    number=0 carriage_return='' # errors name the line and do not show it: the server reads them, and it may hold a path
     while IFS= read -r line || [ -n "$line" ]; do
         number=$((number + 1))
-        # Editors of other systems begin a file with a mark and end each line with a carriage return.
-        case $number:$line in 1:"$utf16_le"* | 1:"$utf16_be"*) wrong "the file is UTF-16: save it as UTF-8" ;; 1:*) line=${line#"$byte_order_mark"} ;; esac
-        line=${line%"$carriage_return"}
+        case $number:$line in 1:[!\ -~]* | *[[:cntrl:]]) without_marks ;; esac
         trim "$line"
         case $trimmed in '' | '#'*) continue ;; *[[:cntrl:]]*) wrong "a control character" ;; *=*) ;;
         *) wrong "not key = value" ;; esac
@@ -122,7 +132,7 @@ read_config() { # read, never sourced: a value is text, whatever it holds
 defaults_and_environment() {
     [ -n "$name" ] || name=$(hostname -s 2>/dev/null | tr '[:upper:]' '[:lower:]')
     is_name "$name" || refuse E_NAME "this host's name is not [a-z0-9-]: set name in agent.conf"
-    [ -n "$borg" ] || borg=$(command -v borg) || borg=''
+    [ -n "$borg" ] || { in_path borg && borg=$found; }
     hooks_log=$state_dir/hooks.log warnings_log=$state_dir/warnings.log base=$state_dir/borg keys=$state_dir/borg/.config/borg/keys
     # Never here: BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK, BORG_RELOCATED_..., BORG_WORKAROUNDS. borg asks,
     # stdin is /dev/null, and that means no. The passphrase is in no environment and no argument list.

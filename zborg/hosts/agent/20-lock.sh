@@ -3,7 +3,6 @@
 busy() { die 75 E_BUSY "busy: pid $1 is at work on this host"; }
 
 take_lock() { # children get 9>&-: a lock that borg or a relay inherits would outlive us
-    own_directory "$run_dir"
     if command -v flock >/dev/null; then
         exec 9>>"$run_dir/lock"
         flock -n 9 || busy "$(cat "$run_dir/lock")"
@@ -53,9 +52,13 @@ take_over() { # of two that come for a dead pid's lock, one may catch the other'
 
 clear_leftovers() { # of runs that were killed
     set +f
-    let_go "$run_dir"/session.*/*
-    rm -rf "$run_dir"/session.* "$run_dir"/base.*
+    set -- "$run_dir"/session.* "$run_dir"/base.*
     set -f
+    found=''
+    for left in "$@"; do [ ! -e "$left" ] || found=yes; done
+    [ -n "$found" ] || return 0
+    let_go "$@"
+    rm -rf "$@"
 }
 
 let_go() { # a relay may still be waiting to open its FIFO. Opened once for both, it goes on, and finds the end.

@@ -1,109 +1,65 @@
-# --- The tunnel: borg here, `borg serve` at the other end of our stdin and stdout ----------------------------
-#
-#   ssh -> stdin -> relay -> FIFO down -> relay in rsh -> borg
-#   borg -> relay in rsh -> FIFO up -> relay -> stdout -> ssh
-#
-# FIFOs, because borg closes every descriptor it inherits. borg runs rsh (BORG_RSH) as if it were ssh.
-
-# One direction, 0 to 1, until 0 ends. Pipes of 1 MiB and splice (no copy) are what makes this faster than cat.
-# splice exists from Python 3.10 on Linux and refuses some files (EINVAL, 22): then read and write.
-# shellcheck disable=SC2016 # Python, not sh: nothing is to be expanded
-python_relay='import fcntl, os
-for fd in 0, 1:
-    try: fcntl.fcntl(fd, 1031, 1 << 20)  # F_SETPIPE_SZ
-    except OSError: pass
-try:
-    try:
-        while os.splice(0, 1, 1 << 20): pass
-    except (AttributeError, OSError) as no:
-        if getattr(no, "errno", 22) != 22: raise
-        while True:
-            data = memoryview(os.read(0, 1 << 20))
-            if not data: break
-            while data: data = data[os.write(1, data):]
-except OSError: pass'
-
-choose_relay() { # sets relay, a command line that goes into rsh too; the code holds no single quote
-    relay='cat'
-    python=$(command -v python3) || python=''
-    case $connector:$python in
-    cat:* | auto:) return ;;
-    python:) die 127 E_NO_PYTHON "connector = python, but there is no python3" ;;
-    esac
-    if "$python" -I -S -c 'import fcntl' >/dev/null 2>&1; then relay='python'; fi
-}
-
-relay() { case $relay in python) exec "$python" -I -S -c "$python_relay" ;; *) exec cat ;; esac; }
-
-write_rsh() { # once both FIFOs are open the directory has served: nothing is left behind even by kill -9
-    case $relay in python) copy="$python -I -S -c '$python_relay'" ;; *) copy='cat' ;; esac
-    cat >"$session/rsh.new" <<RSH
-exec 5<$session/down 6>$session/up
-rm -rf $session
-$copy <&5 5<&- 6>&- &
-exec $copy >&6 5<&- 6>&-
-RSH
-    mv "$session/rsh.new" "$session/rsh" # whole, for who waits for it (see lend)
-}
+# --- borg, between the stream and the filters of what it prints -----------------------------------------------
 
 tunnel() { # tunnel BORG-ARGUMENT...: sets rc; missed=yes if a path to restore was not there; suspect, see filter_log
     [ -x "$borg" ] || die 127 E_NO_BORG "borg is not installed here (or set borg in agent.conf)"
-    is_safe "$confdir/passphrase" secret || refuse E_PASSPHRASE "$confdir/passphrase must be there, belong to root, and have mode 0600"
+    # Looked at already, unless a hook may have put it there since.
+    [ -z "$before" ] || { passphrase_safe=no && is_safe "$confdir/passphrase" secret && passphrase_safe=yes; }
+    [ "$passphrase_safe" = yes ] || refuse E_PASSPHRASE "$confdir/passphrase must be there, belong to root, and have mode 0600"
     choose_relay
     trouble=''
-    session=$(mktemp -d "$run_dir/session.XXXXXX") || die 2 E_WRITE "cannot make a directory in $run_dir"
-    mkfifo "$session/down" "$session/up" "$session/out" "$session/log" || die 2 E_WRITE "cannot make a FIFO in $run_dir"
-    write_rsh
-    export BORG_RSH="$sh $session/rsh"
+    session=$run_dir/session.$$ session_files=$run_dir/session.$$.log # nobody else's: we have the lock, and the directory is root's
+    mkfifo "$session.log" || die 2 E_WRITE "cannot make a FIFO in $run_dir"
+    # What borg prints is one JSON document at its end: a file, to be filtered then.
+    true >"$session.out" || die 2 E_WRITE "cannot write into $run_dir"
+    export BORG_RSH="$sh $session.rsh"
     # sh gives background jobs /dev/null as stdin, so duplicate it first. Each FIFO is opened once on either
-    # side by a process of its own, so no order of opening can lock. We keep no end of the stream: an end that
-    # we held would never be seen to end. `exec` closes and opens, because with redirections at a function's call
-    # dash keeps copies of the old descriptors, and the lock was held by a relay that waited in open() (tried).
-    exec 3<&0 4>&1 </dev/null >&2
-    (exec 9>&- 4>&- <&3 3<&- && exec >"$session/down" && relay) &
-    relay_in=$!
-    (exec 9>&- 3<&- >&4 4>&- && exec <"$session/up" && relay) &
-    relay_out=$!
-    exec 3<&- 4>&-
-    (exec 9>&- <"$session/out" && filter_output) &
-    filter_out=$!
-    (trap '' PIPE && exec 9>&- <"$session/log" && filter_log) &
+    # side by a process of its own, so no order of opening can lock. `exec` closes and opens, because with redirections
+    # at a function's call dash keeps copies of the old descriptors, and the lock was held by a relay that waited in
+    # open() (tried).
+    exec 3<&0 4>&1 7<"$session.out" </dev/null >&2
+    connect
+    (trap '' PIPE && exec 9>&- 7<&- 3<&- 4>&- <"$session.log" && filter_log) &
     filter_err=$!
     # shellcheck disable=SC2086 # gently is nothing, or a command line
-    (exec 9>&- >"$session/out" 2>"$session/log" && cd "${destination:-/}" && exec $gently "$borg" "$@") </dev/null &
+    (exec 9>&- 7<&- 3<&- 4>&- 2>"$session.log" >"$session.out" && cd "${destination:-/}" && exec $gently "$borg" "$@") </dev/null &
     borg_pid=$!
-    killed_before=$(oom_kills)
-    if [ -n "$destination" ]; then
-        (exec 9>&- >/dev/null 2>&1 && watch_limits) &
-        watch_pid=$!
-    else
-        (exec 9>&- >/dev/null 2>&1 && watch_time) &
-        watch_pid=$!
-    fi
+    oom_kills
+    killed_before=$killed
+    case $destination in '') watching=watch_time ;; *) watching=watch_limits ;; esac
+    (exec 9>&- 7<&- 3<&- 4>&- >/dev/null 2>&1 && $watching) &
+    watch_pid=$!
+    [ -z "$given" ] || note_checkpoint "$given" # while borg starts
     wait "$borg_pid"
     rc=$?
     borg_pid=''
+    exec 3<&- 4>&- # of the stream, lest `borg serve` waits for what comes now
     close_tunnel
 }
 
 close_tunnel() { # after borg
     trap '' PIPE # from here on: a server that hangs up in time must not keep us from an alarm
-    # borg may have ended before it ran rsh: the relays then wait in open(), for ever, unless killed.
-    # KILL, because a child of sh that was only just made may lose any other signal (seen with dash).
-    kill -9 "$relay_in" "$relay_out" 2>/dev/null
     [ -z "$watch_pid" ] || kill "$watch_pid" 2>/dev/null
-    wait "$relay_in" "$relay_out" 2>/dev/null # or sh writes "Terminated"
-    relay_in='' relay_out=''
-    wait "$filter_out"
+    if [ -n "$relay_in" ]; then
+        # borg may have ended before it ran rsh: the relays then wait in open(), for ever, unless killed.
+        # KILL, because a child of sh that was only just made may lose any other signal (seen with dash).
+        kill -9 "$relay_in" "$relay_out" 2>/dev/null
+        wait "$relay_in" "$relay_out" 2>/dev/null # or sh writes "Terminated"
+        relay_in='' relay_out=''
+    fi
     wait "$filter_err"
-    case $? in 1) missed=yes ;; 2) suspect=$older ;; 3) suspect=$foreign ;; 4) trouble=room ;; 5) trouble=cache ;; 6) trouble=known ;; esac
+    filtered=$?
+    filter_output <&7
+    exec 7<&-
+    case $filtered in 1) missed=yes ;; 2) suspect=$older ;; 3) suspect=$foreign ;; 4) trouble=room ;; 5) trouble=cache ;; 6) trouble=known ;; esac
     if [ -n "$watch_pid" ]; then
         wait "$watch_pid" 2>/dev/null
         [ $? -ne 1 ] || limit=passed
         watch_pid=''
     fi
     say "borg ended with $rc"
-    case $rc:$(oom_kills) in 137:"$killed_before") ;; 137:*) say N_MEMORY "the kernel ended processes for lack of memory meanwhile" ;; esac
+    oom_kills
+    case $rc:$killed in 137:"$killed_before") ;; 137:*) say N_MEMORY "the kernel ended processes for lack of memory meanwhile" ;; esac
+    is_good "$rc" || [ ! -e "$state_dir/python" ] || rm -f "$state_dir/python"
     case $trouble in
     room) short_of_room "$floor" "$floor" /tmp || # a quota that df does not show, or room again meanwhile
         short_of_room "$everything" "$everything" /tmp ;;
@@ -113,9 +69,10 @@ close_tunnel() { # after borg
 
 stop_without_room() { [ "${trouble-}" != room ] || is_good "${rc:-0}" || die 69 E_NO_ROOM "no room on this host"; }
 
-oom_kills() { # how often the kernel has ended a process because memory ran out, since it started (Linux)
+oom_kills() { # sets killed: how often the kernel has ended a process because memory ran out, since it started (Linux)
+    killed=''
     while read -r word value; do
-        case $word in oom_kill) printf '%s' "$value" && return ;; esac
+        case $word in oom_kill) killed=$value && return ;; esac
     done </proc/vmstat
 } 2>/dev/null
 
@@ -146,7 +103,10 @@ clean() { # at every exit
     trap '' HUP INT TERM PIPE
     # shellcheck disable=SC2086 # pids, or nothing
     kill -9 $relay_in $relay_out $watch_pid 2>/dev/null
-    [ -z "$session" ] || rm -rf "$session"
+    exec 3<&- 4>&- 7<&-
+    # shellcheck disable=SC2086 # paths without blanks
+    [ -z "$session" ] || [ ! -e "$session.log" ] || rm -f $session_files
+    [ -z "$lending" ] || rm -rf "$lending"
     [ -z "$fresh" ] || rm -rf "$fresh"
     [ -z "$begun" ] || finish_hooks
     for link in $linked; do rm -f "$run_dir/$link"; done

@@ -7,7 +7,7 @@ run_hook() { # run_hook WHICH COMMAND: sets hook_rc, and took to the seconds
     home=~root took=$(date +%s)
     (
         trap - HUP INT TERM PIPE
-        exec 9>&- </dev/null >>"$hooks_log" 2>&1
+        exec 9>&- 7<&- 3<&- 4>&- </dev/null >>"$hooks_log" 2>&1
         exec $own_group timeout -k 5 "$hook_timeout" /usr/bin/env -i PATH="$safe_path" LC_ALL=C HOME="$home" \
             ZBORG_HOOK="$1" ZBORG_ARCHIVE="$archive" ZBORG_STATUS="$status" "$sh" -c "$2"
     ) &

@@ -2,14 +2,15 @@
 
 version() {
     found=$("$borg" --version </dev/null 2>/dev/null) || found='borg missing'
-    printf '%s\n' "agent 1" "name $name" "$found" "clock $(date +%s)" "restore $restore"
+    what_time_it_is
+    printf '%s\n' "agent 1" "name $name" "$found" "clock $now" "restore $restore"
     [ -e "$state_dir/repository-id" ] && echo "initialised yes" || echo "initialised no"
     [ -e "$state_dir/alarm" ] && echo "alarm yes" || echo "alarm no"
     borg_runs && echo "borg_runs yes" || echo "borg_runs no"
     [ -n "$retention" ] && echo "prune yes" || echo "prune no"
     find_custodians && echo "escrow yes" || echo "escrow no"
     [ -n "$paths" ] && echo "paths yes" || echo "paths no"
-    is_safe "$confdir/passphrase" secret && echo "passphrase yes" || echo "passphrase no"
+    [ "$passphrase_safe" = yes ] && echo "passphrase yes" || echo "passphrase no"
     look_at_paths
     printf '%s\n' "conf $confdir/agent.conf" "absent ${absent:-none}" "links ${links:-none}"
     [ -n "$before" ] && echo "before yes" || echo "before no"
@@ -22,7 +23,7 @@ version() {
 key_state() { # what the repository's key depends on; hosts without a repository print none of it
     id=$(cat "$state_dir/repository-id")
     opens=unknown
-    if own_key >/dev/null; then echo "key yes" && try_key; else echo "key no"; fi
+    if own_key; then echo "key yes" && try_key; else echo "key no"; fi
     [ -d "$base/.config/borg/security/$id" ] && echo "memory yes" || echo "memory no"
     echo "opens $opens"
 }
@@ -49,11 +50,13 @@ init() { # init REPO
     refuse_alarmed
     [ ! -e "$record" ] || refuse E_REPOSITORY "this host has a repository; a second init needs root on this host: remove $record"
     # An init that broke off, or root's removal of the record, leaves ids behind. Their keys stay.
-    [ -z "$(ids_under "$base")" ] || mv "$base/.config/borg/security" "$base/.config/borg/security.before.$(date +%s).$$"
+    ids_under "$base"
+    [ -z "$ids" ] || mv "$base/.config/borg/security" "$base/.config/borg/security.before.$(date +%s).$$"
     tunnel --log-json --lock-wait "$lock_wait" init -e keyfile-blake2 "ssh://$1/./$1"
     stop_without_room
     [ "$rc" -eq 0 ] || exit "$rc"
-    id=$(ids_under "$base")
+    ids_under "$base"
+    id=$ids
     case $id in '' | *[!0-9a-f]*) alarm "init left no single repository id" ;; esac
     if ! printf '%s\n' "$id" >"$record.new" || ! mv "$record.new" "$record"; then die 2 E_WRITE "cannot write $record"; fi
 }

@@ -18,7 +18,6 @@ look_at_paths() { # sets absent and links to the lines of agent.conf that name w
 not_now() { die 78 E_NOT_NOW "not now: $1"; }
 
 within_hours() {
-    hour=$(date +%H) hour=${hour#0}
     if [ "$allowed_from" -lt "$allowed_to" ]; then
         [ "$hour" -ge "$allowed_from" ] && [ "$hour" -lt "$allowed_to" ]
     else
@@ -27,8 +26,8 @@ within_hours() {
 }
 
 after_interval() { # notes this start, or says that the last one is too near
-    record=$state_dir/last-create now=$(date +%s) last=0
-    [ ! -e "$record" ] || last=$(cat "$record")
+    record=$state_dir/last-create last=0
+    [ ! -e "$record" ] || IFS= read -r last <"$record"
     is_number "$last" || last=0
     passed=$((now - last)) # below 0 the clock was set back: who knows when that was
     if [ "$passed" -ge 0 ] && [ "$passed" -lt "$min_interval" ]; then
@@ -52,7 +51,7 @@ create() { # create REPO ARCHIVE [CHECKPOINT]
     after_interval
     true >"$hooks_log" # not `:`, with which sh would end where it cannot write
     true >"$warnings_log"
-    archive=$2 begun=yes
+    archive=$2 begun=yes given=${3-}
     run_hooks before "$before" || die 79 E_HOOK "$failed_hook: nothing is backed up"
     look_at_paths
     [ -z "$links" ] || refuse E_LINK "$confdir/agent.conf names a symbolic link instead of what it points to: $links"

@@ -7,8 +7,16 @@ checkpoints=200 # lines that are kept, the newest: what the server takes for an 
 apart=43200     # seconds between two of them: a server that made some up would need 100 days to push out the others
 checkpoint='[A-Za-z0-9][A-Za-z0-9./-]\{0,99\}@[1-9][0-9]\{0,17\}@[A-Za-z0-9+/]\{43\}=@[A-Za-z0-9+/]\{91\}='
 
-is_checkpoint() { # ORIGIN@SIZE@ROOT@SIGNATURE, and nothing before or behind it
-    case $1 in *"$newline"*) false ;; *) [ "$(printf '%s\n' "$1" | grep -c -v -x "$checkpoint")" = 0 ] ;; esac
+is_checkpoint() { # ORIGIN@SIZE@ROOT@SIGNATURE, and nothing before or behind it: what the pattern says, without a process
+    origin=${1%%@*} left=${1#*@}
+    size=${left%%@*} left=${left#*@}
+    root=${left%%@*} signature=${left#*@}
+    [ "$1" = "$origin@$size@$root@$signature" ] || return 1
+    case $origin in '' | [!A-Za-z0-9]* | *[!A-Za-z0-9./-]*) return 1 ;; esac
+    case $size in '' | 0* | *[!0-9]*) return 1 ;; esac
+    case $root in *[!A-Za-z0-9+/]*=) return 1 ;; *=) ;; *) return 1 ;; esac
+    case $signature in *[!A-Za-z0-9+/]*=) return 1 ;; *=) ;; *) return 1 ;; esac
+    [ "${#origin}" -le 100 ] && [ "${#size}" -le 18 ] && [ "${#root}" -eq 44 ] && [ "${#signature}" -eq 92 ]
 }
 
 is_witness() { # every line of it is TIME CHECKPOINT, and it is root's alone
@@ -16,12 +24,12 @@ is_witness() { # every line of it is TIME CHECKPOINT, and it is root's alone
 } 2>/dev/null
 
 note_checkpoint() { # note_checkpoint CHECKPOINT: whatever becomes of it, the backup goes on
-    kept=$state_dir/witness last='' now=$(date +%s)
+    kept=$state_dir/witness newest=''
     if [ -e "$kept" ] || [ -L "$kept" ]; then
         is_witness "$kept" || { say N_WITNESS "$kept is broken: the checkpoint of the server's ledger is not kept" && return; }
-        last=$(tail -n 1 "$kept")
-        case $last in *" $1") return ;; esac
-        passed=$((now - ${last%% *})) # below 0 the clock was set back: who knows when that was
+        newest=$(tail -n 1 "$kept")
+        case $newest in *" $1") return ;; esac
+        passed=$((now - ${newest%% *})) # below 0 the clock was set back: who knows when that was
         [ "$passed" -lt 0 ] || [ "$passed" -ge "$apart" ] || return
     fi
     # Whole or not at all: a line that a full disk had cut would spoil the file.
@@ -31,7 +39,7 @@ note_checkpoint() { # note_checkpoint CHECKPOINT: whatever becomes of it, the ba
     fi
 }
 
-with_checkpoint() { { [ -z "$last" ] || tail -n "$((checkpoints - 1))" "$kept"; } && printf '%s %s\n' "$now" "$1"; }
+with_checkpoint() { { [ -z "$newest" ] || tail -n "$((checkpoints - 1))" "$kept"; } && printf '%s %s\n' "$now" "$1"; }
 
 witness() { # prints what is kept, the oldest first; `end` shows that nothing is missing
     kept=$state_dir/witness lines=''
@@ -46,7 +54,7 @@ witness_state() { # for `version`: how many entries the newest checkpoint stands
     kept=$state_dir/witness
     [ -e "$kept" ] || [ -L "$kept" ] || { echo "witness none" && return; }
     is_witness "$kept" || { echo "witness broken" && return; }
-    last=$(tail -n 1 "$kept") last=${last#*@}
-    echo "witness ${last%%@*}"
+    newest=$(tail -n 1 "$kept") newest=${newest#*@}
+    echo "witness ${newest%%@*}"
 }
 

@@ -29,8 +29,9 @@ permit() { # permit ID SNAPSHOT PATH...: sets cap, or refuses. A permission serv
 passed_limit() { # fails while all is well; figures that cannot be had count as passed
     in_use=$(du -sk "$destination" 2>/dev/null)
     in_use=${in_use%%[!0-9]*}
-    # shellcheck disable=SC2046 # three words are wanted
-    set -- $(figures -k "$destination")
+    figures -k "$destination"
+    # shellcheck disable=SC2086 # three words are wanted
+    set -- $figured
     is_number "$in_use" && is_number "${1-}" && is_number "${3-}" || return 0
     floor=$(($1 / 20))
     [ "$floor" -gt 1048576 ] || floor=1048576

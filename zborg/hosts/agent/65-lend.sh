@@ -8,17 +8,18 @@ lend() { # lend REPO: one connection to what the server serves; root's borg take
     let_go "$run_dir"/lend/* # of one that was killed
     set -f
     rm -rf "$run_dir/lend"
-    session=$run_dir/lend
-    if ! mkdir "$session" || ! echo $$ >"$session/pid"; then die 2 E_WRITE "cannot make a directory in $run_dir"; fi
-    mkfifo "$session/down" "$session/up" || die 2 E_WRITE "cannot make a FIFO in $run_dir"
-    write_rsh
+    lending=$run_dir/lend
+    if ! mkdir "$lending" || ! echo $$ >"$lending/pid"; then die 2 E_WRITE "cannot make a directory in $run_dir"; fi
+    mkfifo "$lending/down" "$lending/up" || die 2 E_WRITE "cannot make a FIFO in $run_dir"
+    write_rsh "$lending/rsh.new" "exec 5<$lending/down 6>$lending/up${newline}rm -rf $lending"
+    mv "$lending/rsh.new" "$lending/rsh" # whole, for who waits for it
     exec 3<&0 4>&1 </dev/null >/dev/null # as in tunnel
     # Opened for both directions a FIFO does not wait for borg, so it is noticed when the server goes away. All else
     # follows from that end: borg's own end reaches the server, which ends its `borg serve`, and with it our stdin.
     # sshd passes the end of our output on only once nobody holds stderr either, hence /dev/null.
-    (exec 8>&- 4>&- <&3 3<&- 1<>"$session/down" 2>/dev/null && relay) &
+    (exec 8>&- 4>&- <&3 3<&- 1<>"$lending/down" 2>/dev/null && relay) &
     relay_in=$!
-    (exec 8>&- 3<&- >&4 4>&- 2>/dev/null && exec <"$session/up" && relay) &
+    (exec 8>&- 3<&- >&4 4>&- 2>/dev/null && exec <"$lending/up" && relay) &
     relay_out=$!
     exec 3<&- 4>&- 2>/dev/null
     wait "$relay_in"

@@ -1,6 +1,8 @@
 # --- The command line of the client -------------------------------------------------------------------------
 
 decode() { # sets word: every byte outside [A-Za-z0-9._/=@+-] is written as \0ooo. No NUL and no line feed.
+    word=$1
+    case $1 in *\\*) ;; *) return ;; esac
     left=$1
     while :; do
         case $left in *\\*) left=${left#*\\} ;; *) break ;; esac
@@ -43,13 +45,13 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     create:3) is_checkpoint "$3" || refuse "not a checkpoint of a ledger" ;;
     esac
     note "$verb $1 ${2-}"
-    say "clock $(date +%s)" # the server compares it with its own
-    own_directory "$state_dir"
+    what_time_it_is
+    say "clock $now" # the server compares it with its own
+    own_directory "$state_dir" "$run_dir"
     # Lending takes no lock: it may last for hours, and a night's backup is not to wait for it.
     case $verb in lend) refuse_alarmed && take_place lend 1 && lend && exit 0 ;; esac
     take_lock
     case $verb in init) ;; *) keyed ;; esac
-    case $verb:$# in create:3) note_checkpoint "$3" ;; esac
     case $verb in init | create | sample | prune) enough_room ;; esac
     case $verb in break-lock) break_borg_lock "$@" ;; *) "$verb" "$@" ;; esac
     [ -z "$limit" ] || die 67 E_TOO_LONG "$verb stopped: it took longer than $max_time seconds (max_time in $confdir/agent.conf)"

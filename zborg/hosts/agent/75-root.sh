@@ -28,7 +28,7 @@ make_passphrase() {
 
 make_private() { # make_private MODE PATH: for us alone. What is not ours, or a link, is for root to look at
     ! is_safe "$2" secret || return 0
-    [ -n "$(find "$2" -prune ! -type l \( -user 0 -o -user "$(id -u)" \))" ] ||
+    [ -n "$(find "$2" -prune ! -type l \( -user 0 -o -user "$uid" \))" ] ||
         refuse "$2 is a link or does not belong to root. Look at what it is, then${newline}chown -h root $2${newline}chmod $1 $2"
     chmod "$1" "$2" || die 2 "cannot change the mode of $2"
     say "the mode of $2 was too wide, and is now $1: until now others on this host could reach it"
@@ -44,7 +44,7 @@ has_keys() { # whether a passphrase that is made now would be another than the o
 
 check_key() { # what borg would find out by night
     id=$(cat "$state_dir/repository-id")
-    own_key >/dev/null || refuse "$no_key, into $keys"
+    own_key || refuse "$no_key, into $keys"
     [ -d "$base/.config/borg/security/$id" ] ||
         refuse "borg's memory of the repository is gone ($base/.config/borg/security/$id): docs/agent.md, Keys, has what to do"
     opens=unknown
@@ -87,5 +87,6 @@ key_export() {
     cat "$confdir/passphrase"
     printf '\n# Key file:\n'
     own_key || refuse E_NO_KEY "$no_key"
+    cat "$key"
 }
 

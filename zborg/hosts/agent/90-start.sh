@@ -1,7 +1,7 @@
 # --- Start --------------------------------------------------------------------------------------------------
 
 borg_pid='' watch_pid='' relay_in='' relay_out='' session='' fresh='' linked='' destination='' missed=no limit='' suspect=''
-hook_pid='' begun='' archive='' status=0
+lending='' given='' hook_pid='' begun='' archive='' status=0
 trap clean EXIT
 trap 'stop 129' HUP
 trap 'stop 130' INT
@@ -10,6 +10,7 @@ trap 'stop 143' TERM
 
 confdir=/etc/zborg
 case ${1-} in /*) confdir=$1 && shift ;; esac
+who_we_are
 is_plain_path "$confdir" || refuse "the configuration directory is an absolute path of [A-Za-z0-9._/-]"
 read_config
 defaults_and_environment
