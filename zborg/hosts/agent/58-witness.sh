@@ -24,37 +24,37 @@ is_witness() { # every line of it is TIME CHECKPOINT, and it is root's alone
 } 2>/dev/null
 
 note_checkpoint() { # note_checkpoint CHECKPOINT: whatever becomes of it, the backup goes on
-    kept=$state_dir/witness newest=''
-    if [ -e "$kept" ] || [ -L "$kept" ]; then
-        is_witness "$kept" || { say N_WITNESS "$kept is broken: the checkpoint of the server's ledger is not kept" && return; }
-        newest=$(tail -n 1 "$kept")
+    witness_file=$state_dir/witness newest=''
+    if [ -e "$witness_file" ] || [ -L "$witness_file" ]; then
+        is_witness "$witness_file" || { say N_WITNESS "$witness_file is broken: the checkpoint of the server's ledger is not stored" && return; }
+        newest=$(tail -n 1 "$witness_file")
         case $newest in *" $1") return ;; esac
         passed=$((now - ${newest%% *})) # below 0 the clock was set back: who knows when that was
         [ "$passed" -lt 0 ] || [ "$passed" -ge "$apart" ] || return
     fi
     # Whole or not at all: a line that a full disk had cut would spoil the file.
-    if ! with_checkpoint "$1" 2>/dev/null >"$kept.new" || ! mv -f "$kept.new" "$kept" 2>/dev/null; then
-        rm -f "$kept.new"
-        say N_WITNESS "$kept cannot be written: the checkpoint of the server's ledger is not kept"
+    if ! with_checkpoint "$1" 2>/dev/null >"$witness_file.new" || ! mv -f "$witness_file.new" "$witness_file" 2>/dev/null; then
+        rm -f "$witness_file.new"
+        say N_WITNESS "$witness_file cannot be written: the checkpoint of the server's ledger is not stored"
     fi
 }
 
-with_checkpoint() { { [ -z "$newest" ] || tail -n "$((checkpoints - 1))" "$kept"; } && printf '%s %s\n' "$now" "$1"; }
+with_checkpoint() { { [ -z "$newest" ] || tail -n "$((checkpoints - 1))" "$witness_file"; } && printf '%s %s\n' "$now" "$1"; }
 
 witness() { # prints what is kept, the oldest first; `end` shows that nothing is missing
-    kept=$state_dir/witness lines=''
-    if [ -e "$kept" ] || [ -L "$kept" ]; then
-        is_witness "$kept" || die 68 E_BROKEN "broken: $kept"
-        lines=$(tail -n "$checkpoints" "$kept")$newline
+    witness_file=$state_dir/witness lines=''
+    if [ -e "$witness_file" ] || [ -L "$witness_file" ]; then
+        is_witness "$witness_file" || die 68 E_BROKEN "broken: $witness_file"
+        lines=$(tail -n "$checkpoints" "$witness_file")$newline
     fi
     printf 'witness\n%send\n' "$lines"
 }
 
 witness_state() { # for `version`: how many entries the newest checkpoint stands for
-    kept=$state_dir/witness
-    [ -e "$kept" ] || [ -L "$kept" ] || { echo "witness none" && return; }
-    is_witness "$kept" || { echo "witness broken" && return; }
-    newest=$(tail -n 1 "$kept") newest=${newest#*@}
+    witness_file=$state_dir/witness
+    [ -e "$witness_file" ] || [ -L "$witness_file" ] || { echo "witness none" && return; }
+    is_witness "$witness_file" || { echo "witness broken" && return; }
+    newest=$(tail -n 1 "$witness_file") newest=${newest#*@}
     echo "witness ${newest%%@*}"
 }
 
