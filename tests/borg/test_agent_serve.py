@@ -77,6 +77,19 @@ def test_memory_time_and_network_are_bounded(store: Path) -> None:
     assert (names == {"lo"}) == (alone.returncode == 0), names
 
 
+def test_zborg_may_ask_for_less_memory_and_a_client_for_none(store: Path) -> None:
+    borg = store / "limited-borg"
+    borg.write_text("#!/bin/sh\nulimit -v\nenv\n")
+    borg.chmod(0o755)
+    argv = ["/bin/sh", str(SERVE), "--clean", str(store / "borg"), str(store / "scratch"), str(borg)]
+    env = {"PATH": os.defpath, "COMMAND": "serve web1", "LIMIT": "1048576"}
+    less = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120).stdout
+    assert less.splitlines()[0] == "1048576"
+    assert "LIMIT" not in less
+    for wanted in ("1048576", "unlimited"):
+        assert call(store, "serve web1", str(borg), LIMIT=wanted).stdout.splitlines()[0] == str(4 << 20)
+
+
 @pytest.mark.parametrize(
     "command",
     [

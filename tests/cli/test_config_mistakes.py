@@ -65,8 +65,11 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
             {"storage": {"dataset": "vault/zborg", "received": True}, "hosts": {"web1": HOST}},
             "hosts: cannot stand beside storage.received",
         ),
-        ({"backup": {"parallel": 0}}, "backup.parallel: must be 1 or more, not 0"),
-        ({"backup": {"parallel": True}}, "backup.parallel: must be a whole number, not True"),
+        ({"backup": {"parallel": 0}}, 'backup.parallel: must be 1 or more, or "auto", not 0'),
+        (
+            {"backup": {"parallel": True}},
+            'backup.parallel: must be a whole number or "auto", not True',
+        ),
         ({"backup": {"allow_partial": "yes"}}, "backup.allow_partial: must be true or false, not 'yes'"),
         ({"backup": 3}, "backup: must be a table"),
         ({"hosts": [1]}, "hosts: must be a table"),

@@ -37,7 +37,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
             Endpoint("zborg-serve", "nas.example.net", 22, KEY, "/etc/zborg/serve_ed25519"),
             quota=500 << 30,
         ),
-        parallel=4,
+        parallel=0,
         allow_partial=False,
         retries=2,
         jitter=0,
@@ -103,7 +103,7 @@ def test_the_sample_as_it_is_needs_no_change_but_the_dataset(tmp_path: Path) -> 
 def test_what_the_sample_comments_out_are_the_defaults(tmp_path: Path) -> None:
     """Whoever leaves everything out has what the comments promise."""
     config = load(write(tmp_path / "zborg.toml", LEAST | {"hosts": {"web1": HOST}}))
-    assert (config.parallel, config.allow_partial, config.scrub_max_age) == (4, False, 35 * 86400)
+    assert (config.parallel, config.allow_partial, config.scrub_max_age) == (0, False, 35 * 86400)
     assert (config.retries, config.jitter, config.prune_every) == (2, 0, 7 * 86400)
     assert config.verify_every == 30 * 86400
     assert (config.hosts[0].max_age, config.hosts[0].timeout) == (26 * 3600, 23 * 3600)

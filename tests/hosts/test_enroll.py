@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -205,6 +205,9 @@ class Failing:
 
     def serve_below(self, root: str) -> None:
         self._real.serve_below(root)
+
+    def serve_within(self, limits: Mapping[str, int]) -> None:
+        self._real.serve_within(limits)
 
     def bring(self, storage: Runner) -> tuple[str, ...]:
         return self._real.bring(storage)

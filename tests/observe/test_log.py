@@ -23,7 +23,7 @@ from tests.harness.worlds.world import ZBORG
 from zborg.config.shape import DatasetName, Raw, RawStorage
 from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model import Event, Status
-from zborg.model.events import Finished, Progress, Reported, Started, StepBegun, Warned
+from zborg.model.events import Finished, Paced, Progress, Reported, Started, StepBegun, Warned
 from zborg.process import LocalRunner
 from zborg.state import log_file as module
 from zborg.state.log import FileSink, JournalSink, Log
@@ -53,6 +53,7 @@ def test_each_event_is_one_line_with_the_id_of_its_run(tmp_path: Path) -> None:
         Started("web1"),
         Progress("web1", files=3),
         Warned("web1", "odd"),
+        Paced("backup", "8 hosts at once", parallel=8),
         Finished("web1", "good"),
         begun("two", "snapshot"),
     ]
@@ -65,6 +66,7 @@ def test_each_event_is_one_line_with_the_id_of_its_run(tmp_path: Path) -> None:
         "one backup begun",
         "one web1 started",
         "one web1 warning: odd",
+        "one backup parallel: 8 hosts at once",
         "one web1 finished: good",
         "two snapshot begun",
         "two web2 failed: no way; -> look",
@@ -88,7 +90,11 @@ def test_the_journal_gets_a_datagram_with_the_run_as_a_field(tmp_path: Path) -> 
         log = Log(JournalSink(tmp_path / "socket"), nobody)
         log(begun("one"))
         log(Warned("web1", "a\nMESSAGE=forged"))
-        told = [dict(line.split("=", 1) for line in journal.recv(65536).decode().splitlines()) for _ in "ab"]
+        log(Paced("backup", "8 hosts at once", parallel=8))
+        log(Paced("backup", "4 to 8 hosts"))
+        told = [
+            dict(line.split("=", 1) for line in journal.recv(65536).decode().splitlines()) for _ in "abcd"
+        ]
     assert told == [
         {"SYSLOG_IDENTIFIER": "zborg", "PRIORITY": "6", "ZBORG_RUN": "one", "MESSAGE": "backup begun"},
         {
@@ -96,6 +102,18 @@ def test_the_journal_gets_a_datagram_with_the_run_as_a_field(tmp_path: Path) -> 
             "PRIORITY": "4",
             "ZBORG_RUN": "one",
             "MESSAGE": "web1 warning: a MESSAGE=forged",
+        },
+        {
+            "SYSLOG_IDENTIFIER": "zborg",
+            "PRIORITY": "7",
+            "ZBORG_RUN": "one",
+            "MESSAGE": "backup parallel: 8 hosts at once",
+        },
+        {
+            "SYSLOG_IDENTIFIER": "zborg",
+            "PRIORITY": "6",
+            "ZBORG_RUN": "one",
+            "MESSAGE": "backup parallel: 4 to 8 hosts",
         },
     ]
 

@@ -20,7 +20,8 @@ from zborg.borg.verdict import judge
 from zborg.cli.command.tally import Tally
 from zborg.model import Status
 from zborg.model.events import Progress, Started
-from zborg.planning.doctor.memory import SERVE_LIMIT, memory_finding
+from zborg.planning.backup.memory import SERVE_LIMIT
+from zborg.planning.doctor.memory import memory_finding
 
 MIB = 1 << 20
 LINES = 60_000  # some MiB of each kind
@@ -156,5 +157,6 @@ def test_the_memory_that_hostile_hosts_could_take_is_compared_with_the_machines(
 
 def test_the_judge_knows_the_limit_that_serve_sh_sets() -> None:
     script = (CHECKOUT / "zborg" / "hosts" / "serve.sh").read_text()
-    found = re.search(r"(?m)^limit -v (\d+)$", script)
+    found = re.search(r"memory=\$\{LIMIT-(\d+)\}$", script, re.MULTILINE)
     assert found and int(found[1]) * 1024 == SERVE_LIMIT
+    assert 'limit -v "$memory"\n' in script

@@ -29,6 +29,7 @@ from zborg.model import (
 from zborg.model.machines import Fullness, name_problem
 
 _ACCOUNT = re.compile(r"[a-z_][\w.-]*", re.ASCII)
+_ASKED = 16  # an ssh and a thread each
 _LONGEST_NOTIFY = 600  # seconds
 _SPEAKABLE = re.compile(r"[\w./@+=,:-]+")
 
@@ -41,7 +42,7 @@ class Config:
     name: str
     state_dir: Path
     storage: Storage
-    parallel: int
+    parallel: int  # hosts that are backed up at once; 0: found while they are
     allow_partial: bool
     retries: int  # how often a host is tried again after a connection error
     jitter: int  # seconds; each host waits at most this long, by chance, before its connection
@@ -64,6 +65,11 @@ class Config:
     quarantine: int = 14 * 86400  # seconds for which the snapshot before a compaction is held
     freeze_on_anomaly: bool = False  # a night that is far from usual keeps the host's snapshots
     window: int = 0  # seconds after which a night goes on without the hosts still at work, 0 never
+
+    @property
+    def asked_at_once(self) -> int:
+        """How many hosts are asked at once by what only asks."""
+        return self.parallel or _ASKED
 
 
 def find(given: str | None) -> Path:
@@ -128,8 +134,6 @@ def _made(raw: Raw, tables: Tables) -> Config:
             "scrub.full_failed: must be between full_warning and 100, "
             f"not {raw.scrub.full_failed} with {raw.scrub.full_warning}"
         )
-    if raw.backup.parallel < 1:
-        problems.append("backup.parallel: must be 1 or more, not 0")
     problems += [
         f"hosts.{name}.shrink: is a percentage, 0 to 100, not {host.shrink}"
         for name, host in raw.hosts.items()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NewType
 
 from zborg.config.notify import NOTIFY_VALUES, Digest, NewsKind, NotifyUrl, PingUrl, SubjectTemplate, Textfile
 from zborg.config.values import (
+    at_once,
     dataset_name,
     duration_of,
     exactly,
@@ -39,6 +40,7 @@ DatasetName = NewType("DatasetName", str)
 TunnelKind = NewType("TunnelKind", str)
 AdapterName = NewType("AdapterName", str)  # of ZFS
 WallName = NewType("WallName", str)
+AtOnce = NewType("AtOnce", int)  # 0, written "auto": found while hosts are at work
 ReversePort = NewType("ReversePort", int)  # 0, written "auto": another one for each run
 SshdAddress = NewType("SshdAddress", str)
 Size = NewType("Size", int)  # bytes, written "1G" as in zfs
@@ -66,7 +68,7 @@ class RawStorage:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RawBackup:
-    parallel: int = 4
+    parallel: AtOnce = AtOnce(0)
     timeout: Duration = Duration(23 * 3600)
     # Longer than the longest hook that an agent allows by default (an hour), during which nothing moves.
     stalled_after: Duration = Duration(90 * 60)
@@ -231,6 +233,7 @@ def _converter() -> Converter:
         *NOTIFY_VALUES,
     ):
         converter.register_structure_hook(new_type, parsing(parse))
+    converter.register_structure_hook(AtOnce, lambda value, _: at_once(value))
     converter.register_structure_hook(ReversePort, lambda value, _: reverse_port(value))
     return converter
 

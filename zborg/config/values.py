@@ -127,6 +127,17 @@ def reverse_port(value: Any) -> int:
     return value
 
 
+def at_once(value: Any) -> int:
+    """How many hosts at once; "auto" is 0, in place of which nobody can write 0."""
+    if value == "auto":
+        return 0
+    if type(value) is not int:
+        raise ValueError(f'must be a whole number or "auto", not {value!r}')
+    if value < 1:
+        raise ValueError(f'must be 1 or more, or "auto", not {value}')
+    return value
+
+
 def recipient(text: str) -> str:
     """`text`, if it is a public key of age."""
     if text.upper().startswith("AGE-SECRET-KEY"):  # not to be shown again in a log

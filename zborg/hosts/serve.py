@@ -33,6 +33,7 @@ class LocalServe:
     ) -> None:
         self._storage, self._zfs, self._runner = storage, zfs, runner
         self.root = ""  # where the storage's dataset is mounted, once it is known
+        self.limits: Mapping[str, int] = {}  # bytes for each host's `borg serve`; else serve.sh's own
 
     def __call__(self, command: str, stdin: int, stdout: int) -> Child:
         """`command` as serve.sh documents it: "serve NAME" or "read RUN NAME". Raises ZborgError."""
@@ -48,9 +49,11 @@ class LocalServe:
 
     def _as_owner(self, home: Path, command: str) -> Runner:
         """Under the number that owns it; under the storage's user where it belongs to that account."""
-        number = _number(home)
+        number, verb = _number(home), command.split()[0]
         required = _REQUIRE if self._storage.wall == "require" else ""
         env = {"COMMAND": command + required, "WALL": (SCRIPTS / "wall.py").read_text()}
+        if verb == "serve" and home.name in self.limits:
+            env["LIMIT"] = str(self.limits[home.name] >> 10)
         if number is not None:
             return self._runner(number, env | {"OWN": "uid"})
         try:

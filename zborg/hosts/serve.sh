@@ -14,7 +14,7 @@
 
 # As in zborg-agent: nothing of the client's environment but the command, and an argument says it is done.
 case ${1-} in
---clean) shift ;; # zborg on this machine also gives WALL, the text of wall.py, and OWN ("uid" or nothing)
+--clean) shift ;; # zborg on this machine also gives WALL, the text of wall.py, OWN ("uid" or nothing), LIMIT (KiB)
 *) exec /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C COMMAND="${SSH_ORIGINAL_COMMAND-}" \
     /bin/sh "$0" --clean "$@" ;;
 esac
@@ -55,16 +55,16 @@ is_name "$name" || refuse "not a repository name"
 if [ ! -d "$parent/$name" ] || [ -L "$parent/$name" ]; then refuse E_NO_DIRECTORY "$parent/$name is not a directory"; fi
 # The client's URL is ./NAME, so that it is the same in ROOT and in a clone.
 cd "$parent" || refuse E_NO_DIRECTORY "cannot enter $parent"
-wall=${WALL-} own=${OWN-}
-unset COMMAND OLDPWD WALL OWN
+wall=${WALL-} own=${OWN-} memory=${LIMIT-4194304}
+unset COMMAND OLDPWD WALL OWN LIMIT
 # borg serve needs no directory of its own besides the repository, and gets none. Its self-test would want one, takes
 # 55 ms of every start, and tests chunker and ciphers, which only the host's borg uses.
 export BORG_HOST_ID="server:$name" BORG_BASE_DIR=/nonexistent BORG_SELFTEST=disabled
 # What borg parses here comes from a host that may be hostile. A repository's index took 103 bytes of memory a chunk
-# (borg 1.2.4 and 1.4.5, 4 million chunks, while it grew): 4 GiB are enough for 50 TiB. No backup needs a day of
-# processor time.
+# (borg 1.2.4 and 1.4.5, 4 million chunks, while it grew): 4 GiB are enough for 50 TiB. LIMIT is less where the
+# repository's index is small and many are at work. No backup needs a day of processor time.
 limit -c 0
-limit -v 4194304
+limit -v "$memory"
 limit -t 86400
 case $verb in
 compact) set -- "$borg" compact --log-json --progress "$parent/$name" ;;

@@ -7,7 +7,7 @@ One SSH exec carries one borg command, because one `borg serve` serves one conne
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -112,6 +112,11 @@ class SshTunnel:
         """See model.Tunnel. What serves on another machine has it from its own administrator."""
         if isinstance(self._serve, LocalServe):
             self._serve.root = root
+
+    def serve_within(self, limits: Mapping[str, int]) -> None:
+        """See model.Tunnel. What serves on another machine has a limit of its own."""
+        if isinstance(self._serve, LocalServe):
+            self._serve.limits = limits
 
     def bring(self, storage: Runner) -> tuple[str, ...]:
         """See model.Tunnel."""

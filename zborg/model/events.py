@@ -42,6 +42,14 @@ class Planned(Event):
     parallel: int = 0
 
 
+class Paced(Event):
+    """Another number of hosts may be at work at once, and why; 0: that was the last, and its sum in words."""
+
+    kind = "parallel"
+
+    parallel: int = 0
+
+
 class Started(Event):
     """The work on a subject begins."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -118,6 +118,9 @@ class Tunnel(Protocol):
 
     def serve_below(self, root: str) -> None:
         """Where the storage's dataset is mounted, as its caller has just listed it: it is not asked again."""
+
+    def serve_within(self, limits: Mapping[str, int]) -> None:
+        """Bytes of memory that each of these hosts' `borg serve` may take from now on, on this machine."""
 
     def bring(self, storage: Runner) -> tuple[str, ...]:
         """Write this version's serving files if the storage is another machine; the paths written."""

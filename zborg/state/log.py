@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from zborg.model import Emit, Event, Outcome, Report, Status
-from zborg.model.events import Failed, Finished, Progress, Reported, Started, StepBegun, Warned
+from zborg.model.events import Failed, Finished, Paced, Progress, Reported, Started, StepBegun, Warned
 from zborg.model.text.units import moment, printable
 
 if TYPE_CHECKING:
     from logging import Handler
 
 _LONGEST = 4000  # characters of a line: it may be another machine's word
-_ERROR, _WARNING, _INFO = 3, 4, 6  # syslog's priorities
+_ERROR, _WARNING, _INFO, _DEBUG = 3, 4, 6, 7  # syslog's priorities
 
 
 class Sink(Protocol):
@@ -97,10 +97,7 @@ class Log:
             self._write(_INFO, f"{event.subject} begun")
         elif not isinstance(event, Progress):  # many a second, and nothing that anybody looks up
             words = f": {event.message}" if event.message else ""
-            priority = (
-                _ERROR if isinstance(event, Failed) else _WARNING if isinstance(event, Warned) else _INFO
-            )
-            self._write(priority, f"{event.subject} {event.kind}{words}", self._run_of(event))
+            self._write(_urgency(event), f"{event.subject} {event.kind}{words}", self._run_of(event))
 
     def _run_of(self, event: Event) -> str:
         if isinstance(event, Started):
@@ -128,6 +125,12 @@ class Log:
             self._failed = True
             words = f"cannot be written, and nothing more is: {error.strerror or error}"
             self._shown(Warned("log", words))
+
+
+def _urgency(event: Event) -> int:
+    if isinstance(event, Paced) and event.parallel:  # one of many: their sum comes in the end
+        return _DEBUG
+    return _ERROR if isinstance(event, Failed) else _WARNING if isinstance(event, Warned) else _INFO
 
 
 def _priority(status: Status) -> int:

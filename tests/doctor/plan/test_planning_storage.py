@@ -9,8 +9,9 @@ import pytest
 from zborg.model import Dataset, Endpoint, Finding, Status, Storage, Target
 from zborg.model.storage.grants import EVERYONE, Grant
 from zborg.model.storage.mounting import Mounting
+from zborg.planning.backup.memory import SERVE_LIMIT, Room
 from zborg.planning.doctor import storage as judge
-from zborg.planning.doctor.memory import SERVE_LIMIT, memory_finding
+from zborg.planning.doctor.memory import auto_finding, memory_finding
 from zborg.planning.doctor.storage import Account, StorageFacts
 
 pytestmark = pytest.mark.unit
@@ -253,3 +254,18 @@ def test_memory_for_hostile_hosts(parallel: int) -> None:
 
 def test_a_machine_with_no_room_for_one_is_told_to_serve_one() -> None:
     assert "parallel = 1 in" in memory_finding("nas", 2, 1, "/z.toml").remedy
+
+
+def test_memory_with_auto_says_how_many_it_permits() -> None:
+    limits = {f"web{n}": 1 << 30 for n in range(30)} | {"new": 4 << 30}
+    found = auto_finding("nas", Room(24 << 30, limits))
+    assert (found.level, found.remedy) == (Status.OK, "")
+    assert found.message == (
+        "parallel = auto: at most 24 hosts at once; their borg serves may take 24.0 GiB in all, "
+        "nas has 24.0 GiB"
+    )
+    short = auto_finding("nas", Room(1 << 30, {"new": 4 << 30}))
+    assert (short.level, "at most 1 host at once" in short.message) == (Status.WARNING, True)
+    assert short.remedy.endswith("zborg doctor")
+    unknown = auto_finding("nas", Room(None, limits))
+    assert unknown.level is Status.OK and "at most 4 hosts at once, for the memory of nas" in unknown.message

@@ -118,6 +118,9 @@ class PlayedTunnel:
     def serve_below(self, root: str) -> None:
         pass
 
+    def serve_within(self, limits: Mapping[str, int]) -> None:
+        pass
+
     def bring(self, storage: Runner) -> tuple[str, ...]:
         return ()
 

@@ -4,6 +4,7 @@
     python3 -I -S -c TEXT last-own ACCOUNT LIKE LOOK FIRST LAST
     python3 -I -S -c TEXT config
     python3 -I -S -c TEXT last
+    python3 -I -S -c TEXT index
 
 `last-own` prints the version that `own` finds and what `last` does; it does what `own` does where that is a
 commit: nothing is given away in a dataset in which no backup was ever seen.
@@ -52,6 +53,8 @@ def main(verb: str, *options: str) -> None:
             done.append(owned if verb == "own" else f"{owned.rpartition(' ')[2]} {line}")
     elif verb == "config":
         done = [config(home) for home in homes]
+    elif verb == "index":
+        done = [index(home) for home in homes]
     else:
         done = [last_line(home, "transactions") for home in homes]
     sys.stdout.writelines(f"{line}\n" for line in done)
@@ -68,6 +71,23 @@ def _account(name: str) -> tuple[int, int]:
 
 
 # --- reading ------------------------------------------------------------------------------------------
+
+
+def index(home: str) -> str:
+    """Bytes of the largest file index.NUMBER in the dataset's directory, of any size; "-": none."""
+    try:
+        top = os.open(home, _DIRECTORY)
+    except OSError:
+        return "-"
+    try:
+        with os.scandir(top) as all_there:  # a host may have made millions
+            named = (one for one in all_there if one.name.startswith("index.") and one.name[6:].isdigit())
+            found = [one.stat(follow_symlinks=False) for one in named]
+    except OSError:  # another one was written just now
+        return "-"
+    finally:
+        os.close(top)
+    return str(max((one.st_size for one in found if stat.S_ISREG(one.st_mode)), default="-"))
 
 
 def last_line(home: str, name: str) -> str:

@@ -95,6 +95,15 @@ def last_transactions(runner: Runner, paths: Sequence[str]) -> dict[str, int]:
     return _numbers(paths, below(runner, paths, "last"))
 
 
+def index_sizes(runner: Runner, homes: Sequence[str]) -> dict[str, int]:
+    """Bytes of each repository's index, which a `borg serve` holds in memory, in one command.
+
+    Repositories without one are left out. The file is the host's: it may have any size.
+    """
+    lines = below(runner, homes, "index") if homes else []
+    return {home: int(size) for home, size in zip(homes, lines, strict=True) if size.isdecimal()}
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A repository before it is served: its last commit, and its form's version; 0 without one."""

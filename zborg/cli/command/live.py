@@ -13,7 +13,7 @@ from enum import Enum
 from zborg.cli.command.counts import describe
 from zborg.cli.command.tally import Tally
 from zborg.model import Emit, Event
-from zborg.model.events import Finished, Progress, Started, Warned
+from zborg.model.events import Finished, Paced, Progress, Started, Warned
 from zborg.model.text.units import printable
 
 _PLAIN_EVERY = 60.0  # seconds between two progress lines of a subject in a log, and between two of all
@@ -41,7 +41,7 @@ def listener(way: Way, *, verbose: bool) -> Iterator[Emit]:
         with live() as emit:
             yield emit
     else:
-        yield Plain(every=5.0 if verbose else _PLAIN_EVERY)
+        yield Plain(every=5.0 if verbose else _PLAIN_EVERY, verbose=verbose)
 
 
 def _print(subject: str, text: str) -> None:
@@ -76,9 +76,15 @@ class Quiet:
 
 
 class Plain:
-    """One line when something begins, one now and then while it lasts. Ends are in the report."""
+    """One line when something begins, one now and then while it lasts. Ends are in the report.
 
-    def __init__(self, every: float, clock: Callable[[], float] = time.monotonic) -> None:
+    With `verbose` also one when another number of hosts may be at work.
+    """
+
+    def __init__(
+        self, every: float, clock: Callable[[], float] = time.monotonic, *, verbose: bool = False
+    ) -> None:
+        self._verbose = verbose
         self._every, self._clock, self._lock = every, clock, threading.Lock()
         self._tally = Tally(clock)
         self._last: dict[str, float] = {_ALL: clock()}
@@ -90,7 +96,7 @@ class Plain:
             if isinstance(event, Started):
                 self._last[event.subject] = self._clock()
                 self._say(event.subject, event.message or "started")
-            elif isinstance(event, Warned):
+            elif isinstance(event, Warned) or (isinstance(event, Paced) and self._verbose):
                 self._say(event.subject, event.message)
             elif isinstance(event, Progress) and self._due(event.subject):
                 self._say(event.subject, describe(event))

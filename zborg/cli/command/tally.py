@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from zborg.model import Event, Status
-from zborg.model.events import Finished, Planned, Progress, Started, Waiting
+from zborg.model.events import Finished, Paced, Planned, Progress, Started, Waiting
 from zborg.model.text.units import counted, duration, size
 from zborg.planning.backup.schedule import guessed, remaining
 
@@ -67,6 +67,8 @@ class Tally:
         if isinstance(event, Planned):
             self._expected, self._parallel = dict(event.expected), event.parallel
             self._waiting = list(self._expected)
+        elif isinstance(event, Paced):
+            self._parallel = event.parallel or self._parallel
         elif isinstance(event, Finished):
             self._finish(event)
         elif isinstance(event, Started | Progress | Waiting):

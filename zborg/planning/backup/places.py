@@ -7,9 +7,11 @@ itself is slow all hosts are late at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+
+from zborg.planning.backup.memory import Room
 
 _FACTOR = 3.0  # times the median of a week
 _LEAST = 600.0  # a host that takes seconds is not late after a minute
@@ -26,17 +28,20 @@ def patience(usual: float | None) -> float:
 class Places:
     """`parallel` places, and what each host usually takes (who has no history is not in `usual`).
 
-    `jitter` is the longest that each waits before it connects, which is no work.
+    `jitter` is the longest that each waits before it connects, which is no work. `upper`: hosts at work in
+    all where `parallel` is found while they run, and `room` the memory that they share.
     """
 
     parallel: int
     usual: Mapping[str, float]
     jitter: float = 0.0
+    upper: int | None = None
+    room: Room = Room(None)
 
     @property
     def most(self) -> int:
         """Hosts that may be at work in all, with those that gave up their place."""
-        return _MOST * self.parallel
+        return _MOST * self.parallel if self.upper is None else self.upper
 
     def late(self, at_work: Mapping[str, float]) -> tuple[str, ...]:
         """Who gave up its place; `at_work` has the seconds that each host has been at work."""
@@ -49,6 +54,10 @@ class Places:
         """How many hosts may begin now."""
         holding = len(at_work) - len(self.late(at_work))
         return max(0, min(self.parallel - holding, self.most - len(at_work)))
+
+    def begin(self, waiting: Sequence[str], at_work: Mapping[str, float]) -> int:
+        """How many of the waiting, in their order, begin now."""
+        return self.room.begin(waiting[: self.free(at_work)], tuple(at_work))
 
     def next_look(self, at_work: Mapping[str, float]) -> float:
         """Seconds until the next one gives up its place; infinite when nobody will."""

@@ -1,3 +1,3 @@
 """One borg archive per host, several hosts at once."""
 
-__all__ = ["borgmatic", "earlier_runs", "host", "step", "walls"]
+__all__ = ["auto", "borgmatic", "earlier_runs", "host", "step", "walls"]

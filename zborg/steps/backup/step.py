@@ -14,15 +14,19 @@ from functools import partial
 from math import inf
 
 from zborg.errors import Damage, ZborgError
+from zborg.load import Load
 from zborg.model import Dataset, Host, Outcome, Report, Status
-from zborg.model.events import Finished, Planned, Started
+from zborg.model.events import Finished, Paced, Planned, Started, Warned
 from zborg.model.results import backup_of
 from zborg.model.text.remedy import command
 from zborg.model.text.units import counted, duration, to_second
 from zborg.planning.backup import excuses
+from zborg.planning.backup.memory import Room
+from zborg.planning.backup.pace import Machine
 from zborg.planning.backup.places import Places
 from zborg.planning.backup.schedule import longest_first, prune_is_due
 from zborg.state.locks import Lock
+from zborg.steps.backup.auto import Auto, room_of
 from zborg.steps.backup.borgmatic import ReverseBackup
 from zborg.steps.backup.earlier_runs import Past, look_back
 from zborg.steps.backup.host import HostRun, archive_name
@@ -126,9 +130,29 @@ class Backup:
             context.tunnel.serve_below(root.mountpoint)
         newest = newest_checkpoint(context.config)
         work = _HostWork(self._run, self._past, datasets, Checks.gather(self._run), self._record, newest)
-        work.announce(self._hosts)
         places = Places(context.config.parallel, self._past.seconds, context.config.jitter)
-        self._fleet = Fleet(self._hosts, work.one, places, self._reason_to_stop)
+        auto = None
+        if not places.parallel:
+            auto, places = self._found_while_at_work(places, datasets)
+        work.announce(self._hosts, places.parallel)
+        self._fleet = Fleet(self._hosts, work.one, places, self._reason_to_stop, auto)
+
+    def _found_while_at_work(self, places: Places, datasets: Mapping[str, Dataset]) -> tuple[Auto, Places]:
+        """With `parallel = "auto"`: each `borg serve` has a limit, with which all fit into the memory."""
+        run, context = self._run, self._run.context
+        try:
+            room = room_of(context, self._hosts, datasets)
+        except ZborgError as error:  # each host's own backup meets it as well, and says what to do
+            room = Room(None)
+            words = f"how many hosts the memory permits is not known: {error.message}"
+            context.emit(Warned(run.command, words))
+        context.tunnel.serve_within(room.limits)
+
+        def tell(parallel: int, words: str) -> None:
+            context.emit(Paced(run.command, words, parallel=parallel))
+
+        auto = Auto(room.fits, self._past.seconds, tell)
+        return auto, replace(places, parallel=auto.allowed, upper=auto.most, room=room)
 
     def _reason_to_stop(self, outcomes: Sequence[Outcome]) -> str:
         if any(outcome.status is Status.INTERRUPTED for outcome in outcomes):
@@ -163,12 +187,23 @@ def _ordered(hosts: Sequence[Host], past: Past) -> tuple[Host, ...]:
 
 def _plan(run: StepRun, hosts: Sequence[Host]) -> list[str]:
     config = run.context.config
-    at_once = min(config.parallel, len(hosts))
     lines = [
         f"back up {h.name} ({h.endpoint}) into {config.storage.dataset_of(h.name)} {_as(run, h)}"
         for h in hosts
     ]
-    return [*lines, f"{counted(len(hosts), 'host')}, {at_once} at once"]
+    return [*lines, f"{counted(len(hosts), 'host')}, {_at_once(run.context, hosts)}"]
+
+
+def _at_once(context: Context, hosts: Sequence[Host]) -> str:
+    if parallel := context.config.parallel:
+        return f"{min(parallel, len(hosts))} at once"
+    try:
+        fits = room_of(context, hosts, _datasets(context)).fits
+    except ZborgError as error:
+        return f"how many at once is not known: {error.message}"
+    machine = Machine(Load().processors, fits)
+    first, most = min(machine.first, len(hosts)), min(machine.most, len(hosts))
+    return f"{first} at once to begin with, and at most {most}"
 
 
 def _as(run: StepRun, host: Host) -> str:
@@ -186,10 +221,9 @@ class _HostWork:
     record: Callable[[Outcome], Outcome]
     checkpoint: str  # of the ledger, which hosts are given; "" without one
 
-    def announce(self, hosts: Sequence[Host]) -> None:
+    def announce(self, hosts: Sequence[Host], parallel: int) -> None:
         """What shows the work knows from this what is still to come."""
         expected = {host.name: self.past.seconds.get(host.name) for host in hosts}
-        parallel = self.run.context.config.parallel
         self.run.context.emit(Planned(self.run.command, expected=expected, parallel=parallel))
 
     def one(self, host: Host) -> Outcome:

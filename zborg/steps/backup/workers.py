@@ -9,10 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from math import inf
 
 from zborg.model import Host, Outcome, Status
+from zborg.planning.backup.pace import LOOK
 from zborg.planning.backup.places import Places
+from zborg.steps.backup.auto import Auto
 
 _LATER = 0.01  # seconds after which who gives up its place at a moment has given it up
 _LONGEST = 3600.0  # seconds of one wait; a lock's timeout has a limit
@@ -22,9 +25,15 @@ Reason = Callable[[Sequence[Outcome]], str]
 
 
 class Fleet:
-    """`stop` says of the outcomes so far why no other host may begin, "" while they may."""
+    """`stop` says of the outcomes so far why no other host may begin, "" while they may.
 
-    def __init__(self, hosts: Sequence[Host], work: Work, places: Places, stop: Reason) -> None:
+    With `auto` the number of places is what it finds.
+    """
+
+    def __init__(
+        self, hosts: Sequence[Host], work: Work, places: Places, stop: Reason, auto: Auto | None = None
+    ) -> None:
+        self._auto = auto
         self._waiting = list(hosts)
         self._work, self._places, self._stop = work, places, stop
         self._running: dict[Future[Outcome], tuple[Host, float]] = {}
@@ -64,16 +73,24 @@ class Fleet:
             raise
         if self.ended:
             self._pool.shutdown()
+            if self._auto:
+                self._auto.end()
         return some_ended
 
     def _begin(self) -> None:
-        for host in self._waiting[: self._places.free(self.at_work)]:
+        at_work = self.at_work
+        if self._auto and self._waiting:
+            holding = len(at_work) - len(self._places.late(at_work))
+            self._places = replace(self._places, parallel=self._auto.look(holding, self.outcomes))
+        for host in self._waiting[: self._places.begin(self.waiting, at_work)]:
             self._running[self._pool.submit(self._work, host)] = host, time.monotonic()
             self._waiting.remove(host)
 
     def _take(self, left: float) -> bool:
         """Wait for an end, until the next host gives up its place; whether there was one."""
         look = self._places.next_look(self.at_work) + _LATER if self._waiting else inf
+        if self._auto and self._waiting:
+            look = min(look, LOOK)
         done, _ = wait(self._running, min(max(left, 0.0), look, _LONGEST), FIRST_COMPLETED)
         for future in done:
             del self._running[future]

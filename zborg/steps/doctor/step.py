@@ -106,7 +106,7 @@ def _configured(inputs: DoctorInputs, cache: storage.StorageCache, config: Confi
         yield Probe("properties", config.storage.dataset, lambda: storage.properties(cache))
         yield Probe("repositories", config.storage.dataset, lambda: storage.repositories(cache))
         yield Probe("serving", "borg serve", lambda: storage.serving(cache))
-        yield Probe("serving", "memory", lambda: storage.memory(context))
+        yield Probe("serving", "memory", lambda: storage.memory(cache))
         yield Probe("ledger", config.storage.ledger, lambda: ledger.ledger(cache, config))
         yield Probe("hosts", "inventory", lambda: inventory.look(config, cache.datasets()))
     yield Probe("pool", config.storage.dataset.partition("/")[0], lambda: storage.pool(context, None))
@@ -130,8 +130,8 @@ def doctor(inputs: DoctorInputs, names: Sequence[str] = (), only: Sequence[str] 
     if unknown := sorted(set(only) - set(areas)):
         raise UsageError(f"no such area: {', '.join(unknown)}", f"areas are {', '.join(areas)}")
     probes = [one for one in _probes(inputs, names) if not only or one.area in only]
-    parallel = inputs.config.parallel if inputs.config else 4
-    with ThreadPoolExecutor(max_workers=max(4, parallel)) as pool:
+    asked = inputs.config.asked_at_once if inputs.config else 4
+    with ThreadPoolExecutor(max_workers=max(4, asked)) as pool:
         found = list(pool.map(lambda probe: _looked(inputs, probe), probes))
     outcomes = list(_merged(list(_once([one for some in found for one in some]))))
     status, code = inspect(outcomes)

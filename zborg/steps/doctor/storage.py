@@ -15,11 +15,12 @@ from zborg.model.text.remedy import remedy
 from zborg.planning import clocks
 from zborg.planning.doctor import storage as judge
 from zborg.planning.doctor import walls
-from zborg.planning.doctor.memory import memory_finding
+from zborg.planning.doctor.memory import auto_finding, memory_finding
 from zborg.planning.doctor.remote import keyed_here, other_form
 from zborg.planning.doctor.storage import StorageFacts, place_of
 from zborg.planning.doctor.this_machine import or_fine, program
 from zborg.state.locks import Locks
+from zborg.steps.backup.auto import memory_of, room_of
 from zborg.steps.context import Context
 from zborg.steps.doctor import accounts
 from zborg.steps.doctor.this_machine import zfs_of
@@ -200,15 +201,14 @@ def _unwritable(context: Context, homes: Mapping[str, Host], owners: Mapping[str
             yield walls.unwritable(homes[home].name, home, mine, uid, place_of(context.config.storage))
 
 
-def memory(context: Context) -> Iterable[Finding]:
-    """Of the machine that runs `borg serve`. Only Linux is judged, which has proc_meminfo(5)."""
-    runner, config = context.storage.runner, context.config
-    if runner.run(["uname", "-s"], timeout=_LISTING).stdout.strip() != "Linux":
-        return
-    rows = map(str.split, runner.run(["cat", "/proc/meminfo"], timeout=_LISTING).stdout.splitlines())
-    kibibytes = sum(int(row[1]) for row in rows if row[:1] in (["MemTotal:"], ["SwapTotal:"]))
+def memory(cache: StorageCache) -> Iterable[Finding]:
+    """Of the machine that runs `borg serve`, where its memory is known."""
+    context, config = cache.context, cache.context.config
     machine = str(config.storage.endpoint or "this machine")
-    yield memory_finding(machine, config.parallel, kibibytes << 10, str(config.path))
+    if not config.parallel:
+        yield auto_finding(machine, room_of(context, config.hosts, cache.datasets()))
+    elif (found := memory_of(context)) is not None:
+        yield memory_finding(machine, config.parallel, found, str(config.path))
 
 
 def serving(cache: StorageCache) -> Iterable[Finding]:

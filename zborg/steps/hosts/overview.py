@@ -59,7 +59,7 @@ def reach_hosts(run: StepRun, names: Sequence[str]) -> Report:
         datasets = {one.name: one for one in context.storage.zfs.datasets(context.config.storage.dataset)}
     except ZborgError as error:
         return run.report([outcome_of("step", "host test", error)], rule=inspect)
-    with ThreadPoolExecutor(max_workers=context.config.parallel) as pool:
+    with ThreadPoolExecutor(max_workers=context.config.asked_at_once) as pool:
         tested = list(pool.map(lambda host: _tested(run, host, datasets), hosts))
     outcomes = _witnessing(context, tested)
     return run.report(outcomes or [nobody(context.config)], rule=inspect)

@@ -38,7 +38,7 @@ def ask(context: Context, hosts: Sequence[Host]) -> list[Answer]:
     """Several at once; a host that cannot be asked hides no other."""
     if not hosts:
         return []
-    with ThreadPoolExecutor(max_workers=context.config.parallel) as pool:
+    with ThreadPoolExecutor(max_workers=context.config.asked_at_once) as pool:
         return list(pool.map(lambda host: _asked(context, host), hosts))
 
 
