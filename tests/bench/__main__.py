@@ -53,7 +53,7 @@ def _fleet_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="one round of few runs, to see it work")
     parser.add_argument("--rounds", type=int, help=f"paired rounds (default {usual.rounds})")
     parser.add_argument(
-        "--parallel", type=int, nargs="+", metavar="N", help="hosts at once, one run for each N"
+        "--parallel", type=int, nargs="+", metavar="N", help="hosts at once, one run for each N; 0: auto"
     )
     parser.add_argument("--alone", type=int, metavar="N", help="hosts in the run of one after another")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run to FILE")

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tests.bench.fleet.tables import (
+    AUTO,
     HOSTS,
     KINDS,
     RELAY,
@@ -29,6 +30,7 @@ from tests.bench.fleet.tables import (
     by_kind,
     cpu_table,
     memory_table,
+    named,
     room,
     slowest,
     wall_table,
@@ -46,7 +48,7 @@ class Sizes:
     """How much is measured: `alone` hosts stand for all in the run of one after another."""
 
     hosts: int = 200
-    parallel: Sequence[int] = (8, 32, 64, 200)
+    parallel: Sequence[int] = (AUTO, 8, 32, 64, 200)
     alone: int = 40
     rounds: int = 3
     limit: float = 900.0  # seconds that one run may take
@@ -63,7 +65,7 @@ class Sizes:
     def quick(cls, hosts: int) -> Sizes:
         """To see it work: one to two minutes for 20 hosts."""
         return replace(
-            cls.of(hosts), parallel=sorted({min(4, hosts), hosts} - {1}), alone=min(5, hosts), rounds=1
+            cls.of(hosts), parallel=sorted({AUTO, min(4, hosts), hosts} - {1}), alone=min(5, hosts), rounds=1
         )
 
 
@@ -118,17 +120,17 @@ class Bench:
         """A run, unless there is no room for it or it had to be stopped; the notes then say so."""
         most = room(self._runs, available() - _FLOOR)
         if parallel > most:
-            self._note(f"{parallel} at once: left out, the memory free here holds about {most}")
+            self._note(f"{named(parallel)} at once: left out, the memory free here holds about {most}")
             return None
         names = self._world.names[: self._sizes.alone] if parallel == 1 else self._world.names
         try:
             run = self._run(parallel, names)
         except Stopped as why:
-            self._note(f"{parallel} at once: stopped, {why}")
+            self._note(f"{named(parallel)} at once: stopped, {why}")
             return None
-        _say(f"{title}, {parallel} at once: {len(names)} hosts in {run.wall:.1f} s")
+        _say(f"{title}, {named(parallel)} at once: {len(names)} hosts in {run.wall:.1f} s")
         if run.bad:
-            self._note(f"{parallel} at once: {run.bad} of {len(names)} hosts without a good backup")
+            self._note(f"{named(parallel)} at once: {run.bad} of {len(names)} hosts without a good backup")
             _say(self._world.said()[-2000:])
         self._runs.append(run)
         return run

@@ -43,6 +43,7 @@ class Run:
 
 
 Round = Mapping[int, Run]  # by how many hosts at once; 1 is one after another
+AUTO = 0  # as many as zborg finds
 
 
 def ratio(run: Run, alone: Run, processors: int) -> float:
@@ -103,7 +104,9 @@ def wall_table(rounds: Sequence[Round], count: int, processors: int) -> list[str
         cells += [_median(run.total * scale / by for run, _ in runs) for by in (1, processors)]
         cells += [_median(alone.slowest for _, alone in runs)]
         ratios = _median((ratio(run, alone, processors) for run, alone in runs), 2)
-        lines.append(_row(parallel, *cells, ratios if parallel > 1 else "", sum(run.bad for run, _ in runs)))
+        lines.append(
+            _row(named(parallel), *cells, ratios if parallel != 1 else "", sum(run.bad for run, _ in runs))
+        )
     return lines
 
 
@@ -113,7 +116,7 @@ def cpu_table(rounds: Sequence[Round]) -> list[str]:
     for parallel in _measured(rounds):
         runs = [one[parallel] for one in rounds if parallel in one]
         cells = [_median((run.cpu[kind] / run.hosts for run in runs), 3) for kind in _KINDS]
-        lines.append(_row(parallel, *cells, _median((run.busy / run.hosts for run in runs), 3)))
+        lines.append(_row(named(parallel), *cells, _median((run.busy / run.hosts for run in runs), 3)))
     return lines
 
 
@@ -124,10 +127,15 @@ def memory_table(rounds: Sequence[Round]) -> list[str]:
     for parallel in _measured(rounds):
         runs = [(one[parallel], one[1]) for one in rounds if parallel in one]
         cells = [str(max(run.active for run, _ in runs)), _mib(run.peak for run, _ in runs)]
-        cells += [_mib(of_each(run, alone) for run, alone in runs) if parallel > 1 else ""]
+        cells += [_mib(of_each(run, alone) for run, alone in runs) if parallel != 1 else ""]
         cells += [_mib(run.shares.get(kind, 0) for run, _ in runs) for kind in kinds]
-        lines.append(_row(parallel, *cells, _mib(run.taken / max(run.active, 1) for run, _ in runs)))
+        lines.append(_row(named(parallel), *cells, _mib(run.taken / max(run.active, 1) for run, _ in runs)))
     return lines
+
+
+def named(parallel: int) -> str:
+    """As zborg.toml has it."""
+    return str(parallel) if parallel != AUTO else "auto"
 
 
 def _measured(rounds: Sequence[Round]) -> list[int]:

@@ -25,6 +25,7 @@ from typing import Self
 
 import tomli_w
 
+from tests.bench.fleet.tables import AUTO, named
 from tests.bench.relay import Connection
 from tests.harness.checkout import CHECKOUT
 from tests.harness.machines.host import BackedUpHost, find_borg
@@ -220,7 +221,7 @@ class FleetWorld:
             "identity": str(self.key.private),
             # Its own user would need a way to this directory; who it is makes no difference to the cost.
             "storage": {"dataset": "tank/borg", "user": self.hosts[0].sshd.user, "borg": find_borg()},
-            "backup": {"parallel": parallel},
+            "backup": {"parallel": parallel if parallel != AUTO else named(AUTO)},
             "hosts": hosts,
         }
         self._config.write_text(tomli_w.dumps(settings))
