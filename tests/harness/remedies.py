@@ -11,6 +11,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import zborg
@@ -54,10 +55,11 @@ class Command:
     words: tuple[str | None, ...]
 
 
-def modules() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        if path.name != "remedy.py":
-            yield path, ast.parse(path.read_text())
+@cache
+def modules() -> tuple[tuple[Path, ast.Module], ...]:
+    """All but the one that builds remedies, parsed once: every worker does it to collect its tests."""
+    paths = sorted(path for path in SOURCE.rglob("*.py") if path.name != "remedy.py")
+    return tuple((path, ast.parse(path.read_text())) for path in paths)
 
 
 def sites() -> Iterator[Site]:

@@ -26,8 +26,9 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 
 def find_borg() -> str:
-    """borg in PATH or beside this Python. Raises FileNotFoundError."""
-    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    """The one of scripts/setup; else (in a guest) beside this Python or in PATH. Raises FileNotFoundError."""
+    here = (Path(sys.prefix) / "borg-1.4" / "bin", Path(sys.executable).parent)
+    beside = os.pathsep.join([*map(str, here), os.environ.get("PATH", os.defpath)])
     found = shutil.which("borg", path=beside)
     if not found:
         raise FileNotFoundError("borg: neither in PATH nor beside this Python")

@@ -55,6 +55,7 @@ UsePAM no
 UseDNS no
 AcceptEnv LANG LC_*
 MaxStartups 100
+KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org
 END
 exec /usr/sbin/sshd -D -E "$1/log"
 """
