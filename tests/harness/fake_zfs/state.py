@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import threading
@@ -70,6 +71,14 @@ class Machine:
         self._all: dict[str, Filesystem] = {}
         for name in pools:
             self._add(name, {})
+
+    def remembered(self) -> tuple[int, dict[str, Filesystem], dict[str, Pool]]:
+        """What it knows beside the files below `base`."""
+        return copy.deepcopy((self._txg, self._all, self.pools))
+
+    def remember(self, known: tuple[int, dict[str, Filesystem], dict[str, Pool]]) -> None:
+        """Be again what was `remembered`, once the files of then are back."""
+        self._txg, self._all, self.pools = copy.deepcopy(known)
 
     def directory(self, dataset: str) -> Path:
         """Where the dataset's files are, mounted or not."""

@@ -31,16 +31,11 @@ class LocalVault:
     """
 
     def __init__(self, directory: Path, key: KeyPair | None = None) -> None:
-        self.directory = directory
+        self.settle(directory, key)
         self.user = "root"  # who runs `borg serve`
         self.borg = find_borg()  # the storage's
         self.elsewhere: Endpoint | None = None  # the storage, of which this machine plays the part
         self.serve: Serve | None = None  # how it is started; as a child of ours unless given
-        self.key: KeyPair = key or make_key(directory / "id_ed25519")
-        self.zfs = FakeZfs(directory / "pool")
-        self.far = FakeZfs(directory / "far", pools=("vault",))
-        self.zfs.create("tank/borg", {})
-        self.far.create("vault/zborg", {"mountpoint": "none"})
         self.hosts: dict[str, BackedUpHost] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.timeouts: dict[str, int] = {}
@@ -56,6 +51,15 @@ class LocalVault:
         }
         self.keep = Policy(last=2)
         self.events: list[Event] = []
+
+    def settle(self, directory: Path, key: KeyPair | None = None) -> None:
+        """Begin in this directory, with the settings that it has; before there are hosts."""
+        self.directory = directory
+        self.key: KeyPair = key or make_key(directory / "id_ed25519")
+        self.zfs = FakeZfs(directory / "pool")
+        self.far = FakeZfs(directory / "far", pools=("vault",))
+        self.zfs.create("tank/borg", {})
+        self.far.create("vault/zborg", {"mountpoint": "none"})
         self.state = directory / "state"
         for name in ("locks", "runs"):
             (self.state / name).mkdir(parents=True, mode=0o700, exist_ok=True)
