@@ -13,6 +13,7 @@ import pytest
 
 from tests.harness.machines.borgs import BORGS, borg_of
 from tests.harness.machines.host import BackedUpHost
+from tests.harness.pairs import pairwise
 from tests.harness.steps import backup
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
@@ -35,16 +36,41 @@ def typed(outcome: Outcome) -> list[str]:
     return [one.stdout for one in done]
 
 
+Good = Callable[[str], tuple[LocalVault, Hours, dict[Path, Path]]]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Good]:
+    """A host with one of the borgs, backed up once; copies of its repository and of what is its own."""
+    made: dict[str, tuple[LocalVault, Hours, dict[Path, Path]]] = {}
+
+    def make(version: str) -> tuple[LocalVault, Hours, dict[Path, Path]]:
+        if version not in made:
+            vault, clock = LocalVault(tmp_path_factory.mktemp(f"good-{version}")), Hours()
+            host = vault.add("web1")
+            host.setup("web1", [host.data], borg=borg_of(version))
+            (host.data / "data").write_bytes(os.urandom(100_000))
+            assert night(vault, clock).status is Status.OK
+            places = (vault.zfs.directory("tank/borg/web1"), host.state, host.data, host.confdir)
+            kept = {place: vault.directory / f"kept-{place.name}" for place in places}
+            for place, copy in kept.items():
+                shutil.copytree(place, copy)
+            made[version] = vault, clock, kept
+        return made[version]
+
+    yield make
+    for vault, _, _ in made.values():
+        vault.close()
+
+
 @pytest.fixture(params=BORGS)
-def scene(
-    vault: LocalVault, clock: Hours, request: pytest.FixtureRequest
-) -> tuple[LocalVault, Hours, BackedUpHost]:
-    """A host with either borg, backed up once."""
-    host = vault.add("web1")
-    host.setup("web1", [host.data], borg=borg_of(request.param))
-    (host.data / "data").write_bytes(os.urandom(100_000))
-    assert night(vault, clock).status is Status.OK
-    return vault, clock, host
+def scene(good: Good, request: pytest.FixtureRequest) -> tuple[LocalVault, Hours, BackedUpHost]:
+    """A host with either borg as it was after its first backup."""
+    vault, clock, kept = good(request.param)
+    for place, copy in kept.items():
+        shutil.rmtree(place)
+        shutil.copytree(copy, place)
+    return vault, clock, vault.hosts["web1"]
 
 
 # --- row 30: no room on the host ----------------------------------------------------------------------
@@ -127,8 +153,14 @@ HARM: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("how", HARM)
-@pytest.mark.parametrize("name", ["chunks", "config", "files"])
+# A line of a broken file may still look right, before the garbage or behind it.
+HARM["garbage behind"] = lambda file: file.write_bytes(file.read_bytes() + b"\n\x84\x00\xff")
+HARM["garbage before"] = lambda file: file.write_bytes(b"\x84\xff\n" + file.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("scene", "name", "how"), pairwise(BORGS, ["chunks", "config", "files"], HARM), indirect=["scene"]
+)
 def test_a_broken_cache_costs_no_night(
     scene: tuple[LocalVault, Hours, BackedUpHost], name: str, how: str
 ) -> None:
@@ -208,13 +240,14 @@ def test_the_second_try_is_allowed_whatever_min_interval_says(
         assert words in night(vault, clock).message
 
 
-# A line of a broken file may still look right, before the garbage or behind it.
-HARM["garbage behind"] = lambda file: file.write_bytes(file.read_bytes() + b"\n\x84\x00\xff")
-HARM["garbage before"] = lambda file: file.write_bytes(b"\x84\xff\n" + file.read_bytes())
+GUARDS = ["nonce", "key-type", "location", "manifest-timestamp"]
 
 
-@pytest.mark.parametrize("how", ["empty", "garbage", "garbage behind", "garbage before"])
-@pytest.mark.parametrize("name", ["nonce", "key-type", "location", "manifest-timestamp"])
+@pytest.mark.parametrize(
+    ("scene", "name", "how"),
+    pairwise(BORGS, GUARDS, ["empty", "garbage", "garbage behind", "garbage before"]),
+    indirect=["scene"],
+)
 def test_what_protects_is_left_alone_and_has_a_remedy(
     scene: tuple[LocalVault, Hours, BackedUpHost], name: str, how: str
 ) -> None:

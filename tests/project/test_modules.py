@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from itertools import combinations, product
 from pathlib import Path
 
 import pytest
 
 from tests.harness.checkout import CHECKOUT
+from tests.harness.pairs import pairwise
 
 pytestmark = pytest.mark.unit
 
@@ -55,3 +57,14 @@ def test_no_two_test_modules_have_one_name() -> None:
     """docs/failures.md and docs/security.md name tests by the last part of their module's path."""
     counted = Counter(path.name for path in TEST_FILES)
     assert [name for name, number in counted.items() if number > 1] == []
+
+
+def test_of_a_product_every_pair_of_values_is_tried_and_all_the_rest_is_deep() -> None:
+    axes = (["1.2", "1.4"], ["a", "b", "c"], range(6))
+    rows = pairwise(*axes)
+    assert [row.values for row in rows] == list(product(*axes))
+    ordinary = [row.values for row in rows if not row.marks]
+    assert all({mark.name for mark in row.marks} <= {"deep"} for row in rows)
+    for one, other in combinations(range(3), 2):
+        assert {(row[one], row[other]) for row in ordinary} == set(product(axes[one], axes[other]))
+    assert len(ordinary) == 18, "as many as the two longest axes have pairs"
