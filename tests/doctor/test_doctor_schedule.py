@@ -158,6 +158,18 @@ def test_what_nothing_starts_is_named_with_its_line(name: str) -> None:
 
 
 @pytest.mark.unit
+def test_where_nothing_starts_zborg_it_is_installed() -> None:
+    """Unless /etc/cron.d/zborg is somebody's own: `schedule install` would refuse."""
+    install = "zborg schedule install --config /etc/zborg/zborg.toml"
+    for found in (FOUND, Found(systemd=True), Found(installed="cron")):
+        assert schedule(found, WANTED, parsed)[0].remedy == install
+    assert schedule(Found(), WANTED, parsed)[0].remedy == f"apt-get install cron\n{install}"
+    (bad,) = judged("")
+    assert bad.message.startswith("nothing starts zborg") and bad.remedy.startswith("echo '30 2")
+    assert judged("", found=Found(systemd=True))[0].remedy.startswith("apt-get install cron\necho '30 2")
+
+
+@pytest.mark.unit
 def test_too_seldom_is_named() -> None:
     bad = judged(f"0 2 * * 1-5 root {BIN} run")
     assert [one.message for one in bad] == [

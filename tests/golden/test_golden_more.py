@@ -98,6 +98,26 @@ def interruption(stage: Stage) -> None:
 
 
 @scenes
+def schedule(stage: Stage) -> None:
+    """What starts zborg by time: shown, installed, changed by hand, removed. In a tree, as for a package."""
+    root = stage.directory / "root"
+    options = ("--root", str(root), "--program", "/usr/bin/zborg")
+    stage.zborg("schedule", "install", "--dry-run", *options)
+    stage.zborg("schedule", "install", *options)
+    stage.zborg("schedule", "show", *options)
+    stage.zborg("schedule", "install", "--json", *options)
+    timer = root / "usr/lib/systemd/system/zborg-night.timer"
+    timer.write_text(timer.read_text().replace("02:30", "04:00"))
+    stage.zborg("schedule", "install", *options)
+    stage.zborg("schedule", "install", "--cron", "--json", *options)
+    stage.zborg("schedule", "remove", "--root", str(root), "--dry-run")
+    stage.zborg("schedule", "remove", "--root", str(root))
+    timer.unlink()
+    stage.zborg("schedule", "install", "--cron", *options)
+    stage.zborg("schedule", "show", "--cron", "--json", *options)
+
+
+@scenes
 def scrub_waits(stage: Stage) -> None:
     """A scrub is waited for."""
     asked = []

@@ -68,6 +68,7 @@ _COMMANDS = {
     "restore": "restore.restore",
     "holds": "holds.holds",
     "host": "hosts.host.host",
+    "schedule": "schedule.schedule.schedule",
     "import": "hosts.import_qb_backup.import_",
     "notify": "observe.notify.notify",
 }

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from zborg.errors import NotSent
 from zborg.model.text.remedy import command, remedy
 
+CREDENTIAL = "zborg-secrets"  # its name in the units of `zborg schedule`
 _NAME = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _SHORTEST = 4  # characters; a shorter piece is in too many words to be hidden
 # Names of parts of a URL, which say nothing.
@@ -36,7 +37,7 @@ class Secrets:
 
     @cached_property
     def _table(self) -> dict[str, object]:
-        path = Path(self._path)
+        path = _credential() or Path(self._path)
         try:
             _refuse_readers(path)
             return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
@@ -44,6 +45,12 @@ class Secrets:
             raise _unusable(f"{path}: {error.strerror}", "secrets under [notify] names it") from error
         except ValueError as error:  # its words may hold a part of the file
             raise _unusable(f"{path} is no TOML", 'lines of NAME = "value", see toml.io') from error
+
+
+def _credential() -> Path | None:
+    """The file as systemd hands it to the service. A single # stands in for one that it did not find."""
+    path = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / CREDENTIAL
+    return path if path.is_absolute() and path.is_file() and path.stat().st_size > 1 else None
 
 
 def _refuse_readers(path: Path) -> None:

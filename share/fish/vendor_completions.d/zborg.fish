@@ -3,7 +3,7 @@ function __zborg_at --description 'Whether the words so far lead to this command
     set -l at ''
     for word in (commandline -opc)[2..-1]
         switch "$at $word"
-            case ' init' ' backup' ' snapshot' ' audit' ' compact' ' undelete' ' rotate' ' replicate' ' verify' ' scrub' ' run' ' status' ' doctor' ' history' ' report' ' log' ' sink' ' ledger' 'ledger show' 'ledger check' 'ledger export' ' restore' 'restore list' 'restore files' 'restore repo' 'restore serve' ' holds' 'holds list' 'holds place' 'holds release' ' host' 'host add' 'host list' 'host test' 'host remove' 'host forget' 'host bundle' 'host accept' 'host rotate-key' ' import' 'import qb-backup' ' notify' 'notify test'
+            case ' init' ' backup' ' snapshot' ' audit' ' compact' ' undelete' ' rotate' ' replicate' ' verify' ' scrub' ' run' ' status' ' doctor' ' history' ' report' ' log' ' sink' ' ledger' 'ledger show' 'ledger check' 'ledger export' ' restore' 'restore list' 'restore files' 'restore repo' 'restore serve' ' holds' 'holds list' 'holds place' 'holds release' ' host' 'host add' 'host list' 'host test' 'host remove' 'host forget' 'host bundle' 'host accept' 'host rotate-key' ' schedule' 'schedule show' 'schedule install' 'schedule remove' ' import' 'import qb-backup' ' notify' 'notify test'
                 set at (string trim -- "$at $word")
         end
     end
@@ -31,6 +31,7 @@ complete -c zborg -n '__zborg_at \'\'' -a ledger -d 'What audit found each night
 complete -c zborg -n '__zborg_at \'\'' -a restore -d 'Bring files back from a snapshot.'
 complete -c zborg -n '__zborg_at \'\'' -a holds -d 'Holds on snapshots: what keeps them from being destroyed.'
 complete -c zborg -n '__zborg_at \'\'' -a host -d 'Enrol hosts, look at them, part with them.'
+complete -c zborg -n '__zborg_at \'\'' -a schedule -d 'What starts zborg by time: systemd\'s timers, or a file of cron\'s.'
 complete -c zborg -n '__zborg_at \'\'' -a import -d 'Take over the hosts of another system.'
 complete -c zborg -n '__zborg_at \'\'' -a notify -d 'Messages about a night\'s end.'
 complete -c zborg -n '__zborg_at \'\'' -l version -d 'Print the version.'
@@ -301,6 +302,33 @@ complete -c zborg -n '__zborg_at \'host rotate-key\'' -l json -d 'Print the repo
 complete -c zborg -n '__zborg_at \'host rotate-key\'' -l verbose -s v -d 'Show plan and facts as well.'
 complete -c zborg -n '__zborg_at \'host rotate-key\'' -l dry-run -s n -d 'Show what would be done, and do nothing.'
 complete -c zborg -n '__zborg_at \'host rotate-key\'' -l help -s h -d 'Show the options of a command.'
+complete -c zborg -n '__zborg_at \'schedule\'' -f
+complete -c zborg -n '__zborg_at \'schedule\'' -a show -d 'Print what would be installed, and what is.'
+complete -c zborg -n '__zborg_at \'schedule\'' -a install -d 'Write the files and start the timers.'
+complete -c zborg -n '__zborg_at \'schedule\'' -a remove -d 'Stop the timers and remove what `schedule install` wrote.'
+complete -c zborg -n '__zborg_at \'schedule\'' -l help -s h -d 'Show the options of a command.'
+complete -c zborg -n '__zborg_at \'schedule show\'' -l cron -d 'A file of cron\'s, also where systemd runs.'
+complete -c zborg -n '__zborg_at \'schedule show\'' -l root -r -d 'For a package: files below it, no timer started.'
+complete -c zborg -n '__zborg_at \'schedule show\'' -l program -r -d 'Default: this zborg.'
+complete -c zborg -n '__zborg_at \'schedule show\'' -l config -r -d 'Default: ZBORG_CONFIG, ./zborg.toml, /etc/zborg/zborg.toml.'
+complete -c zborg -n '__zborg_at \'schedule show\'' -l json -d 'Print the report as JSON.'
+complete -c zborg -n '__zborg_at \'schedule show\'' -l verbose -s v -d 'Show plan and facts as well.'
+complete -c zborg -n '__zborg_at \'schedule show\'' -l dry-run -s n -d 'Show what would be done, and do nothing.'
+complete -c zborg -n '__zborg_at \'schedule show\'' -l help -s h -d 'Show the options of a command.'
+complete -c zborg -n '__zborg_at \'schedule install\'' -l cron -d 'A file of cron\'s, also where systemd runs.'
+complete -c zborg -n '__zborg_at \'schedule install\'' -l root -r -d 'For a package: files below it, no timer started.'
+complete -c zborg -n '__zborg_at \'schedule install\'' -l program -r -d 'Default: this zborg.'
+complete -c zborg -n '__zborg_at \'schedule install\'' -l config -r -d 'Default: ZBORG_CONFIG, ./zborg.toml, /etc/zborg/zborg.toml.'
+complete -c zborg -n '__zborg_at \'schedule install\'' -l json -d 'Print the report as JSON.'
+complete -c zborg -n '__zborg_at \'schedule install\'' -l verbose -s v -d 'Show plan and facts as well.'
+complete -c zborg -n '__zborg_at \'schedule install\'' -l dry-run -s n -d 'Show what would be done, and do nothing.'
+complete -c zborg -n '__zborg_at \'schedule install\'' -l help -s h -d 'Show the options of a command.'
+complete -c zborg -n '__zborg_at \'schedule remove\'' -l root -r -d 'For a package: files below it, no timer started.'
+complete -c zborg -n '__zborg_at \'schedule remove\'' -l config -r -d 'Default: ZBORG_CONFIG, ./zborg.toml, /etc/zborg/zborg.toml.'
+complete -c zborg -n '__zborg_at \'schedule remove\'' -l json -d 'Print the report as JSON.'
+complete -c zborg -n '__zborg_at \'schedule remove\'' -l verbose -s v -d 'Show plan and facts as well.'
+complete -c zborg -n '__zborg_at \'schedule remove\'' -l dry-run -s n -d 'Show what would be done, and do nothing.'
+complete -c zborg -n '__zborg_at \'schedule remove\'' -l help -s h -d 'Show the options of a command.'
 complete -c zborg -n '__zborg_at \'import\'' -f
 complete -c zborg -n '__zborg_at \'import\'' -a qb-backup -d 'Write a hosts.d file for each host of qb.backup.'
 complete -c zborg -n '__zborg_at \'import\'' -l help -s h -d 'Show the options of a command.'

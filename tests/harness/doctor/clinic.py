@@ -198,7 +198,7 @@ class Clinic:
                 storage=Machine(self.near, self.vault.zfs),
                 target=lambda _: Machine(self.far, self.vault.far),
             )
-        roots = Roots(etc=self.etc, units=(self.etc / "systemd",), tabs=False)
+        roots = Roots(etc=self.etc, units=(self.etc / "systemd",), tabs=False, booted=self.etc / "booted")
         words = "the zfs command, on this machine"
         return DoctorInputs(
             self.toml,

@@ -60,6 +60,7 @@ from zborg.model.results.steps import (
     Due,
     KeyMade,
     LogLines,
+    ScheduledFile,
     StepState,
     Week,
 )
@@ -117,6 +118,7 @@ __all__ = [
     "RestoredFiles",
     "Result",
     "Rotated",
+    "ScheduledFile",
     "SnapshotTaken",
     "StepState",
     "TargetLag",

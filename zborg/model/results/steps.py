@@ -34,6 +34,13 @@ class LogLines(Result):
     lines: tuple[str, ...]  # oldest first
 
 
+class ScheduledFile(Result):
+    """A file that starts zborg by time, in `schedule`."""
+
+    state: str  # missing, there, old (of another zborg.toml or version), changed or foreign: never replaced
+    lines: tuple[str, ...] = ()  # by `show`: as it would be installed, else as it is
+
+
 class Delivered(Result):
     """A message to a notifier."""
 

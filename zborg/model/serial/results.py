@@ -45,6 +45,7 @@ _CLASSES: dict[tuple[str, str], tuple[type[Result], ...]] = {
     ("", "entry"): (r.LedgerEntry,),
     ("", "log"): (r.LogLines,),
     ("", "notifier"): (r.Delivered,),
+    ("", "schedule"): (r.ScheduledFile,),
     ("status", "host"): (r.HostState,),
     ("history", "host"): (r.RecordedBackup,),
     ("history", "audit"): (r.RecordedFinding,),

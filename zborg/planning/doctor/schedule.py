@@ -147,7 +147,11 @@ def _nothing(wanted: Wanted, found: Found, others: Sequence[str]) -> Finding:
         words = f"nothing starts a backup: all that is started here is {named}"
         if wanted.received:
             words = f"nothing starts zborg run: all that is started here is {named}"
-    hour, options = ("8", ("--quiet",)) if wanted.received else ("2", ("--quiet", "--allow-partial"))
-    line = f"30 {hour} * * *  root  {command(PROGRAM, 'run', *options)}"
-    lines = [] if found.daemon or found.installed else ["apt-get install cron"]
-    return Finding("schedule", Status.WARNING, words, remedy(*lines, f"echo {quoted(line)} >>{FILE}"))
+    lines = [] if found.systemd or found.daemon or found.installed else ["apt-get install cron"]
+    install = command("zborg", "schedule", "install", "--config", wanted.config)
+    if others or any(table.path.endswith(FILE) for table in found.tables):  # it writes over nobody's file
+        hour, options = ("8", ("--quiet",)) if wanted.received else ("2", ("--quiet", "--allow-partial"))
+        line = f"30 {hour} * * *  root  {command(PROGRAM, 'run', *options)}"
+        lines = [] if found.daemon or found.installed else ["apt-get install cron"]
+        install = f"echo {quoted(line)} >>{FILE}"
+    return Finding("schedule", Status.WARNING, words, remedy(*lines, install))

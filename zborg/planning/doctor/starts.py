@@ -69,6 +69,7 @@ class Found:
     programs: frozenset[str] = frozenset()  # those of `candidates` that can be run
     daemon: str = ""  # of cron's, that runs
     installed: str = ""  # of cron's, as its service is called
+    systemd: bool = False  # it runs this machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Roots:
         Path("/lib/systemd/system"),
     )
     tabs: bool = True  # whether the caller's own crontab is asked for
+    booted: Path = Path("/run/systemd/system")  # there where systemd runs, sd_booted(3)
 
 
 def schedule(local: Runner, roots: Roots, wanted: Wanted, parser: Parser) -> Iterable[Finding]:
@@ -47,6 +48,7 @@ def schedule(local: Runner, roots: Roots, wanted: Wanted, parser: Parser) -> Ite
         users=frozenset(one.pw_name for one in pwd.getpwall()),
         daemon=daemon,
         installed=installed,
+        systemd=roots.booted.is_dir(),
     )
     there = frozenset(path for path in candidates(found) if _can_run(path))
     return judge(replace(found, programs=there), wanted, parser)

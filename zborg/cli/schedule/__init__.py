@@ -1,0 +1,1 @@
+"""zborg schedule."""
