@@ -194,6 +194,9 @@ def test_cron_where_no_systemd_runs_and_a_remedy_where_neither_is(machine: Machi
     with pytest.raises(ZborgError, match="runs no systemd and has no cron") as error:
         machine.install()
     assert remedy.parse(error.value.remedy)[1] == ("apt-get install cron", "zborg schedule install")
+    machine.by_cron = True
+    with pytest.raises(ZborgError, match="has no cron"):
+        machine.install()
     assert machine.files() == {}
 
 

@@ -54,7 +54,7 @@ class Places:
 
     def files(self, wanted: Wanted, *, by_cron: bool) -> dict[str, str]:
         """What is to be there. Raises ZborgError where neither systemd nor cron is."""
-        if not by_cron and self.booted is not None and not self.booted.is_dir():
+        if self.booted is not None and not self.booted.is_dir():
             by_cron = True
             if not any(os.access(place / name, os.X_OK) for place in self.programs for name in _DAEMONS):
                 raise ZborgError(
