@@ -18,7 +18,7 @@ from zborg.model.enrolment import HostFacts, Request
 from zborg.planning.hosts.accept_line import parse
 from zborg.planning.hosts.agent_version import answer_of, clock_words, judge
 from zborg.planning.hosts.enrol import ServerFacts, path_problems, plan
-from zborg.state.escrow import Escrow
+from zborg.state.escrow.sealed import Escrow
 from zborg.steps.hosts.enrol import public_key
 
 pytestmark = pytest.mark.unit

@@ -64,6 +64,7 @@ _COMMANDS = {
     "report": "observe.report.report",
     "log": "observe.log.log",
     "ledger": "audit.ledger.ledger",
+    "escrow": "escrow.escrow.escrow",
     "sink": "offsite.sink.sink",
     "restore": "restore.restore",
     "holds": "holds.holds",

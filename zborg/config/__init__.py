@@ -59,6 +59,7 @@ class Config:
     log: str = "none"  # or journal, file, auto
     log_file: Path = Path("zborg.log")
     custodians: tuple[str, ...] = ()  # age's public keys, for whom a new host's key is sealed
+    prove_every: int = 0  # seconds from one proof of a sealed key to the next, 0: none is asked for
     notify: Notify = field(default_factory=Notify)
     metrics: Path | None = None  # the textfile for node_exporter
     compact_every: int = 0  # seconds between two compactions of a repository; 0: only when asked to
@@ -240,6 +241,7 @@ def _build(raw: Raw, path: Path) -> Config:
         log=raw.log.to,
         log_file=here / raw.state_dir / raw.log.file,
         custodians=tuple(raw.escrow.custodians),
+        prove_every=raw.escrow.prove_every,
         notify=_notify(raw.notify, here),
         metrics=Path(raw.metrics.textfile) if raw.metrics.textfile else None,
         window=raw.backup.window,

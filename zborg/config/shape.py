@@ -130,6 +130,7 @@ class RawScrub:
 @dataclass(frozen=True, eq=False, repr=False)
 class RawEscrow:
     custodians: list[Recipient] = field(default_factory=list)
+    prove_every: Duration = Duration(0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -16,7 +16,7 @@ from zborg.model import Entry, Outcome, Pool, Scrub, Status
 from zborg.model.results import Replicated, SnapshotTaken
 from zborg.planning.observe.figures import DAILY, figures
 from zborg.planning.observe.forecast import forecast
-from zborg.state.escrow import Escrow
+from zborg.state.escrow.sealed import Escrow
 from zborg.steps.scrub import pool_state
 
 NEW = st.lists(st.none() | st.integers(0, 1 << 40), min_size=1, max_size=20)

@@ -31,8 +31,10 @@ from zborg.model.text.remedy import command, on
 
 _HERE = Path(__file__).parent
 _WALL = _HERE.parents[1] / "hosts" / "wall.py"  # its text: what is confined there is confined here
-_MODULES = (_WALL, _HERE / "segments.py", _HERE / "living.py")
-_WHOLE_DAY = 86400.0  # seconds; a first look reads the whole repository
+MODULES = (_WALL, _HERE / "segments.py", _HERE / "living.py")
+"""What every answer needs."""
+
+WHOLE_DAY = 86400.0  # seconds; a first look reads the whole repository
 _STARTING = 60.0
 _NOT_FOUND = 127
 _DIGEST, _NUMBER, _NAME = (
@@ -64,18 +66,18 @@ class Unreadable:
     begun: bool = True
 
 
-def look_at(storage: Runner, looks: Sequence[Look], seconds: float = _WHOLE_DAY) -> list[News | Unreadable]:
+def look_at(storage: Runner, looks: Sequence[Look], seconds: float = WHOLE_DAY) -> list[News | Unreadable]:
     """In one command, `seconds` at most for each; the answers are in the order of `looks`.
 
     `storage` runs as root there. Raises ZborgError when the command itself fails.
     """
     if not looks:
         return []
-    return [_answer(some) for some in _ask(storage, [_asked(one) for one in looks], _MODULES, seconds)]
+    return [_answer(some) for some in ask(storage, [_asked(one) for one in looks], MODULES, seconds)]
 
 
 def digest(
-    storage: Runner, path: str, names: Sequence[str] = (), until: int = -1, seconds: float = _WHOLE_DAY
+    storage: Runner, path: str, names: Sequence[str] = (), until: int = -1, seconds: float = WHOLE_DAY
 ) -> Digested | Unreadable:
     """The digests of a snapshot's sealed objects (below the directory `path`), or of those of these names.
 
@@ -83,14 +85,14 @@ def digest(
     damaged now. `storage` runs as root there. Raises ZborgError when the command itself fails.
     """
     asked = {"path": path, "objects": list(names), "until": until}
-    (lines,) = _ask(storage, [asked], (*_MODULES, _HERE / "digests.py"), seconds)
-    return _typed(lines, _digested)
+    (lines,) = ask(storage, [asked], (*MODULES, _HERE / "digests.py"), seconds)
+    return typed(lines, _digested)
 
 
-def _ask(
+def ask(
     storage: Runner, homes: Sequence[Mapping[str, Any]], modules: Sequence[Path], seconds: float
 ) -> list[list[str]]:
-    """The lines of each home."""
+    """The lines of each home. Raises ZborgError when the command itself fails."""
     texts = {path.stem: path.read_text(encoding="utf-8") for path in modules}
     asked = {"modules": texts, "seconds": seconds, "homes": homes}
     argv = ["python3", "-I", "-S", "-c", (_HERE / "reading.py").read_text(encoding="utf-8")]
@@ -116,7 +118,7 @@ def parse(output: str, count: int) -> list[News | Unreadable]:
 def parse_digested(output: str) -> Digested | Unreadable:
     """The answer of one home that was asked for digests. Raises nothing either."""
     (lines,) = _by_home(output, 1)
-    return _typed(lines, _digested)
+    return typed(lines, _digested)
 
 
 def _by_home(output: str, count: int) -> list[list[str]]:
@@ -129,10 +131,11 @@ def _by_home(output: str, count: int) -> list[list[str]]:
 
 
 def _answer(lines: Sequence[str]) -> News | Unreadable:
-    return _typed(lines, _news)
+    return typed(lines, _news)
 
 
-def _typed(lines: Sequence[str], read: Callable[[Sequence[str]], _T]) -> _T | Unreadable:
+def typed(lines: Sequence[str], read: Callable[[Sequence[str]], _T]) -> _T | Unreadable:
+    """What `read` makes of the lines of one home; `read` raises ValueError for what does not fit."""
     if lines and lines[-1].startswith("failed "):
         words = lines[-1].split(" ")[1:]
         return Unreadable(_reason(words), begun=words[0] != "open")

@@ -6,8 +6,9 @@ On stdin is JSON: {"modules": the texts of wall.py, segments.py and living.py, a
 needed, "seconds": for each home, "homes": [{"path": a snapshot's directory, "after", "prior": transactions,
 "log": bytes, "since": seconds since 1970, "lost": transactions, or null when what is alive is not asked for},
 or {"path", "objects": names of sealed objects, none: all, "until": what was the last transaction}, ...]}. Of
-a home with "objects" the digests of these are computed, and nothing else is looked at. On stdout come lines
-of ASCII, each with the number of its home first; the last of each home is `end`, or `failed` and why.
+a home with "objects" the digests of these are computed, and nothing else is looked at; of one with "opening"
+what opening.py says. On stdout come lines of ASCII, each with the number of its home first; the last of each
+home is `end`, or `failed` and why.
 
 All that is read may have been made by a hostile host. So each home is read in a process of its own, as the
 user whose files they are, which may read below that directory and nothing else (Landlock, where the kernel
@@ -143,7 +144,7 @@ class Reader:
             self._wall.read_only(".")
             digests = self._modules["digests"].Digests() if "objects" in self.task else None
             resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # threads that it needs have begun
-            for line in self.lines(home) if digests is None else self.objects(home, digests):
+            for line in self._asked(home) if digests is None else self.objects(home, digests):
                 os.write(writing, f"{line}\n".encode("ascii", "replace"))
             os.write(writing, b"end\n")
         except OSError as error:
@@ -151,6 +152,17 @@ class Reader:
         except BaseException:
             return 2
         return 0
+
+    def _asked(self, home: int) -> Iterator[str]:
+        return self.lines(home) if "opening" not in self.task else self.opening(home)
+
+    def opening(self, home: int) -> Iterator[str]:
+        """What a custodian is given of it, or whose answer one is."""
+        values = _values(_contents(home, "config", _CONFIG))
+        data = Data(home, _number(values, "segments_per_dir", 1000), Strays(0))
+        opening = self._modules["opening"].lines
+        yield from opening(data, self._segments, values.get("id", ""), self.task["opening"])
+        data.close()
 
     def lines(self, home: int) -> Iterator[str]:
         """Of one repository, `home` being a descriptor of its directory."""

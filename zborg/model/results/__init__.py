@@ -17,6 +17,7 @@ from zborg.model.results.backup import (
     backup_of,
 )
 from zborg.model.results.base import NOTHING, Result
+from zborg.model.results.escrow import ChallengeMade, KeyProved, SealedKey
 from zborg.model.results.hosts import (
     Bundle,
     Imported,
@@ -80,6 +81,7 @@ __all__ = [
     "Arrivals",
     "AuditedHost",
     "Bundle",
+    "ChallengeMade",
     "CompactedHost",
     "Compactions",
     "Contradiction",
@@ -95,6 +97,7 @@ __all__ = [
     "HostState",
     "Imported",
     "KeyMade",
+    "KeyProved",
     "Labelled",
     "LedgerEntry",
     "LedgerState",
@@ -119,6 +122,7 @@ __all__ = [
     "Result",
     "Rotated",
     "ScheduledFile",
+    "SealedKey",
     "SnapshotTaken",
     "StepState",
     "TargetLag",

@@ -29,6 +29,7 @@ from zborg.steps.doctor import ledger, storage
 from zborg.steps.doctor import remote as machines
 from zborg.steps.doctor import this_machine as here
 from zborg.steps.doctor.schedule import Roots, schedule
+from zborg.steps.escrow import overdue
 
 Look = Callable[[], Iterable[Finding]]
 
@@ -108,6 +109,7 @@ def _configured(inputs: DoctorInputs, cache: storage.StorageCache, config: Confi
         yield Probe("serving", "borg serve", lambda: storage.serving(cache))
         yield Probe("serving", "memory", lambda: storage.memory(cache))
         yield Probe("ledger", config.storage.ledger, lambda: ledger.ledger(cache, config))
+        yield Probe("hosts", "escrow", lambda: overdue.findings(config, inputs.clock()))
         yield Probe("hosts", "inventory", lambda: inventory.look(config, cache.datasets()))
     yield Probe("pool", config.storage.dataset.partition("/")[0], lambda: storage.pool(context, None))
     for area, look in inputs.more:

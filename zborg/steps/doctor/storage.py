@@ -24,7 +24,7 @@ from zborg.steps.backup.auto import memory_of, room_of
 from zborg.steps.context import Context
 from zborg.steps.doctor import accounts
 from zborg.steps.doctor.this_machine import zfs_of
-from zborg.steps.hosts.enrol import escrow_of
+from zborg.steps.escrow.facts import escrow_of
 from zborg.steps.mounts import wanted
 from zborg.steps.restore.leftovers import findings
 from zborg.steps.scrub import judged, pool_of

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from zborg.borg.storage.repository import entries, last_transactions, repository_id
-from zborg.config import Config, drop_in
+from zborg.config import drop_in
 from zborg.errors import ConfigError, Conflict, HostKeyChanged, Unreachable, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Dataset, Outcome, Report, Status
@@ -25,10 +25,10 @@ from zborg.model.results import backup_of
 from zborg.model.text.remedy import command, quoted
 from zborg.planning.hosts.enrol import Plan, ServerFacts, plan
 from zborg.retry import retry
-from zborg.state.escrow import Escrow
 from zborg.state.locks import Lock
 from zborg.steps.backup.host import HostRun
 from zborg.steps.context import Context, StepRun, inspect, missing
+from zborg.steps.escrow.facts import escrow_of
 from zborg.steps.hosts.obstacles import elsewhere, other_borg, other_key
 from zborg.steps.hosts.rollback import Work, sure
 from zborg.steps.init import make_datasets
@@ -98,11 +98,6 @@ def _datasets(context: Context) -> dict[str, Dataset]:
     if root not in found:
         raise missing(context.storage.zfs, root, "", "zborg init")
     return found
-
-
-def escrow_of(config: Config) -> Escrow:
-    """Where sealed keys are."""
-    return Escrow(config.state_dir / "escrow")
 
 
 # --- the steps ----------------------------------------------------------------------------------------------

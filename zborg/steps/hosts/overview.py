@@ -22,7 +22,7 @@ from zborg.state.ledger import key
 from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, new_run
 from zborg.steps.context import Context, StepRun, inspect, nobody, outcome_of, select_hosts
-from zborg.steps.hosts.enrol import escrow_of
+from zborg.steps.escrow.facts import escrow_of
 from zborg.steps.inventory import vanished
 from zborg.steps.ledger import hosts as ledger_hosts
 from zborg.steps.ledger.begun import is_begun

@@ -8,7 +8,7 @@ from zborg.model import Host, Outcome, Report, Status
 from zborg.model.results import RemovedHost
 from zborg.model.text.remedy import command
 from zborg.steps.context import Context, StepRun, select_hosts
-from zborg.steps.hosts.enrol import escrow_of
+from zborg.steps.escrow.facts import escrow_of
 from zborg.steps.hosts.rotate_key import forget_key, own_keys
 from zborg.steps.inventory import known_hosts_of
 

@@ -10,6 +10,7 @@ from zborg.model.ledger import entries, verified
 from zborg.model.ledger.compacted import APPROVED, COMPACTED, UNDELETED
 from zborg.model.ledger.entries import AUDIT, BEGUN, HEALED, VERIFY, Entry
 from zborg.model.ledger.merkle import leaf_hash
+from zborg.model.ledger.proved import PROVED
 from zborg.model.results import LedgerEntry
 from zborg.model.text.units import counted, moment, printable, size
 from zborg.steps.context import StepRun, reporting
@@ -64,10 +65,19 @@ def _words(entry: Entry) -> tuple[Status, str]:
 _OTHERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     APPROVED: lambda table: f"transaction {table.get('transaction')}, by {table.get('by')}",
     COMPACTED: lambda table: _compacted(table),
+    PROVED: lambda table: _proved(table),
     UNDELETED: lambda table: (
         f"again what it was in {table.get('snapshot')}, set aside as {table.get('aside')}"
     ),
 }
+
+
+def _proved(table: Mapping[str, Any]) -> str:
+    try:
+        repository, (archives, newest) = str(table["repository"]), table["archives"]
+    except (KeyError, TypeError, ValueError):
+        return "not an entry of a proof"
+    return f"its sealed key opened {repository[:8]}: {archives} archives, the newest of {newest}"
 
 
 def _compacted(table: Mapping[str, Any]) -> str:

@@ -19,11 +19,12 @@ from zborg.model.text import os_errors
 from zborg.model.text.units import counted, size, span
 from zborg.planning.observe.figures import Recorded, figures
 from zborg.reporting.notify import message
-from zborg.state.escrow import Escrow
+from zborg.state.escrow.sealed import Escrow
 from zborg.state.history import History
 from zborg.state.ledger.ledger import known
 from zborg.state.runs import new_run
 from zborg.steps.context import inspect
+from zborg.steps.escrow.overdue import outcomes as unproved
 from zborg.steps.inventory import vanished
 from zborg.steps.ledger.begun import folder_of
 from zborg.steps.observe.notify import deliver, nobody
@@ -79,6 +80,7 @@ def report(found: Figures, config: Config, now: datetime, outcomes: Sequence[Out
     """The same in a few numbers. It only shows: whatever the nights came to, this is exit 0."""
     shown = (
         *vanished(config),
+        *unproved(config, now),
         *map(_host, found.hosts),
         *map(_pool, found.pools),
         *(_target(one) for one in found.targets if one.behind),

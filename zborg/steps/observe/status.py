@@ -35,6 +35,7 @@ from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, new_run
 from zborg.steps.backup.walls import standing
 from zborg.steps.context import Context, conclude, inspect, nobody
+from zborg.steps.escrow.overdue import outcomes as unproved
 from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
 from zborg.steps.ledger.begun import is_begun
 from zborg.steps.offsite.arrivals import KIND, again
@@ -90,6 +91,7 @@ def saved(
             outcomes += _shown("audit", audits, Limit(config.snapshot_max_age, first), now)
             outcomes += _compacted(seen, now)
             outcomes += verifications(config, seen, now, first)
+        outcomes += unproved(config, now)
     if not config.keep.empty or config.storage.received:
         rotated = newest_about(seen, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
         outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)

@@ -1,6 +1,7 @@
 """The hosts' keys, sealed on the hosts for the custodians: text that this server cannot read.
 
-STATE/escrow/NAME.age is for people, NAME.sealed says for which repository it is and whether it is whole.
+STATE/escrow/NAME.age is for people, NAME.sealed says of which repository it is, whether it is whole, and when
+it came (one from before the time was written down: when its file was written).
 What is there is never replaced by something else: the older one stays as NAME.DATE.age.
 """
 
@@ -8,18 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from zborg import atomic
 from zborg.errors import ZborgError
+from zborg.model.escrow.sealed import ARMOUR
 from zborg.model.text.remedy import on
+from zborg.model.text.units import moment, moment_of
 
-_ARMOUR = re.compile(
-    r"-----BEGIN AGE ENCRYPTED FILE-----\n([A-Za-z0-9+/]{64}\n)*[A-Za-z0-9+/]{1,64}={0,2}\n"
-    r"-----END AGE ENCRYPTED FILE-----\n"
-)
+_DATED = "????-??-??T??????Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A key that lies here, whole."""
+
+    repository: str
+    at: datetime  # when it came
+    digest: str  # of the file, SHA-256 in hexadecimal
+    text: str
 
 
 class Escrow:
@@ -38,16 +48,29 @@ class Escrow:
 
     def sealed_for(self, name: str) -> str:
         """The repository whose key is here, whole; "" for none."""
+        found = self.of(name)
+        return found.repository if found else ""
+
+    def of(self, name: str) -> Sealed | None:
+        """What is here of this host, whole; None when there is nothing."""
         try:
             reason = (self._directory / f"{name}.sealed").read_text(encoding="ascii")
-            _, _, repository = reason.rstrip("\n").partition(" ")
-            return repository if reason == _note(self.path(name).read_bytes(), repository) else ""
+            _, repository, at = (*reason.removesuffix("\n").split(" "), "")[:3]
+            data = self.path(name).read_bytes()
+            came = moment_of(at) if at else datetime.fromtimestamp(self.path(name).stat().st_mtime, UTC)
+            if came is None or reason != _note(data, repository, at):
+                return None
+            return Sealed(repository, came, _digest(data), data.decode("ascii"))
         except (OSError, ValueError):
-            return ""
+            return None
+
+    def older(self, name: str) -> tuple[Path, ...]:
+        """Keys of this host that were replaced, the oldest first."""
+        return tuple(sorted(self._directory.glob(f"{name}.{_DATED}.age")))
 
     def keep(self, name: str, repository: str, sealed: str, now: datetime) -> Path:
         """Store it, on disk before this returns. Raises ZborgError for what age would not have written."""
-        if not _ARMOUR.fullmatch(sealed):
+        if not ARMOUR.fullmatch(sealed):
             raise ZborgError(
                 "the host sent no sealed key", on("the host", "/usr/local/libexec/zborg-agent --seal")
             )
@@ -57,18 +80,21 @@ class Escrow:
             os.link(path, self._directory / f"{name}.{now:%Y-%m-%dT%H%M%SZ}.age")
         data = sealed.encode("ascii")
         # The note first: without its key it claims nothing; a key without its note would be asked for again.
-        _write(self._directory / f"{name}.sealed", _note(data, repository).encode("ascii"))
+        _write(self._directory / f"{name}.sealed", _note(data, repository, moment(now)).encode("ascii"))
         _write(path, data)
         return path
 
     def _has_copy(self, name: str) -> bool:
         """A run that was killed in between has made it."""
-        older = self._directory.glob(f"{name}.????-??-??T??????Z.age")
-        return any(one.samefile(self.path(name)) for one in older)
+        return any(one.samefile(self.path(name)) for one in self.older(name))
 
 
-def _note(data: bytes, repository: str) -> str:
-    return f"{hashlib.sha256(data).hexdigest()} {repository}\n"
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _note(data: bytes, repository: str, at: str) -> str:
+    return " ".join((_digest(data), repository, *([at] if at else []))) + "\n"
 
 
 def _write(path: Path, data: bytes) -> None:

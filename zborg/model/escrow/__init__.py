@@ -1,0 +1,1 @@
+"""Sealed keys, challenges and the answers to them."""

@@ -1,0 +1,3 @@
+"""Whether a sealed key was proved in time, and whether an answer may count. Pure."""
+
+__all__ = ["answers", "due"]

@@ -1,0 +1,3 @@
+"""Escrow: how each key is sealed, sealed anew, challenges for custodians, and their answers."""
+
+__all__ = ["accept", "challenge", "facts", "overdue", "prove", "reseal", "show"]
