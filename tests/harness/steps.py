@@ -13,6 +13,10 @@ from zborg.steps.audit import step as auditing
 from zborg.steps.backup import step as backups
 from zborg.steps.compact import step as compaction
 from zborg.steps.context import Context, StepRun, begin
+from zborg.steps.escrow import accept as answers
+from zborg.steps.escrow import challenge as challenges
+from zborg.steps.escrow import reseal as resealing
+from zborg.steps.escrow import show as escrow
 from zborg.steps.hosts import enrol, overview, remove
 from zborg.steps.hosts import rotate_key as keys
 from zborg.steps.init import init as _init
@@ -166,3 +170,19 @@ freeze = _started("rotate --freeze", freezing.freeze)
 release = _started("rotate --release", freezing.release)
 list_snapshots = _started("restore list", listing.list_snapshots)
 reach_hosts = _started("host test", overview.reach_hosts)
+
+
+def challenge(context: Context, to: Path, names: Sequence[str] = (), *, dry_run: bool = False) -> Report:
+    return challenges.challenge(begin(context, "escrow challenge", dry_run=dry_run), names, to)
+
+
+def accept(context: Context, *words: str) -> Report:
+    return answers.accept(begin(context, "escrow accept"), words)
+
+
+def reseal(context: Context, names: Sequence[str] = ()) -> Report:
+    return resealing.reseal(begin(context, "escrow reseal"), names)
+
+
+def escrow_status(context: Context) -> Report:
+    return escrow.status(begin(context, "escrow status"))

@@ -52,10 +52,12 @@ def _manifest(data: Any, segments: Any, last: int) -> Iterator[str]:
 
 
 def _author(data: Any, segments: Any, last: int, message: bytes, mac: bytes) -> Iterator[str]:
-    """The object whose id is the key of this HMAC-SHA256."""
+    """The object whose id is the key of this HMAC-SHA256; the manifest's id is known to everybody."""
     for number in reversed(data.between(-1, last)):
         with data.open(number) as file:
             for _, _, _, tag, key in segments.headers(file):
-                if tag == segments.PUT and hmac.compare_digest(hmac.digest(key, message, "sha256"), mac):
+                if tag != segments.PUT or key == _MANIFEST:
+                    continue
+                if hmac.compare_digest(hmac.digest(key, message, "sha256"), mac):
                     yield f"author {number}"
                     return

@@ -1,7 +1,7 @@
 """Which challenges were made and not answered, and the last proof of each host.
 
-STATE/escrow/challenges/NONCE.json is one host's part of a challenge, without a secret. STATE/escrow/NAME.proof
-is a copy of what the ledger has of the host's last proof: `status` does not ask the storage.
+`challenges/NONCE.json` is a host's part of a challenge, without a secret. `NAME.proof` is a copy of what the
+ledger has of the host's last proof: `status` does not ask the storage.
 """
 
 from __future__ import annotations
