@@ -59,7 +59,11 @@ def test_a_proof_in_time_is_fine() -> None:
         (replace(KEY, repository=""), Status.WARNING, "and there is none now"),
         (replace(KEY, custodians=3), Status.WARNING, "zborg.toml names 3"),
         (replace(KEY, custodians=0, repository=None), Status.OK, "sealed for 2 custodians"),
-        (replace(KEY, last=None), Status.FAILED, "is overdue: never proved"),
+        (
+            replace(KEY, last=None),
+            Status.FAILED,
+            "its sealed key: never proved; a proof is wanted every 180 days",
+        ),
         (
             replace(KEY, digest="e" * 64),
             Status.FAILED,

@@ -70,6 +70,7 @@ class Play:
     clock: float | None = 0.0  # seconds by which the host's clock is ahead; None: it does not tell
     wall: Wall | None = WALL  # around its `borg serve`
     keeps: bool = False  # whether its agent keeps checkpoints of the ledger
+    seals: str = ""  # what it prints when it is to seal its key; nothing: it refuses
     then: Play | None = None  # the next time
 
 
@@ -88,6 +89,12 @@ class PlayedTunnel:
             if not play.keeps:
                 raise CommandFailed(("ssh",), 2, "refused: no such verb", "a command ended with status 2")
             return "".join(["witness\n", *self.given.get(host.name, []), "end\n"])
+        if words[0] == "escrow":
+            if not play.seals:
+                raise CommandFailed(
+                    ("ssh",), 65, "zborg-agent: E_CUSTODIANS nobody to seal for", "it refused"
+                )
+            return play.seals
         told = {
             "agent": "1",
             "clock": f"{self._clock().timestamp() + (play.clock or 0):.0f}",

@@ -68,6 +68,6 @@ def overdue(facts: KeyFacts, every: int, now: datetime) -> Finding | None:
     since = facts.last.at if facts.last and is_proved(facts) else facts.at
     if now - since <= timedelta(seconds=every):
         return None
-    words = f"a proof of its sealed key is overdue: {_proof(facts, now)}, and wanted every {duration(every)}"
+    words = f"its sealed key: {_proof(facts, now)}; a proof is wanted every {duration(every)}"
     fix = command("zborg", "escrow", "challenge", facts.host, "--to", f"{facts.host}.challenge")
     return Finding(facts.host, Status.FAILED, words, fix)

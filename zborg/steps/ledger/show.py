@@ -75,9 +75,10 @@ _OTHERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def _proved(table: Mapping[str, Any]) -> str:
     try:
         repository, (archives, newest) = str(table["repository"]), table["archives"]
+        shown = counted(int(archives), "archive")
     except (KeyError, TypeError, ValueError):
         return "not an entry of a proof"
-    return f"its sealed key opened {repository[:8]}: {archives} archives, the newest of {newest}"
+    return f"its sealed key opened {repository[:8]}: {shown}, the newest of {newest}"
 
 
 def _compacted(table: Mapping[str, Any]) -> str:
