@@ -77,6 +77,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
         ),
         include=("hosts.d/*.toml",),
         custodians=(AGE,),
+        prove_every=180 * 86400,
         notify=Notify(
             urls=("mailtos://vault:${MAIL_PASSWORD}@mail.example.net?to=admin@example.net",),
             command=("/usr/local/bin/zborg-ended", "zborg"),
