@@ -282,6 +282,7 @@ def escrow(stage: Stage) -> None:
     stage.zborg("escrow", "accept", word, "--json")
     stage.zborg("escrow", "accept", word)
     stage.zborg("ledger", "show", "web1")
+    stage.zborg("escrow", "status", "web1", "--json")
     stage.zborg("escrow", "show", "web1")
     stage.plays["web1"].seals = armoured("a", "b")
     stage.zborg("escrow", "reseal", "web1", "--json")

@@ -11,7 +11,7 @@ from zborg.cli.command.options import Common, shared
 from zborg.cli.command.perform import finish, perform
 
 escrow = typer.Typer(
-    help="The hosts' sealed keys, and proofs that they open the repositories.",
+    help="Sealed keys of hosts, and proofs that they open.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
