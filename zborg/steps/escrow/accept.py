@@ -60,7 +60,7 @@ def _accepted(run: StepRun, answer: Answer) -> Outcome:
     if pending is None or why:
         raise ZborgError(why, _again(answer.host))
     if not _made_by_who_opened(run, pending, answer):
-        words = "it was made by nobody who has opened the manifest: its MAC fits no archive that is there"
+        words = "it was made by nobody who has opened the manifest, or its newest archive was freed since"
         raise ZborgError(words, _again(answer.host))
     proof = _proof(run, pending, answer)
     with context.locks.hold(LEDGER):
