@@ -43,7 +43,7 @@ class Made:
     def changed(self, sealed: str = "", **facts: object) -> Path:
         """The same with something else sealed, or in it."""
         (case,) = self.parsed.cases
-        case = replace(case, **({"sealed": sealed} if sealed else {}))
+        case = replace(case, sealed=sealed or case.sealed)
         path = self.directory / "changed.json"
         path.write_text(replace(self.parsed, cases=(case,), **facts).text())  # type: ignore[arg-type]  # by name
         return path
