@@ -20,7 +20,7 @@ from zborg.cli.command.live import Plain
 from zborg.cli.command.screen import Screen
 from zborg.cli.command.tally import Tally
 from zborg.model import Event, Status
-from zborg.model.events import Finished, Planned, Progress, Started, Waiting, Warned
+from zborg.model.events import Finished, Paced, Planned, Progress, Started, Waiting, Warned
 from zborg.steps.replicate.stream import Meter
 
 GIB = 1 << 30
@@ -233,3 +233,18 @@ def test_plain_lines_now_and_then_and_one_for_all(capsys: pytest.CaptureFixture[
         "web2: started",
         "web2: tried [1m again",
     ]
+
+
+def test_another_number_of_hosts_at_once_counts_in_what_is_left_and_is_shown_with_verbose(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    changes = Paced("backup", "4 hosts at once, 1 before", parallel=4), Paced("backup", "1 to 4 hosts")
+    tally = Tally(Seconds())
+    feed(tally.take, planned(1, **{f"web{n}": 600.0 for n in range(8)}))
+    assert tally.left() == 8 * 600.0
+    feed(tally.take, *changes)
+    assert tally.left() == 2 * 600.0
+    feed(Plain(60.0, Seconds()), *changes)
+    assert capsys.readouterr().err == ""
+    feed(Plain(60.0, Seconds(), verbose=True), *changes)
+    assert capsys.readouterr().err == "backup: 4 hosts at once, 1 before\nbackup: 1 to 4 hosts\n"
