@@ -103,12 +103,12 @@ def _below(uses: _Uses) -> Iterator[str]:
 
 
 def _head(columns: Sequence[str], last: str) -> str:
-    return f"{'':{_NAME}}" + "".join(f"{column}  " for column in columns) + last
+    return f"{'':{_NAME}}" + "".join(f"{column} " for column in columns) + last
 
 
 def _row(name: str, cells: Mapping[str, str], names: Sequence[str]) -> Iterator[str]:
     """One line, or more where the names at its end do not fit; `cells` by their column."""
-    begin = f"{name:{_NAME}}" + "".join(f"{cell:{len(column) + 2}}" for column, cell in cells.items())
+    begin = f"{name:{_NAME}}" + "".join(f"{cell:{len(column) + 1}}" for column, cell in cells.items())
     lines = textwrap.wrap(" ".join(names) or "-", WIDTH - len(_INDENT) - len(begin))
     yield begin + lines[0]
     yield from (" " * len(begin) + line for line in lines[1:])
