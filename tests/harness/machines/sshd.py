@@ -14,7 +14,7 @@ from typing import Self
 
 from tests.harness.machines.keys import make_key
 
-START = 10.0  # seconds until a started sshd must have answered
+START = 60.0  # seconds until a started sshd must have answered
 ATTEMPTS = 5  # another process may take the free port before sshd binds it
 _CONFIG = """\
 ListenAddress {address}

@@ -21,7 +21,7 @@ from tests.harness.machines.host import find_borg
 from tests.harness.machines.keys import KeyPair, make_key
 from tests.harness.machines.sshd import free_port
 
-START = 10.0  # seconds until sshd must have answered
+START = 60.0  # seconds until sshd must have answered
 # The whole of it runs inside the namespace; $1 is the test's directory, $2 the port, $3 borg.
 _ENTER = r"""
 set -eu
