@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.json_docs import PAGE, page
+from tests.harness.generated.json_docs import PAGE, page
 from zborg.model.serial.results import classes
 
 pytestmark = pytest.mark.unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.house import PAGE, WIDTH, draw, drawn_into
+from tests.harness.generated.house import PAGE, WIDTH, draw, drawn_into
 
 pytestmark = pytest.mark.unit
 

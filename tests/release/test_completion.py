@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.harness.checkout import CHECKOUT
-from tests.harness.completion import FILES, written
+from tests.harness.generated.completion import FILES, written
 
 BASH = """
 source share/bash-completion/completions/zborg

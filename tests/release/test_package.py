@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.checkout import CHECKOUT
-from tests.harness.completion import FILES
+from tests.harness.generated.completion import FILES
 
 version_of = runpy.run_path(str(CHECKOUT / "setup.py"))["version_of"]
 
