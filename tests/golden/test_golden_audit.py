@@ -53,6 +53,8 @@ def audit(stage: Stage) -> None:
     stage.zborg("audit", "--json")
     stage.zborg("backup", shown=False)
     stage.zborg("snapshot", shown=False)
+    stage.zborg("audit", "web1", shown=False)
+    stage.zborg("status")
     stage.zborg("audit")
     stage.zborg("rotate", "--release", "web1", shown=False)
     stage.zborg("rotate", "--release", "web2", shown=False)

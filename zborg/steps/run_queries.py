@@ -5,7 +5,7 @@ Whatever is odd in a run file is passed over, for history never stops a backup.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -18,6 +18,7 @@ from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, ended
 
 _FAR = 60  # replications that are looked through for the last good one of each dataset
+_FAR_OF_EACH = 1000  # runs that are looked through for a host that the newest ones did not have
 _LOOKED = 3  # replications; where none of them found a report the target has no zborg of its own
 
 Found = tuple[Report, list[Outcome]]
@@ -33,6 +34,42 @@ def newest_about(runs: Runs, command: str, about: Callable[[Outcome], bool] = la
         if relevant or not report.outcomes:
             return report, relevant
     return None
+
+
+@dataclass(frozen=True)
+class OfEach:
+    """Of a step that may be given some hosts only: its newest report with what was not busy in it.
+
+    `earlier`: of each host of which that knows nothing the last outcome before, and when that ended.
+    """
+
+    report: Report
+    outcomes: Sequence[Outcome]
+    earlier: Mapping[str, tuple[datetime, Outcome]]
+
+
+def newest_of_each(
+    runs: Runs, command: str, hosts: Collection[str], first: Callable[[str], datetime | None]
+) -> OfEach | None:
+    """One that was busy or interrupted says nothing of a host. `first`: since when a host may have any."""
+    found = newest_about(runs, command)
+    if found is None:
+        return None
+    known = {one.subject for one in found[1] if _tells(command, one)}
+    missed = {name: first(name) for name in hosts if name not in known}
+    earlier: dict[str, tuple[datetime, Outcome]] = {}
+    for report in islice(runs.newest_first(command), _FAR_OF_EACH) if missed else ():
+        for one in report.outcomes:
+            if one.subject in missed and _tells(command, one):
+                earlier.setdefault(one.subject, (report.finished, one))
+        rest = (at for name, at in missed.items() if name not in earlier)
+        if all(at and at > report.started for at in rest):
+            break
+    return OfEach(*found, earlier)
+
+
+def _tells(command: str, outcome: Outcome) -> bool:
+    return outcome.kind == command and outcome.status not in (Status.BUSY, Status.INTERRUPTED)
 
 
 # --- backups ------------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ from zborg.steps.context import StepRun, missing, outcome_of, recording, select_
 from zborg.steps.ledger.begun import folder_of, is_begun
 from zborg.steps.ledger.store import LOCK, NoLedger, opened
 
+_QUARANTINE = "quarantine"  # kind of an outcome: that its time is over says nothing of the last compaction
+
 
 @dataclass(frozen=True)
 class Request:
@@ -190,10 +192,12 @@ def _ended_quarantines(run: StepRun) -> Iterator[Outcome]:
         except Busy:
             continue  # tomorrow
         except ZborgError as error:
-            yield outcome_of(KIND, host, error)
+            yield outcome_of(_QUARANTINE, host, error)
             continue
         names = ", ".join(one.snapshot for one in over)
-        yield Outcome(KIND, host, Status.OK, f"the quarantine of {names} has ended: it is not held now")
+        yield Outcome(
+            _QUARANTINE, host, Status.OK, f"the quarantine of {names} has ended: it is not held now"
+        )
 
 
 def _over(record: Record, run: StepRun) -> list[Quarantined]:

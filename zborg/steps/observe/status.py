@@ -5,8 +5,8 @@ The saved facts cost no connection: the answer comes at once, also when the stor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,8 +15,6 @@ from zborg.config import Config
 from zborg.model import NOTIFYING, Finding, Outcome, Report, Scrub, Status, Target
 from zborg.model.results import (
     NOTHING,
-    Compactions,
-    Due,
     Frozen,
     HostState,
     Result,
@@ -26,18 +24,20 @@ from zborg.model.results import (
     backup_of,
 )
 from zborg.model.subjects import OnTarget, is_of
-from zborg.model.text.units import counted, duration, moment, size
+from zborg.model.text.units import counted, duration, size
 from zborg.planning.backup.schedule import typical
-from zborg.planning.observe.health import SKEW, due, host_findings
+from zborg.planning.observe.health import host_findings
 from zborg.state.frozen import Freeze
 from zborg.state.locks import Locks
 from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, new_run
 from zborg.steps.backup.walls import standing
-from zborg.steps.context import Context, conclude, inspect, nobody
+from zborg.steps.context import Context, inspect, nobody
 from zborg.steps.escrow.overdue import outcomes as unproved
 from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
 from zborg.steps.ledger.begun import is_begun
+from zborg.steps.observe.by_host import audited, compacted, first_of
+from zborg.steps.observe.last_run import Limit, never, shown
 from zborg.steps.offsite.arrivals import KIND, again
 from zborg.steps.offsite.published_report import KIND as PUBLISHED
 from zborg.steps.offsite.published_report import published_last
@@ -51,14 +51,6 @@ from zborg.steps.verify.last import shown as verifications
 _DAYS = timedelta(days=7)  # what is usual
 _FINE = (Status.OK, Status.SKIPPED)
 _FEW = 3  # nights that make it usual
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """How old the last of a step may be, in seconds, and since when it is asked for."""
-
-    seconds: int
-    first: datetime | None
 
 
 def saved(
@@ -78,51 +70,36 @@ def saved(
     if config.storage.received:
         outcomes = [*_arrived(config, seen, now), *verifications(config, seen, now, first)]
         if witnessed := newest_about(seen, "witness"):
-            outcomes += _shown("ledger check", witnessed, Limit(config.snapshot_max_age, first), now)
+            outcomes += shown("ledger check", witnessed, Limit(config.snapshot_max_age, first), now)
     else:
         outcomes = [_at_work(host, locks) for host in _hosts(config, seen, now)] or [nobody(config)]
         outcomes += killed_restores(config, locks)
         outcomes += standing(config, seen)
         outcomes += vanished(config)
         snapshots = newest_about(seen, "snapshot")
-        outcomes += _shown("snapshot", snapshots, Limit(config.snapshot_max_age, first), now)
+        outcomes += shown("snapshot", snapshots, Limit(config.snapshot_max_age, first), now)
         if is_begun(config):
-            audits = newest_about(seen, "audit")
-            outcomes += _shown("audit", audits, Limit(config.snapshot_max_age, first), now)
-            outcomes += _compacted(seen, now)
+            outcomes += audited(config, seen, now, first)
+            outcomes += compacted(config, seen, now)
             outcomes += verifications(config, seen, now, first)
         outcomes += unproved(config, now)
     if not config.keep.empty or config.storage.received:
         rotated = newest_about(seen, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))
-        outcomes += _shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)
+        outcomes += shown("rotate", rotated, Limit(config.snapshot_max_age, first), now)
     outcomes += [_frozen(freeze) for freeze in (frozen or {}).values()]
     for target in config.targets:
         about, limit = partial(_is_about, target.name), _limit_of(target, config, first)
-        step, *odd = _shown(f"replicate {target.name}", newest_about(seen, "replicate", about), limit, now)
+        step, *odd = shown(f"replicate {target.name}", newest_about(seen, "replicate", about), limit, now)
         outcomes += [
             _behind(step, lag_of(seen, config.storage.dataset, target, now)),
             *odd,
             *published_last(target, seen, now),
         ]
     scrubs = _aged_all(config, pools or newest_about(seen, "scrub"), now)
-    step, *_ = _shown("scrub", scrubs, Limit(config.scrub_max_age, first), now)
+    step, *_ = shown("scrub", scrubs, Limit(config.scrub_max_age, first), now)
     outcomes += [step, *(_pool(one) for one in (scrubs[1] if scrubs else ()))]
     outcomes += _untold(seen, now) if config.notify.anybody else []
     return _report(config, now, outcomes)
-
-
-def _compacted(runs: Moment, now: datetime) -> list[Outcome]:
-    """The last compaction that had something to report; none is asked for before there was one."""
-    found = newest_about(runs, "compact")
-    if found is None:
-        return []
-    report, outcomes = found
-    odd = [replace(one, kind="compact", result=NOTHING) for one in outcomes if one.status not in _FINE]
-    words = next((one.message for one in outcomes if isinstance(one.result, Compactions)), "")
-    if not words:
-        return odd
-    message = f"{duration((now - report.finished).total_seconds())} ago: {words}"
-    return [Outcome("step", "compact", Status.OK, message, result=_facts(report)), *odd]
 
 
 def _untold(runs: Runs, now: datetime) -> list[Outcome]:
@@ -141,19 +118,9 @@ def _arrived(config: Config, runs: Runs, now: datetime) -> Iterator[Outcome]:
     """What the last rotation saw of it, judged again."""
     found = newest_about(runs, "rotate", lambda one: one.kind == KIND)
     if found is None:
-        yield _never(
-            KIND, config.storage.dataset, Limit(config.snapshot_max_age, runs.since()), "rotate", now
-        )
+        yield never(KIND, config.storage.dataset, Limit(config.snapshot_max_age, runs.since()), "rotate", now)
     for one in found[1] if found else ():
         yield again(one, config, runs.since(), now)
-
-
-def _never(kind: str, subject: str, limit: Limit, command: str, now: datetime) -> Outcome:
-    """What was never done: on a server's first day that is no failure."""
-    if at := due(limit.first, limit.seconds, now):
-        words = f"not run yet; due by {moment(at)}"
-        return Outcome(kind, subject, Status.PENDING, words, result=Due(due=at))
-    return Outcome(kind, subject, Status.FAILED, "never run", f"zborg {command}")
 
 
 def _limit_of(target: Target, config: Config, first: datetime | None) -> Limit:
@@ -213,7 +180,7 @@ def _hosts(config: Config, runs: Moment, now: datetime) -> Iterator[Outcome]:
     ages = {name: ended for name, (ended, _) in good.items()}
     limits = {host.name: host.max_age for host in config.hosts}
     untried = [name for name in limits if name not in good and name not in newest]
-    first = _first_of(untried, config, runs)
+    first = {name: first_of(config, runs, name) for name in untried}
     for finding in host_findings(ages, limits, first, now):
         name = finding.subject
         outcome = _host(finding, good[name][1].result if name in good else NOTHING, newest.get(name))
@@ -228,12 +195,6 @@ def _hosts(config: Config, runs: Moment, now: datetime) -> Iterator[Outcome]:
             age=int((now - ages[name]).total_seconds()) if name in good else None,
         )
         yield replace(outcome, result=state)
-
-
-def _first_of(names: Iterable[str], config: Config, runs: Moment) -> dict[str, datetime | None]:
-    """When each was first configured; of who is not known by name since when the server is in use."""
-    known = {name: known_hosts_of(config).get(name) for name in names}
-    return {name: one.first if one and one.first else runs.since() for name, one in known.items()}
 
 
 def _usual(runs: Moment, now: datetime) -> dict[str, tuple[float | None, float | None]]:
@@ -310,39 +271,3 @@ def _aged(seen: Outcome, config: Config, now: datetime) -> Outcome:
     """Judged afresh; a scrub that was running then is not asked how far it came."""
     pool = pool_of_result(OnTarget.parse(seen.subject).name, seen.result)
     return judged(seen.subject, pool, config, now) if pool and pool.scrub is not Scrub.RUNNING else seen
-
-
-def _shown(step: str, found: Found | None, limit: Limit, now: datetime) -> list[Outcome]:
-    """The last of a step: in one line when all was well, else each that was not too."""
-    if found is None:
-        return [_never("step", step, limit, step, now)]
-    report, outcomes = found
-    age = (now - report.finished).total_seconds()
-    odd = [one for one in outcomes if one.status not in (Status.OK, Status.SKIPPED)]
-    status, message = conclude(outcomes)[0], f"{duration(age)} ago: {_words(outcomes)}"
-    remedy = outcomes[0].remedy if len(outcomes) == 1 else ""
-    if age > limit.seconds and not status.bad:
-        status, remedy = Status.FAILED, f"zborg {step}"
-        message = f"overdue: the limit is {duration(limit.seconds)}; {message}"
-    if age < -SKEW:
-        status, remedy = Status.FAILED, "date -u"
-        message = (
-            f"the last was at {moment(report.finished)}, which is still to come: the clock was or is wrong"
-        )
-    parts = [replace(one, kind=step, result=NOTHING) for one in odd if len(outcomes) > 1]
-    return [Outcome("step", step, status, message, remedy, _facts(report)), *parts]
-
-
-def _words(outcomes: Sequence[Outcome]) -> str:
-    """Of a single one its own words; of several how many were good, the others follow.
-
-    A copy that was up to date then may be behind now, which is added after this.
-    """
-    if len(outcomes) == 1 and not (outcomes[0].kind == "replica" and outcomes[0].status is Status.OK):
-        return outcomes[0].message
-    good = sum(not one.status.bad for one in outcomes)
-    return f"{good} of {len(outcomes)} good" if outcomes else "nothing to do"
-
-
-def _facts(report: Report) -> StepState:
-    return StepState(run=report.run, finished=report.finished, exit=int(report.exit))
