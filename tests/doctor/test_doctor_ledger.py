@@ -15,8 +15,10 @@ from tests.harness.worlds.arrivals import arrive, offsite
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours
 from zborg.model import Status, utc_now
+from zborg.model.ledger.sealed import Living
 from zborg.model.text.units import moment
 from zborg.state.ledger import arrived
+from zborg.state.ledger.compactions import Begun, CompactionRecords, Compactions, Undeleting
 from zborg.steps.doctor.ledger import received
 
 
@@ -29,6 +31,14 @@ def aged(plant: Plant) -> None:
     text = path.read_text()
     at = text.partition('"at": "')[2].partition('"')[0]
     plant.replaced(path, at, moment(utc_now() - timedelta(days=9)))
+
+
+def interrupted(plant: Plant, killed: str, host: str = "web1") -> None:
+    begun = Begun("killed", "zborg_x", "1", Living(0, 0, "", 0)) if killed == "compact" else None
+    undeleting = Undeleting("killed", "1", "tank/borg/web1@zborg_x") if killed == "undelete" else None
+    records = CompactionRecords(folder(plant))
+    records.put(host, Compactions(begun=begun, undeleting=undeleting))
+    plant.later(records.path(host).unlink)
 
 
 FAULTS: dict[str, tuple[Callable[[Plant], None], Status, str, str]] = {
@@ -52,6 +62,30 @@ FAULTS: dict[str, tuple[Callable[[Plant], None], Status, str, str]] = {
         WARN,
         "it has no checkpoint yet",
         "zborg audit",
+    ),
+    "an interrupted compaction": (
+        lambda plant: interrupted(plant, "compact"),
+        WARN,
+        "its `zborg compact` was interrupted",
+        "zborg compact web1",
+    ),
+    "an interrupted undelete": (
+        lambda plant: interrupted(plant, "undelete"),
+        WARN,
+        "its `zborg undelete` was interrupted",
+        "zborg undelete web1",
+    ),
+    "an interrupted compaction of a host that is gone": (
+        lambda plant: interrupted(plant, "compact", "gone"),
+        WARN,
+        "its `zborg compact` was interrupted",
+        "compact-gone.json",
+    ),
+    "a record of compactions that cannot be read": (
+        lambda plant: plant.text(folder(plant) / "compact-web1.json", "{"),
+        BAD,
+        "compact-web1.json cannot be read",
+        "rm ",
     ),
     "an old checkpoint": (aged, BAD, "its last checkpoint is 9 days old", "zborg audit"),
 }

@@ -139,6 +139,8 @@ def compact(stage: Stage) -> None:
     stage.zborg("status")
     stage.zborg("snapshot", shown=False)
     stage.zborg("audit", "web1")
+    stage.zborg("status", "--json")
+    stage.zborg("report", "--json")
     stage.shows_runs("compact")
 
 

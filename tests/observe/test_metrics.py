@@ -23,6 +23,7 @@ from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only
 from zborg import atomic
 from zborg.model import Outcome, Report, Status
+from zborg.model.figures import CompactionFigures
 from zborg.model.text.units import printable
 from zborg.reporting.metrics import METRICS, Backups, Copies, Facts, text
 from zborg.steps.observe.metrics import facts, publish
@@ -73,7 +74,16 @@ def some_facts(**changes: Any) -> Facts:
     status = report(outcome(Status.OK), outcome(Status.WARNING), outcome(Status.FAILED, "web2"))
     pools = [Outcome("pool", "tank", Status.OK, result=result("pool", POOL))]
     verified = {"web1": (NOON, outcome(Status.OK)), "web2": (NOON, outcome(Status.DAMAGED, "web2"))}
-    whole = Facts(NOON + timedelta(hours=1), status, hosts, targets, [report(good)], pools, verified)
+    space = (
+        CompactionFigures("web1", NOON, 500, 20, 2, NOON),
+        CompactionFigures("new", None, 0, 30, 0, None),
+    )
+    whole = Facts(
+        NOON + timedelta(hours=1),
+        *(status, hosts, targets, [report(good)], pools, verified),
+        storage="tank/borg",
+        compactions=space,
+    )
     return replace(whole, **changes)
 
 
@@ -101,6 +111,14 @@ def test_every_fact_has_its_line() -> None:
         ("command_finished_timestamp_seconds", "backup"): noon + 75,
         ("command_duration_seconds", "backup"): 75,
         ("command_exit_code", "backup"): 0,
+        ("compaction_freed_bytes", "tank/borg"): 500,
+        ("compaction_reclaimable_bytes", "tank/borg"): 50,
+        ("compaction_quarantined_snapshots", "tank/borg"): 2,
+        ("host_compaction_freed_bytes", "web1"): 500,
+        ("host_compaction_freed_bytes", "new"): 0,
+        ("host_compaction_reclaimable_bytes", "web1"): 20,
+        ("host_compaction_reclaimable_bytes", "new"): 30,
+        ("host_quarantine_end_timestamp_seconds", "web1"): noon,
         ("target_last_success_timestamp_seconds", "far"): noon,
         ("target_max_age_seconds", "far"): 7200,
         ("target_max_age_seconds", "new"): 7200,

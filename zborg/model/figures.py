@@ -107,6 +107,18 @@ class LedgerFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class CompactionFigures:
+    """What is known of one host's compactions."""
+
+    name: str
+    looked: datetime | None  # when it was last compacted, or nothing was worth it
+    freed: int  # by the last one
+    gain: int  # what it could give back and was not worth it yet
+    held: int  # snapshots whose quarantine has not ended
+    held_until: datetime | None  # when the last of these ends
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """`step` is how many days a row of a host's table and a point of its plots stand for."""
 
@@ -118,3 +130,4 @@ class Figures:
     pools: Sequence[PoolFigures]
     targets: Sequence[TargetFigures]
     ledger: LedgerFigures | None = None  # None: it was not begun
+    compactions: Sequence[CompactionFigures] = ()

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from zborg.model import Outcome, Report, Status
-from zborg.model.results import Compactions, PoolState, backup_of
+from zborg.model.figures import CompactionFigures
+from zborg.model.results import PoolState, backup_of
 from zborg.model.text.units import printable
 
 # name -> (labels, help). Whatever alerts and dashboards read stands here.
@@ -33,10 +34,13 @@ METRICS = {
     "command_exit_code": (("command",), "The exit code of its last run"),
     "compaction_freed_bytes": (("dataset",), "Bytes that the last compaction of each repository freed"),
     "compaction_reclaimable_bytes": (("dataset",), "Bytes that could be freed and were not worth it yet"),
-    "compaction_quarantined_snapshots": (
-        ("dataset",),
-        "Snapshots held since a compaction",
+    "compaction_quarantined_snapshots": (("dataset",), "Snapshots held since a compaction"),
+    "host_compaction_freed_bytes": (("host",), "Bytes that its last compaction freed"),
+    "host_compaction_reclaimable_bytes": (
+        ("host",),
+        "Bytes that a compaction would free",
     ),
+    "host_quarantine_end_timestamp_seconds": (("host",), "Until when what was freed of it is held"),
     "target_last_success_timestamp_seconds": (("target",), "When all there was to send had last arrived"),
     "target_max_age_seconds": (("target",), "The age from which that is overdue"),
     "target_sent_bytes": (("target",), "Bytes sent by the last replication"),
@@ -78,6 +82,8 @@ class Facts:
     last: Sequence[Report]  # the newest of each command
     pools: Sequence[Outcome]
     verified: Mapping[str, tuple[datetime, Outcome]] = field(default_factory=dict)  # by host the last one
+    storage: str = ""  # its dataset
+    compactions: Sequence[CompactionFigures] = ()
 
 
 Sample = tuple[str, tuple[str, ...], float]  # a name, the values of its labels, its value
@@ -114,17 +120,23 @@ def samples(facts: Facts) -> Iterator[Sample]:
         yield "command_finished_timestamp_seconds", labels, report.finished.timestamp()
         yield "command_duration_seconds", labels, (report.finished - report.started).total_seconds()
         yield "command_exit_code", labels, int(report.exit)
-        for outcome in report.outcomes:
-            if isinstance(outcome.result, Compactions):
-                yield from _compactions(outcome.subject, outcome.result)
+    yield from _compactions(facts)
     for pool in facts.pools:
         yield from _pool(pool)
 
 
-def _compactions(dataset: str, known: Compactions) -> Iterator[Sample]:
-    yield "compaction_freed_bytes", (dataset,), known.freed
-    yield "compaction_reclaimable_bytes", (dataset,), known.gain
-    yield "compaction_quarantined_snapshots", (dataset,), known.held
+def _compactions(facts: Facts) -> Iterator[Sample]:
+    known, dataset = facts.compactions, (facts.storage,)
+    if not known:
+        return
+    yield "compaction_freed_bytes", dataset, sum(one.freed for one in known)
+    yield "compaction_reclaimable_bytes", dataset, sum(one.gain for one in known)
+    yield "compaction_quarantined_snapshots", dataset, sum(one.held for one in known)
+    for one in known:
+        yield "host_compaction_freed_bytes", (one.name,), one.freed
+        yield "host_compaction_reclaimable_bytes", (one.name,), one.gain
+        if one.held_until:
+            yield "host_quarantine_end_timestamp_seconds", (one.name,), one.held_until.timestamp()
 
 
 def _level(status: Status) -> int:

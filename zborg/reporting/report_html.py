@@ -75,9 +75,14 @@ def html(figures: Figures, status: Report) -> str:
         nights=list(_nights(figures.calendar)),
         hosts=[_host(f"host-{n}", one, now, figures) for n, one in enumerate(figures.hosts)],
         pools=[_pool(f"pool-{n}", one) for n, one in enumerate(figures.pools)],
-        verify=next((one for one in status.outcomes if (one.kind, one.subject) == ("step", "verify")), None),
+        verify=_step(status, "verify"),
+        compact=_step(status, "compact"),
         targets=[_target(f"target-{n}", one) for n, one in enumerate(figures.targets)],
     )
+
+
+def _step(status: Report, name: str) -> Outcome | None:
+    return next((one for one in status.outcomes if (one.kind, one.subject) == ("step", name)), None)
 
 
 @cache

@@ -8,6 +8,10 @@ from tests.harness.audit.segments import MANIFEST, commit, key, put, segment
 from tests.harness.steps import begin_ledger
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, world
+from zborg.state.ledger.compactions import Begun, Compactions, Undeleting
+from zborg.steps.compact.facts import records_of, subject_of
+from zborg.steps.context import Context
+from zborg.steps.one_dataset import newest_of
 
 
 def committed(home: Path, number: int, *entries: bytes) -> None:
@@ -31,3 +35,15 @@ def written_hosts(vault: LocalVault, clock: Hours, *names: str) -> None:
     for name in names:
         repository(vault.zfs.directory(f"tank/borg/{name}"))
     begin_ledger(world(vault, clock))
+
+
+def interrupted(context: Context, host: str, killed: str) -> None:
+    """As a zborg leaves it that was killed behind its record, before it did anything."""
+    subject = subject_of(context, next(one for one in context.config.hosts if one.name == host))
+    newest = newest_of(context, subject.dataset.name)
+    assert newest
+    living = subject.facts(newest, (), explicit=True).living
+    record = Compactions(begun=Begun("killed", newest.snapname, newest.guid, living))
+    if killed == "undelete":
+        record = Compactions(undeleting=Undeleting("killed", newest.guid, newest.full))
+    records_of(context).put(host, record)

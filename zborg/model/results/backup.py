@@ -84,6 +84,9 @@ class HostProof(Trend):
     restored: datetime | None = None  # its last good restore
     verified: datetime | None = None  # when it was last read whole, and was as the ledger has it
     copies: Mapping[str, datetime | None] = {}  # by target the last good replication
+    freed: int | None = None  # bytes, by its last compaction; null: none was looked at yet
+    gain: int | None = None  # bytes that a compaction would give back, as it was last looked at
+    held_until: datetime | None = None  # when the quarantine of its last compaction ends
 
 
 class Night(Result):

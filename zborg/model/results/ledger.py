@@ -53,6 +53,15 @@ class Compactions(Result):
     gain: int = 0  # what was found and not worth it yet
 
 
+class CompactState(StepState):
+    """Compactions in `status`. Sizes are bytes."""
+
+    held: int  # snapshots whose quarantine has not ended
+    freed: int  # by the last compaction of each
+    gain: int  # what was found and not worth it yet
+    held_until: datetime | None = None  # when the last of these ends
+
+
 class UndeletedHost(Result):
     """A host in `undelete`: its repository is again what it was in an earlier snapshot."""
 

@@ -25,7 +25,7 @@ _CLASSES: dict[tuple[str, str], tuple[type[Result], ...]] = {
     ("", "hold"): (r.ListedHold, r.HeldSnapshot),
     ("", "replica"): (r.Contradiction, r.Replicated, r.Verified),
     ("", "pool"): (r.PoolState, r.PoolForecast, r.PoolUse),
-    ("", "step"): (r.TargetState, r.Due, r.VerifyState, r.StepState),
+    ("", "step"): (r.TargetState, r.Due, r.VerifyState, r.CompactState, r.StepState),
     ("", "trend"): (r.Trend,),
     ("", "night"): (r.Night,),
     ("", "wall"): (r.Walls,),

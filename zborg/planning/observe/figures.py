@@ -11,6 +11,7 @@ from statistics import median
 from zborg.model import Entry, Outcome, Status
 from zborg.model.figures import (
     Backups,
+    CompactionFigures,
     Day,
     Figures,
     HostFigures,
@@ -49,6 +50,7 @@ class Recorded:
     zone: tzinfo | None = None
     verified: Sequence[Entry] = ()  # by verify
     ledger: LedgerFigures | None = None
+    compactions: Sequence[CompactionFigures] = ()
 
     def day(self, at: datetime) -> date:
         """The day of the calendar, in `zone`, to which an instant belongs."""
@@ -66,6 +68,7 @@ def figures(recorded: Recorded) -> Figures:
         hosts=tuple(_hosts(recorded, step)),
         pools=tuple(_pools(recorded)),
         ledger=recorded.ledger,
+        compactions=recorded.compactions,
         targets=tuple(TargetFigures(name, tuple(_behind(recorded, name))) for name in recorded.targets),
     )
 

@@ -71,14 +71,14 @@ class CompactionRecords:
 
         Raises ZborgError when the file cannot be read.
         """
-        if not self._path(host).exists():
+        if not self.path(host).exists():
             return ""
         record = self.of(host)
         return "compact" if record.begun else "undelete" if record.undeleting else ""
 
     def of(self, host: str) -> Compactions:
         """Raises ZborgError for a file that cannot be read: whether one has begun is not known then."""
-        path = self._path(host)
+        path = self.path(host)
         try:
             return _compactions(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -98,13 +98,14 @@ class CompactionRecords:
 
     def put(self, host: str, record: Compactions) -> None:
         """Replace the host's record whole."""
-        atomic.write(self._path(host), json.dumps(_table(record)))
+        atomic.write(self.path(host), json.dumps(_table(record)))
 
     def ended(self, host: str, freed: int, at: datetime, held: Sequence[Quarantined]) -> None:
         """The one that had begun."""
         self.put(host, replace(self.of(host), looked=at, gain=0, freed=freed, held=tuple(held), begun=None))
 
-    def _path(self, host: str) -> Path:
+    def path(self, host: str) -> Path:
+        """Its file."""
         return self.directory / f"{self._prefix}{host}.json"
 
 

@@ -16,15 +16,14 @@ from zborg.errors import Busy, Interrupted, UsageError, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Dataset, Host, Outcome, Report, Status
 from zborg.model.ledger.compacted import Approved
-from zborg.model.results import Compactions
 from zborg.model.text.remedy import command, remedy
-from zborg.model.text.units import counted, size
 from zborg.planning.compact.decide import due_tonight, unapproved
 from zborg.planning.rotate.hold_tags import is_over
-from zborg.state.ledger.compactions import CompactionRecords, Quarantined
 from zborg.state.ledger.compactions import Compactions as Record
+from zborg.state.ledger.compactions import Quarantined
 from zborg.steps.compact.facts import Subject, records_of
 from zborg.steps.compact.host import HostCompaction, planned
+from zborg.steps.compact.known import compactions, record_of, summed
 from zborg.steps.compact.settle import KIND, let_go
 from zborg.steps.context import StepRun, missing, outcome_of, recording, select_hosts
 from zborg.steps.ledger.begun import folder_of, is_begun
@@ -67,19 +66,11 @@ def nightly(night: StepRun) -> Report:
     config = night.context.config
     if is_begun(config) and config.compact_every:  # else audit says what is missing
         records = records_of(night.context)
-        looked = {host.name: _known(records, host.name).looked for host in config.hosts}
+        looked = {host.name: record_of(records, host.name).looked for host in config.hosts}
         names = due_tonight(looked, night.started, config.compact_every)
-        if names or any(_over(_known(records, name), night) for name in records.hosts()):
+        if names or any(_over(record_of(records, name), night) for name in records.hosts()):
             return _due(night.part("compact"), [host for host in config.hosts if host.name in names])
     return replace(night.report([]), command="compact")
-
-
-def _known(records: CompactionRecords, host: str) -> Record:
-    """Of a host whose file cannot be read nothing: it is due each night, and then reports what is wrong."""
-    try:
-        return records.of(host)
-    except ZborgError:
-        return Record()
 
 
 @recording
@@ -160,27 +151,16 @@ def _approve(run: StepRun, host: Host, transactions: Sequence[int]) -> None:
 
 def _summary(run: StepRun) -> Iterator[Outcome]:
     """What waits, what was freed, and what could be given back; nothing before there was any of it."""
-    config, records = run.context.config, records_of(run.context)
-    known = [_known(records, name) for name in records.hosts()]
-    held = [one for record in known for one in record.held]
-    freed, gain = sum(one.freed for one in known), sum(one.gain for one in known)
-    if not held and not freed and not gain:
-        return
-    until = max((one.until for one in held), default=None)
-    parts = [f"freed {size(freed)}"] if freed else []
-    if until:
-        parts.append(f"{counted(len(held), 'snapshot')} in quarantine until {until:%Y-%m-%d}")
-    if gain:
-        parts.append(f"{size(gain)} more could be freed")
-    result = Compactions(held=len(held), held_until=until, freed=freed, gain=gain)
-    yield Outcome("compactions", config.storage.dataset, Status.OK, "; ".join(parts), result=result)
+    if found := summed(compactions(run.context.config)):
+        words, result = found
+        yield Outcome("compactions", run.context.config.storage.dataset, Status.OK, words, result=result)
 
 
 def _ended_quarantines(run: StepRun) -> Iterator[Outcome]:
     """Snapshots that were held long enough: what their compaction freed may go with them."""
     context, records = run.context, records_of(run.context)
     for host in records.hosts():
-        if not _over(_known(records, host), run):
+        if not _over(record_of(records, host), run):
             continue
         try:
             with context.locks.hold(f"host-{host}"):

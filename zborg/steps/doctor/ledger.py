@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from zborg.config import Config
 from zborg.errors import ZborgError
@@ -14,8 +14,10 @@ from zborg.planning.doctor.ledger import LedgerFacts
 from zborg.planning.doctor.ledger import ledger as judge
 from zborg.planning.doctor.storage import place_of
 from zborg.state.ledger import arrived, newest
+from zborg.state.locks import Locks
 from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs
+from zborg.steps.compact.known import unfinished
 from zborg.steps.doctor.storage import StorageCache
 from zborg.steps.ledger.begun import folder_of, is_begun, public_key
 from zborg.steps.ledger.store import key_of
@@ -25,7 +27,7 @@ from zborg.steps.run_queries import last_backups
 def ledger(cache: StorageCache, config: Config) -> Iterable[Finding]:
     """The context's own state directory is a scratch one; the configuration's is the real one."""
     name, last = config.storage.ledger, newest.load(folder_of(config))
-    return judge(
+    found = judge(
         LedgerFacts(
             begun=is_begun(config),
             name=name,
@@ -38,6 +40,13 @@ def ledger(cache: StorageCache, config: Config) -> Iterable[Finding]:
             witnesses=_witnesses(config),
         )
     )
+    return [*found, *_unfinished(config)]
+
+
+def _unfinished(config: Config) -> Iterator[Finding]:
+    """Compactions and undeletes that were killed: until one is finished, its host has no backup."""
+    for one in unfinished(config, Locks(config.state_dir / "locks", "zborg doctor")):
+        yield Finding(one.subject, one.status, one.message, one.remedy)
 
 
 def _key_fault(config: Config) -> str:

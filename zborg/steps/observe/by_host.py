@@ -9,13 +9,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from zborg.config import Config
 from zborg.model import Outcome, Status
-from zborg.model.results import NOTHING, Compactions
+from zborg.model.results import NOTHING, CompactState
 from zborg.model.text.units import duration
 from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs
+from zborg.steps.compact.known import compactions, summed
 from zborg.steps.inventory import known_hosts_of
 from zborg.steps.observe.last_run import Limit, facts, shown
 from zborg.steps.run_queries import OfEach, newest_of_each
@@ -60,18 +62,24 @@ def _overdue(
 
 
 def compacted(config: Config, runs: Moment, now: datetime) -> Iterator[Outcome]:
-    """The last compaction that had something to report, and each host's that did not go well.
+    """What compactions freed, what is held, what could be given back, and each host's that did not go well.
 
-    None is asked for before there was one.
+    Nothing before there was any of it.
     """
     found = _of_each(config, runs, "compact")
-    if found is None:
-        return
-    words = next((one.message for one in found.outcomes if isinstance(one.result, Compactions)), "")
-    if words:
-        message = f"{duration((now - found.report.finished).total_seconds())} ago: {words}"
-        yield Outcome("step", "compact", Status.OK, message, result=facts(found.report))
-    for one in (*found.outcomes, *_aged(found.earlier, now)):
+    if sums := summed(compactions(config)):
+        words, numbers = sums
+        ran: dict[str, Any] = vars(facts(found.report)) if found else {}
+        ago = f"{duration((now - found.report.finished).total_seconds())} ago: " if found else ""
+        result = CompactState(
+            **ran,
+            held=numbers.held,
+            held_until=numbers.held_until,
+            freed=numbers.freed,
+            gain=numbers.gain,
+        )
+        yield Outcome("step", "compact", Status.OK, f"{ago}{words}", result=result)
+    for one in (*found.outcomes, *_aged(found.earlier, now)) if found else ():
         if one.status not in _FINE:
             yield replace(one, kind="compact", result=NOTHING)
 

@@ -13,7 +13,7 @@ from zborg import atomic
 from zborg.config import Config
 from zborg.errors import Exit, ZborgError
 from zborg.model import News, Notifier, Outcome, Report, Status
-from zborg.model.figures import Figures, HostFigures, PoolFigures, TargetFigures
+from zborg.model.figures import CompactionFigures, Figures, HostFigures, PoolFigures, TargetFigures
 from zborg.model.results import HostProof, PoolForecast, PoolUse, TargetLag, Trend
 from zborg.model.text import os_errors
 from zborg.model.text.units import counted, size, span
@@ -23,6 +23,7 @@ from zborg.state.escrow.sealed import Escrow
 from zborg.state.history import History
 from zborg.state.ledger.ledger import known
 from zborg.state.runs import new_run
+from zborg.steps.compact.known import compactions
 from zborg.steps.context import inspect
 from zborg.steps.escrow.overdue import outcomes as unproved
 from zborg.steps.inventory import vanished
@@ -49,6 +50,7 @@ def gathered(past: History, config: Config, days: int, now: datetime) -> Figures
             pools=past.outcomes("pool", since=since),
             verified=past.outcomes("verify", since=since),
             ledger=known(folder_of(config)),
+            compactions=compactions(config),
             names=names,
             root=config.storage.dataset,
             targets={target.name: target.dataset for target in config.targets},
@@ -78,10 +80,11 @@ def written(place: Path, html: str) -> Outcome:
 
 def report(found: Figures, config: Config, now: datetime, outcomes: Sequence[Outcome]) -> Report:
     """The same in a few numbers. It only shows: whatever the nights came to, this is exit 0."""
+    space = {one.name: one for one in found.compactions}
     shown = (
         *vanished(config),
         *unproved(config, now),
-        *map(_host, found.hosts),
+        *(_host(one, space.get(one.name)) for one in found.hosts),
         *map(_pool, found.pools),
         *(_target(one) for one in found.targets if one.behind),
         *outcomes,
@@ -89,7 +92,7 @@ def report(found: Figures, config: Config, now: datetime, outcomes: Sequence[Out
     return Report(COMMAND, new_run(now), config.name, now, now, Status.OK, Exit.OK, shown)
 
 
-def _host(one: HostFigures) -> Outcome:
+def _host(one: HostFigures, space: CompactionFigures | None) -> Outcome:
     trend: dict[str, Any] = vars(one.trend)
     result = HostProof(
         **trend,
@@ -99,6 +102,9 @@ def _host(one: HostFigures) -> Outcome:
         restored=one.proof.restore,
         verified=one.proof.verified,
         copies=one.proof.copies,
+        freed=space.freed if space else None,
+        gain=space.gain if space else None,
+        held_until=space.held_until if space else None,
     )
     return Outcome("host", one.name, Status.OK, "; ".join(_words(one.trend)), result=result)
 

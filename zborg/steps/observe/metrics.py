@@ -11,6 +11,7 @@ from zborg.model import ANNOUNCED, Target
 from zborg.reporting.metrics import Backups, Copies, Facts, text
 from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs
+from zborg.steps.compact.known import compactions
 from zborg.steps.context import Context
 from zborg.steps.observe.status import saved
 from zborg.steps.run_queries import last_backups, last_replication
@@ -43,6 +44,8 @@ def facts(context: Context) -> Facts:
         targets={target.name: _target(target, runs) for target in config.targets},
         last=[report for report in newest if report],
         verified=last_of(runs, [host.name for host in config.hosts]).read,
+        storage=config.storage.dataset,
+        compactions=compactions(config),
         pools=[one for one in scrub.outcomes if one.kind == "pool"] if scrub else [],
     )
 

@@ -32,6 +32,7 @@ from zborg.state.locks import Locks
 from zborg.state.recorded.moment import Moment
 from zborg.state.runs import Runs, new_run
 from zborg.steps.backup.walls import standing
+from zborg.steps.compact.known import unfinished
 from zborg.steps.context import Context, inspect, nobody
 from zborg.steps.escrow.overdue import outcomes as unproved
 from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
@@ -81,6 +82,7 @@ def saved(
         if is_begun(config):
             outcomes += audited(config, seen, now, first)
             outcomes += compacted(config, seen, now)
+            outcomes += unfinished(config, locks)
             outcomes += verifications(config, seen, now, first)
         outcomes += unproved(config, now)
     if not config.keep.empty or config.storage.received:
