@@ -13,8 +13,11 @@ from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, nights, snapnames, world
 from zborg.errors import Exit, UsageError
 from zborg.model import P_TARGET, Hold, Outcome, Snapshot, Status
+from zborg.model.ledger.sealed import Living
 from zborg.planning.replicate.facts import Recorded
-from zborg.planning.rotate.hold_tags import Facts, Held, Tag, judge_holds, keep_tag
+from zborg.planning.rotate.hold_tags import OWN, Facts, Held, Tag, judge_holds, keep_tag
+from zborg.state.ledger.compactions import Begun, CompactionRecords, Compactions
+from zborg.steps.ledger.begun import folder_of
 from zborg.steps.rotate.holds import Placing
 from zborg.zfs.names import tag as checked
 
@@ -38,7 +41,7 @@ def judged(tag: str, txg: int = 1, base: int | None = None, targets: tuple[str, 
 @given(st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,30}", fullmatch=True), st.none() | st.dates())
 def test_a_tag_is_read_as_it_was_written_and_zfs_takes_it(owner: str, until: date | None) -> None:
     text = keep_tag(owner, until)
-    assert Tag.parse(text) == Tag("kept by hand", owner, until)
+    assert Tag.parse(text) == Tag(OWN.get(owner, "kept by hand"), owner, until)
     assert checked(text) == text
 
 
@@ -109,6 +112,34 @@ def test_a_placed_hold_is_listed_and_keeps_its_snapshot_from_rotation(kept: Loca
     assert shown.subject == f"{WEB}@{first}"
     assert "until 2026-12-31" in shown.message
     assert (shown.data["purpose"], shown.data["owner"]) == ("kept by hand", "ops")
+
+
+@pytest.mark.parametrize("owner", OWN)
+def test_a_hold_of_zborg_s_own_has_its_purpose_and_its_command(
+    kept: LocalVault, clock: Hours, owner: str
+) -> None:
+    context, first = world(kept, clock), f"{WEB}@{snapnames(kept, WEB)[0]}"
+    kept.zfs.hold(keep_tag(owner, None), first)
+    (shown,) = list_holds(context).outcomes
+    assert shown.message.startswith(f"zborg:keep:{owner}:-; {OWN[owner]}, ")
+    assert shown.message.endswith(f"; placed by {owner}")
+    assert (shown.data["purpose"], shown.data["owner"]) == (OWN[owner], owner)
+    with pytest.raises(UsageError, match="zborg's own"):
+        place_holds(context, Placing(snapnames(kept, WEB)[0], ["web1"], owner))
+
+
+def test_what_undoes_an_interrupted_compaction_is_not_stale(kept: LocalVault, clock: Hours) -> None:
+    context, (first, *_) = world(kept, clock), snapnames(kept, WEB)
+    kept.zfs.hold(keep_tag("compact", date(2026, 1, 1)), f"{WEB}@{first}")
+    assert list_holds(context).outcomes[0].status is Status.WARNING
+    records = CompactionRecords(folder_of(context.config))
+    records.directory.mkdir()
+    records.put("web1", Compactions(begun=Begun("run", first, "1", Living(0, 0, "", 0))))
+    assert release_stale(context).outcomes[0].message == "nothing is stale"
+    records.path("web1").write_text("{")
+    assert release_stale(context).outcomes[0].message == "nothing is stale", "it is not known"
+    records.put("web1", Compactions())
+    assert release_stale(context).outcomes[0].subject == f"{WEB}@{first}"
 
 
 @pytest.mark.parametrize("day", [date(2020, 1, 1), date(1, 1, 1), date(2026, 2, 11)])

@@ -7,7 +7,7 @@ a hold but its time, and a hold whose reason nobody knows stays for ever (zrepl 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -17,12 +17,20 @@ from zborg.planning.replicate.facts import Recorded
 TO = "zborg:to:"  # + target: what replication holds between a stream and the next
 KEEP = "zborg:keep:"  # + owner:until, until being a date or "-"
 OWNER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,30}")
+# Owners that are commands of zborg's own, and what each of them holds a snapshot for.
+OWN = {
+    "audit": "the last one in which audit found nothing",
+    "compact": "quarantine of what a compaction freed",
+    "undelete": "what an undelete set aside, or went back to",
+    "verify": "the newest one that verify found whole",
+    "witness": "the last good ledger that arrived",
+}
 _KEEP = re.compile(KEEP + rf"(?P<owner>{OWNER.pattern}):(?P<until>\d{{4}}-\d\d-\d\d|-)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A hold's tag, read. `purpose` is "replication", "kept by hand", or "not zborg's"."""
+    """A hold's tag, read. `purpose` is "replication", "kept by hand", "not zborg's", or one of OWN."""
 
     purpose: str
     owner: str
@@ -36,10 +44,11 @@ class Tag:
         match = _KEEP.fullmatch(text)
         if match is None:
             return cls("not zborg's", "")
+        purpose = OWN.get(match["owner"], "kept by hand")
         if match["until"] == "-":
-            return cls("kept by hand", match["owner"])
+            return cls(purpose, match["owner"])
         try:
-            return cls("kept by hand", match["owner"], date.fromisoformat(match["until"]))
+            return cls(purpose, match["owner"], date.fromisoformat(match["until"]))
         except ValueError:
             return cls("not zborg's", "")  # the 30th of February
 
@@ -68,12 +77,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What staleness is judged by. `records` are per dataset and target; what cannot be read is left out."""
+    """What staleness is judged by. `records` are per dataset and target; what cannot be read is left out.
+
+    `unsettled`: datasets in which a compaction was begun that has not ended, or of which that is not known.
+    """
 
     snapshots: Sequence[Snapshot]
     targets: Iterable[str]
     records: Mapping[tuple[str, str], Recorded]
     now: datetime
+    unsettled: Collection[str] = ()
 
 
 def judge_holds(holds: Iterable[Hold], facts: Facts) -> tuple[Held, ...]:
@@ -95,13 +108,17 @@ class _Judge:
         return Held(hold, tag, "; ".join(self._reasons(hold, tag)), held.label if held else "")
 
     def _reasons(self, hold: Hold, tag: Tag) -> Iterator[str]:
-        if is_over(tag.until, self._facts.now):
+        if is_over(tag.until, self._facts.now) and not self._may_be_needed(hold, tag):
             yield f"it was meant to last until {tag.until}"
         if tag.purpose == "replication":
             if tag.owner not in self._targets:
                 yield f"there is no target {tag.owner} any more"
             elif self._passed(hold, tag.owner):
                 yield f"{tag.owner} has got a newer base since"
+
+    def _may_be_needed(self, hold: Hold, tag: Tag) -> bool:
+        """To undo a compaction that was interrupted, however long ago."""
+        return tag.owner == "compact" and hold.snapshot.partition("@")[0] in self._facts.unsettled
 
     def _passed(self, hold: Hold, target: str) -> bool:
         """Older than the recorded base. A newer one may be on its way at this moment."""

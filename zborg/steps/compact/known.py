@@ -68,6 +68,20 @@ def _named(known: Sequence[CompactionFigures]) -> str:
     return f" ({', '.join(f'{one.name} {size(one.gain)}' for one in most[:_FEW])}{more})"
 
 
+def unsettled(config: Config) -> frozenset[str]:
+    """Datasets in which something was begun that has not ended, or of which that cannot be read."""
+    records = CompactionRecords(folder_of(config))
+    names = (name for name in records.hosts() if not _settled(records, name))
+    return frozenset(map(config.storage.dataset_of, names))
+
+
+def _settled(records: CompactionRecords, host: str) -> bool:
+    try:
+        return not records.unfinished(host)
+    except ZborgError:
+        return False
+
+
 def unfinished(config: Config, locks: Locks) -> Iterator[Outcome]:
     """Compactions and undeletes that were begun, whose end is not recorded, and which nobody is at now.
 

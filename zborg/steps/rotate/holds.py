@@ -12,7 +12,8 @@ from zborg.model import P_TARGET, Dataset, Outcome, Report, Snapshot, Status
 from zborg.model.results import HeldSnapshot, ListedHold
 from zborg.model.text.units import duration
 from zborg.planning.replicate.facts import Recorded
-from zborg.planning.rotate.hold_tags import Facts, Held, is_over, judge_holds, keep_tag
+from zborg.planning.rotate.hold_tags import OWN, Facts, Held, is_over, judge_holds, keep_tag
+from zborg.steps.compact.known import unsettled
 from zborg.steps.context import Context, StepRun, missing, outcome_of, select_hosts
 from zborg.steps.restore.source import chosen, place_of
 
@@ -45,7 +46,8 @@ def _judged(run: StepRun, dataset: str = "") -> tuple[Held, ...]:
         raise missing(context.storage.zfs, root, "", "zborg init")
     holds = context.storage.zfs.holds([one.full for one in snapshots if one.holds])
     targets = [target.name for target in context.config.targets]
-    return judge_holds(holds, Facts(snapshots, targets, _records(datasets), run.started))
+    facts = Facts(snapshots, targets, _records(datasets), run.started, unsettled(context.config))
+    return judge_holds(holds, facts)
 
 
 def _records(datasets: Iterable[Dataset]) -> dict[tuple[str, str], Recorded]:
@@ -61,6 +63,8 @@ def _records(datasets: Iterable[Dataset]) -> dict[tuple[str, str], Recorded]:
 def _shown(run: StepRun, held: Held) -> Outcome:
     age = duration(max((run.started - held.hold.since).total_seconds(), 0))
     words = [held.hold.tag, f"{held.tag.purpose}, {age} old"]
+    if held.tag.owner in OWN:
+        words.append(f"placed by {held.tag.owner}")
     if held.tag.until:
         words.append(f"until {held.tag.until}")
     if held.label:
@@ -89,6 +93,11 @@ def place_holds(run: StepRun, placing: Placing) -> Report:
         tag = keep_tag(placing.owner, placing.until)
     except ValueError as error:
         raise UsageError(f"--owner: {error}", "a-z, 0-9 and _ . -, at most 31 characters") from error
+    if placing.owner in OWN:
+        raise UsageError(
+            f"--owner {placing.owner}: holds of that name are zborg's own",
+            "give the name of a person or a job",
+        )
     today = context.clock()
     if is_over(placing.until, today):
         raise UsageError(
