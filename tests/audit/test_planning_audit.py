@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.harness.audit.looks import AUDITED, NOW, SEALED
 from zborg.model.ledger.entries import Anomaly, Audited, Rule
 from zborg.model.ledger.sealed import Listing, Log, Malformed, News, SealedObject, Stray, Transaction
 from zborg.model.ledger.sessions import Purpose, Session
 from zborg.planning.audit.rules import UNNAMED, Known, judge, most_of
 
 pytestmark = pytest.mark.unit
-NOW = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
-SEALED, LATER = Listing(6, 1000, "a" * 64), Listing(10, 2000, "b" * 64)
-BEFORE = Audited(
-    host="web1",
-    run="20260211T023000Z-0001",
-    at=NOW - timedelta(days=1),
-    snapshot="zborg_2026-02-11T023000Z",
-    guid="1",
-    taken=NOW - timedelta(days=1),
-    repository="5a" * 32,
-    last=5,
-    prior=1,
-    config="c" * 64,
-    manifest=535,
-    most=535,
-    nonce=1000,
-    log=Log(90, "d" * 64, ""),
-    sealed=SEALED,
-    bytes=1100,
-    objects=(),
-    puts=3,
-    deletes=0,
-    sessions=(),
-    anomalies=(),
-    clean=True,
-)
+LATER = Listing(10, 2000, "b" * 64)
 BACKUP = Session(Purpose.BACKUP, "20260212T023000Z-0001", NOW, 5, 9)
 PRUNE = Session(Purpose.PRUNE, "20260212T023000Z-0001", NOW, 9, 13)
 SIGN = Session(Purpose.SIGN, "20260212T023000Z-0001", NOW, 5, 9)
@@ -68,7 +43,7 @@ def news(*transactions: Transaction, **changed: Any) -> News:
 
 
 def found(
-    seen: News, *sessions: Session, before: Audited | None = BEFORE, digests: dict[str, str] | None = None
+    seen: News, *sessions: Session, before: Audited | None = AUDITED, digests: dict[str, str] | None = None
 ) -> list[tuple[Rule, str]]:
     known = Known(before, sessions or (BACKUP, PRUNE), digests or {}, NOW)
     return [(one.rule, one.message) for one in judge(seen, known)]
@@ -222,18 +197,18 @@ def test_more_findings_than_are_named_are_one_that_nobody_can_approve() -> None:
     """Approving those that are named is not approving the others."""
     many = [transaction(number, deletes=5) for number in range(9, 69, 2)]
     covering = replace(BACKUP, last=None)
-    found_ = judge(news(*many), Known(BEFORE, (covering,), {}, NOW))
+    found_ = judge(news(*many), Known(AUDITED, (covering,), {}, NOW))
     assert len(found_) == 21
     assert found_[19].transaction == 47 and found_[20].transaction == UNNAMED
     assert found_[20].message.startswith("10 more findings, the next: 5 objects deleted in transaction 49")
 
 
 def test_an_empty_log_of_before_cannot_have_been_rewritten() -> None:
-    assert rules(news(log=Log(10, "e" * 64, "")), before=replace(BEFORE, log=Log(0, "", ""))) == []
+    assert rules(news(log=Log(10, "e" * 64, "")), before=replace(AUDITED, log=Log(0, "", ""))) == []
 
 
 def test_a_nonce_that_was_never_seen_is_not_compared() -> None:
-    assert rules(news(nonce=1 << 63), before=replace(BEFORE, nonce=None)) == []
+    assert rules(news(nonce=1 << 63), before=replace(AUDITED, nonce=None)) == []
 
 
 def test_touched_objects_are_compared_with_what_was_recorded() -> None:
@@ -259,9 +234,9 @@ def test_a_list_that_shrinks_a_little_each_night_is_found_as_well() -> None:
 
 def test_after_a_prune_its_own_size_counts() -> None:
     pruned = news(transaction(9), transaction(13, puts=0, deletes=5, manifest=200))
-    assert most_of(pruned, BEFORE, (BACKUP, PRUNE)) == 200
-    assert most_of(news(transaction(9)), BEFORE, (BACKUP,)) == 589
-    assert most_of(news(transaction(3), transaction(9, manifest=None)), BEFORE, (BACKUP,)) == 535
+    assert most_of(pruned, AUDITED, (BACKUP, PRUNE)) == 200
+    assert most_of(news(transaction(9)), AUDITED, (BACKUP,)) == 589
+    assert most_of(news(transaction(3), transaction(9, manifest=None)), AUDITED, (BACKUP,)) == 535
     assert most_of(news(transaction(1, manifest=100)), None, ()) == 100
 
 
@@ -300,5 +275,5 @@ def test_more_findings_than_a_person_reads_are_counted() -> None:
 
 
 def test_a_finding_is_a_rule_and_words() -> None:
-    (one,) = judge(news(config=""), Known(BEFORE, (BACKUP,), {}, NOW))
+    (one,) = judge(news(config=""), Known(AUDITED, (BACKUP,), {}, NOW))
     assert one == Anomaly(Rule.CONFIG, "its configuration changed since 2026-02-11T14:49:33Z")

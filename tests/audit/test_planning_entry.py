@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from zborg.model import Snapshot
-from zborg.model.ledger.entries import Anomaly, Rule
+from zborg.model.ledger.entries import Anomaly, Rule, audited, parse
 from zborg.model.ledger.sealed import Listing, Log, News, SealedObject, Transaction
 from zborg.model.ledger.sessions import Purpose, Session
 from zborg.planning.audit.entry import Looked, entry
@@ -55,6 +55,32 @@ def test_of_what_could_not_be_read_the_state_of_before_stays(news: News | None) 
     assert (made.objects, made.anomalies, made.clean) == ((), found, False)
     first = entry(LOOKED, news, found)
     assert (first.last, first.config, first.manifest) == (-1, "", None)
+
+
+@pytest.mark.parametrize(
+    ("deleted", "unjudged"),
+    [
+        ((), -1),
+        (({"deletes": 1, "checkpoints": 1},), -1),  # a checkpoint that was replaced
+        (({"deletes": 2, "checkpoints": 2},), 3),
+        (({"deletes": 1},), 3),
+        (({"rewrites": 1},), 3),
+        (({"deletes": 1}, {}), 3),
+        (({"deletes": 1}, {"deletes": 9}), 4),
+        (({}, {}, {"deletes": 9}), -1),  # by a prune that zborg asked for
+        (({"deletes": 1}, {}, {"deletes": 9}), 3),
+    ],
+)
+def test_what_was_deleted_before_the_first_look_is_not_judged_and_not_forgotten(
+    deleted: tuple[dict[str, int], ...], unjudged: int
+) -> None:
+    usual = Transaction(0, 3, 100, 500, 0, 0, 0)
+    some = tuple(replace(usual, number=3 + n, **one) for n, one in enumerate(deleted))
+    sessions = (Session(Purpose.BACKUP, "one", NOW, 2, 4), Session(Purpose.PRUNE, "two", NOW, 4, 5))
+    made = entry(replace(LOOKED, sessions=sessions), replace(NEWS, transactions=some), ())
+    assert made.unjudged == unjudged and audited(parse(made.line())) == made
+    later = entry(replace(LOOKED, before=made, sessions=sessions), replace(NEWS, transactions=some), ())
+    assert later.unjudged == -1, "a later look judges"
 
 
 def test_it_is_clean_only_without_findings_of_now_or_before() -> None:

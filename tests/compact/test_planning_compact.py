@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.harness.audit.looks import AUDITED, NOW, SEALED
 from zborg.model.ledger.compacted import Approved, Compacted, State, Undeleted, compacted_from, undeleted_to
 from zborg.model.ledger.entries import Anomaly, Audited, Entry, Rule, parse
 from zborg.model.ledger.sealed import Listing, Living, Log, Lost, News, SealedObject, Stray
@@ -27,34 +28,8 @@ from zborg.planning.compact.decide import (
 )
 
 pytestmark = pytest.mark.unit
-NOW = datetime(2026, 2, 12, 14, 49, 33, tzinfo=UTC)
 WEEK = 7 * 86400
-SEALED = Listing(6, 1000, "a" * 64)
 LIVING = Living(10, 500, "b" * 64, 60, gain=400, copied=100)
-AUDITED = Audited(
-    host="web1",
-    run="20260211T023000Z-0001",
-    at=NOW,
-    snapshot="zborg_2026-02-11T023000Z",
-    guid="1",
-    taken=NOW,
-    repository="5a" * 32,
-    last=5,
-    prior=1,
-    config="c" * 64,
-    manifest=60,
-    most=60,
-    nonce=1000,
-    log=Log(90, "d" * 64, ""),
-    sealed=SEALED,
-    bytes=1100,
-    objects=(),
-    puts=3,
-    deletes=0,
-    sessions=(),
-    anomalies=(),
-    clean=True,
-)
 DELETED = Anomaly(Rule.DELETES, "4 objects deleted in transaction 5, which is no prune", 5)
 SHRANK = Anomaly(Rule.MANIFEST, "the list of archives shrank in transaction 9", 9)
 STRAY = Anomaly(Rule.STRAY, "secret (link, 7 bytes) is no file of a repository")
@@ -72,6 +47,16 @@ def audited(*anomalies: Anomaly, repository: str = "5a" * 32) -> Audited:
 
 def snapped(guid: str, *anomalies: Anomaly) -> Audited:
     return replace(audited(*anomalies), guid=guid)
+
+
+def goes_on(last: int) -> Audited:
+    """Of a host of which an earlier look, perhaps in another ledger, has recorded what is there."""
+    return replace(AUDITED, objects=(), last=last, guid=str(last))
+
+
+def up_to(number: int) -> Anomaly:
+    words = f"what was deleted up to transaction {number}, of before this ledger, is not known to be a prune"
+    return Anomaly(Rule.DELETES, words, number, and_before=True)
 
 
 def undeleted(guid: str) -> Undeleted:
@@ -141,6 +126,15 @@ def test_who_is_never_due_is_not_due_tonight() -> None:
         (entries(snapped("1", SHRANK), snapped("2", DELETED), undeleted("1")), (SHRANK,)),
         (entries(snapped("1", SHRANK), snapped("2"), undeleted("2")), (SHRANK,)),  # it is in there
         (entries(snapped("1", SHRANK), undeleted("9")), (SHRANK,)),  # of a ledger that knows no more
+        (entries(replace(audited(), unjudged=4)), (up_to(4),)),  # of before the first look
+        (entries(replace(audited(DELETED), unjudged=4)), (up_to(4), DELETED)),
+        (entries(replace(audited(), unjudged=4), approved(4)), ()),
+        (entries(replace(audited(), unjudged=4), approved(3)), (up_to(4),)),
+        (entries(replace(audited(), unjudged=4), compacted()), ()),
+        (entries(goes_on(5)), (up_to(5),)),  # of before a ledger that was begun anew
+        (entries(goes_on(5), goes_on(9)), (up_to(5),)),
+        (entries(goes_on(5), approved(5), goes_on(9)), ()),
+        (entries(audited(), goes_on(9)), ()),
     ],
 )
 def test_what_is_no_prune_waits_for_a_person(history: list[Entry], expected: tuple[Anomaly, ...]) -> None:
@@ -179,6 +173,15 @@ def test_what_is_no_prune_is_named_with_what_would_be_lost() -> None:
         "the list of archives shrank in transaction 9; lost for good: 4 objects of 2.9 KiB by transaction 5, "
         "1 object of 60 bytes by transaction 9"
     )
+
+
+def test_what_nobody_weighed_is_named_all_the_same() -> None:
+    found = refusal(replace(FACTS, unapproved=(up_to(4),)))
+    assert isinstance(found, Unapproved) and found.transactions == (4,)
+    assert found.reason == f"it would make final what is no prune: {up_to(4).message}"
+    little = replace(FACTS, unapproved=(up_to(4),), living=replace(LIVING, gain=100))
+    assert isinstance(refusal(little), Nothing), "a past of which there is nothing to free asks for nobody"
+    assert isinstance(refusal(replace(little, unapproved=(DELETED,))), Unapproved)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +233,7 @@ def test_objects_may_lie_elsewhere() -> None:
             "10 objects of 500 bytes were alive before, and other ones are now: 9 objects of 450 bytes",
         ),
         (replace(AFTER, living=None), "what is alive in it could not be read"),
-        (replace(AFTER, config="0" * 64), "config: its configuration changed since 2026-02-12T14:49:33Z"),
+        (replace(AFTER, config="0" * 64), "config: its configuration changed since 2026-02-11T14:49:33Z"),
         (replace(AFTER, nonce=7), "nonce: its nonce went back from 0x3e8 to 0x7"),
         (
             replace(AFTER, strays=(Stray("x", "link", 1, huge=False),), stray_count=1),

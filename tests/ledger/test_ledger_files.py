@@ -131,9 +131,24 @@ def test_a_line_that_was_not_finished_is_removed_and_named(tmp_path: Path, folde
     with lines.open("a") as file:
         file.write(entry(last=9).line()[:cut])
     ledger = opened(tmp_path)
+    assert ledger.digests("web1", ["0/5"]) == {"0/5": f"{5:064x}"}, "it is read all the same"
     ledger.append([entry(last=7)])
     assert kinds(folder) == ["begun", "audit", "healed", "audit"]
     assert f"{cut} bytes of a line that was not finished were removed" in ledger.notices[0]
+    good(folder)
+
+
+def test_one_that_is_too_short_is_begun_anew_before_it_is_asked(tmp_path: Path, folder: Path) -> None:
+    opened(tmp_path).heal()  # there is none yet, and that is no reason to begin one
+    assert not list(folder.iterdir())
+    opened(tmp_path).append([entry()])
+    opened(tmp_path).heal()
+    assert kinds(folder) == ["begun", "audit"]
+    (folder / "entries.jsonl").write_text("cut")
+    ledger = opened(tmp_path)
+    ledger.heal()
+    assert "a new ledger begins" in ledger.notices[0] and kinds(folder) == ["begun"]
+    assert opened(tmp_path).digests("web1", ["0/5"]) == {}
     good(folder)
 
 

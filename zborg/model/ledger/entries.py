@@ -56,6 +56,7 @@ class Anomaly:
     rule: Rule
     message: str
     transaction: int | None = None  # that did it, where one did
+    and_before: bool = False  # or one before it, which nobody judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,16 @@ class Audited:
     sessions: tuple[Session, ...]  # in which its transactions were made
     anomalies: tuple[Anomaly, ...]
     clean: bool  # nothing was found, and what was found before was released by a person
+    unjudged: int = -1  # up to this transaction something was deleted before the first look; -1: nothing was
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether earlier looks have recorded a part of what is there."""
+        return self.sealed.count > len(self.objects)
 
     def line(self) -> str:
         """The entry, without a line's end."""
+        past = {"unjudged": self.unjudged} if self.unjudged >= 0 else {}
         return entry_line(
             AUDIT,
             self.at,
@@ -108,7 +116,8 @@ class Audited:
                 "sessions": [_session(one) for one in self.sessions],
                 "findings": [_finding(one) for one in self.anomalies],
                 "clean": self.clean,
-            },
+            }
+            | past,
         )
 
 
@@ -220,6 +229,7 @@ def _audited(entry: Entry) -> Audited:
         sessions=tuple(one for one in sessions if one),
         anomalies=tuple(_read_finding(row) for row in table["findings"]),
         clean=bool(table["clean"]),
+        unjudged=int(table.get("unjudged", -1)),
     )
 
 

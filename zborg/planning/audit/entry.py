@@ -9,7 +9,7 @@ from datetime import datetime
 from zborg.model import Snapshot
 from zborg.model.ledger.entries import Anomaly, Audited
 from zborg.model.ledger.sealed import Listing, Log, News
-from zborg.model.ledger.sessions import Session
+from zborg.model.ledger.sessions import Purpose, Session
 from zborg.planning.audit.rules import most_of
 
 
@@ -56,7 +56,23 @@ def entry(looked: Looked, news: News | None, found: tuple[Anomaly, ...]) -> Audi
         sessions=tuple(one for one in looked.sessions if one.first < known.last and _is_new(one, last)),
         anomalies=found,
         clean=not found and looked.released,
+        unjudged=-1 if before else _unjudged(known, looked.sessions),
     )
+
+
+def _unjudged(news: News, sessions: Sequence[Session]) -> int:
+    """The last transaction of a first look that deleted what no checkpoint and no prune of zborg's explains.
+
+    -1: none did. It is no finding, for nobody knows what happened before.
+    """
+    pruned = [one for one in sessions if one.purpose is Purpose.PRUNE]
+    odd = (
+        one.number
+        for one in news.transactions
+        if (one.rewrites or one.deletes > min(one.checkpoints, 1))
+        and not any(session.covers(one.number) for session in pruned)
+    )
+    return max(odd, default=-1)
 
 
 def _is_new(session: Session, last: int) -> bool:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from zborg.model.ledger import entries
 from zborg.model.ledger.compacted import COMPACTED, UNDELETED, approved_transaction, undeleted_to
-from zborg.model.ledger.entries import AUDIT, Anomaly, Audited, Entry
+from zborg.model.ledger.entries import AUDIT, Anomaly, Audited, Entry, Rule
 from zborg.model.ledger.sealed import Living
 from zborg.model.text.units import counted, size
 
@@ -42,7 +42,8 @@ def unapproved(history: Iterable[Entry]) -> tuple[Anomaly, ...]:
     """What transactions did since the last compaction that no prune does, and nobody approved.
 
     `history`: the host's entries, the oldest first. An undelete goes back to what was pending then. What was
-    found in a repository that is not this one any more does not count.
+    found in a repository that is not this one any more does not count. What was deleted before the first of
+    these entries waits as well: a ledger that was begun anew has forgotten what was pending.
     """
     pending: list[Anomaly] = []
     as_of: dict[str, list[Anomaly]] = {}  # by the guid of a snapshot
@@ -56,12 +57,22 @@ def unapproved(history: Iterable[Entry]) -> tuple[Anomaly, ...]:
             audited = entries.audited(entry)
             if audited.repository and audited.repository != repository:
                 pending, repository = [], audited.repository
-            pending = [*pending, *(one for one in audited.anomalies if one.transaction is not None)]
+            unknown = _unknown(audited, is_first=not as_of)
+            pending = [*pending, *unknown, *(one for one in audited.anomalies if one.transaction is not None)]
             as_of[audited.guid] = pending
         else:
             number = approved_transaction(entry)
             pending = [one for one in pending if one.transaction != number]
     return tuple(pending)
+
+
+def _unknown(audited: Audited, *, is_first: bool) -> list[Anomaly]:
+    """What nobody judged, or a ledger that is not there any more had judged."""
+    number = audited.last if is_first and audited.goes_on else audited.unjudged
+    if number < 0:
+        return []
+    words = f"what was deleted up to transaction {number}, of before this ledger, is not known to be a prune"
+    return [Anomaly(Rule.DELETES, words, number, and_before=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +114,14 @@ class Unapproved:
     def reason(self) -> str:
         """For a person."""
         weighed = {one.transaction: one for one in self.living.lost}
-        lost = (
+        lost = [
             f"{counted(weighed[one].objects, 'object')} of {size(weighed[one].bytes)} by transaction {one}"
             for one in self.transactions
             if one in weighed
-        )
+        ]
         words = "; ".join(dict.fromkeys(one.message for one in self.anomalies))
-        return f"it would make final what is no prune: {words}; lost for good: {', '.join(lost)}"
+        weighed_words = f"; lost for good: {', '.join(lost)}" if lost else ""
+        return f"it would make final what is no prune: {words}{weighed_words}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +155,12 @@ Refusal = Frozen | Unapproved | NoRoom | Nothing
 def refusal(facts: Facts) -> Refusal | None:
     """Why it is not compacted now; None: it may be."""
     living = facts.living
-    if facts.unapproved:
+    least = facts.audited.sealed.bytes // (_ASKED_FOR if facts.explicit else _WORTHWHILE)
+    known = [one for one in facts.unapproved if not one.and_before]
+    if known or facts.unapproved and living.gain > least:
         return Unapproved(tuple(facts.unapproved), living)
     if not facts.audited.clean or facts.frozen:
         return Frozen()
-    least = facts.audited.sealed.bytes // (_ASKED_FOR if facts.explicit else _WORTHWHILE)
     if living.gain <= least:
         return Nothing(living.gain)
     needed = living.copied + facts.reserve

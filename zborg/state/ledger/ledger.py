@@ -65,7 +65,19 @@ class Ledger:
     def append(self, added: Sequence[Recorded]) -> Checkpoint:
         """Add entries and a checkpoint over all. Raises ZborgError; nothing counts that has no checkpoint."""
         known, first = self._opened()
-        lines = [*first, *(one.line() for one in added)]
+        return self._written(known, [*first, *(one.line() for one in added)])
+
+    def heal(self) -> None:
+        """Begin anew where it is shorter than what was written to it, before anything is asked of it."""
+        known = self._frontier()
+        if known is None:
+            return  # what is written next begins it
+        try:
+            self._files.tail(known.bytes)
+        except Short as error:
+            self._written(*self._anew(error.message, known))
+
+    def _written(self, known: _Known, lines: Sequence[str]) -> Checkpoint:
         whole = known.with_lines(lines)
         checkpoint = Checkpoint(self._key.public.name, whole.tree.size, whole.tree.root)
         note = signed(checkpoint, self._key.public, self._key.sign)

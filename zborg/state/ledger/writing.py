@@ -102,7 +102,8 @@ def append(path: str, notes: str, known: int, name: str) -> None:
 
 def read(directory: str) -> None:
     """All lines, an empty one, and all notes with an empty line behind each."""
-    copy(directory, LINES)
+    if copy(directory, LINES) not in (b"", b"\n"):
+        sys.stdout.buffer.write(b"\n")  # its writer did not finish the last line
     notes = os.path.join(directory, NOTES)
     try:
         if not stat.S_ISDIR(os.lstat(notes).st_mode):
@@ -115,19 +116,22 @@ def read(directory: str) -> None:
             copy(notes, name, _PIECE)
 
 
-def copy(directory: str, name: str, most: int = sys.maxsize) -> None:
-    """A plain file to stdout, so many bytes at most; nothing where there is none."""
+def copy(directory: str, name: str, most: int = sys.maxsize) -> bytes:
+    """A plain file to stdout, so many bytes at most; its last byte, nothing where there is none."""
     path = os.path.join(directory, name)
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):  # to open a device or a pipe does something
             _strange(path)
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return b""
+    last = b""
     with open(opened, "rb") as file:
         while most > 0 and (piece := file.read(min(_PIECE, most))):
             sys.stdout.buffer.write(piece)
             most -= len(piece)
+            last = piece[-1:]
+    return last
 
 
 def _strange(path: str) -> None:

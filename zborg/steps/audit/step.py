@@ -85,6 +85,8 @@ def looked_at(run: StepRun, names: Sequence[str] = ()) -> Report:
         if run.dry_run:
             return run.planned(f"read what is new in {one.snapshot.full}" for one in cases)
         outcomes = [one for one in ready if isinstance(one, Outcome)]
+        if cases:
+            ledger.heal()
         for group in _groups(cases):
             outcomes += _Group(run, ledger, group).audited()
         if cases:

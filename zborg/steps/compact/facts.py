@@ -83,7 +83,8 @@ class Subject:
             audited = self.audited(snapshot)
             history = self.opened().history()[self.host.name]
         pending = tuple(one for one in unapproved(history) if one.transaction not in agreed)
-        asked = tuple(sorted({one.transaction for one in pending if one.transaction is not None}))
+        weighed = (one.transaction for one in pending if not one.and_before)
+        asked = tuple(sorted({one for one in weighed if one is not None}))
         patience = LONGEST if explicit else _SHORT
         living = self.look(snapshot, audited, asked, patience).living or Living(0, 0, "", -1)
         reserve = self.context.config.storage.min_free
