@@ -14,7 +14,7 @@ from tests.harness.steps import night
 from tests.harness.worlds.arrivals import ROOT, arrive, offsite
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of
-from zborg.errors import Exit, ZborgError
+from zborg.errors import Exit, UsageError, ZborgError
 from zborg.model import Outcome, Report, Status
 from zborg.model.ledger import entries
 from zborg.model.ledger.merkle import Frontier, leaf_hash
@@ -23,7 +23,8 @@ from zborg.model.storage.zfs import P_REPORT
 from zborg.planning.offsite import published_report
 from zborg.state.ledger.key import Key
 from zborg.steps.context import begin
-from zborg.steps.offsite.witness import witness
+from zborg.steps.ledger.check import Request
+from zborg.steps.offsite.witness import check_arrived, witness
 
 NAME = f"{ROOT}/zborg-ledger"
 KEY = Key("backup1/1f2e3d4c", bytes(32))
@@ -260,3 +261,20 @@ def test_the_night_of_an_off_site_looks_and_the_sender_hears_of_it(sender: Sende
     (root,) = (one for one in sender.vault.far.datasets(ROOT) if one.name == ROOT)
     (seen,) = (one for one in published_report.read(root.properties[P_REPORT]) if one.command == "witness")
     assert seen.status is Status.DAMAGED and "the server's past was changed" in seen.words[0]
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (Request(hosts=()), "hosts that have checkpoints are its server's"),
+        (Request(hosts=("web1",)), "hosts that have checkpoints are its server's"),
+        (Request(public_key=Path("key.pub")), "the key that was accepted first"),
+    ],
+)
+def test_what_only_the_server_can_be_asked_is_refused_and_not_ignored(
+    sender: Sender, request_: Request, words: str
+) -> None:
+    run = begin(offsite(sender.vault, sender.clock), "ledger check")
+    with pytest.raises(UsageError, match=words):
+        check_arrived(run, request_)
+    assert check_arrived(run, Request()).exit is Exit.OK

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from zborg.errors import ZborgError
+from zborg.errors import UsageError, ZborgError
 from zborg.interrupt import cancelled
 from zborg.model import Outcome, Report, Snapshot, Status
 from zborg.model.ledger.note import Note, PublicKey
@@ -26,7 +26,7 @@ from zborg.state.ledger.arrived import Accepted
 from zborg.state.ledger.files import Files, Strange
 from zborg.steps.context import StepRun, recording
 from zborg.steps.ledger.begun import folder_of
-from zborg.steps.ledger.check import witness_of
+from zborg.steps.ledger.check import Request, witness_of
 from zborg.steps.ledger.store import LOCK
 from zborg.steps.offsite.published_report import publish
 
@@ -42,6 +42,18 @@ class _Sealed(Exception):
 def witness(run: StepRun, files: Sequence[Path] = ()) -> Report:
     """The newest that arrived, against what was accepted here before and against these `files` of others."""
     return publish(run, _witness(run, files))
+
+
+def check_arrived(run: StepRun, request: Request) -> Report:
+    """`ledger check` on an off-site. Raises UsageError for what is asked of a server's own ledger alone."""
+    if request.hosts is not None:
+        words = "this is an off-site: the hosts that have checkpoints are its server's, and are asked there"
+        raise UsageError(words, remedy("zborg ledger check --hosts", first="type it on the server:"))
+    if request.public_key:
+        words = "this is an off-site: what arrives is checked with the key that was accepted first"
+        fix = remedy(command("cat", str(_record(run))), first="compare the key that this names with yours:")
+        raise UsageError(words, fix)
+    return witness(run, request.witnesses)
 
 
 @recording
