@@ -29,9 +29,10 @@ from zborg.state.locks import Lock
 from zborg.steps.backup.host import HostRun
 from zborg.steps.context import Context, StepRun, inspect, missing
 from zborg.steps.escrow.facts import escrow_of
-from zborg.steps.hosts.obstacles import elsewhere, other_borg, other_key
+from zborg.steps.hosts.obstacles import elsewhere, other_borg, other_key, unfinished
 from zborg.steps.hosts.rollback import Work, sure
 from zborg.steps.init import make_datasets
+from zborg.steps.ledger.begun import may_be_compacting
 from zborg.steps.mounts import check_mounted
 
 _KIND = "enrolment"
@@ -46,7 +47,11 @@ def look(context: Context, request: Request, entry: Entry | None) -> Plan:
     drop_in.check_included(context.config, request.host.name)
     host = entry.probe() if entry else None
     planned = plan(request, _server(context, request), host, context.clock())
-    own = (*elsewhere(context.config, request.host), *other_borg(context, request.host))
+    own = (
+        *elsewhere(context.config, request.host),
+        *unfinished(context, request.host),
+        *other_borg(context, request.host),
+    )
     problems = [*own, *planned.problems]
     if host:
         problems += other_key(request, host)
@@ -63,13 +68,27 @@ def enroll(run: StepRun, request: Request, entry: Entry | None) -> Report:
         return run.report(outcomes, planned.lines(), rule=inspect)
     if run.dry_run:
         return run.planned(planned.lines())
+    settled = _settled(run, request)
+    if any(one.status.bad for one in settled):
+        return run.recorded(settled, planned.lines(), rule=inspect)
     if not planned.changes:
         done = Outcome(_KIND, name, Status.OK, "is enrolled already; nothing was changed")
-        return run.report([done], planned.lines())
+        return run.report([*settled, done], planned.lines())
     with context.locks.hold(f"host-{name}") as lock:
         work = Work(_KIND, name, context.emit)
         outcomes = _Enrolment(run, request, entry, lock, work).execute()
-    return run.recorded(outcomes, planned.lines(), rule=inspect)
+    return run.recorded([*settled, *outcomes], planned.lines(), rule=inspect)
+
+
+def _settled(run: StepRun, request: Request) -> list[Outcome]:
+    """A repository that is there already may have been left in the middle of something. Raises ZborgError."""
+    context, host = run.context, request.host
+    if not may_be_compacting(context.config, host.name):
+        return []
+    from zborg.steps.undelete.settle import settle  # with it comes what signs the ledger
+
+    with context.locks.hold(f"host-{host.name}"):
+        return settle(run, host)
 
 
 # --- gathering ----------------------------------------------------------------------------------------------

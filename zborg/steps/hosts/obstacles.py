@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 from zborg.borg.storage.repository import KNOWN_FORMS, configs, unknown_form
 from zborg.config import Config, drop_in
-from zborg.errors import CommandFailed
+from zborg.errors import CommandFailed, ZborgError
 from zborg.model import Host
 from zborg.model.enrolment import HostFacts, Problem, Request
 from zborg.model.keys import fingerprint
 from zborg.model.text.remedy import command, remedy
 from zborg.planning.doctor.this_machine import borg_fault
+from zborg.state.ledger.compactions import CompactionRecords
 from zborg.steps.context import Context
+from zborg.steps.ledger.begun import folder_of
 from zborg.steps.mounts import machine_of
 
 _QUICK, _ANSWER = 20.0, 64 << 10  # seconds and bytes of a program that prints its version
@@ -68,6 +70,30 @@ def other_borg(context: Context, host: Host) -> Iterator[Problem]:
             aside = command("zfs", "rename", dataset.name, f"{dataset.name}-borg{version}")
             first = f"on {machine_of(storage)}, as root; all is kept:"
             yield Problem(f"{dataset.name} {unknown_form(version)}", remedy(aside, first=first))
+
+
+def unfinished(context: Context, host: Host) -> Iterator[Problem]:
+    """A compaction or an undelete that was begun in a repository which is not in its dataset any more.
+
+    One that can be finished is no problem: that is done first.
+    """
+    records, name = CompactionRecords(folder_of(context.config)), host.name
+    try:
+        killed, record = records.unfinished(name), records.of(name)
+    except ZborgError as error:
+        yield Problem(error.message, error.remedy)
+        return
+    begun = record.begun or record.undeleting
+    dataset = context.config.storage.dataset_of(name)
+    there = context.storage.zfs.snapshots(dataset) if context.storage.zfs.datasets(dataset) else ()
+    if begun and not any(one.guid == begun.guid for one in there if one.dataset == dataset):
+        yield Problem(
+            f"a {killed} of {name} was interrupted, and the snapshot that it needs is not in {dataset}",
+            remedy(
+                command("rm", str(records.path(name))),
+                first="give its repository back; or if that is not used any more, forget what was begun:",
+            ),
+        )
 
 
 def other_key(request: Request, host: HostFacts) -> Iterator[Problem]:
