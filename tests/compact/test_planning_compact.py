@@ -23,6 +23,7 @@ from zborg.planning.compact.decide import (
     Unapproved,
     due_tonight,
     is_due,
+    next_try,
     refusal,
     unapproved,
 )
@@ -98,6 +99,17 @@ def test_all_hosts_are_looked_at_within_a_period_and_then_spread_over_it(hosts: 
         assert len(tonight) <= most
         looked |= dict.fromkeys(tonight, now)
     assert all(last and last >= NOW + timedelta(days=days) for last in looked.values())
+
+
+@given(failed=st.integers(1, 10_000), days=st.integers(1, 60))
+def test_a_look_that_fails_is_tried_less_and_less_often(failed: int, days: int) -> None:
+    every = days * 86400
+    waits = [next_try(n, NOW, every) - NOW for n in (failed, failed + 1)]
+    assert timedelta(hours=12) <= waits[0] <= waits[1] <= timedelta(days=days)
+    assert next_try(1, NOW, every) - NOW == timedelta(hours=12), "the next night"
+    assert (
+        due_tonight({"web1": None, "web2": NOW - timedelta(days=400)}, NOW, every, ["web1", "web2"]) == set()
+    )
 
 
 def test_who_is_never_due_is_not_due_tonight() -> None:

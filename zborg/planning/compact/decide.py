@@ -7,7 +7,7 @@ freed stays in a held snapshot for the time of `quarantine`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +18,7 @@ from zborg.model.ledger.sealed import Living
 from zborg.model.text.units import counted, size
 
 _DAY = 86400
+_DOUBLED = 10  # times, at most
 _WORTHWHILE = 10  # a tenth of the repository; below that a compaction waits for more
 _ASKED_FOR = 100  # a hundredth, where somebody named the host: every backup replaces a manifest
 
@@ -27,11 +28,27 @@ def is_due(last: datetime | None, now: datetime, every: int) -> bool:
     return every > 0 and (last is None or now - last >= timedelta(seconds=every))
 
 
-def due_tonight(looked: Mapping[str, datetime | None], now: datetime, every: int) -> set[str]:
-    """Hosts whose turn it is. Of those that were never looked at a share only: the first look at each
-    takes a while, and the next ones are then spread over as many nights."""
-    known = {name for name, last in looked.items() if last is not None and is_due(last, now, every)}
-    new = sorted(name for name, last in looked.items() if last is None and is_due(last, now, every))
+def next_try(failed: int, tried: datetime, every: int) -> datetime:
+    """When a look is due again that failed so often in turn, at last when it was `tried`.
+
+    The next night, then after two nights, four, and so on, up to the schedule of `every` seconds: a look may
+    take an hour, and what it fails at is seldom gone by itself. Half a day less, for no two nights are alike.
+    """
+    wait = min(_DAY * 2 ** min(failed - 1, _DOUBLED), max(every, _DAY))
+    return tried + timedelta(seconds=wait - _DAY // 2)
+
+
+def due_tonight(
+    looked: Mapping[str, datetime | None], now: datetime, every: int, waiting: Collection[str] = ()
+) -> set[str]:
+    """Hosts whose turn it is, but for those that are `waiting` since their last look failed.
+
+    Of those that were never looked at a share only: the first look at each takes a while, and the next ones
+    are then spread over as many nights.
+    """
+    due = {name for name, last in looked.items() if name not in waiting and is_due(last, now, every)}
+    known = {name for name in due if looked[name] is not None}
+    new = sorted(due - known)
     share = -(-len(looked) * _DAY // every) if every else 0
     # Others each night: one that fails must not take the turn of all.
     first = now.toordinal() * share % max(len(new), 1)

@@ -57,6 +57,8 @@ class Compactions:
     held: tuple[Quarantined, ...] = ()
     begun: Begun | None = None
     undeleting: Undeleting | None = None
+    failed: int = 0  # looks at it in turn that failed
+    tried: datetime | None = None  # when the last of these began
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class CompactionRecords:
 
     def ended(self, host: str, freed: int, at: datetime, held: Sequence[Quarantined]) -> None:
         """The one that had begun."""
-        self.put(host, replace(self.of(host), looked=at, gain=0, freed=freed, held=tuple(held), begun=None))
+        ended = replace(self.of(host), looked=at, gain=0, freed=freed, held=tuple(held), begun=None)
+        self.put(host, replace(ended, failed=0, tried=None))
 
     def path(self, host: str) -> Path:
         """Its file."""
@@ -116,6 +119,8 @@ def _table(record: Compactions) -> dict[str, Any]:
         "gain": record.gain,
         "freed": record.freed,
         "held": [[one.snapshot, one.tag, moment(one.until)] for one in record.held],
+        "failed": record.failed,
+        "tried": moment(record.tried) if record.tried else None,
         "undeleting": undeleting and [undeleting.run, undeleting.guid, undeleting.aside],
         "begun": begun and [begun.run, begun.snapshot, begun.guid, _living(begun.living)],
     }
@@ -134,6 +139,8 @@ def _compactions(table: dict[str, Any]) -> Compactions:
         tuple(_quarantined(*row) for row in table["held"]),
         begun and Begun(str(begun[0]), str(begun[1]), str(begun[2]), Living(*begun[3])),
         undeleting and Undeleting(*map(str, undeleting)),
+        int(table.get("failed", 0)),
+        moment_of(table.get("tried")),
     )
 
 

@@ -8,20 +8,25 @@ from dataclasses import dataclass, replace
 from zborg.borg.storage.confine import confine
 from zborg.borg.storage.reader import Look, Unreadable, look_at
 from zborg.borg.storage.repository import serving
-from zborg.errors import Busy, ZborgError
+from zborg.errors import Busy, CommandFailed, ZborgError
 from zborg.model import Dataset, Host, Snapshot
 from zborg.model.ledger.entries import Audited
 from zborg.model.ledger.sealed import Living, News
 from zborg.model.text.remedy import command
-from zborg.planning.compact.decide import Facts, unapproved
+from zborg.model.text.units import counted
+from zborg.planning.compact.decide import Facts, next_try, unapproved
 from zborg.state.ledger.compactions import CompactionRecords
 from zborg.state.ledger.ledger import Ledger
-from zborg.steps.context import Context, missing
+from zborg.steps.context import Context, StepRun, missing
 from zborg.steps.ledger.begun import folder_of
 from zborg.steps.ledger.store import LOCK, opened
 
 LONGEST = 86400.0  # seconds of a look at what is alive
 _SHORT = 3600.0  # of one that nobody asked for
+
+
+class LookFailed(ZborgError):
+    """A repository could not be looked at, for which an hour may have gone by."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,17 @@ class Subject:
         lost: tuple[int, ...] = (),
         seconds: float = LONGEST,
     ) -> News:
-        """What is new in the snapshot since `before`, and what is alive. Raises ZborgError."""
+        """What is new in the snapshot since `before`, and what is alive. Raises LookFailed, ZborgError."""
         path = self.context.storage.zfs.contents(snapshot, self.home)
         wanted = Look(path, before.last, before.prior, before.log.size, before.taken.timestamp(), lost)
-        (answer,) = look_at(self.context.storage.runner, [wanted], seconds)
+        try:
+            (answer,) = look_at(self.context.storage.runner, [wanted], seconds)
+        except CommandFailed as error:
+            if error.retryable:
+                raise
+            raise LookFailed(f"{snapshot.full} was not read: {error.message}", error.remedy) from error
         if isinstance(answer, Unreadable):
-            raise ZborgError(
+            raise LookFailed(
                 f"{snapshot.full} cannot be read: {answer.reason}", command("zborg", "audit", self.host.name)
             )
         return answer
@@ -120,4 +130,19 @@ def records_of(context: Context) -> CompactionRecords:
 def put_off(context: Context, host: str, gain: int) -> None:
     """Nothing was worth it: the next look is one period from now. The caller has the host's lock."""
     records = records_of(context)
-    records.put(host, replace(records.of(host), looked=context.clock(), gain=gain))
+    put = replace(records.of(host), looked=context.clock(), gain=gain, failed=0, tried=None)
+    records.put(host, put)
+
+
+def tried_again(run: StepRun, host: str) -> str:
+    """After a look of the night that failed: when it is tried again, in words; "" where that is not known."""
+    context, records = run.context, records_of(run.context)
+    try:
+        with context.locks.hold(f"host-{host}"):
+            record = records.of(host)
+            records.put(host, replace(record, failed=record.failed + 1, tried=run.started))
+    except ZborgError:
+        return ""
+    times = record.failed + 1
+    at = next_try(times, run.started, context.config.compact_every)
+    return f"; that was so {counted(times, 'time')} in turn, and is tried again from {at:%Y-%m-%d} on"

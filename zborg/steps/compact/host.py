@@ -19,7 +19,7 @@ from zborg.planning.rotate.hold_tags import keep_tag
 from zborg.state.ledger.compactions import Begun, Quarantined
 from zborg.state.locks import Lock
 from zborg.steps.audit.step import NO_REPOSITORY, looked_at
-from zborg.steps.compact.facts import Subject, put_off, records_of
+from zborg.steps.compact.facts import LookFailed, Subject, put_off, records_of, tried_again
 from zborg.steps.compact.settle import KIND, Ending, settle
 from zborg.steps.context import StepRun, outcome_of
 from zborg.steps.ledger.store import LOCK
@@ -62,6 +62,10 @@ class HostCompaction:
         emit(Started(self._name))
         try:
             outcome = self._compacted()
+        except LookFailed as error:
+            when = "" if self.explicit else tried_again(self.run, self._name)
+            failed = outcome_of(KIND, self._name, error)
+            outcome = replace(failed, message=f"{failed.message}{when}")
         except Exception as error:
             outcome = outcome_of(KIND, self._name, error)
         emit(Finished(self._name, outcome.message, outcome.status))

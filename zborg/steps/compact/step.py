@@ -17,7 +17,7 @@ from zborg.interrupt import cancelled
 from zborg.model import Dataset, Host, Outcome, Report, Status
 from zborg.model.ledger.compacted import Approved
 from zborg.model.text.remedy import command, remedy
-from zborg.planning.compact.decide import due_tonight, unapproved
+from zborg.planning.compact.decide import due_tonight, next_try, unapproved
 from zborg.planning.rotate.hold_tags import is_over
 from zborg.state.ledger.compactions import Compactions as Record
 from zborg.state.ledger.compactions import Quarantined
@@ -66,11 +66,20 @@ def nightly(night: StepRun) -> Report:
     config = night.context.config
     if is_begun(config) and config.compact_every:  # else audit says what is missing
         records = records_of(night.context)
-        looked = {host.name: record_of(records, host.name).looked for host in config.hosts}
-        names = due_tonight(looked, night.started, config.compact_every)
+        known = {host.name: record_of(records, host.name) for host in config.hosts}
+        looked = {name: one.looked for name, one in known.items()}
+        waiting = [name for name, one in known.items() if _waits(one, night)]
+        names = due_tonight(looked, night.started, config.compact_every, waiting)
         if names or any(_over(record_of(records, name), night) for name in records.hosts()):
             return _due(night.part("compact"), [host for host in config.hosts if host.name in names])
     return replace(night.report([]), command="compact")
+
+
+def _waits(record: Record, night: StepRun) -> bool:
+    """Its last look failed, and the next one is not due. One that has begun is finished whatever was."""
+    if record.begun or record.undeleting or not record.failed or record.tried is None:
+        return False
+    return night.started < next_try(record.failed, record.tried, night.context.config.compact_every)
 
 
 @recording
