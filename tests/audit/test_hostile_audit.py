@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from tests.harness.audit import tampering
 from tests.harness.audit.segments import MANIFEST, commit, segment
 from tests.harness.audit.vault import AuditedVault, audited_vault
 from tests.harness.machines.hostile.rpc import Rpc
@@ -157,26 +156,16 @@ def test_borg_s_own_commands_outside_a_prune_are_found(
 # --- on the pool ----------------------------------------------------------------------------------------
 
 
-def largest(scene: AuditedVault) -> Path:
-    return max(scene.home.glob("data/*/*"), key=lambda path: path.stat().st_size)
-
-
 def truncated(scene: AuditedVault) -> None:
-    os.truncate(largest(scene), 1000)
+    tampering.truncated(scene.home)
 
 
 def removed(scene: AuditedVault) -> None:
-    largest(scene).unlink()
+    tampering.removed(scene.home)
 
 
 def rewritten(scene: AuditedVault) -> None:
-    """One bit of an object's data, and its CRC repaired: `borg check` calls that good."""
-    path = largest(scene)
-    data = bytearray(path.read_bytes())
-    size = int.from_bytes(data[12:16], "little")
-    data[8 + 60] ^= 1
-    data[8:12] = zlib.crc32(data[12 : 8 + size]).to_bytes(4, "little")
-    path.write_bytes(data)
+    tampering.repaired(scene.home)
 
 
 def emptied_log(scene: AuditedVault) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.harness.audit import tampering
 from tests.harness.audit.compaction import Countdown, Killed, killable
 from tests.harness.audit.segments import MANIFEST
 from tests.harness.audit.vault import AuditedVault, audited_vault
@@ -50,10 +49,6 @@ def agreed(scene: AuditedVault, outcome: Outcome) -> None:
         subprocess.run(words, check=True, timeout=60)
 
 
-def largest(scene: AuditedVault) -> Path:
-    return max(scene.home.glob("data/*/*"), key=lambda path: path.stat().st_size)
-
-
 def deleted(scene: AuditedVault) -> None:
     with scene.served(), scene.rpc() as rpc:
         for number in [one for one in rpc.call("list", limit=5) if one != MANIFEST][:4]:
@@ -70,21 +65,15 @@ def emptied(scene: AuditedVault) -> None:
 
 
 def removed(scene: AuditedVault) -> None:
-    largest(scene).unlink()
+    tampering.removed(scene.home)
 
 
 def truncated(scene: AuditedVault) -> None:
-    os.truncate(largest(scene), 1000)
+    tampering.truncated(scene.home)
 
 
 def rewritten(scene: AuditedVault) -> None:
-    """One bit of an object's data, and its CRC repaired."""
-    path = largest(scene)
-    data = bytearray(path.read_bytes())
-    size = int.from_bytes(data[12:16], "little")
-    data[8 + 60] ^= 1
-    data[8:12] = zlib.crc32(data[12 : 8 + size]).to_bytes(4, "little")
-    path.write_bytes(data)
+    tampering.repaired(scene.home)
 
 
 def configured(scene: AuditedVault) -> None:

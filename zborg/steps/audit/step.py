@@ -18,28 +18,21 @@ from zborg.model.events import Finished, Started
 from zborg.model.ledger.entries import Anomaly, Audited, Rule
 from zborg.model.ledger.sealed import News
 from zborg.model.ledger.sessions import Purpose
-from zborg.model.results import AuditedHost
-from zborg.model.text.remedy import command, on, remedy
-from zborg.model.text.units import counted, moment, size
+from zborg.model.text.remedy import command, on
+from zborg.model.text.units import moment
 from zborg.planning.audit.entry import Looked, entry
 from zborg.planning.audit.rules import Known, judge
-from zborg.planning.backup import unusual
-from zborg.planning.rotate.hold_tags import keep_tag
-from zborg.state.frozen import Freeze
 from zborg.state.ledger.compactions import CompactionRecords
 from zborg.state.ledger.ledger import Ledger
-from zborg.steps.checks import earlier_results, freeze_if_unusual
+from zborg.steps.audit.hold import freeze, is_open
+from zborg.steps.audit.report import KIND, OPEN, Reporting, release
 from zborg.steps.context import StepRun, missing, outcome_of, recording, select_hosts
 from zborg.steps.ledger.begun import folder_of, is_begun
 from zborg.steps.ledger.store import LOCK, NoLedger, opened
 from zborg.steps.one_dataset import name_after
 
-KIND = "audit"
 NO_REPOSITORY = "there is no repository of it yet"
 _TOGETHER = 50  # hosts that one command looks at: what it finds is in the ledger before the next begins
-_LONGEST = 300  # characters of a reason
-_OWNER = "audit"  # of the hold
-_OPEN = "an earlier finding was not released yet"
 
 
 @dataclass(frozen=True)
@@ -136,8 +129,8 @@ def _case(
         before = None
     if before and before.guid == snapshot.guid:
         words = f"no snapshot since {moment(before.taken)}, which was read"
-        if _is_open(run, before):
-            return Outcome(KIND, host.name, Status.WARNING, f"{words}; {_OPEN}", _release(host.name))
+        if is_open(run.context, before):
+            return Outcome(KIND, host.name, Status.WARNING, f"{words}; {OPEN}", release(host.name))
         return Outcome(KIND, host.name, Status.OK, words)
     return _Case(host, dataset, snapshot, before)
 
@@ -191,11 +184,14 @@ class _Group:
         if not made:
             return unseen
         for audited, _ in made:
-            self._freeze(audited)  # first: killed behind this, nothing is rotated that somebody may need
+            freeze(
+                self.run.context, audited
+            )  # first: killed behind this, nothing is rotated that somebody may need
         self.ledger.append([audited for audited, _ in made])
         for audited, _ in made:
             self.run.context.sessions.forget(audited.host, audited.last)
-        return [*unseen, *(self._outcome(audited, news) for audited, news in made)]
+        reporting = Reporting(self.run, self.ledger, self.cases[0].before is None)
+        return [*unseen, *(reporting.outcome(audited, news) for audited, news in made)]
 
     def _look(self, case: _Case, *, whole: bool = False) -> Look:
         place = self.run.context.storage.zfs.contents(case.snapshot, case.dataset.mountpoint or "")
@@ -204,7 +200,7 @@ class _Group:
     def _entry(self, case: _Case, answer: News | Unreadable, repository: str) -> tuple[Audited, News | None]:
         run, before, name = self.run, case.before, case.host.name
         sessions, now = run.context.sessions.of(name), run.context.clock()
-        released = not (before and _is_open(run, before))
+        released = not (before and is_open(run.context, before))
         looked = Looked(name, run.id, now, case.snapshot, repository, before, sessions, released)
         if isinstance(answer, Unreadable):
             unread = Anomaly(Rule.UNREADABLE, f"it cannot be read: {answer.reason}")
@@ -216,81 +212,6 @@ class _Group:
             again = look_at(run.context.storage.runner, [self._look(case, whole=True)])[0]
             answer = again if isinstance(again, News) else answer
         return entry(looked, answer, found), answer
-
-    # --- what is reported ---
-
-    def _outcome(self, audited: Audited, news: News | None) -> Outcome:
-        result = AuditedHost(
-            snapshot=audited.snapshot,
-            objects=len(audited.objects),
-            bytes=sum(one.size for one in audited.objects),
-            transactions=len(news.transactions) if news else 0,
-            puts=audited.puts,
-            deletes=audited.deletes,
-            findings=tuple(f"{one.rule}: {one.message}" for one in audited.anomalies),
-        )
-        if audited.anomalies:
-            return self._alarm(audited, result)
-        if odd := self._unusual(audited, result):
-            words = f"{_size(audited)}; {odd}"
-            return Outcome(
-                KIND, audited.host, Status.WARNING, words, command("zborg", "history", audited.host), result
-            )
-        if not audited.clean:
-            words = f"{_size(audited)}; {_OPEN}"
-            return Outcome(KIND, audited.host, Status.WARNING, words, _release(audited.host), result)
-        return Outcome(KIND, audited.host, Status.OK, _size(audited), result=result)
-
-    def _unusual(self, audited: Audited, result: AuditedHost) -> str:
-        """What the server saw of it against the last 90 days, whatever the host says of itself."""
-        context = self.run.context
-        if self.cases[0].before is None or not audited.clean:  # all of it is new, or a person looks already
-            return ""
-        nights = earlier_results(context, KIND, audited.host, AuditedHost)
-        odd = unusual.unusual(unusual.AUDITS, result, nights)
-        freeze_if_unusual(context, audited.host, odd)
-        return "; ".join(odd)
-
-    def _freeze(self, audited: Audited) -> None:
-        frozen, host = self.run.context.frozen, audited.host
-        if audited.anomalies and host not in frozen.now():
-            reasons = "; ".join(one.message for one in audited.anomalies)
-            frozen.put(Freeze(host, f"audit: {reasons}"[:_LONGEST], audited.at))
-
-    def _alarm(self, audited: Audited, result: AuditedHost) -> Outcome:
-        """Hold the last snapshot in which nothing was wrong."""
-        host = audited.host
-        reasons = "; ".join(one.message for one in audited.anomalies)
-        clean = self._last_clean(audited)
-        if clean is None:
-            words, fix = f"{reasons}; no earlier snapshot was found good by audit", _release(host)
-        else:
-            held = self._hold(host, clean)
-            words = f"{reasons}; the last snapshot without a finding is {clean.snapname}{held}"
-            fix = remedy(
-                command("zborg", "restore", "list", host),
-                command("zborg", "ledger", "show", host),
-                command("zborg", "rotate", "--release", host),
-                first="its rotation is frozen; look into it on the host; the last releases it:",
-            )
-            result = result.replace(last_clean=clean.full)
-        return Outcome(KIND, host, Status.DAMAGED, words, fix, result)
-
-    def _last_clean(self, audited: Audited) -> Snapshot | None:
-        clean = self.ledger.last_clean(audited.host)
-        if clean is None:
-            return None
-        name = self.run.context.config.storage.dataset_of(audited.host)
-        found = self.run.context.storage.zfs.snapshots(name)
-        return next((one for one in found if one.dataset == name and one.guid == clean.guid), None)
-
-    def _hold(self, host: str, clean: Snapshot) -> str:
-        tag = keep_tag(_OWNER, None)
-        try:
-            self.run.context.storage.zfs.hold(tag, clean.full)
-        except ZborgError as error:
-            return f", and could not be held: {error.message}"
-        return f", which is held now ({tag})"
 
 
 def _unseen(case: _Case, answer: News | Unreadable) -> Outcome | None:
@@ -308,27 +229,6 @@ def _unseen(case: _Case, answer: News | Unreadable) -> Outcome | None:
     if case.before is None and isinstance(answer, News) and answer.is_empty:
         return Outcome(KIND, name, Status.SKIPPED, NO_REPOSITORY)
     return None
-
-
-def _is_open(run: StepRun, before: Audited) -> bool:
-    """What was found once is there until a person has looked into it and released the host."""
-    if before.clean:
-        return False
-    freeze = run.context.frozen.get(before.host)
-    return not (freeze and freeze.released and freeze.released >= before.at)
-
-
-def _release(host: str) -> str:
-    release = command("zborg", "rotate", "--release", host)
-    return remedy(command("zborg", "ledger", "show", host), release, first="look into it; then:")
-
-
-def _size(audited: Audited) -> str:
-    new = sum(one.size for one in audited.objects)
-    if not audited.objects:
-        return f"no news in {audited.snapshot}"
-    objects = f"{counted(len(audited.objects), 'new object')}, {size(new)}"
-    return f"{objects}, {counted(audited.deletes, 'delete')}, up to transaction {audited.last}"
 
 
 def _record(run: StepRun, newest: Mapping[str, Snapshot]) -> None:
