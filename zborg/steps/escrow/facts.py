@@ -11,6 +11,7 @@ from zborg.errors import ZborgError
 from zborg.model import Dataset, Host, Outcome, Status
 from zborg.model.escrow.sealed import recipients
 from zborg.model.results import SealedKey
+from zborg.model.text.remedy import command
 from zborg.planning.escrow.due import KeyFacts, is_proved
 from zborg.state.escrow.proofs import Proofs
 from zborg.state.escrow.sealed import Escrow
@@ -75,9 +76,11 @@ def repository_of(seen: Repositories, context: Context, host: Host) -> tuple[Dat
     name = context.config.storage.dataset_of(host.name)
     dataset, repository = seen.datasets.get(host.name), seen.of(host.name)
     if dataset is None:
-        raise ZborgError(f"{name} does not exist, or is not mounted", "zborg doctor --only storage")
+        raise ZborgError(
+            f"{name} does not exist, or is not mounted", command("zborg", "doctor", "--only", "storage")
+        )
     if not repository:
-        raise ZborgError(f"there is no repository in {name} yet", "zborg backup --help")
+        raise ZborgError(f"there is no repository in {name} yet", command("zborg", "backup", host.name))
     return dataset, repository
 
 
