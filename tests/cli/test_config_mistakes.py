@@ -35,7 +35,8 @@ def test_an_unknown_key_has_a_suggestion_or_the_list(tmp_path: Path) -> None:
     assert problems(tmp_path, backup={"xyzzy": 4}) == (
         "backup.xyzzy: is not known; "
         "known here: parallel, timeout, stalled_after, window, allow_partial, retries, jitter, prune_every, "
-        "compact_every, quarantine, freeze_on_anomaly, verify_every, tunnel",
+        "compact_every, quarantine, freeze_on_anomaly, verify_every, drill_every, drill_max_age, "
+        "tunnel",
     )
 
 

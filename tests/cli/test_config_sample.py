@@ -44,6 +44,8 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
         prune_every=7 * 86400,
         compact_every=7 * 86400,
         verify_every=30 * 86400,
+        drill_every=7 * 86400,
+        drill_max_age=35 * 86400,
         keep=Policy(last=3, hourly=0, daily=14, weekly=8, monthly=12, yearly=3, within=2 * 86400),
         snapshot_max_age=26 * 3600,
         scrub_max_age=35 * 86400,
@@ -55,6 +57,7 @@ def test_the_sample_with_every_setting_switched_on(tmp_path: Path) -> None:
                 26 * 3600,
                 bandwidth_limit=50 << 20,
                 max_unreplicated_space=200 << 30,
+                read_identity="/etc/zborg/id_read",
             ),
         ),
         hosts=(
@@ -107,6 +110,7 @@ def test_what_the_sample_comments_out_are_the_defaults(tmp_path: Path) -> None:
     assert (config.parallel, config.allow_partial, config.scrub_max_age) == (0, False, 35 * 86400)
     assert (config.retries, config.jitter, config.prune_every) == (2, 0, 7 * 86400)
     assert config.verify_every == 30 * 86400
+    assert (config.drill_every, config.drill_max_age) == (7 * 86400, 35 * 86400)
     assert (config.hosts[0].max_age, config.hosts[0].timeout) == (26 * 3600, 23 * 3600)
     assert config.hosts[0].reverse is None
     assert config.notify == Notify()

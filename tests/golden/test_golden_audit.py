@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import tomli_w
 
 from tests.harness.audit.segments import MANIFEST, commit, delete, key, put, segment
 from tests.harness.scenes.golden import FILES, Scenes, compare
-from tests.harness.scenes.plays import Play, silent
+from tests.harness.scenes.plays import Play, ended, silent
 from tests.harness.scenes.stage import Stage, staged
 
 scenes = Scenes()
@@ -231,6 +233,58 @@ def verify(stage: Stage) -> None:
     stage.clock.tick(days=40)
     stage.zborg("status")
     stage.shows_runs("verify")
+
+
+def drilling(archive: str, *reasons: str, status: int = 0, **changed: object) -> Play:
+    """A host that allows drills, and what it answers to one."""
+    counts: dict[str, object] = {"files": 299, "bytes": 12_000_000, "mismatched": 0, "unfinished": 0}
+    counts |= {"sampled": 300, "population": 8400, "seconds": 3, "canary": "yes"} | changed
+    drill = Play((f"= {json.dumps(counts)}", *reasons, ended(status)), status, commits=False)
+    return Play(answer={"drill": "yes", "sampled": archive}, others={"drill": drill})
+
+
+@scenes
+def drills(stage: Stage) -> None:
+    """A good one, damage, a host that lies, hosts without; then nobody has had one for long."""
+    stage.hosts(
+        {"web1": Play(), "web2": Play(answer={"drill": "no"}), "older": Play()}, backup={"drill_every": "7d"}
+    )
+    stage.zborg("init", shown=False)
+    stage.zborg("backup", shown=False)
+    stage.zborg("snapshot", shown=False)
+    (run,) = (stage.directory / "state" / "runs").glob("*.backup.json")
+    (archive,) = set(re.findall(r'"archive": "(web1-[^"]+)"', run.read_text()))
+    good = drilling(archive)
+    stage.zborg("status")
+    stage.zborg("drill", "web1")
+    stage.plays["web1"] = good
+    stage.zborg("drill", "--dry-run")
+    stage.zborg("drill")
+    stage.zborg("drill", "web1", "--json")
+    stage.zborg("drill", "nobody")
+    stage.zborg("replicate", shown=False)
+    stage.zborg("drill", "web1", "--from", "offsite", "--json")
+    stage.zborg("status", "--json")
+    stage.zborg("ledger", "show")
+    words = f"zborg-agent: E_DRILL what is lent is not what this host backed up as {archive}"
+    stage.plays["web1"] = drilling(archive, words, status=70, mismatched=2)
+    stage.zborg("drill", "web1")
+    stage.zborg("drill", "web1", "--json")
+    stage.zborg("status")
+    stage.zborg("rotate", "--release", "web1", shown=False)
+    stage.plays["web1"] = drilling(archive, mismatched=1)
+    stage.zborg("drill", "web1")
+    stage.plays["web1"] = replace(good, answer={"drill": "yes", "sampled": ""})
+    stage.zborg("drill", "web1")
+    stage.plays["web1"] = good
+    stage.zborg("drill", "web1", shown=False)
+    stage.clock.tick(days=8)
+    stage.pools()
+    stage.zborg("run")
+    stage.clock.tick(days=40)
+    stage.zborg("status")
+    stage.zborg("doctor", "--only", "hosts")
+    stage.shows_runs("drill")
 
 
 def lies(stage: Stage, host: str) -> None:

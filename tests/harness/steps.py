@@ -13,6 +13,7 @@ from zborg.steps.audit import step as auditing
 from zborg.steps.backup import step as backups
 from zborg.steps.compact import step as compaction
 from zborg.steps.context import Context, StepRun, begin
+from zborg.steps.drill import step as drilling
 from zborg.steps.escrow import accept as answers
 from zborg.steps.escrow import challenge as challenges
 from zborg.steps.escrow import reseal as resealing
@@ -72,6 +73,12 @@ def verify_hosts(
 ) -> Report:
     run = begin(context, "verify", dry_run=dry_run)
     return verifying.verify(run, verifying.Request(names, at))
+
+
+def drill(
+    context: Context, names: Sequence[str] = (), source: Source = STORAGE, *, dry_run: bool = False
+) -> Report:
+    return drilling.drill(begin(context, "drill", dry_run=dry_run), drilling.Request(names, source))
 
 
 def rotate(context: Context, *, dry_run: bool = False) -> Report:

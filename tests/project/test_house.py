@@ -24,6 +24,8 @@ def test_it_fits_the_page_and_every_floor_has_its_purpose() -> None:
 def test_steps_are_drawn_from_the_top_down() -> None:
     """As import-linter holds: a step stands above all that it uses."""
     table = draw().split("its step uses\n")[1].split("\n\n")[0].splitlines()
+    width = len(table[0]) - len(table[0].lstrip())
+    table = [line for line in table if not line[width:].startswith(" ")]  # without the rest of a long line
     rows = {line.split()[0]: [one for one in line.split()[5:] if one != "-"] for line in table}
     order = list(rows)
     assert rows["rotate"] == ["inventory", "offsite", "restore"]

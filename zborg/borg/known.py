@@ -20,6 +20,7 @@ class Agent(IntEnum):
     """The agent's own exit statuses."""
 
     TOO_LONG = 67
+    MISMATCH = 70
     BUSY = 75
     ALARM = 76
     PATH_MISSING = 77
@@ -54,6 +55,10 @@ def _refusals(host: str) -> dict[Code, str]:
         Code.NOT_IN_ARCHIVE: remedy(
             command("zborg", "restore", "list", host), first="look for it in another snapshot:"
         ),
+        Code.DRILL_OFF: remedy(
+            command("cat", DEFAULT), first=f"on {host}, as root, a line drill = yes allows them:"
+        ),
+        Code.NO_SAMPLE: command("zborg", "backup", host),
         Code.RESTORE_LIMIT: remedy(
             command("df", "-h"), first=f"on {host}, as root, free space, or allow more bytes:"
         ),
@@ -90,6 +95,11 @@ def too_long(text: str, host: str) -> Meaning:
     """The agent ended borg after `max_time`."""
     first = f"if it was at work all that time, raise max_time on {host}:"
     return Meaning(Status.FAILED, text, remedy(command("cat", DEFAULT), first=first))
+
+
+def mismatch(text: str, host: str) -> Meaning:
+    """A drill read something else than the host backed up."""
+    return Meaning(Status.DAMAGED, text, command("zborg", "verify", host))
 
 
 def no_agent(text: str, host: str) -> Meaning:

@@ -72,6 +72,8 @@ def _stopped_by_agent(status: int, log: BorgLog, words: str) -> Meaning | None:
         return known.alarm(next(alarms, words), _host(log))
     if status == Agent.TOO_LONG:  # borg's last words are about the signal that ended it
         return known.too_long(log.reasons[-1].line if log.reasons else words, _host(log))
+    if status == Agent.MISMATCH:  # borg's own reason may be that there is no such archive
+        return known.mismatch(log.reasons[-1].text if log.reasons else words, _host(log))
     if status == agent.BROKEN and log.report.broken:
         return log.report.broken_file(log.host)
     return log.report.no_room(log.host) if status == agent.NO_ROOM else None

@@ -56,6 +56,7 @@ _COMMANDS = {
     "rotate": "rotate.rotate",
     "replicate": "replicate.replicate",
     "verify": "audit.verify.verify",
+    "drill": "audit.drill.drill",
     "scrub": "scrub.scrub",
     "run": "night.night",
     "status": "observe.status.status",

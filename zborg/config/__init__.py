@@ -48,6 +48,8 @@ class Config:
     jitter: int  # seconds; each host waits at most this long, by chance, before its connection
     prune_every: int  # seconds between two prunes of a host; 0 never
     verify_every: int  # seconds in which each repository is read whole; 0 never by itself
+    drill_every: int  # seconds in which each host reads a sample of its backup again; 0 never by itself
+    drill_max_age: int  # seconds after which the last drill of a host is too old
     keep: Policy
     snapshot_max_age: int  # seconds after which the last snapshot, or rotation, is overdue
     scrub_max_age: int  # seconds
@@ -197,6 +199,8 @@ def _build(raw: Raw, path: Path) -> Config:
         quarantine=raw.backup.quarantine,
         freeze_on_anomaly=raw.backup.freeze_on_anomaly,
         verify_every=raw.backup.verify_every,
+        drill_every=raw.backup.drill_every,
+        drill_max_age=raw.backup.drill_max_age,
         keep=Policy(
             last=k.last,
             hourly=k.hourly,
@@ -219,6 +223,7 @@ def _build(raw: Raw, path: Path) -> Config:
                 t.read_user,
                 t.max_unreplicated_age,
                 t.max_unreplicated_space,
+                str(here / t.read_identity) if t.read_identity else "",
             )
             for name, t in raw.targets.items()
         ),

@@ -81,6 +81,8 @@ class RawBackup:
     quarantine: Duration = Duration(14 * 86400)
     freeze_on_anomaly: bool = False
     verify_every: Duration = Duration(30 * 86400)
+    drill_every: Duration = Duration(7 * 86400)
+    drill_max_age: Duration = Duration(35 * 86400)
     tunnel: TunnelKind = TunnelKind("stdio")
 
 
@@ -118,6 +120,7 @@ class RawTarget:
     max_unreplicated_age: Duration = Duration(30 * 86400)
     max_unreplicated_space: Size = Size(0)
     read_user: str = "zborg-read"
+    read_identity: str = ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -70,6 +70,7 @@ class Target:
     # that much of a dataset, in bytes; 0 never.
     max_unreplicated_age: int = 30 * 86400
     max_unreplicated_space: int = 0
+    read_identity: str = ""  # the reader's private key where it lies here, for drills; "" for none
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,18 @@ from typing import Protocol
 from zborg.model.report import Report
 
 # The commands whose end is news: what cron runs. The others have somebody who looks at them.
-ANNOUNCED = ("run", "backup", "snapshot", "audit", "compact", "rotate", "replicate", "verify", "scrub")
+ANNOUNCED = (
+    "run",
+    "backup",
+    "snapshot",
+    "audit",
+    "compact",
+    "rotate",
+    "replicate",
+    "verify",
+    "drill",
+    "scrub",
+)
 # The command under which deliveries are saved.
 NOTIFYING = "notify"
 # What a subject may hold: the first six are qb.backup's.

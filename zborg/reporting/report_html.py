@@ -77,6 +77,7 @@ def html(figures: Figures, status: Report) -> str:
         pools=[_pool(f"pool-{n}", one) for n, one in enumerate(figures.pools)],
         verify=_step(status, "verify"),
         compact=_step(status, "compact"),
+        drill=_step(status, "drill"),
         targets=[_target(f"target-{n}", one) for n, one in enumerate(figures.targets)],
     )
 

@@ -15,6 +15,7 @@ from zborg.steps.audit.step import nightly
 from zborg.steps.backup.step import Backup, Request
 from zborg.steps.compact import step as compaction
 from zborg.steps.context import StepRun, outcome_of
+from zborg.steps.drill.step import nightly as drilled
 from zborg.steps.inventory import vanished
 from zborg.steps.offsite.witness import witness
 from zborg.steps.replicate.step import replicate
@@ -52,10 +53,13 @@ def night(run: StepRun, *, allow_partial: bool = False) -> Report:
         "replicate": lambda: replicate(run.part("replicate")),
         "compact": lambda: compaction.nightly(run),
         "verify": lambda: verified(run),
+        "drill": lambda: drilled(run),
         "scrub": lambda: scrub(run.part("scrub")),
     }
     if not context.config.verify_every:
         del steps["verify"]
+    if not context.config.drill_every:
+        del steps["drill"]
     if context.config.storage.received:  # an off-site takes what comes, and sends nothing on
         steps = {"witness": lambda: witness(run.part("witness"))} | {
             name: step for name, step in steps.items() if name in ("rotate", "verify", "scrub")

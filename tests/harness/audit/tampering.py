@@ -32,6 +32,22 @@ def _with_bit_flipped(path: Path, *, repaired: bool) -> None:
     path.write_bytes(data)
 
 
+def largest_entry_flipped(home: Path, *, repaired: bool) -> None:
+    """One bit of the object with most bytes of all, which is of a large file; `repaired`: with its CRC."""
+    place, path, most = 8, largest(home), 0
+    data = bytearray(path.read_bytes())
+    at = place
+    while at < len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if size > most:
+            place, most = at, size
+        at += size
+    data[place + most - 1] ^= 1
+    if repaired:
+        data[place : place + 4] = zlib.crc32(data[place + 4 : place + most]).to_bytes(4, "little")
+    path.write_bytes(data)
+
+
 def truncated(home: Path) -> None:
     os.truncate(largest(home), 1000)
 

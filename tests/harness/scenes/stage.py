@@ -87,7 +87,13 @@ class Stage:
         """Write zborg.toml. A table here is laid over the usual one of that name."""
         base: dict[str, Any] = {
             "storage": {"dataset": "tank/borg", "zfs": "commands", "user": "root"},
-            "backup": {"parallel": 1, "retries": 0, "prune_every": "0s", "verify_every": "0s"},
+            "backup": {
+                "parallel": 1,
+                "retries": 0,
+                "prune_every": "0s",
+                "verify_every": "0s",
+                "drill_every": "0s",
+            },
             "snapshots": {"max_age": "26h", "keep": {"last": 2}},
             "log": {"to": "file"},
             "targets": {"offsite": self.machine("offsite") | {"dataset": "vault/zborg", "max_age": "26h"}},

@@ -48,6 +48,8 @@ class LocalVault:
             "jitter": 0,
             "prune_every": 0,
             "verify_every": 0,
+            "drill_every": 0,
+            "drill_max_age": 0,
         }
         self.keep = Policy(last=2)
         self.events: list[Event] = []

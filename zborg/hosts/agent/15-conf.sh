@@ -62,6 +62,9 @@ set_key() { # the value of one line into its variable; lists have one value on a
     restore) yes_no && restore=$value ;;
     restore_max_bytes) whole && restore_max_bytes=$value ;;
     restore_free_floor) whole && restore_free_floor=$value ;;
+    drill) yes_no && drill=$value ;;
+    drill_bytes) whole && drill_bytes=$value ;;
+    drill_files) case $value in [1-9] | [1-9][0-9] | [1-9][0-9][0-9] | 1000) drill_files=$value ;; *) wrong "drill_files is 1 to 1000" ;; esac ;;
     lock_wait) whole && lock_wait=$value ;;
     before) before=$before$value$newline ;;
     after) after=$after$value$newline ;;
@@ -104,7 +107,7 @@ read_config() { # read, never sourced: a value is text, whatever it holds
     name='' paths='' path_lines='' excludes='' markers='' compression=lz4 one_file_system=no report_paths=no restore=no borg=''
     restore_max_bytes=107374182400 restore_free_floor='' lock_wait=1 connector=auto state_dir=/var/lib/zborg
     run_dir=/run/zborg retention='' before='' after='' on_error='' hook_timeout=3600 min_interval=0 gently=''
-    allowed_from=0 allowed_to=24 max_time=86400
+    allowed_from=0 allowed_to=24 max_time=86400 drill=no drill_bytes=268435456 drill_files=300
     [ -d /run ] || run_dir=/var/run/zborg # FreeBSD
     passphrase_safe=no
     if [ -e "$confdir" ]; then

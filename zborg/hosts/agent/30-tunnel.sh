@@ -9,16 +9,25 @@ tunnel() { # tunnel BORG-ARGUMENT...: sets rc; missed=yes if a path to restore w
     trouble=''
     session=$run_dir/session.$$ session_files=$run_dir/session.$$.log # nobody else's: we have the lock, and the directory is root's
     mkfifo "$session.log" || die 2 E_WRITE "cannot make a FIFO in $run_dir"
-    # What borg prints is one JSON document at its end: a file, to be filtered then.
-    true >"$session.out" || die 2 E_WRITE "cannot write into $run_dir"
+    if [ "$read_output" = filter_output ]; then
+        # What borg prints is one JSON document at its end: a file, to be filtered then.
+        true >"$session.out" || die 2 E_WRITE "cannot write into $run_dir"
+    else # what files contain, and never on a disk
+        mkfifo "$session.out" || die 2 E_WRITE "cannot make a FIFO in $run_dir"
+    fi
     export BORG_RSH="$sh $session.rsh"
     # sh gives background jobs /dev/null as stdin, so duplicate it first. Each FIFO is opened once on either
     # side by a process of its own, so no order of opening can lock. `exec` closes and opens, because with redirections
     # at a function's call dash keeps copies of the old descriptors, and the lock was held by a relay that waited in
     # open() (tried).
-    exec 3<&0 4>&1 7<"$session.out" </dev/null >&2
+    exec 3<&0 4>&1 </dev/null >&2
+    [ "$read_output" != filter_output ] || exec 7<"$session.out"
     connect
-    (trap '' PIPE && exec 9>&- 7<&- 3<&- 4>&- <"$session.log" && filter_log) &
+    [ "$read_output" = filter_output ] || {
+        (exec 9>&- 3<&- 4>&- <"$session.out" && "$read_output") &
+        filter_out=$!
+    }
+    (trap '' PIPE && exec 9>&- 7<&- 3<&- 4>&- <"$session.log" && "$read_log") &
     filter_err=$!
     # shellcheck disable=SC2086 # gently is nothing, or a command line
     (exec 9>&- 7<&- 3<&- 4>&- 2>"$session.log" >"$session.out" && cd "${destination:-/}" && exec $gently "$borg" "$@") </dev/null &
@@ -46,10 +55,16 @@ close_tunnel() { # after borg
         wait "$relay_in" "$relay_out" 2>/dev/null # or sh writes "Terminated"
         relay_in='' relay_out=''
     fi
+    [ -z "$filter_out" ] || {
+        wait "$filter_out"
+        output_rc=$?
+    }
     wait "$filter_err"
     filtered=$?
-    filter_output <&7
-    exec 7<&-
+    [ -n "$filter_out" ] || {
+        filter_output <&7
+        exec 7<&-
+    }
     case $filtered in 1) missed=yes ;; 2) suspect=$older ;; 3) suspect=$foreign ;; 4) trouble=room ;; 5) trouble=cache ;; 6) trouble=known ;; esac
     if [ -n "$watch_pid" ]; then
         wait "$watch_pid" 2>/dev/null

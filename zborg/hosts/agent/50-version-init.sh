@@ -17,6 +17,7 @@ version() {
     shell=$(sed -n 's/^[^:]*:[^:]*:0:.*:\(\/[^:]*\)$/\1/p' /etc/passwd 2>/dev/null | sed 1q)
     is_plain_path "$shell" && echo "shell $shell" || echo "shell unknown"
     witness_state
+    drill_state
     [ ! -e "$state_dir/repository-id" ] || key_state
 }
 

@@ -55,16 +55,19 @@ create() { # create REPO ARCHIVE [CHECKPOINT]
     run_hooks before "$before" || die 79 E_HOOK "$failed_hook: nothing is backed up"
     look_at_paths
     [ -z "$links" ] || refuse E_LINK "$confdir/agent.conf names a symbolic link instead of what it points to: $links"
-    url=ssh://$1/./$1::$2
+    url=ssh://$1/./$1::$2 canary=''
+    [ "$drill" = no ] || make_canary
     set -- --progress create --json --compression "$compression"
     [ "$one_file_system" = no ] || set -- "$@" --one-file-system
+    [ -z "$canary" ] || set -- "$@" "--pattern=+ pf:$canary" # whatever is excluded
     IFS=$newline # the lists hold one value to a line, and set -f leaves * alone
     for value in $excludes; do set -- "$@" "--exclude=$value"; done
     for value in $markers; do set -- "$@" "--exclude-if-present=$value"; done
     # shellcheck disable=SC2086 # to be split
-    set -- "$@" "$url" -- $paths
+    set -- "$@" "$url" -- $paths $canary
     unset IFS
     writing "$@"
+    [ -z "$canary" ] || ! is_good "$rc" || take_sample "$archive"
     case $absent:$rc in
     :*) ;;
     *:[01] | *:1[0-2][0-9]) die 77 E_PATH_MISSING "the rest is backed up, but $confdir/agent.conf names what is not there: $absent" ;;

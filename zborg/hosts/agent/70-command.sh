@@ -15,7 +15,7 @@ decode() { # sets word: every byte outside [A-Za-z0-9._/=@+-] is written as \0oo
     word=$(printf '%b' "$1")
 }
 
-verbs='version, init, create, sample, list, prune, break-lock, restore, lend, escrow, witness'
+verbs='version, init, create, sample, list, prune, break-lock, restore, lend, drill, escrow, witness'
 
 serve_command() { # serve_command WORD...: only what matches here is ever run
     [ "$#" -le 200 ] || refuse "more than 200 words"
@@ -29,7 +29,7 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     version:1) take_place version 4 && version && return ;;
     escrow:1) take_place escrow 2 && refuse_alarmed && seal && note "$verb" && return ;;
     witness:1) take_place witness 2 && witness && return ;;
-    init:2 | create:[34] | sample:3 | list:3 | prune:2 | break-lock:2 | lend:2) ;;
+    init:2 | create:[34] | sample:3 | drill:3 | list:3 | prune:2 | break-lock:2 | lend:2) ;;
     restore:[6-9] | restore:[1-9][0-9] | restore:1[0-9][0-9] | restore:200) ;;
     *) refuse "no such verb, or not with $(($# - 1)) arguments; verbs are $verbs" ;;
     esac
@@ -37,7 +37,7 @@ serve_command() { # serve_command WORD...: only what matches here is ever run
     is_name "$1" || refuse "not a repository name"
     [ "$1" = "$name" ] || refuse "this host is called $name"
     case $verb in
-    create | sample | restore) case $2 in "$1"-*) is_stamp "${2#"$1"-}" ;; *) false ;; esac || refuse "an archive is REPO-YYYY-MM-DDTHHMMSSZ" ;;
+    create | sample | restore | drill) case $2 in "$1"-*) is_stamp "${2#"$1"-}" ;; *) false ;; esac || refuse "an archive is REPO-YYYY-MM-DDTHHMMSSZ" ;;
     list) case $2 in [1-9] | [1-9][0-9] | [1-9][0-9][0-9]) ;; *) refuse "N is 1 to 999" ;; esac ;;
     esac
     case $verb:$# in

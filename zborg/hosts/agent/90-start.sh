@@ -1,7 +1,7 @@
 # --- Start --------------------------------------------------------------------------------------------------
 
 borg_pid='' watch_pid='' relay_in='' relay_out='' session='' fresh='' linked='' destination='' missed=no limit='' suspect=''
-lending='' given='' hook_pid='' begun='' archive='' status=0
+lending='' given='' read_output=filter_output read_log=filter_log output_rc=0 filter_out='' hook_pid='' begun='' archive='' status=0
 trap clean EXIT
 trap 'stop 129' HUP
 trap 'stop 130' INT

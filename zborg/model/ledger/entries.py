@@ -18,7 +18,7 @@ from zborg.model.ledger.sessions import Purpose, Session
 from zborg.model.text.units import moment, moment_of
 
 VERSION = 1
-AUDIT, BEGUN, HEALED, VERIFY = "audit", "begun", "healed", "verify"
+AUDIT, BEGUN, DRILL, HEALED, VERIFY = "audit", "begun", "drill", "healed", "verify"
 
 
 class Recorded(Protocol):

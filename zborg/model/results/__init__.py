@@ -17,6 +17,7 @@ from zborg.model.results.backup import (
     backup_of,
 )
 from zborg.model.results.base import NOTHING, Result
+from zborg.model.results.drill import DrilledHost, DrillState
 from zborg.model.results.escrow import ChallengeMade, KeyProved, SealedKey
 from zborg.model.results.hosts import (
     Bundle,
@@ -89,6 +90,8 @@ __all__ = [
     "Contradiction",
     "CopiedRepository",
     "Delivered",
+    "DrillState",
+    "DrilledHost",
     "Due",
     "Frozen",
     "GivenUp",

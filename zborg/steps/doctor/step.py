@@ -25,7 +25,7 @@ from zborg.planning.doctor.starts import Parser
 from zborg.state.runs import new_run
 from zborg.steps import inventory
 from zborg.steps.context import Context, inspect, nobody, outcome_of, select_hosts
-from zborg.steps.doctor import ledger, storage
+from zborg.steps.doctor import drills, ledger, storage
 from zborg.steps.doctor import remote as machines
 from zborg.steps.doctor import this_machine as here
 from zborg.steps.doctor.schedule import Roots, schedule
@@ -111,6 +111,7 @@ def _configured(inputs: DoctorInputs, cache: storage.StorageCache, config: Confi
         yield Probe("ledger", config.storage.ledger, lambda: ledger.ledger(cache, config))
         yield Probe("hosts", "escrow", lambda: overdue.findings(config, inputs.clock()))
         yield Probe("hosts", "inventory", lambda: inventory.look(config, cache.datasets()))
+        yield Probe("hosts", "drills", lambda: drills.overdue(config, context.clock()))
     yield Probe("pool", config.storage.dataset.partition("/")[0], lambda: storage.pool(context, None))
     for area, look in inputs.more:
         yield Probe(area, area, partial(look, config))

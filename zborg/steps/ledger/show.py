@@ -8,7 +8,7 @@ from typing import Any
 from zborg.model import Outcome, Report, Status
 from zborg.model.ledger import entries, verified
 from zborg.model.ledger.compacted import APPROVED, COMPACTED, UNDELETED
-from zborg.model.ledger.entries import AUDIT, BEGUN, HEALED, VERIFY, Entry
+from zborg.model.ledger.entries import AUDIT, BEGUN, DRILL, HEALED, VERIFY, Entry
 from zborg.model.ledger.merkle import leaf_hash
 from zborg.model.ledger.proved import PROVED
 from zborg.model.results import LedgerEntry
@@ -63,6 +63,7 @@ def _words(entry: Entry) -> tuple[Status, str]:
 
 
 _OTHERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    DRILL: lambda table: _drill(table),
     APPROVED: lambda table: f"transaction {table.get('transaction')}, by {table.get('by')}",
     COMPACTED: lambda table: _compacted(table),
     PROVED: lambda table: _proved(table),
@@ -79,6 +80,18 @@ def _proved(table: Mapping[str, Any]) -> str:
     except (KeyError, TypeError, ValueError):
         return "not an entry of a proof"
     return f"its sealed key opened {repository[:8]}: {shown}, the newest of {newest}"
+
+
+def _drill(table: Mapping[str, Any]) -> str:
+    try:
+        files, read, mismatched = map(int, table["files"])
+        where = f" on {table['snapshot'][2]}" if table["snapshot"][2] else ""
+        words = (
+            f"{counted(files, 'file')}, {size(read)}, of {table['archive']} in {table['snapshot'][0]}{where}"
+        )
+    except (KeyError, TypeError, IndexError, ValueError):
+        return "not an entry that drill wrote"
+    return words if table.get("whole") else f"damaged: {mismatched} other than these; {words}"
 
 
 def _compacted(table: Mapping[str, Any]) -> str:

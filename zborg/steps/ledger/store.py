@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from zborg.config import Config
-from zborg.errors import ZborgError
+from zborg.errors import Busy, ZborgError
+from zborg.interrupt import cancelled
 from zborg.model import Dataset, Outcome, Status
+from zborg.model.ledger.entries import Recorded
 from zborg.model.text.remedy import command, remedy
 from zborg.state.ledger import key
 from zborg.state.ledger.files import Files
@@ -16,6 +18,7 @@ from zborg.steps.context import Context, StepRun
 from zborg.steps.ledger.begun import KEY, PUBLIC, folder_of
 
 LOCK = "ledger"
+_TRIES = 60  # seconds in which another run lets go of the ledger
 
 
 class NoLedger(ZborgError):
@@ -36,6 +39,19 @@ def opened(context: Context, datasets: Iterable[Dataset]) -> Ledger:
     if own is None:
         raise NoLedger(f"{folder_of(context.config) / KEY} is missing")
     return Ledger(folder_of(context.config), files_of(context, datasets), own, context.clock)
+
+
+def record(context: Context, entries: Sequence[Recorded]) -> None:
+    """Append them to this server's own. Raises NoLedger, and Busy when another run keeps it for a minute."""
+    datasets = context.storage.zfs.datasets(context.config.storage.ledger)
+    for again in reversed(range(_TRIES)):
+        try:
+            with context.locks.hold(LOCK), cancelled.shielded():
+                opened(context, datasets).append(entries)
+                return
+        except Busy:
+            if not again or cancelled.wait(1.0):
+                raise
 
 
 def files_of(context: Context, datasets: Iterable[Dataset]) -> Files:

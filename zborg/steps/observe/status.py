@@ -34,6 +34,7 @@ from zborg.state.runs import Runs, new_run
 from zborg.steps.backup.walls import standing
 from zborg.steps.compact.known import unfinished
 from zborg.steps.context import Context, inspect, nobody
+from zborg.steps.drill.last import shown as drills
 from zborg.steps.escrow.overdue import outcomes as unproved
 from zborg.steps.inventory import known_hosts_of, known_targets_of, vanished
 from zborg.steps.ledger.begun import is_begun
@@ -84,6 +85,7 @@ def saved(
             outcomes += compacted(config, seen, now)
             outcomes += unfinished(config, locks)
             outcomes += verifications(config, seen, now, first)
+        outcomes += drills(config, seen, now, first)
         outcomes += unproved(config, now)
     if not config.keep.empty or config.storage.received:
         rotated = newest_about(seen, "rotate", partial(_is_open, config, {one.subject for one in outcomes}))

@@ -1,3 +1,3 @@
 """A snapshot comes back: as files, as a repository, or lent to its host."""
 
-__all__ = ["files", "interrupted", "leftovers", "lend", "listing", "repository", "source"]
+__all__ = ["fetch", "files", "interrupted", "leftovers", "lend", "listing", "repository", "source"]

@@ -15,7 +15,6 @@ from zborg.interrupt import cancelled
 from zborg.model import Dataset, Outcome, Report, Snapshot, Status
 from zborg.model.events import Finished, Started, Warned
 from zborg.model.ledger.entries import AUDIT, Entry
-from zborg.model.ledger.verified import Verified
 from zborg.model.machines import LEDGER
 from zborg.model.results import VerifiedHost
 from zborg.model.text.remedy import command
@@ -27,7 +26,7 @@ from zborg.planning.verify.share import due
 from zborg.state.frozen import Freeze
 from zborg.steps.context import StepRun, missing, outcome_of, recording, select_hosts, select_targets
 from zborg.steps.ledger.begun import is_begun
-from zborg.steps.ledger.store import LOCK, NoLedger, opened
+from zborg.steps.ledger.store import NoLedger, record
 from zborg.steps.offsite.published_report import publish
 from zborg.steps.restore.interrupted import restore_lock
 from zborg.steps.restore.source import Place, chosen, clear_stale, scratch_host
@@ -38,7 +37,6 @@ from zborg.steps.verify.records import Records, own, received
 from zborg.steps.verify.verdict import Judged, judged
 
 _OWNER = "verify"  # of the hold
-_TRIES = 60  # seconds in which another run lets go of the ledger
 
 
 @dataclass(frozen=True)
@@ -253,13 +251,4 @@ class _Host:
         context = self.run.context
         if context.config.storage.received or verdict.entry is None:
             return
-        entry: Verified = verdict.entry
-        datasets = context.storage.zfs.datasets(context.config.storage.ledger)
-        for again in reversed(range(_TRIES)):
-            try:
-                with context.locks.hold(LOCK), cancelled.shielded():
-                    opened(context, datasets).append([entry])
-                    break
-            except Busy:
-                if not again or cancelled.wait(1.0):
-                    raise
+        record(context, [verdict.entry])

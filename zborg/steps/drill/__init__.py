@@ -1,0 +1,3 @@
+"""drill: hosts read a sample of their own backups again, and compare."""
+
+__all__ = ["last", "step"]
