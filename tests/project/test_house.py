@@ -28,7 +28,7 @@ def test_steps_are_drawn_from_the_top_down() -> None:
     table = [line for line in table if not line[width:].startswith(" ")]  # without the rest of a long line
     rows = {line.split()[0]: [one for one in line.split()[5:] if one != "-"] for line in table}
     order = list(rows)
-    assert rows["rotate"] == ["inventory", "offsite", "restore"]
+    assert rows["rotate"] == ["compact", "inventory", "offsite", "restore"]
     for user, used in rows.items():
         assert all(order.index(user) < order.index(name) for name in used), user
 
