@@ -105,7 +105,13 @@ def _proved(request: Request, challenge: Challenge, case: Case) -> Outcome:
         words = (
             "the sealed key opens the repository, but there is no archive in it: nothing can be shown by that"
         )
-        return Outcome(_KIND, case.host, Status.FAILED, words, _on_server(challenge, "backup", case.host))
+        return Outcome(
+            _KIND,
+            case.host,
+            Status.FAILED,
+            words,
+            _on_server(challenge, command("zborg", "backup", case.host)),
+        )
     word = answer(case.bound, found.archives, found.newest, found.newest_id).word
     words = f"the sealed key opens the repository: {counted(found.archives, 'archive')}, the newest of "
     fix = remedy(
@@ -116,8 +122,8 @@ def _proved(request: Request, challenge: Challenge, case: Case) -> Outcome:
     return Outcome(_KIND, case.host, Status.OK, words + moment(found.newest), fix, result)
 
 
-def _on_server(challenge: Challenge, *words: str) -> str:
-    return on(printable(challenge.server) or "the server", command("zborg", *words))
+def _on_server(challenge: Challenge, line: str) -> str:
+    return on(printable(challenge.server) or "the server", line)
 
 
 # --- what was sealed ----------------------------------------------------------------------------------------
@@ -125,7 +131,7 @@ def _on_server(challenge: Challenge, *words: str) -> str:
 
 def _opened(identity: Path, challenge: Challenge, case: Case) -> Exported:
     """Raises ZborgError, with what is wrong in words of its own."""
-    reseal = _on_server(challenge, "escrow", "reseal", case.host)
+    reseal = _on_server(challenge, command("zborg", "escrow", "reseal", case.host))
     try:
         recipients(case.sealed)
     except ValueError as error:
