@@ -3,7 +3,7 @@ function __zborg_at --description 'Whether the words so far lead to this command
     set -l at ''
     for word in (commandline -opc)[2..-1]
         switch "$at $word"
-            case ' init' ' backup' ' snapshot' ' audit' ' compact' ' undelete' ' rotate' ' replicate' ' verify' ' scrub' ' run' ' status' ' doctor' ' history' ' report' ' log' ' sink' ' ledger' 'ledger show' 'ledger check' 'ledger export' ' escrow' 'escrow status' 'escrow show' 'escrow reseal' 'escrow challenge' 'escrow prove' 'escrow accept' ' restore' 'restore list' 'restore files' 'restore repo' 'restore serve' ' holds' 'holds list' 'holds place' 'holds release' ' host' 'host add' 'host list' 'host test' 'host remove' 'host forget' 'host bundle' 'host accept' 'host rotate-key' ' schedule' 'schedule show' 'schedule install' 'schedule remove' ' import' 'import qb-backup' ' notify' 'notify test'
+            case ' init' ' backup' ' snapshot' ' audit' ' compact' ' undelete' ' rotate' ' replicate' ' verify' ' drill' ' scrub' ' run' ' status' ' doctor' ' history' ' report' ' log' ' sink' ' ledger' 'ledger show' 'ledger check' 'ledger export' ' escrow' 'escrow status' 'escrow show' 'escrow reseal' 'escrow challenge' 'escrow prove' 'escrow accept' ' restore' 'restore list' 'restore files' 'restore repo' 'restore serve' ' holds' 'holds list' 'holds place' 'holds release' ' host' 'host add' 'host list' 'host test' 'host remove' 'host forget' 'host bundle' 'host accept' 'host rotate-key' ' schedule' 'schedule show' 'schedule install' 'schedule remove' ' import' 'import qb-backup' ' notify' 'notify test'
                 set at (string trim -- "$at $word")
         end
     end
@@ -19,6 +19,7 @@ complete -c zborg -n '__zborg_at \'\'' -a undelete -d 'Make a repository what it
 complete -c zborg -n '__zborg_at \'\'' -a rotate -d 'Destroy the snapshots that no rule keeps.'
 complete -c zborg -n '__zborg_at \'\'' -a replicate -d 'Send the snapshots that a target does not have.'
 complete -c zborg -n '__zborg_at \'\'' -a verify -d 'Read whole repositories and compare them with the ledger.'
+complete -c zborg -n '__zborg_at \'\'' -a drill -d 'Let hosts read a sample of their backups again and compare.'
 complete -c zborg -n '__zborg_at \'\'' -a scrub -d 'Verify every pool\'s last scrub: age and errors.'
 complete -c zborg -n '__zborg_at \'\'' -a run -d 'The whole night, from backup to scrub.'
 complete -c zborg -n '__zborg_at \'\'' -a status -d 'One screen: hosts and the last run of each step.'
@@ -99,6 +100,14 @@ complete -c zborg -n '__zborg_at \'verify\'' -l verbose -s v -d 'Show plan and f
 complete -c zborg -n '__zborg_at \'verify\'' -l quiet -s q -d 'Print nothing when all is well, else as usual: for cron.'
 complete -c zborg -n '__zborg_at \'verify\'' -l dry-run -s n -d 'Show what would be done, and do nothing.'
 complete -c zborg -n '__zborg_at \'verify\'' -l help -s h -d 'Show the options of a command.'
+complete -c zborg -n '__zborg_at \'drill\'' -l from -r -d 'A target\'s copy instead of the storage\'s.'
+complete -c zborg -n '__zborg_at \'drill\'' -l identity -r -d 'With --from: the private key that may read there (docs/restore.md).'
+complete -c zborg -n '__zborg_at \'drill\'' -l config -r -d 'Default: ZBORG_CONFIG, ./zborg.toml, /etc/zborg/zborg.toml.'
+complete -c zborg -n '__zborg_at \'drill\'' -l json -d 'Print the report as JSON.'
+complete -c zborg -n '__zborg_at \'drill\'' -l verbose -s v -d 'Show plan and facts as well.'
+complete -c zborg -n '__zborg_at \'drill\'' -l quiet -s q -d 'Print nothing when all is well, else as usual: for cron.'
+complete -c zborg -n '__zborg_at \'drill\'' -l dry-run -s n -d 'Show what would be done, and do nothing.'
+complete -c zborg -n '__zborg_at \'drill\'' -l help -s h -d 'Show the options of a command.'
 complete -c zborg -n '__zborg_at \'scrub\'' -l start -d 'Start a scrub of the storage\'s pool.'
 complete -c zborg -n '__zborg_at \'scrub\'' -l wait -d 'Wait until the running scrub has ended.'
 complete -c zborg -n '__zborg_at \'scrub\'' -l config -r -d 'Default: ZBORG_CONFIG, ./zborg.toml, /etc/zborg/zborg.toml.'
