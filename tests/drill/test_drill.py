@@ -205,6 +205,7 @@ def test_a_night_has_its_share_and_the_copies_take_turns(scene: Scene) -> None:
 
 
 def test_a_host_without_a_drill_for_long_is_a_finding(scene: Scene) -> None:
+    assert scene.drilled().status is Status.OK
     scene.clock.tick(24 * 40)
     outcome = shown(scene.vault, scene.clock, "web1")
     found = [one for one in statuses(scene) if one.kind == "drill"]

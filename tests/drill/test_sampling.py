@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from tests.harness.checkout import CHECKOUT
 
-MODULE = CHECKOUT / "zborg/hosts/agent/62-drill.sh"
+MODULES = [CHECKOUT / f"zborg/hosts/agent/{name}.sh" for name in ("61-sample", "62-drill")]
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="\\/"))
 PATHS = st.lists(NAMES.map(lambda name: f"/data/{name}x"), min_size=1, max_size=20, unique=True)
 
 
 def run(script: str, stdin: str, shell: tuple[str, ...] = ("sh",)) -> str:
-    argv = [*shell, "-c", f". {MODULE}\n{script}"]
+    argv = [*shell, "-c", "".join(f". {one}\n" for one in MODULES) + script]
     env = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(argv, input=stdin.encode(), env=env, capture_output=True, check=True, timeout=120)
     return done.stdout.decode()
