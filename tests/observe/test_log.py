@@ -318,6 +318,6 @@ def test_the_command_line_shows_what_it_has_logged(tmp_path: Path) -> None:
 
 
 def test_the_file_for_logrotate_names_the_log_of_a_configuration_that_names_none() -> None:
-    text = (CHECKOUT / "share/zborg/logrotate.conf").read_text()
+    text = (CHECKOUT / "scripts/share/zborg/logrotate.conf").read_text()
     default = Raw(RawStorage(DatasetName("tank/borg")))
     assert f"\n{default.state_dir}/{default.log.file} {{\n" in text

@@ -10,7 +10,7 @@ from tests.harness.checkout import CHECKOUT
 from tests.harness.generated.completion import FILES, written
 
 BASH = """
-source share/bash-completion/completions/zborg
+source scripts/share/bash-completion/completions/zborg
 try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _zborg; echo "${COMPREPLY[*]}"; }
 try zborg ho
 try zborg host a

@@ -128,13 +128,14 @@ def test_no_time_and_nobody_of_this_machine_is_in_them(built: Built) -> None:
 def test_the_wheel_has_the_program_and_nothing_else(built: Built) -> None:
     tracked = started("git", "ls-files").splitlines()
     program = {one for one in tracked if one.startswith("zborg/") and not one.endswith(".shellcheckrc")}
-    shared = {one for one in tracked if one.startswith("share/")} | {"share/zborg/zborg.toml"}
+    shared = {one.removeprefix("scripts/") for one in tracked if one.startswith("scripts/share/")}
+    shared |= {"share/zborg/zborg.toml"}
     with zipfile.ZipFile(built.wheel) as wheel:
         names = [one for one in wheel.namelist() if ".dist-info/" not in one]
     assert {one for one in names if one.startswith("zborg/")} == program
     rest = {one.partition(".data/data/")[2] for one in names if not one.startswith("zborg/")}
     assert rest == shared
-    assert set(FILES) < shared
+    assert {one.removeprefix("scripts/") for one in FILES} < shared
 
 
 def test_the_sdist_is_what_the_wheel_is_built_of(built: Built) -> None:
@@ -143,7 +144,7 @@ def test_the_sdist_is_what_the_wheel_is_built_of(built: Built) -> None:
     made = {"PKG-INFO", "setup.cfg"} | {one for one in names if one.startswith("zborg.egg-info/")}
     tops = {one.split("/")[0] for one in names - made}
     files = {"pyproject.toml", "setup.py", "MANIFEST.in", "zborg.toml"}
-    assert tops == {"zborg", "share", "README.md", "LICENSE", "CHANGELOG.md", "requirements.lock"} | files
+    assert tops == {"zborg", "scripts", "README.md", "LICENSE", "CHANGELOG.md", "requirements.lock"} | files
     assert not [one for one in names if one.startswith(("zborg/tests", "tests"))]
 
 

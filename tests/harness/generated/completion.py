@@ -163,9 +163,9 @@ end
 
 
 FILES = {
-    "share/bash-completion/completions/zborg": bash,
-    "share/zsh/site-functions/_zborg": zsh,
-    "share/fish/vendor_completions.d/zborg.fish": fish,
+    "scripts/share/bash-completion/completions/zborg": bash,
+    "scripts/share/zsh/site-functions/_zborg": zsh,
+    "scripts/share/fish/vendor_completions.d/zborg.fish": fish,
 }
 
 
