@@ -57,7 +57,7 @@ BEYOND = {
     ),
     "a host whose clock is wrong": Fault(
         "hosts",
-        agent_says('"clock $(date +%s)" "restore', '"clock $(($(date +%s) - 7200))" "restore'),
+        agent_says('"clock $now" "restore', '"clock $((now - 7200))" "restore'),
         WARN,
         "2 hours behind",
         "timedatectl",
@@ -150,7 +150,7 @@ BEYOND = {
         "zfs allow -u zborg-sink receive:append,create,mount,userprop vault/zborg",
     ),
     # what starts it
-    "nothing starts zborg": Fault("schedule", cron(""), WARN, "nothing starts zborg", ">/etc/cron.d/zborg"),
+    "nothing starts zborg": Fault("schedule", cron(""), WARN, "nothing starts zborg", "zborg schedule install"),
     "a cron line that finds no zborg": Fault(
         "schedule", cron("30 2 * * *  root  zborg run\n"), WARN, "without its path", "/usr/local/bin/zborg"
     ),
