@@ -39,7 +39,7 @@ def test_what_is_apart_is_so_from_both_sides_and_beyond_the_limit_alone(
 def test_a_host_with_a_wrong_clock_is_backed_up_and_told(vault: LocalVault, clock: Hours) -> None:
     host = vault.add("web1")
     text = host.agent.read_text()
-    late = text.replace('say "clock $(date +%s)"', 'say "clock $(($(date +%s) - 7200))"')
+    late = text.replace('say "clock $now"', 'say "clock $((now - 7200))"')
     assert late != text
     host.agent.write_text(late)
     outcome = of(backup(world(vault, clock)), "web1")
