@@ -165,7 +165,7 @@ def test_the_whole_night_replicates_every_guid(night: World) -> None:
     report = night.report("run", "--allow-partial")
     assert report["status"] == "partial"
     steps = [one["data"]["step"] for one in report["outcomes"]]
-    order = ["backup", "snapshot", "audit", "rotate", "replicate", "compact", "verify", "scrub"]
+    order = ["backup", "snapshot", "audit", "rotate", "replicate", "compact", "verify", "drill", "scrub"]
     assert list(dict.fromkeys(steps)) == order
     here, there = both_sides(night)
     assert len(here) == 9  # two of three hosts and the ledger, and one that audit took of that alone
