@@ -20,13 +20,17 @@ from zborg.errors import Exit
 from zborg.model import Outcome, Report, Status
 from zborg.state.runs import Runs, new_run
 
+SCHEDULE = ("show", "install", "remove")
+ASK_NOBODY = [("host", "list"), ("history",), ("report",), *(("schedule", one) for one in SCHEDULE)]
 
-def arguments(command: Sequence[str]) -> list[str]:
-    """The least that a command must be given."""
+
+def arguments(command: Sequence[str], root: Path) -> list[str]:
+    """The least that a command must be given; `root`: in place of this machine's own."""
     needed: dict[tuple[str, ...], list[str]] = {
         ("restore", "list"): ["web1"],
         ("restore", "files"): ["web1", "/etc"],
         ("import", "qb-backup"): ["/nonexistent/backup.yml"],
+        **{("schedule", name): ["--root", str(root)] for name in SCHEDULE},
     }
     return [*command, *needed.get(tuple(command), [])]
 
@@ -154,12 +158,10 @@ def test_a_state_directory_that_cannot_be_made(config: Path) -> None:
 @pytest.mark.parametrize("words", AT_HOME, ids=" ".join)
 def test_every_command_ends_in_order_where_nothing_works(config: Path, words: tuple[str, ...]) -> None:
     """No pool, no host, no key: each says so, with a code of its own and no traceback."""
-    done = zborg(*arguments(words), "--json", "--config", str(config))
+    done = zborg(*arguments(words, config.parent / "root"), "--json", "--config", str(config))
     table = json.loads(done.stdout)
     assert done.returncode == table["exit"] != Exit.BUG
-    assert (done.returncode == Exit.OK) == (words in (("host", "list"), ("history",), ("report",))), (
-        "which ask nobody"
-    )
+    assert (done.returncode == Exit.OK) == (words in ASK_NOBODY)
 
 
 def test_a_bug_is_exit_1_with_a_saved_traceback(config: Path, tmp_path: Path) -> None:

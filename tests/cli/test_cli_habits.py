@@ -90,6 +90,7 @@ def test_what_cron_runs_can_be_quiet(command: str, monkeypatch: pytest.MonkeyPat
     for module in (
         "audit.audit",
         "audit.compact",
+        "audit.drill",
         "audit.verify",
         "backup",
         "night",

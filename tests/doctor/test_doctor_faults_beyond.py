@@ -150,7 +150,9 @@ BEYOND = {
         "zfs allow -u zborg-sink receive:append,create,mount,userprop vault/zborg",
     ),
     # what starts it
-    "nothing starts zborg": Fault("schedule", cron(""), WARN, "nothing starts zborg", "zborg schedule install"),
+    "nothing starts zborg": Fault(
+        "schedule", cron(""), WARN, "nothing starts zborg", "zborg schedule install"
+    ),
     "a cron line that finds no zborg": Fault(
         "schedule", cron("30 2 * * *  root  zborg run\n"), WARN, "without its path", "/usr/local/bin/zborg"
     ),

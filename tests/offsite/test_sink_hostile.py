@@ -205,7 +205,8 @@ def test_who_waits_costs_little_more_than_a_python(offsite: Offsite) -> None:
     with _client(offsite), _client(offsite, "echo zborg") as other:
         assert other.wait(30) == 0  # the first is past its start too
         until(lambda: _private(offsite) > 0, "a sink waits")
-        bare = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        # With what forced.py imports before the sink.
+        bare = [sys.executable, "-c", "import os, pathlib, sys, syslog, tempfile; sys.stdin.read()"]
         with subprocess.Popen(bare, stdin=subprocess.PIPE) as python:
             until(lambda: _waits(python.pid), "a Python waits")
             least = _dirty(python.pid)

@@ -97,7 +97,8 @@ def unfinished(config: Config, locks: Locks) -> Iterator[Outcome]:
             continue
         if killed and locks.owner(f"host-{name}") is None:
             words = f"its `zborg {killed}` was interrupted: nothing is served before that is finished"
-            fix = command("zborg", killed, name)
+            undelete = killed == "undelete"
+            fix = command("zborg", "undelete", name) if undelete else command("zborg", "compact", name)
             if name not in known:
                 first = f"zborg.toml names {name} no more: enrol it again; or if nobody needs its data:"
                 fix = remedy(command("rm", str(records.path(name))), first=first)
