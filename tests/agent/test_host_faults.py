@@ -90,6 +90,8 @@ def full_disk(place: Path, options: str = "size=2m") -> Iterator[Path]:
         yield fill
     finally:
         subprocess.run(["umount", "-l", place], check=True)
+        place.rmdir()
+        shutil.move(before, place)
 
 
 @pytest.mark.parametrize("which", ["state", "cache"])
