@@ -10,6 +10,7 @@ import pytest
 from tests.harness.audit.segments import MANIFEST
 from tests.harness.audit.vault import AuditedVault, audited_vault
 from tests.harness.machines.borgs import BORGS
+from tests.harness.machines.hostile.rpc import Rpc
 from tests.harness.steps import compact, night, release, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Seconds, dataset_only, of, snapnames, world
@@ -46,6 +47,14 @@ def holds(scene: AuditedVault) -> list[tuple[str, str]]:
     return [(one.snapshot.partition("@")[2], one.tag) for one in found if one.tag.startswith("zborg:keep:")]
 
 
+def delete_largest(rpc: Rpc, count: int) -> None:
+    """So many that a compaction is worth it, whatever their random ids."""
+    numbers = [one for one in rpc.call("list", limit=1000) if one != MANIFEST]
+    for number in sorted(numbers, key=lambda one: len(rpc.call("get", id=one)))[-count:]:
+        rpc.call("delete", id=number)
+    rpc.call("commit")
+
+
 def test_what_a_host_pruned_is_freed_and_stays_in_a_held_snapshot(scene: AuditedVault) -> None:
     assert scene.backed_up(2_000_000).status.good
     assert scene.pruned().status is Status.OK
@@ -66,10 +75,7 @@ def test_what_a_host_pruned_is_freed_and_stays_in_a_held_snapshot(scene: Audited
 
 def test_a_hostile_delete_is_not_made_final(scene: AuditedVault) -> None:
     with scene.served(), scene.rpc() as rpc:
-        numbers = [one for one in rpc.call("list", limit=1000) if one != MANIFEST]
-        for number in sorted(numbers, key=lambda one: len(rpc.call("get", id=one)))[-4:]:
-            rpc.call("delete", id=number)
-        rpc.call("commit")
+        delete_largest(rpc, 4)
     last = scene.last
     assert scene.audited().status is Status.DAMAGED
     before = scene.size
@@ -170,9 +176,7 @@ def test_the_other_snapshots_go_on_to_be_marked(newer: AuditedVault) -> None:
 def test_a_prune_within_its_window_is_a_prune_whatever_made_it(newer: AuditedVault) -> None:
     """What nobody can tell without the key; it is held as long as any other."""
     with newer.served(Purpose.PRUNE), newer.rpc() as rpc:
-        for number in [one for one in rpc.call("list", limit=5) if one != MANIFEST][:4]:
-            rpc.call("delete", id=number)
-        rpc.call("commit")
+        delete_largest(rpc, 4)
     assert newer.audited().status is Status.OK
     outcome = newer.compacted()
     assert outcome.status is Status.OK and len(holds(newer)) == 1
