@@ -52,10 +52,10 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Good]:
             (host.data / "data").write_bytes(os.urandom(100_000))
             assert night(vault, clock).status is Status.OK
             places = (vault.zfs.directory("tank/borg/web1"), host.state, host.data, host.confdir)
-            kept = {place: vault.directory / f"kept-{place.name}" for place in places}
-            for place, copy in kept.items():
+            copies = {place: vault.directory / f"copies-{place.name}" for place in places}
+            for place, copy in copies.items():
                 shutil.copytree(place, copy)
-            made[version] = vault, clock, kept
+            made[version] = vault, clock, copies
         return made[version]
 
     yield make
@@ -66,8 +66,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Good]:
 @pytest.fixture(params=BORGS)
 def scene(good: Good, request: pytest.FixtureRequest) -> tuple[LocalVault, Hours, BackedUpHost]:
     """A host with either borg as it was after its first backup."""
-    vault, clock, kept = good(request.param)
-    for place, copy in kept.items():
+    vault, clock, copies = good(request.param)
+    for place, copy in copies.items():
         shutil.rmtree(place)
         shutil.copytree(copy, place)
     return vault, clock, vault.hosts["web1"]

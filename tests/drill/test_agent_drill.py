@@ -117,11 +117,11 @@ def test_the_host_reads_what_it_backed_up_and_writes_nothing(drilled: Drilled) -
     before = tree(drilled.lab.host.state)
     result = drilled.drill()
     assert result.status == 0, result.stderr
-    said = output(result)
+    answer = output(result)
     files = len(drilled.names(A2)) - 1
-    assert said["canary"] == "yes" and (said["mismatched"], said["unfinished"]) == (0, 0)
-    assert files == said["files"] == said["sampled"] and said["files"] > FILES
-    assert said["population"] == said["files"] + 1, "the one that is larger than drill_bytes"
+    assert answer["canary"] == "yes" and (answer["mismatched"], answer["unfinished"]) == (0, 0)
+    assert files == answer["files"] == answer["sampled"] and answer["files"] > FILES
+    assert answer["population"] == answer["files"] + 1, "the one that is larger than drill_bytes"
     assert SECRET not in result.stderr, "a drill answers numbers, whatever report_paths says"
     after = tree(drilled.lab.host.state)
     assert {name for name in after if before.get(name) != after[name]} == set()
@@ -198,9 +198,9 @@ def test_another_content_under_the_same_name_is_found(drilled: Drilled) -> None:
             sample.write_text("\n".join(other) + "\n")
             result = drilled.drill()
             assert result.status == MISMATCH, (mark, result.stderr)
-            said = output(result)
-            assert said["mismatched"] + said["unfinished"] == 1
-            assert said["files"] == said["sampled"] - (mark == "#=")
+            answer = output(result)
+            assert answer["mismatched"] + answer["unfinished"] == 1
+            assert answer["files"] == answer["sampled"] - (mark == "#=")
     finally:
         sample.write_text(text)
 

@@ -16,7 +16,6 @@ from tests.harness.checkout import CHECKOUT
 pytestmark = [
     pytest.mark.deep,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="this machine has no mmdebstrap"),
 ]
 HOME = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
 LEFT = ("etc/zborg/zborg.toml", "etc/zborg/hosts.d", "var/lib/zborg/runs")
@@ -67,8 +66,8 @@ def test_it_is_installed_runs_and_leaves_what_is_yours(
     inside("dpkg", "-i", "/zborg.deb")
     assert (root / "etc/zborg/zborg.toml").read_text() == "mine\n", "an update leaves it"
     for words in (("-r",), ("--purge",)):
-        said = inside("dpkg", *words, "zborg")
-        assert "/etc/zborg with the configuration" in said and all((root / one).exists() for one in LEFT)
+        printed = inside("dpkg", *words, "zborg")
+        assert "/etc/zborg with the configuration" in printed and all((root / one).exists() for one in LEFT)
     assert not (root / "etc/cron.d/zborg").exists(), "it would start nothing any more"
     after = {str(one.relative_to(root)) for one in (root / "usr").rglob("*")}
     assert [one for one in after - before if "__pycache__" not in one] == []

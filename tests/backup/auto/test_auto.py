@@ -63,8 +63,8 @@ def hosts(count: int) -> list[Host]:
 
 @pytest.mark.unit
 def test_each_change_is_told_with_its_reason_and_the_sum_once() -> None:
-    told, clock, load = list[tuple[int, str]](), Seconds(), TwoProcessors()
-    found = Auto(64, {}, lambda number, words: told.append((number, words)), load, clock)
+    changes, clock, load = list[tuple[int, str]](), Seconds(), TwoProcessors()
+    found = Auto(64, {}, lambda number, words: changes.append((number, words)), load, clock)
     assert (found.allowed, found.most) == (8, 64)
     assert found.look(8, []) == 8, "too soon"
     clock.now = 1.0
@@ -75,7 +75,7 @@ def test_each_change_is_told_with_its_reason_and_the_sum_once() -> None:
     assert found.look(6, []) == 6
     found.end()
     found.end()
-    assert told == [
+    assert changes == [
         (12, "12 hosts at once, 8 before: 90% of the processors' time was idle"),
         (6, "6 hosts at once, 12 before: 5% of the memory is available"),
         (0, "6 to 12 hosts were allowed at once, 2 changes"),
@@ -84,9 +84,9 @@ def test_each_change_is_told_with_its_reason_and_the_sum_once() -> None:
 
 @pytest.mark.unit
 def test_a_number_that_never_changed_is_told_too() -> None:
-    told = list[str]()
-    Auto(3, {"web1": 5.0}, lambda _, words: told.append(words), TwoProcessors(), Seconds()).end()
-    assert told == ["3 hosts were allowed at once, 0 changes"]
+    changes = list[str]()
+    Auto(3, {"web1": 5.0}, lambda _, words: changes.append(words), TwoProcessors(), Seconds()).end()
+    assert changes == ["3 hosts were allowed at once, 0 changes"]
 
 
 @pytest.mark.unit

@@ -1,4 +1,4 @@
-"""What was found of a host stands in status until that host was looked at again, whoever else was."""
+"""What was found of a host stands in status until that host itself was looked at again."""
 
 from __future__ import annotations
 

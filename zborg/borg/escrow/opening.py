@@ -1,7 +1,7 @@
 """The manifest of a borg repository as it lies there, and whose id made an answer: a part of reading.py.
 
-A manifest is the list of the archives, encrypted. Whoever has the key reads in it the ids of the archives,
-which are ids of objects in the repository; whoever has not cannot see which of the objects they are.
+A manifest is the list of the archives, encrypted. A reader with the key finds in it the ids of the archives,
+which are ids of objects in the repository; others cannot see which of the objects they are.
 
 Nothing but the standard library of Python 3.9. Of all entries only headers are read, but for the manifest.
 """

@@ -4,7 +4,7 @@
 # (state_dir/drill/ARCHIVE). The verb drill reads the same files out of what the server lends, into a digest and never
 # to a disk, and answers numbers. Such a file is also the list of patterns that borg is given, so names are in no
 # argument list: "+ pf:PATH" for borg; "#= SIZE SHA256 KEY" for us, where KEY is PATH as borg's log has it; "#! ..."
-# the same of the canary: random bytes, new with each sample, by which one archive is told from every other.
+# the same of the canary: random bytes, new with each sample, by which one archive is distinguished from every other.
 
 sample_apart=72000 # seconds between two samples: an hourly backup is not to pay for one each time
 samples_kept=14    # the copy elsewhere may be some days behind
