@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.audit.segments import delete, key, put
-from tests.harness.audit.written import committed, interrupted, written_hosts
+from tests.harness.audit.written import audited_hosts, committed, interrupted, written_hosts
 from tests.harness.steps import audit, compact, snapshot, undelete
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, of, world
@@ -30,11 +30,7 @@ WEB = "tank/borg/web1"
 
 @pytest.fixture
 def host(vault: LocalVault, clock: Hours) -> LocalVault:
-    written_hosts(vault, clock, "web1")
-    clock.tick()
-    snapshot(world(vault, clock))
-    clock.tick()
-    assert audit(world(vault, clock)).exit is Exit.OK
+    audited_hosts(vault, clock, "web1")
     return vault
 
 

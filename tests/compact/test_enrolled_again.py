@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.harness.audit.written import interrupted, written_hosts
-from tests.harness.steps import audit, enroll, snapshot
+from tests.harness.audit.written import audited_hosts, interrupted
+from tests.harness.steps import audit, enroll
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, destroy, of, snapnames, world
 from zborg.config import drop_in
-from zborg.errors import Exit
 from zborg.model import Report, Status
 from zborg.model.enrolment import Request
 from zborg.model.text.remedy import parse
@@ -25,11 +24,7 @@ WEB = "tank/borg/web1"
 
 @pytest.fixture
 def hosts(vault: LocalVault, clock: Hours) -> LocalVault:
-    written_hosts(vault, clock, "web1")
-    clock.tick()
-    snapshot(world(vault, clock))
-    clock.tick()
-    assert audit(world(vault, clock)).exit is Exit.OK
+    audited_hosts(vault, clock, "web1")
     return vault
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.harness.audit.segments import MANIFEST, commit, key, put, segment
-from tests.harness.steps import begin_ledger
+from tests.harness.steps import audit, begin_ledger, snapshot
 from tests.harness.worlds.local import LocalVault
 from tests.harness.worlds.steps import Hours, dataset_only, world
+from zborg.errors import Exit
 from zborg.state.ledger.compactions import Begun, Compactions, Undeleting
 from zborg.steps.compact.facts import records_of, subject_of
 from zborg.steps.context import Context
@@ -47,3 +48,12 @@ def interrupted(context: Context, host: str, killed: str) -> None:
     if killed == "undelete":
         record = Compactions(undeleting=Undeleting("killed", newest.guid, newest.full))
     records_of(context).put(host, record)
+
+
+def audited_hosts(vault: LocalVault, clock: Hours, *names: str) -> None:
+    """The same after a night: a snapshot that audit has looked at and found good."""
+    written_hosts(vault, clock, *names)
+    clock.tick()
+    snapshot(world(vault, clock))
+    clock.tick()
+    assert audit(world(vault, clock)).exit is Exit.OK
